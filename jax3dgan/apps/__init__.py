@@ -1,0 +1,1 @@
+"""Programs that work from a finished (or still growing) run: pictures and videos."""

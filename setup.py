@@ -1,0 +1,76 @@
+"""Installs jax3dgan: 3D-aware GANs in JAX."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r"^__version__ = '(.+)'$", (HERE / 'jax3dgan/__init__.py').read_text(), re.MULTILINE
+).group(1)
+
+# The CPU build of TensorFlow is enough for tf.data and exists for Linux on x86-64 only.
+LINUX_X86 = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+ELSEWHERE = "platform_system != 'Linux' or platform_machine != 'x86_64'"
+
+CORE = [
+  'absl-py>=2.1',
+  'clu>=0.0.12',
+  'etils[epath]>=1.9',
+  'flax>=0.12.8',
+  'google-crc32c>=1.6',  # checksums of TFRecords, read and written without TensorFlow
+  'imageio-ffmpeg==0.6.0',  # brings its own ffmpeg; 0.8.1 writes a header that breaks readers
+  'importlib_resources>=6.4',  # tensorflow-datasets needs it and does not list it
+  'jax>=0.10.2',
+  'ml-collections>=1.1',
+  'numpy>=2.1',
+  'optax>=0.2.8',
+  'orbax-checkpoint>=0.12.8',
+  'pillow>=11',
+  'tensorboard>=2.20',
+  'tensorboardX>=2.6.4',
+  'tensorflow-datasets>=4.9.10',
+  f'tensorflow-cpu>=2.21; {LINUX_X86}',
+  f'tensorflow>=2.21; {ELSEWHERE}',
+  'tqdm>=4.66',
+]
+
+EXTRAS = {
+  'tpu': ['jax[tpu]>=0.10.2'],
+  'cuda12': ['jax[cuda12]>=0.10.2'],
+  'cuda13': ['jax[cuda13]>=0.10.2'],
+  'apps': ['scikit-image>=0.25', 'trimesh>=4.5'],
+  'viewer': ['viser>=1.0'],
+  'dev': [
+    'chex>=0.1.90',
+    'hypothesis>=6.100',
+    'ipykernel>=6.29',
+    'nbmake>=1.5',
+    'pytest>=8.3',
+    'pytest-cov>=6.0',
+    'ruff>=0.12',
+  ],
+}
+
+setuptools.setup(
+  name='jax3dgan',
+  version=VERSION,
+  description='3D-aware GANs in JAX: one command on a laptop, a GPU or a TPU pod.',
+  long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  # Namespace form: folders of one builder each need no __init__.py of their own.
+  packages=setuptools.find_namespace_packages(include=['jax3dgan', 'jax3dgan.*']),
+  package_data={'jax3dgan': ['pretrained/*'], '': ['*.txt', '*.tsv', '*.bib']},
+  install_requires=CORE,
+  extras_require=EXTRAS,
+  classifiers=[
+    'Intended Audience :: Science/Research',
+    'Programming Language :: Python :: 3',
+    'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)
