@@ -1,0 +1,177 @@
+"""The discriminators of pi-GAN (Chan et al. 2021, arXiv 2012.00926, section 3.4 and supplement).
+
+A residual network that takes images of any power-of-two size up to its largest: each size has its
+own from-RGB entry, and a size that has just been added is faded in. Three kinds of residual block:
+
+| block | halves the size by | coordinates | channels for 512² (or 256²) ... 2² |
+|---|---|---|---|
+| progressive | average pooling | CoordConv | 16, 32, 64, 128, 256, 400, 400, 400, 400 |
+| ccs | stride 2 | CoordConv | 32, 64, 128, 256, 400, 400, 400, 400 |
+| strided | stride 2 | none | 32, 64, 128, 256, 400, 400, 400, 400 |
+"""
+
+import functools
+import math
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.errors import UserError
+from jax3dgan.nn.conv import Conv
+
+BLOCKS = ('progressive', 'ccs', 'strided')
+
+
+@flax.struct.dataclass
+class DiscriminatorOutput:
+  """What a discriminator says about a batch of images.
+
+  logits: [b], high for real. pose: [b, 2] pitch and yaw in radians, None without that head.
+  latent: [b, latent_dim] guess of z, None without that head.
+  """
+
+  logits: Any
+  pose: Any = None
+  latent: Any = None
+
+
+def _leaky_relu(x):
+  return nn.leaky_relu(x, 0.2)
+
+
+def _average_pool(x):
+  """Means over 2x2 squares, [b, h, w, c] → [b, h/2, w/2, c]."""
+  b, h, w, c = x.shape
+  return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+class ResidualBlock(nn.Module):
+  """Two 3x3 convolutions beside a 1x1 shortcut, [b, h, w, c] → [b, h/2, w/2, features]."""
+
+  features: int
+  block: str
+  coords: bool
+  matmul_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x):
+    pool = self.block == 'progressive'
+    # As released: Kaiming normal for a slope of .2, and for the pooling block U(±2/√fan_in).
+    scale, distribution = (4 / 3, 'uniform') if pool else (2 / (1 + 0.2**2), 'normal')
+    conv = functools.partial(
+      Conv,
+      self.features,
+      kernel_size=3,
+      padding=1,
+      coords=self.coords,
+      kernel_init=nn.initializers.variance_scaling(scale, 'fan_in', distribution),
+      matmul_dtype=self.matmul_dtype,
+    )
+    stride = 1 if pool else 2
+    y = _leaky_relu(conv(name='conv_0')(x))
+    y = _leaky_relu(conv(stride=stride, name='conv_1')(y))
+    if pool:
+      y, x = _average_pool(y), _average_pool(x)
+    if not pool or x.shape[-1] != self.features:
+      x = Conv(self.features, 1, stride=stride, matmul_dtype=self.matmul_dtype, name='shortcut')(x)
+    return (y + x) * math.sqrt(0.5)
+
+
+class ProgressiveDiscriminator(nn.Module):
+  """One network for every image size from 2² to `max_resolution`² = 2^len(channels).
+
+  Fields:
+    channels: features at each size, the largest first, down to 2².
+    block: 'progressive', 'ccs' or 'strided': see the module's table.
+    coord_conv: CoordConv or not; None takes what the table says of the block.
+    latent_dim: length of the guess of z, 0 for no such head.
+    pose: whether there is a head for pitch and yaw.
+    matmul_dtype: 'bfloat16' for the products of the blocks; entries and heads stay in float32.
+  Parameters: from_rgb_{size}, block_{size} (conv_0, conv_1, shortcut) and final.
+  """
+
+  channels: tuple[int, ...] = (32, 64, 128, 256, 400, 400, 400, 400)
+  block: str = 'ccs'
+  coord_conv: bool | None = None
+  latent_dim: int = 256
+  pose: bool = True
+  matmul_dtype: str = 'float32'
+
+  @property
+  def max_resolution(self) -> int:
+    return 2 ** len(self.channels)
+
+  @property
+  def resolutions(self) -> tuple[int, ...]:
+    """The image sizes that it takes, ascending."""
+    return tuple(2**i for i in range(1, len(self.channels) + 1))
+
+  def setup(self):
+    if self.block not in BLOCKS:
+      raise UserError(
+        f"Unknown discriminator block '{self.block}'. Choose one of {', '.join(BLOCKS)}."
+      )
+    coords = self.block != 'strided' if self.coord_conv is None else self.coord_conv
+    widths = dict(zip(self.resolutions, reversed(self.channels), strict=True))
+    self.from_rgb = {str(r): Conv(n, 1, name=f'from_rgb_{r}') for r, n in widths.items()}
+    self.blocks = {
+      str(r): ResidualBlock(
+        widths[r // 2], self.block, coords, self.matmul_dtype, name=f'block_{r}'
+      )
+      for r in self.resolutions[1:]
+    }
+    self.final = Conv(1 + self.latent_dim + 2 * self.pose, 2)
+
+  def __call__(self, image, fade=1.0) -> DiscriminatorOutput:
+    """Judges images [b, r, r, 3] in [-1, 1].
+
+    The entry follows from r, which is static. `fade` in [0, 1] (may be traced) is the share of the
+    full size; the rest enters behind the first block, from every other pixel. Images of 4² have only
+    one block and ignore it. Raises UserError for a size that the network does not have.
+    """
+    resolution = self._check(image)
+    x = self._enter(image, resolution)
+    size = resolution
+    while size > 2:
+      x = self.blocks[str(size)](x)
+      size //= 2
+      faded_in = isinstance(fade, int | float) and fade >= 1
+      if size == resolution // 2 and resolution > 4 and not faded_in:
+        x = fade * x + (1 - fade) * self._enter(image[:, ::2, ::2], size)
+    x = self.final(x)[:, 0, 0]  # [b, 1 + latent_dim + 2]
+    end = 1 + self.latent_dim
+    return DiscriminatorOutput(
+      logits=x[:, 0],
+      latent=x[:, 1:end] if self.latent_dim else None,
+      pose=x[:, end:] if self.pose else None,
+    )
+
+  def _enter(self, image, size):
+    return _leaky_relu(self.from_rgb[str(size)](image))
+
+  def _check(self, image) -> int:
+    height, width, num_channels = image.shape[1:]
+    if height != width or height not in self.resolutions or num_channels != 3:
+      sizes = ', '.join(str(r) for r in self.resolutions)
+      raise UserError(
+        f'The discriminator cannot take images of {height}x{width}x{num_channels}. '
+        f'Use square RGB images of one of its sizes ({sizes}) or give it more channels entries.'
+      )
+    return height
+
+  def init_all(self):
+    """Touches the layers of every size once, on the smallest input that each can take."""
+    for r in self.resolutions:
+      x = self._enter(jnp.zeros((1, 2, 2, 3)), r)
+      if r > 2:
+        x = self.blocks[str(r)](x)
+    self.final(jnp.zeros((1, 2, 2, self.channels[-1])))
+
+
+def init_params(discriminator: ProgressiveDiscriminator, key):
+  """Parameters for every image size at once, initialised as the release does."""
+  init = jax.jit(functools.partial(discriminator.init, method='init_all'))
+  return init(key)['params']

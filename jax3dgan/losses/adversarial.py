@@ -1,0 +1,49 @@
+"""The non-saturating GAN loss (Goodfellow et al. 2014, arXiv 1406.2661) and top-k training of the
+generator (Sinha et al. 2020, arXiv 2002.06224).
+
+Per-example values, so that the caller weighs and averages them; with `top_k_weights` a weighted sum.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def discriminator_loss(real_logits, fake_logits):
+  """softplus(fake) + softplus(-real) of logits [b], averaged over each batch; a scalar."""
+  return jax.nn.softplus(fake_logits).mean() + jax.nn.softplus(-real_logits).mean()
+
+
+def generator_losses(fake_logits):
+  """softplus(-fake) per example, [b] → [b]."""
+  return jax.nn.softplus(-fake_logits)
+
+
+def generator_loss(fake_logits, weights=None):
+  """The mean of `generator_losses`, or their sum under weights [b] that sum to one; a scalar."""
+  losses = generator_losses(fake_logits)
+  return losses.mean() if weights is None else (losses * weights).sum()
+
+
+def top_k_fraction(step, interval: int, floor: float, base: float = 0.99):
+  """The share of a batch that trains the generator: max(base^(step / interval), floor).
+
+  `step` may be traced. An `interval` of 0 switches top-k off: the share is 1.
+  """
+  if not interval:
+    return jnp.ones(())
+  return jnp.maximum(base ** (step / interval), floor)
+
+
+def top_k_weights(logits, fraction):
+  """Weights [b] that average over the most real-looking `fraction` of a batch and drop the rest.
+
+  k = ceil(fraction * b) logits get 1/k, the others 0; ties go to the lower index. `logits` [b] are those
+  of the GLOBAL batch: of a part of it, a small one drops nothing. `fraction` in (0, 1] may be
+  traced. No gradient goes through the choice.
+  """
+  b = logits.shape[0]
+  # The slack keeps a fraction such as 0.6, whose float32 times b may exceed a whole number, at it.
+  k = jnp.clip(jnp.ceil(fraction * b - 1e-4), 1, b)
+  order = jnp.argsort(-jax.lax.stop_gradient(logits), stable=True)
+  rank = jnp.zeros(b, jnp.int32).at[order].set(jnp.arange(b, dtype=jnp.int32))
+  return (rank < k).astype(logits.dtype) / k.astype(logits.dtype)

@@ -1,0 +1,33 @@
+"""Terms beside the adversarial loss: R1 and the regression of what a generated image was made from."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def r1_penalty(logit_fn: Callable, images):
+  """E‖∇logit‖² at real images (Mescheder et al. 2018, arXiv 1801.04406); multiply by λ/2.
+
+  Args:
+    logit_fn: images [b, h, w, c] → logits [b]; each logit depends on its own image alone.
+    images: [b, h, w, c].
+  Returns: a scalar, the mean over the batch of the gradient's squared norm.
+  """
+  gradient = jax.grad(lambda x: logit_fn(x).sum())(images)
+  return jnp.square(gradient).sum((1, 2, 3)).mean()
+
+
+def is_due(step, interval: int):
+  """Whether a lazy term, which counts `interval` times where it does, is due (may be traced)."""
+  return step % interval == 0
+
+
+def pose_loss(predicted, true):
+  """Mean squared error of pitch and yaw [b, 2], radians, over batch and angles."""
+  return jnp.square(predicted - true).mean()
+
+
+def latent_loss(predicted, true):
+  """Mean squared error of the latent [b, z_dim] that made an image, over batch and entries."""
+  return jnp.square(predicted - true).mean()
