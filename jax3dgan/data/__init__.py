@@ -1,0 +1,1 @@
+"""Data sets: preparation, deterministic order, and two loaders with one contract."""

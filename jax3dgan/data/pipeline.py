@@ -1,0 +1,229 @@
+"""The contract of data: `open_dataset` finds it, `batches` reads it from any position.
+
+A batch is {'image': uint8 [local_batch, h, w, 3], 'label': float32 [local_batch, 25]}, the latter
+where the data has labels. What a batch holds depends on the seed and the position alone (see
+`order`), so a resumed run needs nothing but its step, and both loaders give the same bytes.
+"""
+
+import collections
+import dataclasses
+import os
+from typing import Any
+
+import jax
+
+from jax3dgan.data import images, labels, records, sources
+from jax3dgan.errors import UserError
+
+LOADERS = ('arrays', 'tfdata')
+TFDS = 'tfds:'
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Images of one size, in the order of their names.
+
+  Attributes:
+    name: what the config calls it.
+    source: has `read(i) -> records.Record` and `describe(i)`.
+    resolution: size of the images in pixels.
+    crop: see `images.crop_box`; prepared shards are never cropped again.
+    labelled: whether there are labels.
+    flip: whether images are mirrored at random, labels with them.
+    loader: 'arrays' or 'tfdata'.
+    on_device: whether to keep it on the device (`arrays.resident`).
+  """
+
+  name: str
+  source: Any
+  resolution: int
+  crop: str = 'centre'
+  labelled: bool = False
+  flip: bool = False
+  loader: str = 'arrays'
+  on_device: bool = False
+
+  def __len__(self):
+    return len(self.source)
+
+  def __getitem__(self, i):
+    """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored."""
+    try:
+      record = self.source.read(i)
+      image = images.decode(record.image)
+      label = record.label
+      if label is not None:
+        label = labels.crop(label, *image.shape[:2], images.crop_box(*image.shape[:2], self.crop))
+      return images.fit(image, self.resolution, self.crop), label
+    except images.ImageError as error:
+      raise UserError(
+        f'{self.source.describe(i)} of {self.name} cannot be used: {error}. Run '
+        f'{prepare_command(self.name, "DIR", self.resolution)}, which leaves such images out, '
+        'and set --config.data.source=DIR.'
+      ) from error
+
+
+def open_dataset(data_config, resolution):
+  """Opens the data set that a config names.
+
+  Args:
+    data_config: ConfigDict or dict of source ('toys', a folder of prepared shards, a zip or
+      'tfds:NAME'), loader, flip, on_device, split, cache_dir.
+    resolution: size of the images wanted, in pixels.
+
+  Returns:
+    a Dataset.
+
+  Raises:
+    UserError: where the data is not there, has the wrong resolution, or cannot be read.
+  """
+  name = str(data_config['source'])
+  loader = data_config.get('loader', 'arrays')
+  if loader not in LOADERS:
+    raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
+  crop = 'centre'
+  if name == 'toys':
+    # Imported here: making the toys needs the renderer, reading data does not.
+    from jax3dgan.data.builders.toys import generate
+
+    cache_dir = data_config.get('cache_dir') or None
+    directory = generate.ensure(split=data_config.get('split', 'train'), cache_dir=cache_dir)
+    source = _open_shards(directory, name, resolution)
+  elif name.startswith(TFDS):
+    source, crop = _open_tfds(name, loader, data_config), default_crop(name)
+  elif name.endswith('.zip'):
+    source = _open_zip(name, loader, resolution)
+  else:
+    source = _open_shards(os.path.expanduser(name), name, resolution)
+  if not len(source):
+    raise UserError(f'{name} holds no image. Prepare it again.')
+  return Dataset(
+    name=name,
+    source=source,
+    resolution=resolution,
+    crop=crop,
+    labelled=source.labelled,
+    flip=bool(data_config.get('flip', False)),
+    loader=loader,
+    on_device=bool(data_config.get('on_device', False)),
+  )
+
+
+def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
+  """Iterates over the batches of one host, for ever, with the data set's loader.
+
+  Args:
+    dataset: from `open_dataset`.
+    batch_size: number of images for this host.
+    position: number of images that all hosts together have consumed before. The batch at position
+      p holds the images at positions p to p + batch_size * process_count - 1, of which host h has
+      the h-th part.
+    seed: of the order and of the flips.
+    process_index, process_count: this host's number, and how many there are.
+
+  Returns:
+    an iterator of dicts of image, uint8 [batch_size, h, w, 3], and, where there are labels, label,
+    float32 [batch_size, 25].
+  """
+  if dataset.loader == 'tfdata':
+    from jax3dgan.data import tfdata as loader
+  else:
+    from jax3dgan.data import arrays as loader
+  return loader.batches(
+    dataset,
+    batch_size,
+    position,
+    seed=seed,
+    process_index=process_index,
+    process_count=process_count,
+  )
+
+
+def prefetch_to_device(iterator, sharding=None, depth=2):
+  """Keeps some batches on their way to the device while one is being used.
+
+  Args:
+    iterator: of dicts of NumPy arrays, this host's parts.
+    sharding: of the global batch over all hosts; by default the first device.
+    depth: how many batches are on the device beside the one in use.
+
+  Yields:
+    dicts of JAX arrays, of the global batch.
+  """
+
+  def put(batch):
+    if sharding is None:
+      return jax.device_put(batch)
+    return jax.tree.map(
+      lambda array: jax.make_array_from_process_local_data(sharding, array), batch
+    )
+
+  queue = collections.deque()
+  for batch in iterator:
+    # The transfer runs on while the caller computes: device_put does not wait for it.
+    queue.append(put(batch))
+    if len(queue) > depth:
+      yield queue.popleft()
+  yield from queue
+
+
+def default_crop(name):
+  """The crop of a TFDS data set: pi-GAN's for CelebA, else the centred square."""
+  return 'celeba' if name.removeprefix(TFDS).startswith('celeb_a') else 'centre'
+
+
+def prepare_command(source, out, resolution):
+  """The command that prepares a data set, for messages."""
+  return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
+
+
+def _open_shards(directory, name, resolution):
+  if not os.path.isdir(directory) and '://' not in directory:
+    guess = 'IMAGES'
+    if 'celeba' in os.path.basename(name).lower():
+      guess = 'tfds:celeb_a'
+    raise UserError(
+      f'The data {name} is not there. Make it with '
+      f'{prepare_command(guess, name, resolution)}'
+      + (', where IMAGES is a folder or a zip of images.' if guess == 'IMAGES' else '.')
+    )
+  source = records.Shards(directory)
+  stored = source.resolution
+  if stored < resolution or stored % resolution:
+    problem = 'smaller than' if stored < resolution else 'not a multiple of'
+    raise UserError(
+      f'{name} has images of {stored} pixels, {problem} the resolution {resolution}. '
+      f'Prepare it again: {prepare_command("IMAGES", "DIR", resolution)}'
+    )
+  return source
+
+
+def _open_zip(name, loader, resolution):
+  path = os.path.expanduser(name)
+  if not os.path.isfile(path):
+    raise UserError(f'The data {name} is not there. Put the zip there, or name another data set.')
+  if loader == 'tfdata':
+    raise UserError(
+      f'The tfdata loader does not read zips, and config.data.source is {name}. Set '
+      f'--config.data.loader=arrays, or run {prepare_command(name, "DIR", resolution)}'
+    )
+  source = sources.ZipSource(path)
+  if not len(source):
+    raise UserError(f'{name} holds no image ({", ".join(images.EXTENSIONS)}). Name another zip.')
+  return source
+
+
+def _open_tfds(name, loader, data_config):
+  if loader != 'tfdata':
+    raise UserError(
+      f'The arrays loader does not read {name}. Set --config.data.loader=tfdata, or run '
+      f'{prepare_command(name, "DIR", 64)}'
+    )
+  from jax3dgan.data import tfdata
+
+  files = tfdata.tfds_files(
+    name.removeprefix(TFDS),
+    split=data_config.get('split', 'train') or 'train',
+    data_dir=data_config.get('cache_dir') or None,
+  )
+  return sources.TFRecordSource(files)

@@ -1,0 +1,245 @@
+"""A prepared data set: a folder of TFRecord shards and an index.json.
+
+Each record is a tf.train.Example with `image/encoded` (PNG), `image/format`, `image/key`, `label`
+(float [25]) where the camera is known, and whatever else its maker adds. The index knows the place
+of each record, so any record is one read away. It is written last: a folder with one is complete.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+
+import numpy as np
+from etils import epath
+
+from jax3dgan.data import images, labels, tfrecord
+from jax3dgan.errors import UserError
+
+INDEX = 'index.json'
+FORMAT = 'jax3dgan-shards'
+VERSION = 1
+SHARD_SIZE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """One stored image: the encoded file, float32 [25] or None, its name, all its features."""
+
+  image: bytes
+  label: np.ndarray | None
+  key: str
+  features: dict = dataclasses.field(default_factory=dict)
+
+
+def write_atomically(path, data):
+  """Writes bytes so that, whatever interrupts it, the path holds the old or the new content."""
+  path = os.fspath(path)
+  temporary = path + '.tmp'
+  try:
+    with open(temporary, 'wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except OSError:
+    if os.path.exists(temporary):
+      os.remove(temporary)
+    raise
+
+
+def encode_example(example):
+  """Serialises an example, see `write_dataset`."""
+  image = example['image']
+  png = image if isinstance(image, bytes) else images.encode_png(np.asarray(image))
+  features = dict(example.get('extras') or {})
+  features.update({'image/encoded': png, 'image/format': 'png', 'image/key': example['key']})
+  if example.get('label') is not None:
+    features['label'] = _checked_label(example['label'])
+  return tfrecord.encode_example(features)
+
+
+def _checked_label(label):
+  label = np.asarray(label, np.float32).ravel()
+  if label.shape != (labels.NUM_NUMBERS,) or not np.all(np.isfinite(label)):
+    raise ValueError(f'A label is {labels.NUM_NUMBERS} finite numbers, got {label.shape}.')
+  return label
+
+
+class ShardWriter:
+  """Collects the examples of one shard and writes them at once: `add` until done, then `close`.
+
+  Args:
+    directory: where.
+    name: file name of the shard.
+  """
+
+  def __init__(self, directory, name):
+    self._path = os.path.join(os.fspath(directory), name)
+    self._file = io.BytesIO()
+    self._offsets = []
+    self._labels = []
+
+  def __len__(self):
+    return len(self._offsets)
+
+  def add(self, example):
+    """Appends an example, see `write_dataset`."""
+    self._offsets.append(self._file.tell())
+    self._file.write(tfrecord.frame(encode_example(example)))
+    if example.get('label') is not None:
+      self._labels.append(_checked_label(example['label']))
+
+  def close(self):
+    """Writes the shard, atomically; returns its entry of the index and its `labels.sums`."""
+    data = self._file.getvalue()
+    write_atomically(self._path, data)
+    entry = {
+      'file': os.path.basename(self._path),
+      'count': len(self),
+      'bytes': len(data),
+      'sha256': hashlib.sha256(data).hexdigest(),
+      'offsets': self._offsets,
+    }
+    return entry, labels.sums(np.array(self._labels, np.float32))
+
+
+def shard_name(i):
+  """File name of shard i."""
+  return f'shard-{i:05d}.tfrecord'
+
+
+def write_index(directory, entries, label_sums, resolution, extra=None):
+  """Writes the index, which makes the data set complete.
+
+  Args:
+    directory: where the shards are.
+    entries: what `ShardWriter.close` returned for each shard, in order.
+    label_sums: sum of their label sums, float64 [3, 27].
+    resolution: size of the images in pixels.
+    extra: dict of further fields (source, options, report).
+
+  Returns:
+    the index, a dict.
+  """
+  count = sum(entry['count'] for entry in entries)
+  statistics = labels.statistics(label_sums)
+  if statistics and statistics['count'] != count:
+    raise ValueError(f'{statistics["count"]} of {count} examples have a label: all or none.')
+  index = {
+    'format': FORMAT,
+    'version': VERSION,
+    'count': count,
+    'resolution': resolution,
+    'channels': 3,
+    'labels': statistics,
+    **(extra or {}),
+    'shards': entries,
+  }
+  write_atomically(os.path.join(directory, INDEX), json.dumps(index).encode())
+  return index
+
+
+def write_dataset(directory, examples, *, resolution, shard_size=SHARD_SIZE, extra=None):
+  """Writes a data set from an iterable.
+
+  Args:
+    directory: where; made if need be.
+    examples: iterable of dicts: image (uint8 [r, r, 3] or the bytes of a PNG), key (str, a name),
+      label (float32 [25] or None), extras (optional dict of name -> bytes, floats or integers).
+    resolution: r.
+    shard_size: number of images in a shard.
+    extra: dict of further fields of the index.
+
+  Returns:
+    the index, a dict.
+  """
+  os.makedirs(directory, exist_ok=True)
+  entries, total, writer = [], labels.sums(np.zeros((0, labels.NUM_NUMBERS))), None
+  for example in examples:
+    writer = writer or ShardWriter(directory, shard_name(len(entries)))
+    writer.add(example)
+    if len(writer) == shard_size:
+      entry, sums = writer.close()
+      entries, total, writer = [*entries, entry], total + sums, None
+  if writer:
+    entry, sums = writer.close()
+    entries, total = [*entries, entry], total + sums
+  return write_index(directory, entries, total, resolution, extra)
+
+
+class Shards:
+  """A prepared data set, opened for random access.
+
+  Attributes:
+    index: the content of index.json.
+    resolution: size of the images in pixels.
+    labelled: whether the records have labels.
+
+  Raises:
+    UserError: where the index or a shard is missing, or does not fit.
+  """
+
+  def __init__(self, directory):
+    self.directory = epath.Path(directory)
+    self.index = read_index(directory)
+    self.resolution = int(self.index['resolution'])
+    self.labelled = bool(self.index['labels'])
+    paths, offsets = [], []
+    for entry in self.index['shards']:
+      path = self.directory / entry['file']
+      _check_file(path, entry['bytes'])
+      paths.append(path)
+      offsets.append([*entry['offsets'], entry['bytes']])
+    self._files = tfrecord.RecordFiles(paths, offsets)
+    self.describe = self._files.describe
+
+  def __len__(self):
+    return len(self._files)
+
+  def read(self, i):
+    """Record i."""
+    features = tfrecord.decode_example(self._files.payload(i))
+    key = features['image/key'].decode()
+    return Record(features['image/encoded'], features.get('label'), key, features)
+
+  def close(self):
+    """Closes the files."""
+    self._files.close()
+
+
+def _check_file(path, size):
+  try:
+    actual = path.stat().length
+  except OSError as error:
+    raise UserError(
+      f'The shard {path} is missing. Copy it there, or run the same prepare command again.'
+    ) from error
+  if actual != size:
+    raise UserError(
+      f'The shard {path} has {actual} bytes, not the {size} of the index. '
+      'Copy it again, or run the same prepare command again.'
+    )
+
+
+def read_index(directory):
+  """The index of a prepared data set, a dict; UserError where there is none that can be read."""
+  path = epath.Path(directory) / INDEX
+  try:
+    index = json.loads(path.read_text())
+  except FileNotFoundError as error:
+    raise UserError(
+      f'{directory} has no {INDEX}: it is no prepared data set, or its preparation did not finish. '
+      f'Run python -m jax3dgan.data.prepare --source=IMAGES --out={directory} (again: it resumes).'
+    ) from error
+  except (ValueError, OSError) as error:
+    raise UserError(f'{path} cannot be read ({error}). Prepare the data set again.') from error
+  if not isinstance(index, dict) or index.get('format') != FORMAT:
+    raise UserError(f'{path} is not an index of {FORMAT}. Prepare the data set again.')
+  if index['version'] != VERSION:
+    raise UserError(
+      f'{path} has the version {index["version"]}, this program reads {VERSION}. '
+      'Update the program, or prepare the data set again.'
+    )
+  return index
