@@ -1,0 +1,189 @@
+"""Checkpoints: what is saved comes back, and what goes wrong is said in one line."""
+
+import errno
+import functools
+import os
+import signal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from jax3dgan import checkpoints
+from jax3dgan.errors import UserError
+
+
+@flax.struct.dataclass
+class State:
+  step: jax.Array
+  params: dict
+  opt: tuple
+  ema: dict
+
+
+def make_state(width=3):
+  params = {'dense': {'kernel': jnp.arange(2.0 * width).reshape(2, width), 'bias': jnp.ones(width)}}
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.constant_schedule(1e-3)))
+  # Copies: no buffer may be donated twice.
+  ema = {rate: jax.tree.map(jnp.copy, params) for rate in ('0.99', '0.999')}
+  return State(jnp.int32(0), params, optimizer.init(params), ema)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def advance(state):
+  return jax.tree.map(lambda x: x + 1, state)
+
+
+def make_config(**fields):
+  base = {
+    'model': {'hidden_dim': 8},
+    'discriminator': {'name': 'progressive'},
+    'ema': {'rates': (0.99, 0.999)},
+    'stages': ({'from_step': 0, 'batch_size': 4},),
+    'num_steps': 10,
+  }
+  return ml_collections.ConfigDict(base | fields)
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path / 'run', every=2, keep=2)
+  state = make_state()
+  assert saver.restore(state) is None
+  saved = []
+  for step in range(1, 8):
+    state = advance(state)  # donates what the save before it may still be writing
+    saved.append(saver.save(step, state))
+  assert saved == [False, True] * 3 + [False]
+  assert saver.save(7, state, force=True)
+  assert not saver.save(7, state, force=True)  # it is there already
+  saver.close()
+  assert checkpoints.steps(tmp_path / 'run') == [6, 7]
+
+  saver = checkpoints.Checkpoints(tmp_path / 'run', every=2, keep=2)
+  assert saver.latest_step == 7
+  restored = saver.restore(jax.eval_shape(make_state))
+  saver.close()
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
+
+
+def test_a_part_is_read_alone(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=3)
+  saver.save(1, make_state())
+  saver.save(2, advance(make_state()))
+  saver.close()
+  step, params = checkpoints.read(tmp_path, 'ema', '0.999')
+  assert step == 2 and isinstance(params['dense']['bias'], np.ndarray)
+  np.testing.assert_array_equal(params['dense']['bias'], 2 * np.ones(3))
+  assert checkpoints.read(tmp_path, 'ema', '0.99', step=1)[1]['dense']['kernel'][1, 2] == 5
+  with pytest.raises(UserError, match=r"no '0.5'. There are: \['0.99', '0.999'\]"):
+    checkpoints.read(tmp_path, 'ema', '0.5')
+  with pytest.raises(UserError, match=r'no checkpoint of step 9. There are: \[1, 2\]'):
+    checkpoints.read(tmp_path, 'ema', step=9)
+  with pytest.raises(UserError, match='no checkpoint yet'):
+    checkpoints.read(tmp_path / 'nowhere', 'ema')
+
+
+def test_another_shape_is_named(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  saver.save(1, make_state())
+  saver.wait()
+  with pytest.raises(UserError, match=r'ema/0.99/dense/bias is \[3\] there and \[5\] here. Choose'):
+    saver.restore(jax.eval_shape(lambda: make_state(5)))
+  with pytest.raises(UserError, match=r'ema/0.99/dense/bias is \[3\] there and absent here'):
+    saver.restore(make_state().replace(ema={}))
+  saver.close()
+
+
+def test_another_config_is_named_once_there_is_a_checkpoint(tmp_path):
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config()).close()
+  # Nothing is saved yet: anything may change.
+  saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config(model={'hidden_dim': 16}))
+  saver.save(1, make_state())
+  saver.close()
+  with pytest.raises(UserError, match='model.hidden_dim is 16 there and 8 here') as error:
+    checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config())
+  assert '\n' not in str(error.value)
+  assert checkpoints.load_config(tmp_path).model.hidden_dim == 16
+  longer = make_config(model={'hidden_dim': 16}, num_steps=20)
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=longer).close()
+  assert checkpoints.load_config(tmp_path).num_steps == 20
+
+
+def test_a_config_survives_the_way_through_json(tmp_path):
+  config = make_config(seed=None, stages=({'from_step': 0}, {'from_step': 5, 'fade': 1.5}))
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=config).close()
+  read = checkpoints.load_config(tmp_path)
+  assert read.stages[1].fade == 1.5 and isinstance(read.stages, tuple)
+  assert read.ema.rates == (0.99, 0.999) and read.seed is None
+  with pytest.raises(AttributeError):
+    read.no_such_field = 1  # locked, as the config it came from
+  assert checkpoints.differences(checkpoints.plain(config), checkpoints.plain(read)) == {}
+
+
+def test_a_missing_or_damaged_config(tmp_path):
+  with pytest.raises(UserError, match='does not exist: no run began there'):
+    checkpoints.load_config(tmp_path / 'nowhere')
+  with pytest.raises(UserError, match='has no config.json'):
+    checkpoints.load_config(tmp_path)
+  (tmp_path / 'config.json').write_text('{')
+  with pytest.raises(UserError, match='is damaged'):
+    checkpoints.load_config(tmp_path)
+
+
+def test_a_failed_save_is_one_line_and_leaves_the_earlier_one(tmp_path, monkeypatch, caplog):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  state = make_state()
+  saver.save(1, state)
+  saver.wait()
+
+  def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'mkdir', full)
+    with pytest.raises(UserError, match='disk is full. Remedy: free some space') as error:
+      saver.save(2, state)
+      saver.close()
+  assert '\n' not in str(error.value)
+  assert not caplog.records
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  assert saver.latest_step == 1
+  restored = saver.restore(state)
+  np.testing.assert_array_equal(restored.params['dense']['bias'], np.ones(3))
+  saver.close()
+
+
+def test_a_workdir_that_cannot_be_made(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='part of its path is a file'):
+    checkpoints.Checkpoints(tmp_path / 'file' / 'run', every=1, keep=1)
+
+
+@pytest.mark.parametrize(
+  'error, cause',
+  [
+    (OSError(errno.EROFS, 'x'), 'read-only'),
+    (ValueError("RESOURCE_EXHAUSTED: Failed: No space left on device [os='28']"), 'full'),
+    (PermissionError(errno.EACCES, 'x'), 'no permission'),
+  ],
+)
+def test_errors_of_the_disk(error, cause):
+  assert cause in str(checkpoints.disk_error(error, 'runs/x'))
+  assert checkpoints.disk_error(ValueError('something else'), 'runs/x') is None
+
+
+def test_a_signal_asks_for_a_stop_and_a_second_one_insists():
+  before = signal.getsignal(signal.SIGTERM)
+  with checkpoints.Interruption() as interruption:
+    assert not interruption.requested(1)
+    signal.raise_signal(signal.SIGTERM)
+    assert interruption.requested(2)
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert signal.getsignal(signal.SIGTERM) == before
