@@ -197,6 +197,7 @@ class Checkpoints:
         cleanup_tmp_directories=True,
       )
     self._pending = None
+    self._failed = False
 
   @property
   def latest_step(self) -> int | None:
@@ -249,15 +250,19 @@ class Checkpoints:
     """Waits for a save that is under way; raises its failure."""
     pending, self._pending = self._pending, None
     if pending is not None:
+      self._failed = True
       with _disk_errors_of(self._workdir):
         pending.result()
+      self._failed = False
 
   def close(self) -> None:
     """Waits for a save that is under way, then lets go of everything."""
     try:
       self.wait()
     finally:
-      self._checkpointer.close()
+      # Orbax raises a failed save once more; it was raised by `wait` already.
+      with contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
+        self._checkpointer.close()
 
 
 def _abstract(leaf):

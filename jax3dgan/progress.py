@@ -1,0 +1,150 @@
+"""What a run tells on the terminal, and where its seconds went.
+
+In `train.py`:
+
+  phases = progress.Phases()
+  with phases('data'):
+    dataset = ...
+  line = progress.Progress(config.num_steps, first_step)
+  with phases('steps'):
+    for step in ...:
+      line.update(step, images=images_seen, losses={'g': 0.7, 'd': 1.2})
+  line.close()
+  summary['seconds'] = phases.seconds  # {'data': 3.1, 'steps': 451.0}
+"""
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+import jax
+
+
+def duration(seconds: float) -> str:
+  """Returns '45 s', '7 min 30 s', '3 h 05 min' or '2 d 07 h'."""
+  seconds = max(int(round(seconds)), 0)
+  minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+  if days:
+    return f'{days} d {hours % 24:02d} h'
+  if hours:
+    return f'{hours} h {minutes % 60:02d} min'
+  if minutes:
+    return f'{minutes} min {seconds % 60:02d} s'
+  return f'{seconds} s'
+
+
+class Phases:
+  """Seconds of wall time by phase: `with phases('data'): ...`; a phase entered again adds up.
+
+  A phase inside another one is taken out of the outer one, so that the sum is the whole.
+
+  Args:
+    clock: Gives the time in seconds.
+  """
+
+  def __init__(self, clock=time.perf_counter):
+    self._clock = clock
+    self._began = clock()
+    self._inner = []
+    self.seconds: dict[str, float] = {}
+
+  @contextlib.contextmanager
+  def __call__(self, name: str) -> Iterator[None]:
+    began = self._clock()
+    self._inner.append(0.0)
+    try:
+      yield
+    finally:
+      passed = self._clock() - began
+      inner = self._inner.pop()
+      self.seconds[name] = self.seconds.get(name, 0.0) + passed - inner
+      if self._inner:
+        self._inner[-1] += passed
+
+  @property
+  def total(self) -> float:
+    """Seconds since this object was made, in phases or not."""
+    return self._clock() - self._began
+
+  def __str__(self) -> str:
+    return ', '.join(f'{name} {duration(value)}' for name, value in self.seconds.items())
+
+
+class Progress:
+  """One line: step, images per second, time left, losses.
+
+  In a terminal the line is rewritten in place; elsewhere (a file, a notebook) each update is a line.
+
+  Args:
+    num_steps: The step at which the run ends.
+    first_step: The step at which this leg of it begins.
+    stream: Where to write; None for the standard error of process 0 and nothing on the others.
+    clock: Gives the time in seconds.
+  """
+
+  def __init__(self, num_steps: int, first_step: int = 0, stream=None, clock=time.perf_counter):
+    self._num_steps = num_steps
+    self._stream = stream or (sys.stderr if jax.process_index() == 0 else None)
+    self._clock = clock
+    self._last = (first_step, 0, clock())
+    self._seconds_per_step = None
+    self._open = False
+
+  def update(self, step: int, images: int, losses: Mapping[str, float] | None = None) -> float:
+    """Writes the line.
+
+    Args:
+      step: Steps done.
+      images: Images seen in this leg, of all devices together.
+      losses: Numbers to show, by a short name.
+
+    Returns:
+      Images per second since the last update.
+    """
+    last_step, last_images, last_time = self._last
+    now = self._clock()
+    passed = max(now - last_time, 1e-9)
+    self._last = (step, images, now)
+    rate = (images - last_images) / passed
+    if step > last_step:
+      seconds = passed / (step - last_step)
+      # An average that forgets: early steps are slower, and stages differ in their cost.
+      before = self._seconds_per_step
+      self._seconds_per_step = seconds if before is None else 0.7 * before + 0.3 * seconds
+    parts = [f'step {step:,}/{self._num_steps:,}', f'{rate:.1f} images/s']
+    if self._seconds_per_step is not None:
+      left = (self._num_steps - step) * self._seconds_per_step
+      parts.append(f'{duration(left)} left')
+    parts += [f'{name} {value:.3g}' for name, value in (losses or {}).items()]
+    self._write(' · '.join(parts))
+    return rate
+
+  def restart_clock(self) -> None:
+    """Leaves what was done since the last update (compilation, pictures) out of the next rate."""
+    self._last = (*self._last[:2], self._clock())
+
+  def say(self, text: str) -> None:
+    """Writes a line that stays."""
+    if self._stream is None:
+      return
+    self.close()
+    print(text, file=self._stream, flush=True)
+
+  def close(self) -> None:
+    """Ends a line that is rewritten in place."""
+    if self._open:
+      print(file=self._stream, flush=True)
+      self._open = False
+
+  def _write(self, text: str) -> None:
+    if self._stream is None:
+      return
+    if self._stream.isatty():
+      width = shutil.get_terminal_size().columns - 1
+      # \033[K clears what a longer line before left behind.
+      print(f'\r{text[:width]}\033[K', end='', file=self._stream, flush=True)
+      self._open = True
+    else:
+      print(text, file=self._stream, flush=True)

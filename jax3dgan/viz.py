@@ -1,0 +1,258 @@
+"""Pictures for people: grids, depth in colours, normals, PNG files, videos."""
+
+import io
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from jax3dgan.errors import UserError
+
+# Anchors of a colour ramp from far to near, even steps of lightness so that depth reads in grey too.
+_RAMP = np.array(
+  [
+    [25, 16, 62],
+    [54, 40, 118],
+    [67, 76, 148],
+    [62, 114, 159],
+    [62, 149, 161],
+    [88, 182, 149],
+    [147, 208, 124],
+    [214, 226, 112],
+    [255, 245, 190],
+  ],
+  np.float32,
+)
+
+ANIMATED = ('.mp4', '.gif', '.webp')
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+  """Returns uint8 [..., h, w, c] of a float image in [−1, 1]; NaNs become black, uint8 stays."""
+  image = np.asarray(image)
+  if image.dtype == np.uint8:
+    return image
+  image = np.nan_to_num(image.astype(np.float32), nan=-1.0)
+  return np.round(np.clip((image + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+
+def grid(images: np.ndarray, columns: int | None = None, pad: int = 2) -> np.ndarray:
+  """Lays images side by side on white.
+
+  Args:
+    images: [n, h, w, 3] uint8, or float in [−1, 1].
+    columns: How many in a row; None for about as many rows as columns.
+    pad: Pixels between two.
+
+  Returns:
+    uint8 [rows·h + …, columns·w + …, 3].
+  """
+  images = to_uint8(images)
+  n, h, w, c = images.shape
+  columns = columns or math.ceil(math.sqrt(n))
+  rows = -(-n // columns)
+  canvas = np.full((rows * (h + pad) - pad, columns * (w + pad) - pad, c), 255, np.uint8)
+  for i, image in enumerate(images):
+    y, x = i // columns * (h + pad), i % columns * (w + pad)
+    canvas[y : y + h, x : x + w] = image
+  return canvas
+
+
+def colour_ramp(values: np.ndarray) -> np.ndarray:
+  """Returns uint8 [..., 3]: dark violet at 0 to light yellow at 1."""
+  position = np.clip(np.nan_to_num(values), 0, 1) * (len(_RAMP) - 1)
+  low = np.minimum(position.astype(np.int32), len(_RAMP) - 2)
+  mix = (position - low)[..., None]
+  return np.round(_RAMP[low] * (1 - mix) + _RAMP[low + 1] * mix).astype(np.uint8)
+
+
+def depth_range(depth: np.ndarray, opacity: np.ndarray | None = None) -> tuple[float, float]:
+  """Returns the nearest and farthest depth worth showing: 2nd and 98th percentile of solid pixels."""
+  depth = np.asarray(depth)
+  solid = np.isfinite(depth) & (True if opacity is None else np.asarray(opacity) > 0.5)
+  if not solid.any():
+    return 0.0, 1.0
+  near, far = np.percentile(depth[solid], [2, 98])
+  return float(near), float(max(far, near + 1e-6))
+
+
+def colour_depth(
+  depth: np.ndarray,
+  opacity: np.ndarray | None = None,
+  limits: tuple[float, float] | None = None,
+) -> np.ndarray:
+  """Returns depth maps in colours, near light and far dark, on white where there is nothing.
+
+  Args:
+    depth: [..., h, w] distance from the camera.
+    opacity: [..., h, w] in [0, 1].
+    limits: (near, far); None takes them from the maps together, so that they compare.
+
+  Returns:
+    uint8 [..., h, w, 3].
+  """
+  near, far = limits or depth_range(depth, opacity)
+  colours = colour_ramp((far - np.asarray(depth)) / (far - near)).astype(np.float32)
+  if opacity is not None:
+    alpha = np.clip(np.asarray(opacity), 0, 1)[..., None]
+    colours = colours * alpha + 255 * (1 - alpha)
+  return np.round(colours).astype(np.uint8)
+
+
+def normals_from_depth(depth: np.ndarray, fov_degrees: float) -> np.ndarray:
+  """Returns unit normals of the surface that a depth map shows, towards the camera.
+
+  Args:
+    depth: [..., h, w] Euclidean distance from the camera along each pixel's ray.
+    fov_degrees: Full field of view of the square image.
+
+  Returns:
+    float32 [..., h, w, 3] in camera axes (x right, y down, z forward): a wall that faces the camera
+    has (0, 0, −1).
+  """
+  depth = np.asarray(depth, np.float32)
+  h, w = depth.shape[-2:]
+  scale = math.tan(math.radians(fov_degrees) / 2)
+  y, x = np.meshgrid(
+    ((np.arange(h) + 0.5) / h * 2 - 1) * scale, ((np.arange(w) + 0.5) / w * 2 - 1) * scale,
+    indexing='ij',
+  )  # fmt: skip
+  rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+  rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+  points = depth[..., None] * rays.astype(np.float32)  # [..., h, w, 3]
+  across, down = np.gradient(points, axis=-2), np.gradient(points, axis=-3)
+  normals = np.cross(down, across)
+  return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+
+
+def colour_normals(normals: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
+  """Returns normals as colours uint8 [..., h, w, 3] (x red, up green, towards the viewer blue)."""
+  colours = (np.asarray(normals) * np.array([1, -1, -1], np.float32) + 1) * 127.5
+  if opacity is not None:
+    alpha = np.clip(np.asarray(opacity), 0, 1)[..., None]
+    colours = colours * alpha + 255 * (1 - alpha)
+  return np.round(np.clip(colours, 0, 255)).astype(np.uint8)
+
+
+def enlarge(images: np.ndarray, factor: int) -> np.ndarray:
+  """Returns [..., h·factor, w·factor, c]: each pixel a square, nothing smoothed away."""
+  return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def sheet(rows: Sequence[tuple[str, np.ndarray]], pad: int = 2, size: int = 13) -> np.ndarray:
+  """Stacks grids below each other, each under its title.
+
+  Args:
+    rows: (title, uint8 [h, w, 3]) from top to bottom; an empty title takes no room.
+    pad: Pixels around each.
+    size: Height of the letters in pixels.
+
+  Returns:
+    uint8 [h, w, 3].
+  """
+  font = ImageFont.load_default(size)
+  widths = [max(image.shape[1], math.ceil(font.getlength(title))) for title, image in rows]
+  heights = [image.shape[0] + pad + (size + 4 if title else 0) for title, image in rows]
+  canvas = Image.new('RGB', (max(widths) + 2 * pad, sum(heights) + pad), 'white')
+  draw, y = ImageDraw.Draw(canvas), pad
+  for (title, image), height in zip(rows, heights, strict=True):
+    if title:
+      draw.text((pad, y), title, fill=(40, 40, 40), font=font)
+    canvas.paste(Image.fromarray(image), (pad, y + height - pad - image.shape[0]))
+    y += height
+  return np.asarray(canvas)
+
+
+def _write_whole(path, write) -> None:
+  """Calls `write(temporary path)`, then renames: a reader never sees a half file."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{os.getpid()}-{path.name}')
+  try:
+    write(temporary)
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def png_bytes(image: np.ndarray, texts: dict[str, str] | None = None) -> bytes:
+  """Returns a PNG file's bytes of an image [h, w, 3] (uint8, or float in [−1, 1]).
+
+  Args:
+    image: The image.
+    texts: Notes to keep inside the file, such as the step and the seeds.
+  """
+  info = PngImagePlugin.PngInfo()
+  for key, value in (texts or {}).items():
+    info.add_itxt(key, str(value))
+  file = io.BytesIO()
+  Image.fromarray(to_uint8(image)).save(file, 'PNG', pnginfo=info, optimize=True)
+  return file.getvalue()
+
+
+def save_png(path, image: np.ndarray, texts: dict[str, str] | None = None) -> None:
+  """Writes an image [h, w, 3] as a PNG file, whole or not at all; see `png_bytes`."""
+  data = png_bytes(image, texts)
+  _write_whole(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_video(path, frames: Iterable[np.ndarray], fps: float = 24, quality: float = 7) -> None:
+  """Writes frames as a video or an animated image, by the file's ending: .mp4, .gif or .webp.
+
+  Args:
+    path: The file.
+    frames: uint8 [h, w, 3] or float in [−1, 1], all of one size; any iterable.
+    fps: Frames per second.
+    quality: 0 to 10, for mp4 and webp.
+
+  Raises:
+    UserError: Another ending.
+  """
+  kind = pathlib.Path(path).suffix.lower()
+  if kind not in ANIMATED:
+    raise UserError(f'{path} does not say what to write. End it in one of {", ".join(ANIMATED)}.')
+  frames = (to_uint8(frame) for frame in frames)
+  writer = _write_mp4 if kind == '.mp4' else _write_animation
+  _write_whole(path, lambda temporary: writer(temporary, frames, fps, quality))
+
+
+def _write_mp4(
+  path: pathlib.Path, frames: Iterable[np.ndarray], fps: float, quality: float
+) -> None:
+  import imageio_ffmpeg
+
+  writer = None
+  try:
+    for frame in frames:
+      # yuv420p, which every player shows, halves the colours' resolution: sizes must be even.
+      frame = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], 'edge')
+      if writer is None:
+        size = (frame.shape[1], frame.shape[0])
+        writer = imageio_ffmpeg.write_frames(
+          str(path), size, fps=fps, quality=quality, macro_block_size=2, ffmpeg_log_level='error'
+        )
+        writer.send(None)
+      writer.send(np.ascontiguousarray(frame))
+  finally:
+    if writer is not None:
+      writer.close()
+
+
+def _write_animation(
+  path: pathlib.Path, frames: Iterable[np.ndarray], fps: float, quality: float
+) -> None:
+  pictures = [Image.fromarray(frame) for frame in frames]
+  options = {'save_all': True, 'append_images': pictures[1:], 'loop': 0, 'duration': 1000 / fps}
+  if path.suffix.lower() == '.gif':
+    # One palette for all frames: a still ground does not flicker. Its colours come from all of them.
+    every = max(len(pictures) // 8, 1)
+    sample = np.concatenate([np.asarray(p) for p in pictures[::every]], axis=0)
+    palette = Image.fromarray(sample).quantize(255, method=Image.Quantize.MEDIANCUT)
+    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    options |= {'append_images': pictures[1:], 'disposal': 1}
+  else:
+    options |= {'quality': int(quality * 10), 'method': 4}
+  pictures[0].save(path, **options)
