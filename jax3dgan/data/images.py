@@ -64,6 +64,15 @@ def decode(data):
     raise ImageError(f'corrupt ({cause[:120]})') from error
 
 
+def size(data):
+  """(height, width) of a file, from its header alone; ImageError where it is not an image."""
+  try:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+      return image.height, image.width
+  except Exception as error:  # As above.
+    raise ImageError('not an image') from error
+
+
 def _upright(image):
   try:
     return ImageOps.exif_transpose(image)
@@ -169,9 +178,11 @@ def box_downscale(image, factor):
   """
   if factor == 1:
     return image
-  *leading, height, width, channels = image.shape
-  image = image.reshape(*leading, height // factor, factor, width // factor, factor, channels)
-  total = image.astype(np.uint32).sum(axis=(-4, -2), dtype=np.uint32)
+  total = np.uint32(0)
+  # Strided sums: many times faster than a reduction over two short axes.
+  for i in range(factor):
+    for j in range(factor):
+      total = total + image[..., i::factor, j::factor, :].astype(np.uint32)
   area = factor * factor
   return ((2 * total + area) // (2 * area)).astype(np.uint8)
 

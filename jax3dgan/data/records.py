@@ -20,7 +20,6 @@ from jax3dgan.errors import UserError
 INDEX = 'index.json'
 FORMAT = 'jax3dgan-shards'
 VERSION = 1
-SHARD_SIZE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +104,11 @@ class ShardWriter:
     return entry, labels.sums(np.array(self._labels, np.float32))
 
 
+def default_shard_size(resolution):
+  """Images a shard: some tens of MiB, as a shard is made in memory and lost if a run is killed."""
+  return max(16, min(4096, 2**25 // resolution**2))
+
+
 def shard_name(i):
   """File name of shard i."""
   return f'shard-{i:05d}.tfrecord'
@@ -141,7 +145,7 @@ def write_index(directory, entries, label_sums, resolution, extra=None):
   return index
 
 
-def write_dataset(directory, examples, *, resolution, shard_size=SHARD_SIZE, extra=None):
+def write_dataset(directory, examples, *, resolution, shard_size=None, extra=None):
   """Writes a data set from an iterable.
 
   Args:
@@ -149,13 +153,14 @@ def write_dataset(directory, examples, *, resolution, shard_size=SHARD_SIZE, ext
     examples: iterable of dicts: image (uint8 [r, r, 3] or the bytes of a PNG), key (str, a name),
       label (float32 [25] or None), extras (optional dict of name -> bytes, floats or integers).
     resolution: r.
-    shard_size: number of images in a shard.
+    shard_size: number of images in a shard; see `default_shard_size`.
     extra: dict of further fields of the index.
 
   Returns:
     the index, a dict.
   """
   os.makedirs(directory, exist_ok=True)
+  shard_size = shard_size or default_shard_size(resolution)
   entries, total, writer = [], labels.sums(np.zeros((0, labels.NUM_NUMBERS))), None
   for example in examples:
     writer = writer or ShardWriter(directory, shard_name(len(entries)))

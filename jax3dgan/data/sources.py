@@ -1,10 +1,12 @@
 """Where images come from: a folder, a zip, TFRecord files. No TensorFlow.
 
-A source has `len`, `read(i) -> Record`, `describe(i)` (a name for messages), `labelled`, and is in
-the order of the sorted names, so that the same files give the same data set anywhere.
+A source has `len`, `read(i) -> Record`, `describe(i)` (a name for messages), `size(i)`, `labelled`
+and `label_table`, and is in the order of the sorted names: the same files give the same data set
+anywhere. An image that cannot be read is an `images.ImageError`.
 """
 
 import glob
+import hashlib
 import json
 import os
 import threading
@@ -40,8 +42,8 @@ class FolderSource:
     own = os.path.join(self._directory, LABELS_FILE)
     if labels_file is None and os.path.exists(own):
       labels_file = own
-    self._labels = load_labels(labels_file)
-    self.labelled = self._labels is not None
+    self.label_table = load_labels(labels_file)
+    self.labelled = self.label_table is not None
 
   def __len__(self):
     return len(self._names)
@@ -60,7 +62,7 @@ class FolderSource:
         data = file.read(images.MAX_BYTES + 1)
     except OSError as error:
       raise images.ImageError(error.strerror or 'cannot be read') from error
-    return Record(data, find_label(self._labels, name), name)
+    return Record(data, find_label(self.label_table, name), name)
 
 
 class ZipSource:
@@ -81,15 +83,15 @@ class ZipSource:
     self._entries = [entries[name] for name in sorted(entries) if is_image(name)]
     self._lock = threading.Lock()
     if labels_file is not None:
-      self._labels = load_labels(labels_file)
+      self.label_table = load_labels(labels_file)
     else:
       entry = entries.get(LABELS_FILE)
       try:
         content = None if entry is None else self._read(entry)
       except images.ImageError as error:
         raise UserError(f'{LABELS_FILE} of {path} is damaged: {error}. Fetch it again.') from error
-      self._labels = content and parse_labels(content, f'{LABELS_FILE} of {path}')
-    self.labelled = self._labels is not None
+      self.label_table = content and parse_labels(content, f'{LABELS_FILE} of {path}')
+    self.labelled = self.label_table is not None
 
   def __len__(self):
     return len(self._entries)
@@ -103,7 +105,7 @@ class ZipSource:
 
   def read(self, i):
     name = self.describe(i)
-    return Record(self._read(self._entries[i]), find_label(self._labels, name), name)
+    return Record(self._read(self._entries[i]), find_label(self.label_table, name), name)
 
   def _read(self, entry):
     try:
@@ -146,8 +148,8 @@ class TFRecordSource:
     self._files = tfrecord.RecordFiles(paths, offsets)
     self._sizes = np.concatenate([np.diff(part) for part in offsets] or [np.zeros(0, int)])
     self._names = [f'{os.path.basename(path)}' for path in paths]
-    self._labels = load_labels(labels_file)
-    self.labelled = self._labels is not None or (len(self) > 0 and self._has_label())
+    self.label_table = load_labels(labels_file)
+    self.labelled = self.label_table is not None or (len(self) > 0 and self._has_label())
 
   def __len__(self):
     return len(self._files)
@@ -170,8 +172,8 @@ class TFRecordSource:
       raise images.ImageError(f'record without an image (features: {", ".join(sorted(features))})')
     key = _first(features, self._KEY_FEATURES)
     key = key.decode(errors='replace') if isinstance(key, bytes) else self.describe(i)
-    if self._labels is not None:
-      return Record(data, find_label(self._labels, key), key)
+    if self.label_table is not None:
+      return Record(data, find_label(self.label_table, key), key)
     label = features.get('label')
     return Record(data, label if _is_label(label) else None, key)
 
@@ -184,6 +186,16 @@ class TFRecordSource:
   def close(self):
     """Closes the files."""
     self._files.close()
+
+
+def fingerprint(source):
+  """A hash (hex) of the names and sizes of a source's files and of its labels."""
+  digest = hashlib.sha256()
+  for i in range(len(source)):
+    digest.update(f'{source.describe(i)}\0{source.size(i)}\n'.encode())
+  for name, label in sorted((source.label_table or {}).items()):
+    digest.update(name.encode() + b'\0' + label.tobytes())
+  return digest.hexdigest()
 
 
 def open_source(spec, labels_file=None, files=None):

@@ -1,0 +1,318 @@
+"""Prepares a data set: images of any kind become TFRecord shards of one resolution, and an index.
+
+  python -m jax3dgan.data.prepare --source=DIR --out=DIR --resolution=64
+
+`--source` is a folder (searched at any depth), a zip (with EG3D's dataset.json, its labels are
+kept), a pattern of TFRecord files ('shards/*.tfrecord') or a TFDS name ('tfds:celeb_a', fetched at
+need). Images are cropped to a square and resized with an antialiasing filter (Lanczos). `--crop` is
+centre (the largest square), celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to
+320 and keeps the middle 256, which is the middle 142 of 178 x 218), a fraction of the shorter side,
+or LEFT,TOP,SIZE in pixels; labels follow the crop. `--mirror` adds each image mirrored, its label
+too.
+
+A killed run goes on where it was: run the same command again. Finished shards are checked by their
+sha256 and kept; one that is half written has another name. An image that is unreadable, truncated,
+too small or, where others have one, without a label, is left out and named in report.json; more
+than a tenth of them is an error. The shards do not depend on the number of workers.
+`--out` is a local folder; copy it to a bucket afterwards.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import sys
+
+import numpy as np
+import tqdm
+
+from jax3dgan.data import images, labels, records, sources, workers
+from jax3dgan.errors import UserError
+
+SETTINGS = 'prepare.json'
+REPORT = 'report.json'
+# More than this part left out is no accident but the wrong folder or a broken copy.
+MAX_SKIPPED = 0.1
+# Resolutions of GANs; a mistyped one should not fill a disk.
+_MAX_RESOLUTION = 4096
+_TFDS = 'tfds:'
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What decides the content of the shards."""
+
+  resolution: int
+  crop: str = 'centre'
+  mirror: bool = False
+  shard_size: int = 1024
+  use_labels: bool = True
+
+
+def prepare(source, out, options, *, labels_file=None, split='train', num_workers=None):
+  """Prepares a data set.
+
+  Args:
+    source: folder, zip, pattern of TFRecord files or 'tfds:NAME'.
+    out: folder to make or to go on with.
+    options: Options.
+    labels_file: path of a dataset.json; by default the source's own.
+    split: of a TFDS data set.
+    num_workers: number of processes; by default one for each core.
+
+  Returns:
+    the index, a dict.
+
+  Raises:
+    UserError: for anything the user can mend.
+  """
+  files = None
+  if source.startswith(_TFDS):
+    from jax3dgan.data import tfdata
+
+    files = tfdata.tfds_files(source.removeprefix(_TFDS), split, download=True)
+  opener = (source, labels_file, files)
+  opened = sources.open_source(*opener)
+  settings = {
+    **dataclasses.asdict(options),
+    'files': len(opened),
+    'fingerprint': sources.fingerprint(opened),
+    'version': records.VERSION,
+  }
+  with _explained(out), _locked(out):
+    key = _claim(out, settings)
+    shards = _plan(len(opened), options)
+    done = {i: _finished(out, i, key) for i in range(len(shards))}
+    done = {i: sidecar for i, sidecar in done.items() if sidecar}
+    todo = [i for i in range(len(shards)) if i not in done]
+    if done:
+      print(f'{len(done)} of {len(shards)} shards are finished already.', file=sys.stderr)
+    tasks = [(j, opened.describe(j)) for i in todo for j in shards[i]]
+    start = len(opened) - len(tasks)
+    bar = tqdm.tqdm(total=len(opened), initial=start, desc='prepare', unit='img', mininterval=0.5)
+    with bar, contextlib.closing(workers.run(opener, options, tasks, num_workers)) as results:
+      for i in todo:
+        done[i] = _write_shard(out, i, key, [next(results) for _ in _ticking(shards[i], bar)])
+        skipped = _skipped(done)
+        bar.set_postfix(left_out=len(skipped))
+        if len(skipped) > MAX_SKIPPED * len(opened):
+          break
+    _report(out, _skipped(done), len(opened))
+    return _finish(out, done, source, opened, options)
+
+
+def _plan(count, options):
+  """The numbers of the images of each shard: fixed beforehand, so that shards are independent."""
+  size = max(1, options.shard_size // (2 if options.mirror else 1))
+  return [range(i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def _ticking(items, bar):
+  for item in items:
+    yield item
+    bar.update()
+
+
+def _write_shard(out, i, key, results):
+  """Writes shard i and, after it, its sidecar, which is what makes it count as finished."""
+  writer = records.ShardWriter(out, records.shard_name(i))
+  skipped = []
+  for name, examples, cause in results:
+    for example in examples:
+      writer.add(example)
+    if cause:
+      skipped.append({'file': name, 'cause': cause})
+  entry, sums = writer.close() if len(writer) else (None, labels.sums(np.zeros((0, 25))))
+  sidecar = {'settings': key, 'shard': entry, 'label_sums': sums.tolist(), 'skipped': skipped}
+  _write_json(os.path.join(out, _sidecar_name(i)), sidecar)
+  return sidecar
+
+
+def _finished(out, i, key):
+  """The sidecar of shard i, if the shard is there, whole, and of these settings."""
+  try:
+    with open(os.path.join(out, _sidecar_name(i)), 'rb') as file:
+      sidecar = json.loads(file.read())
+    if sidecar['settings'] != key:
+      return None
+    if sidecar['shard'] is not None:
+      with open(os.path.join(out, sidecar['shard']['file']), 'rb') as file:
+        if hashlib.file_digest(file, 'sha256').hexdigest() != sidecar['shard']['sha256']:
+          return None
+    return sidecar
+  except (FileNotFoundError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _sidecar_name(i):
+  return records.shard_name(i).replace('.tfrecord', '.json')
+
+
+def _skipped(done):
+  return [item for i in sorted(done) for item in done[i]['skipped']]
+
+
+def _report(out, skipped, count):
+  """Writes the report; UserError where too many images are left out."""
+  report = {'images': count, 'left_out': len(skipped), 'causes': _causes(skipped), 'files': skipped}
+  path = os.path.join(out, REPORT)
+  _write_json(path, report)
+  if len(skipped) > MAX_SKIPPED * count:
+    first = skipped[0]
+    raise UserError(
+      f'{len(skipped)} of {count} images cannot be used, such as {first["file"]}: '
+      f'{first["cause"]}. {path} names them all: mend or remove them.'
+    )
+
+
+def _causes(skipped):
+  """Number of images for each cause, without the cause's details."""
+  counts = {}
+  for item in skipped:
+    cause = item['cause'].split(' (')[0]
+    counts[cause] = counts.get(cause, 0) + 1
+  return counts
+
+
+def _finish(out, done, source, opened, options):
+  sidecars = [done[i] for i in sorted(done)]
+  entries = [sidecar['shard'] for sidecar in sidecars if sidecar['shard']]
+  total = sum(np.array(sidecar['label_sums']) for sidecar in sidecars)
+  skipped = _skipped(done)
+  extra = {
+    'source': source,
+    'options': dataclasses.asdict(options),
+    'report': {'images': len(opened), 'left_out': len(skipped), 'causes': _causes(skipped)},
+  }
+  return records.write_index(out, entries, total, options.resolution, extra)
+
+
+def _claim(out, settings):
+  """Notes the settings in the folder; UserError where it holds a data set of others."""
+  path = os.path.join(out, SETTINGS)
+  if os.path.exists(path):
+    try:
+      with open(path, 'rb') as file:
+        before = json.loads(file.read())['settings']
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(f'{path} is damaged. Delete {out}, or choose another --out.') from error
+    changed = [name for name in settings if before.get(name) != settings[name]]
+    if changed:
+      what = ', '.join(
+        'other images or labels' if name == 'fingerprint' else f'{name} {before.get(name)}'
+        for name in changed
+        if name != 'files' or 'fingerprint' not in changed
+      )
+      raise UserError(
+        f'{out} was begun with other settings ({what}). Choose another --out, or delete it.'
+      )
+  elif os.path.exists(os.path.join(out, records.INDEX)):
+    raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
+  _write_json(path, {'settings': settings})
+  return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _write_json(path, value):
+  records.write_atomically(path, json.dumps(value).encode())
+
+
+@contextlib.contextmanager
+def _locked(out):
+  """Keeps a second run out of the folder; the lock goes with the process, however it ends."""
+  os.makedirs(out, exist_ok=True)
+  try:
+    import fcntl
+  except ImportError:  # Windows has no such lock; two runs there write the same bytes anyway.
+    yield
+    return
+  handle = os.open(out, os.O_RDONLY)
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+  except BlockingIOError as error:
+    raise UserError(
+      f'Another run is writing {out}. Wait for it, or choose another --out.'
+    ) from error
+  finally:
+    os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(out):
+  """Turns what the file system refuses into an error with a remedy."""
+  try:
+    yield
+  except OSError as error:
+    if isinstance(error, BlockingIOError):
+      raise
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+      remedy = 'Free some space and run the same command again: finished shards are kept.'
+    else:
+      remedy = 'Choose an --out that can be written.'
+    raise UserError(f'{out} cannot be written: {error.strerror or error}. {remedy}') from error
+
+
+def _parse(argv):
+  parser = argparse.ArgumentParser(
+    prog='python -m jax3dgan.data.prepare',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument('--source', required=True, help="folder, zip, '*.tfrecord' or tfds:NAME")
+  parser.add_argument('--out', required=True, help='folder of the shards')
+  parser.add_argument('--resolution', required=True, type=int, help='pixels')
+  parser.add_argument('--crop', help='centre, celeba, a fraction, or LEFT,TOP,SIZE')
+  parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
+  parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
+  parser.add_argument('--split', default='train', help='split of a TFDS data set')
+  parser.add_argument('--shard-size', type=int, help='images a shard')
+  parser.add_argument('--workers', type=int, help='processes; by default one for each core')
+  args = parser.parse_args(argv)
+  if not 1 <= args.resolution <= _MAX_RESOLUTION:
+    raise UserError(f'--resolution={args.resolution} is not between 1 and {_MAX_RESOLUTION}.')
+  if any(number is not None and number < 1 for number in (args.shard_size, args.workers)):
+    raise UserError('--shard-size and --workers are at least 1. Set them so, or leave them out.')
+  celeba = args.source.startswith(_TFDS + 'celeb_a')
+  crop = args.crop or ('celeba' if celeba else 'centre')
+  try:
+    images.parse_crop(crop)
+  except ValueError as error:
+    raise UserError(f'--crop: {error}.') from error
+  use_labels = args.labels != 'none'
+  shard_size = args.shard_size or records.default_shard_size(args.resolution)
+  options = Options(args.resolution, crop, args.mirror, shard_size, use_labels)
+  return args, options
+
+
+def main(argv=None):
+  """Runs the command line; returns the exit status."""
+  try:
+    args, options = _parse(argv)
+    labels_file = args.labels if options.use_labels else None
+    index = prepare(
+      os.path.expanduser(args.source),
+      os.path.expanduser(args.out),
+      options,
+      labels_file=labels_file,
+      split=args.split,
+      num_workers=args.workers,
+    )
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print('Interrupted. Finished shards are kept: the same command goes on.', file=sys.stderr)
+    return 130
+  left_out = index['report']['left_out']
+  print(
+    f'{args.out}: {index["count"]} images of {index["resolution"]} pixels, {left_out} left out.'
+  )
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
