@@ -1,17 +1,17 @@
-"""Checkpoints of a run, and the config beside them: all that is needed to go on, or to render.
+"""Checkpoints of a run: all that is needed to go on, or to render.
 
 A workdir holds `config.json` and `checkpoints/<step>/`. A checkpoint is written under a temporary
 name and renamed when it is whole, so a killed run or a full disk leaves the earlier ones good.
 
 In `train.py`:
 
-  with checkpoints.Interruption() as interruption:
+  with interruption.Interruption() as stop:
     saver = checkpoints.Checkpoints(workdir, every, keep, config=config)  # checks config.json
     state = saver.restore(jax.eval_shape(init)) or init()
     for step in ...:
       ...
       saver.save(step, state)  # by its policy, in the background
-      if interruption.requested(step):
+      if stop.requested(step):
         saver.save(step, state, force=True)
         saver.close()
         raise KeyboardInterrupt  # main says that the same command goes on
@@ -20,133 +20,19 @@ In `train.py`:
 """
 
 import contextlib
-import errno
-import json
 import logging
 import os
 import pathlib
-import signal
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from jax3dgan import workdirs
 from jax3dgan.errors import UserError
 
-CONFIG_FILE = 'config.json'
 FOLDER = 'checkpoints'
-# Fields that fix the shapes of the state; the others may change between two legs of a run.
-_SHAPING = ('model', 'discriminator', 'ema.rates')
-
-_DISK_ERRORS = {
-  errno.ENOSPC: ('the disk is full', 'free some space, then run the same command'),
-  errno.EDQUOT: ('the disk quota is used up', 'free some space, then run the same command'),
-  errno.EROFS: ('it is read-only', 'choose another folder'),
-  errno.EACCES: ('there is no permission to write there', 'choose another folder'),
-  errno.EPERM: ('there is no permission to write there', 'choose another folder'),
-  errno.ENOTDIR: ('part of its path is a file', 'choose another folder'),
-}
-
-
-def disk_error(error: BaseException, path) -> UserError | None:
-  """Returns the one-line form of an error of the disk (full, read-only, …), or None for any other.
-
-  TensorStore reports errors of the system in the text of a ValueError, hence the look at the text.
-  """
-  number = getattr(error, 'errno', None)
-  if number not in _DISK_ERRORS:
-    text = str(error)
-    number = next((n for n in _DISK_ERRORS if os.strerror(n) in text), None)
-  if number is None:
-    return None
-  cause, remedy = _DISK_ERRORS[number]
-  return UserError(f'Cannot write to {path}: {cause}. Remedy: {remedy}.')
-
-
-@contextlib.contextmanager
-def _disk_errors_of(path):
-  """Turns errors of the disk into a UserError."""
-  try:
-    yield
-  except Exception as error:
-    explained = disk_error(error, path)
-    if explained is None:
-      raise
-    raise explained from error
-
-
-# ---------------------------------------------------------------------------------------- config
-
-
-def plain(value) -> Any:
-  """Returns a config (or a part of one) as JSON's types; tuples become lists."""
-  if isinstance(value, ml_collections.ConfigDict):
-    value = value.to_dict()
-  if isinstance(value, dict):
-    return {key: plain(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [plain(item) for item in value]
-  return value
-
-
-def config_from(value) -> Any:
-  """The inverse of `plain`: dicts become locked ConfigDicts and lists tuples."""
-  if isinstance(value, dict):
-    config = ml_collections.ConfigDict({k: config_from(v) for k, v in value.items()})
-    return config.lock()
-  if isinstance(value, list):
-    return tuple(config_from(item) for item in value)
-  return value
-
-
-def load_config(workdir) -> ml_collections.ConfigDict:
-  """Returns the config of the run in `workdir`; UserError where there is none."""
-  path = pathlib.Path(workdir) / CONFIG_FILE
-  try:
-    return config_from(json.loads(path.read_text()))
-  except FileNotFoundError:
-    what = 'has no config.json' if path.parent.is_dir() else 'does not exist'
-    raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None
-  except json.JSONDecodeError as error:
-    raise UserError(f'{path} is damaged ({error}). Run the training command again.') from None
-
-
-def differences(old: dict, new: dict, prefix: str = '') -> dict[str, tuple[Any, Any]]:
-  """Returns {'a.b': (old value, new value)} for the fields of two plain configs that differ."""
-  found = {}
-  for key in sorted(old.keys() | new.keys()):
-    a, b = old.get(key), new.get(key)
-    if isinstance(a, dict) and isinstance(b, dict):
-      found |= differences(a, b, f'{prefix}{key}.')
-    elif a != b:
-      found[prefix + key] = (a, b)
-  return found
-
-
-def _same_run(workdir: pathlib.Path, config: dict) -> None:
-  """UserError where the run in `workdir` has other shapes than `config` asks for."""
-  path = workdir / CONFIG_FILE
-  if not path.exists():
-    return
-  changed = differences(plain(load_config(workdir)), config)
-  fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
-  if fixed:
-    fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
-    raise UserError(
-      f'{workdir} holds a checkpoint of another config: {fields}. '
-      'Choose another --workdir, or set these fields as they are there.'
-    )
-
-
-def _replace_text(path: pathlib.Path, text: str) -> None:
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(text)
-  temporary.replace(path)
-
-
-# ----------------------------------------------------------------------------------- checkpoints
 
 
 class _NotOrbax(logging.Filter):
@@ -181,12 +67,13 @@ class Checkpoints:
     context = ocp.Context()
     # Made in the background, a folder on a read-only disk is a time-out instead of an error.
     context.asynchronous.create_directories_asynchronously = False
-    with _disk_errors_of(self._workdir):
+    config = None if config is None else workdirs.plain(config)
+    with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
       if config is not None and steps(self._workdir):
-        _same_run(self._workdir, plain(config))
+        workdirs.check_same_run(self._workdir, config)
       if config is not None and jax.process_index() == 0:
-        _replace_text(self._workdir / CONFIG_FILE, json.dumps(plain(config), indent=2) + '\n')
+        workdirs.save_config(self._workdir, config)
       self._checkpointer = training.Checkpointer(
         self._workdir / FOLDER,
         context=context,
@@ -216,7 +103,7 @@ class Checkpoints:
     self.wait()
     if self.latest_step == step:
       return False
-    with _disk_errors_of(self._workdir):
+    with workdirs.disk_errors(self._workdir):
       self._pending = self._checkpointer.save_async(step, state, force=True)
     return True
 
@@ -243,7 +130,7 @@ class Checkpoints:
       if here != there:
         raise UserError(
           f'{self._workdir} holds a checkpoint of another config: {name} is {there} there and '
-          f'{here} here. Choose another --workdir, or the config in its {CONFIG_FILE}.'
+          f'{here} here. Choose another --workdir, or the config in its {workdirs.CONFIG_FILE}.'
         )
 
   def wait(self) -> None:
@@ -251,7 +138,7 @@ class Checkpoints:
     pending, self._pending = self._pending, None
     if pending is not None:
       self._failed = True
-      with _disk_errors_of(self._workdir):
+      with workdirs.disk_errors(self._workdir):
         pending.result()
       self._failed = False
 
@@ -324,47 +211,3 @@ def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
   for key in keys:
     loaded = loaded[key]
   return step, loaded
-
-
-# ---------------------------------------------------------------------------------- interruption
-
-
-class Interruption:
-  """Turns Ctrl-C and SIGTERM into a request to stop after the step, with the state saved.
-
-  A second signal stops at once. With several processes JAX agrees on the step, so that all of them
-  save the same one.
-  """
-
-  _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-  def __init__(self):
-    self._signal = None
-    self._before = {}
-
-  def __enter__(self):
-    if jax.process_count() == 1:
-      # A thread other than the main one (a notebook's, a test's) may not set handlers.
-      with contextlib.suppress(ValueError):
-        for number in self._SIGNALS:
-          self._before[number] = signal.signal(number, self._note)
-    return self
-
-  def __exit__(self, *exception):
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-    self._before = {}
-
-  def _note(self, number, frame):
-    del frame
-    if self._signal is not None:
-      raise KeyboardInterrupt
-    self._signal = number
-
-  def requested(self, step: int) -> bool:
-    """Returns whether to stop after `step`."""
-    if jax.process_count() == 1:
-      return self._signal is not None
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.reached_preemption_sync_point(step)

@@ -75,7 +75,7 @@ class Phases:
 class Progress:
   """One line: step, images per second, time left, losses.
 
-  In a terminal the line is rewritten in place; elsewhere (a file, a notebook) each update is a line.
+  In a terminal the line is rewritten in place; elsewhere (a file, a notebook) each is a new line.
 
   Args:
     num_steps: The step at which the run ends.

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from jax3dgan.errors import UserError
 
-# Anchors of a colour ramp from far to near, even steps of lightness so that depth reads in grey too.
+# Anchors of a colour ramp from far to near; lightness grows evenly: depth reads in grey too.
 _RAMP = np.array(
   [
     [25, 16, 62],
@@ -70,7 +70,7 @@ def colour_ramp(values: np.ndarray) -> np.ndarray:
 
 
 def depth_range(depth: np.ndarray, opacity: np.ndarray | None = None) -> tuple[float, float]:
-  """Returns the nearest and farthest depth worth showing: 2nd and 98th percentile of solid pixels."""
+  """Returns the (near, far) worth showing: 2nd and 98th percentile of the solid pixels."""
   depth = np.asarray(depth)
   solid = np.isfinite(depth) & (True if opacity is None else np.asarray(opacity) > 0.5)
   if not solid.any():
@@ -247,7 +247,7 @@ def _write_animation(
   pictures = [Image.fromarray(frame) for frame in frames]
   options = {'save_all': True, 'append_images': pictures[1:], 'loop': 0, 'duration': 1000 / fps}
   if path.suffix.lower() == '.gif':
-    # One palette for all frames: a still ground does not flicker. Its colours come from all of them.
+    # One palette for all frames, from colours of all of them: a still ground does not flicker.
     every = max(len(pictures) // 8, 1)
     sample = np.concatenate([np.asarray(p) for p in pictures[::every]], axis=0)
     palette = Image.fromarray(sample).quantize(255, method=Image.Quantize.MEDIANCUT)

@@ -1,4 +1,4 @@
-"""Metrics to TensorBoard, by clu where TensorFlow is loaded anyway and without TensorFlow elsewhere.
+"""Metrics to TensorBoard: by clu where TensorFlow is loaded anyway, without TensorFlow elsewhere.
 
 `create(workdir)` gives a writer with `write_scalars`, `write_images`, `write_texts`, `flush` and
 `close`, those of `clu.metric_writers.MetricWriter`, whichever package writes the event files.
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def create(workdir, backend: str = 'auto'):
-  """Returns a writer of event files in `workdir`; on processes other than 0 one that writes nothing.
+  """Returns a writer of event files in `workdir`; one that writes nothing except on process 0.
 
   Args:
     workdir: The folder of the run.

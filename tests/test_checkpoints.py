@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax3dgan import checkpoints
+from jax3dgan import checkpoints, interruption, workdirs
 from jax3dgan.errors import UserError
 
 
@@ -109,31 +109,31 @@ def test_another_config_is_named_once_there_is_a_checkpoint(tmp_path):
   with pytest.raises(UserError, match='model.hidden_dim is 16 there and 8 here') as error:
     checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config())
   assert '\n' not in str(error.value)
-  assert checkpoints.load_config(tmp_path).model.hidden_dim == 16
+  assert workdirs.load_config(tmp_path).model.hidden_dim == 16
   longer = make_config(model={'hidden_dim': 16}, num_steps=20)
   checkpoints.Checkpoints(tmp_path, 1, 1, config=longer).close()
-  assert checkpoints.load_config(tmp_path).num_steps == 20
+  assert workdirs.load_config(tmp_path).num_steps == 20
 
 
 def test_a_config_survives_the_way_through_json(tmp_path):
   config = make_config(seed=None, stages=({'from_step': 0}, {'from_step': 5, 'fade': 1.5}))
   checkpoints.Checkpoints(tmp_path, 1, 1, config=config).close()
-  read = checkpoints.load_config(tmp_path)
+  read = workdirs.load_config(tmp_path)
   assert read.stages[1].fade == 1.5 and isinstance(read.stages, tuple)
   assert read.ema.rates == (0.99, 0.999) and read.seed is None
   with pytest.raises(AttributeError):
     read.no_such_field = 1  # locked, as the config it came from
-  assert checkpoints.differences(checkpoints.plain(config), checkpoints.plain(read)) == {}
+  assert workdirs.differences(workdirs.plain(config), workdirs.plain(read)) == {}
 
 
 def test_a_missing_or_damaged_config(tmp_path):
   with pytest.raises(UserError, match='does not exist: no run began there'):
-    checkpoints.load_config(tmp_path / 'nowhere')
+    workdirs.load_config(tmp_path / 'nowhere')
   with pytest.raises(UserError, match='has no config.json'):
-    checkpoints.load_config(tmp_path)
+    workdirs.load_config(tmp_path)
   (tmp_path / 'config.json').write_text('{')
   with pytest.raises(UserError, match='is damaged'):
-    checkpoints.load_config(tmp_path)
+    workdirs.load_config(tmp_path)
 
 
 def test_a_failed_save_is_one_line_and_leaves_the_earlier_one(tmp_path, monkeypatch, caplog):
@@ -174,16 +174,16 @@ def test_a_workdir_that_cannot_be_made(tmp_path):
   ],
 )
 def test_errors_of_the_disk(error, cause):
-  assert cause in str(checkpoints.disk_error(error, 'runs/x'))
-  assert checkpoints.disk_error(ValueError('something else'), 'runs/x') is None
+  assert cause in str(workdirs.disk_error(error, 'runs/x'))
+  assert workdirs.disk_error(ValueError('something else'), 'runs/x') is None
 
 
 def test_a_signal_asks_for_a_stop_and_a_second_one_insists():
   before = signal.getsignal(signal.SIGTERM)
-  with checkpoints.Interruption() as interruption:
-    assert not interruption.requested(1)
+  with interruption.Interruption() as stop:
+    assert not stop.requested(1)
     signal.raise_signal(signal.SIGTERM)
-    assert interruption.requested(2)
+    assert stop.requested(2)
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
   assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,120 @@
+"""The folder of a run: its config.json, and the errors of the disk that it lies on."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from jax3dgan.errors import UserError
+
+CONFIG_FILE = 'config.json'
+# Fields that fix the shapes of the state; the others may change between two legs of a run.
+_SHAPING = ('model', 'discriminator', 'ema.rates')
+
+_DISK_ERRORS = {
+  errno.ENOSPC: ('the disk is full', 'free some space, then run the same command'),
+  errno.EDQUOT: ('the disk quota is used up', 'free some space, then run the same command'),
+  errno.EROFS: ('it is read-only', 'choose another folder'),
+  errno.EACCES: ('there is no permission to write there', 'choose another folder'),
+  errno.EPERM: ('there is no permission to write there', 'choose another folder'),
+  errno.ENOTDIR: ('part of its path is a file', 'choose another folder'),
+}
+
+
+def disk_error(error: BaseException, path) -> UserError | None:
+  """Returns the one-line form of an error of the disk (full, read-only, …), or None for any other.
+
+  TensorStore reports errors of the system in the text of a ValueError, hence the look at the text.
+  """
+  number = getattr(error, 'errno', None)
+  if number not in _DISK_ERRORS:
+    text = str(error)
+    number = next((n for n in _DISK_ERRORS if os.strerror(n) in text), None)
+  if number is None:
+    return None
+  cause, remedy = _DISK_ERRORS[number]
+  return UserError(f'Cannot write to {path}: {cause}. Remedy: {remedy}.')
+
+
+@contextlib.contextmanager
+def disk_errors(path):
+  """Turns errors of the disk into a UserError."""
+  try:
+    yield
+  except Exception as error:
+    explained = disk_error(error, path)
+    if explained is None:
+      raise
+    raise explained from error
+
+
+def plain(value) -> Any:
+  """Returns a config (or a part of one) as JSON's types; tuples become lists."""
+  if isinstance(value, ml_collections.ConfigDict):
+    value = value.to_dict()
+  if isinstance(value, dict):
+    return {key: plain(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [plain(item) for item in value]
+  return value
+
+
+def config_from(value) -> Any:
+  """The inverse of `plain`: dicts become locked ConfigDicts and lists tuples."""
+  if isinstance(value, dict):
+    config = ml_collections.ConfigDict({k: config_from(v) for k, v in value.items()})
+    return config.lock()
+  if isinstance(value, list):
+    return tuple(config_from(item) for item in value)
+  return value
+
+
+def load_config(workdir) -> ml_collections.ConfigDict:
+  """Returns the config of the run in `workdir`; UserError where there is none."""
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  try:
+    return config_from(json.loads(path.read_text()))
+  except FileNotFoundError:
+    what = 'has no config.json' if path.parent.is_dir() else 'does not exist'
+    raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None
+  except json.JSONDecodeError as error:
+    raise UserError(f'{path} is damaged ({error}). Run the training command again.') from None
+
+
+def differences(old: dict, new: dict, prefix: str = '') -> dict[str, tuple[Any, Any]]:
+  """Returns {'a.b': (old value, new value)} for the fields of two plain configs that differ."""
+  found = {}
+  for key in sorted(old.keys() | new.keys()):
+    a, b = old.get(key), new.get(key)
+    if isinstance(a, dict) and isinstance(b, dict):
+      found |= differences(a, b, f'{prefix}{key}.')
+    elif a != b:
+      found[prefix + key] = (a, b)
+  return found
+
+
+def check_same_run(workdir: pathlib.Path, config: dict) -> None:
+  """UserError where the run in `workdir` has other shapes than the plain `config` asks for."""
+  path = workdir / CONFIG_FILE
+  if not path.exists():
+    return
+  changed = differences(plain(load_config(workdir)), config)
+  fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
+  if fixed:
+    fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
+    raise UserError(
+      f'{workdir} holds a checkpoint of another config: {fields}. '
+      'Choose another --workdir, or set these fields as they are there.'
+    )
+
+
+def save_config(workdir: pathlib.Path, config: dict) -> None:
+  """Writes config.json, whole or not at all."""
+  path = workdir / CONFIG_FILE
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  temporary.write_text(json.dumps(config, indent=2) + '\n')
+  temporary.replace(path)
