@@ -4,6 +4,7 @@ import io
 import math
 import os
 import pathlib
+import subprocess
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -77,6 +78,11 @@ def depth_range(depth: np.ndarray, opacity: np.ndarray | None = None) -> tuple[f
     return 0.0, 1.0
   near, far = np.percentile(depth[solid], [2, 98])
   return float(near), float(max(far, near + 1e-6))
+
+
+def surface_depth(depth: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+  """Returns the distance [..., h, w] of what is seen in a pixel, of Σ w·t and Σ w along its ray."""
+  return np.asarray(depth) / np.maximum(opacity, 1e-3)
 
 
 def colour_depth(
@@ -199,14 +205,13 @@ def save_png(path, image: np.ndarray, texts: dict[str, str] | None = None) -> No
   _write_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_video(path, frames: Iterable[np.ndarray], fps: float = 24, quality: float = 7) -> None:
+def write_video(path, frames: Iterable[np.ndarray], fps: float = 24) -> None:
   """Writes frames as a video or an animated image, by the file's ending: .mp4, .gif or .webp.
 
   Args:
     path: The file.
     frames: uint8 [h, w, 3] or float in [−1, 1], all of one size; any iterable.
     fps: Frames per second.
-    quality: 0 to 10, for mp4 and webp.
 
   Raises:
     UserError: Another ending.
@@ -216,34 +221,35 @@ def write_video(path, frames: Iterable[np.ndarray], fps: float = 24, quality: fl
     raise UserError(f'{path} does not say what to write. End it in one of {", ".join(ANIMATED)}.')
   frames = (to_uint8(frame) for frame in frames)
   writer = _write_mp4 if kind == '.mp4' else _write_animation
-  _write_whole(path, lambda temporary: writer(temporary, frames, fps, quality))
+  _write_whole(path, lambda temporary: writer(temporary, frames, fps))
 
 
-def _write_mp4(
-  path: pathlib.Path, frames: Iterable[np.ndarray], fps: float, quality: float
-) -> None:
+def _write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray], fps: float) -> None:
   import imageio_ffmpeg
 
-  writer = None
+  process = None
   try:
     for frame in frames:
       # yuv420p, which every player shows, halves the colours' resolution: sizes must be even.
       frame = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], 'edge')
-      if writer is None:
-        size = (frame.shape[1], frame.shape[0])
-        writer = imageio_ffmpeg.write_frames(
-          str(path), size, fps=fps, quality=quality, macro_block_size=2, ffmpeg_log_level='error'
-        )
-        writer.send(None)
-      writer.send(np.ascontiguousarray(frame))
+      if process is None:
+        source = f'-f rawvideo -pix_fmt rgb24 -s {frame.shape[1]}x{frame.shape[0]} -r {fps} -i -'
+        target = '-c:v libx264 -crf 18 -pix_fmt yuv420p -movflags +faststart -loglevel error -y'
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *source.split(), *target.split(), str(path)]
+        # Not imageio_ffmpeg's own writer: it forks with a hook, which JAX's threads do not stand.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+      process.stdin.write(frame.tobytes())
+  except BrokenPipeError:
+    pass  # ffmpeg stopped; its own words come below
   finally:
-    if writer is not None:
-      writer.close()
+    errors = process.communicate()[1].decode(errors='replace').strip() if process else ''
+  if process is None:
+    raise ValueError('a video needs at least one frame')
+  if process.returncode:
+    raise OSError(f'ffmpeg could not write {path.name}: {errors or process.returncode}')
 
 
-def _write_animation(
-  path: pathlib.Path, frames: Iterable[np.ndarray], fps: float, quality: float
-) -> None:
+def _write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], fps: float) -> None:
   pictures = [Image.fromarray(frame) for frame in frames]
   options = {'save_all': True, 'append_images': pictures[1:], 'loop': 0, 'duration': 1000 / fps}
   if path.suffix.lower() == '.gif':
@@ -254,5 +260,5 @@ def _write_animation(
     pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     options |= {'append_images': pictures[1:], 'disposal': 1}
   else:
-    options |= {'quality': int(quality * 10), 'method': 4}
+    options |= {'quality': 85, 'method': 4}
   pictures[0].save(path, **options)

@@ -1,1 +1,1 @@
-"""Programs that work from a finished (or still growing) run: pictures and videos."""
+"""Programs that work from a run's workdir alone, or from a model that comes with the package."""

@@ -1,0 +1,118 @@
+"""What the apps share: their flags, their errors, the views that show a pose prior."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from jax3dgan.errors import UserError
+
+MIN_TILE = 128  # pixels on a side below which a picture is enlarged for people
+
+
+def parse_seeds(text: str) -> list[int]:
+  """Returns the seeds of '0-3,7': [0, 1, 2, 3, 7]."""
+  seeds = []
+  for part in text.split(','):
+    first, _, last = part.strip().partition('-')
+    if not first.isdecimal() or (last and not last.isdecimal()) or part.strip().endswith('-'):
+      raise argparse.ArgumentTypeError(f'{text!r} is not a list of seeds such as 0-3,7')
+    seeds += range(int(first), int(last or first) + 1)
+  if not seeds:
+    raise argparse.ArgumentTypeError(f'{text!r} names no seed')
+  return seeds
+
+
+def parse_degrees(text: str) -> list[float]:
+  """Returns the angles of '-40,0,40': [-40.0, 0.0, 40.0]."""
+  try:
+    return [float(part) for part in text.split(',')]
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f'{text!r} is not a list of degrees such as -40,0,40'
+    ) from None
+
+
+def parser(description: str, endings: str) -> argparse.ArgumentParser:
+  """Returns a parser with the flags that every app has."""
+  flags = argparse.ArgumentParser(
+    description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+  )
+  source = flags.add_mutually_exclusive_group(required=True)
+  source.add_argument('--workdir', help='folder of a run; its latest checkpoint is used')
+  source.add_argument('--pretrained', metavar='NAME', help='model of the package, such as toys')
+  flags.add_argument('--out', required=True, help=f'file to write: {endings}')
+  flags.add_argument('--seeds', type=parse_seeds, help='which latents, such as 0-3,7')
+  flags.add_argument('--psi', type=float, help='truncation, 0 to 1; the config has a default')
+  flags.add_argument('--resolution', type=int, help='pixels on a side; default: that of training')
+  flags.add_argument('--ema', help='rate of the average of the parameters, such as 0.999')
+  flags.add_argument('--step', type=int, help='checkpoint; default: the latest')
+  flags.add_argument(
+    '--depth', action=argparse.BooleanOptionalAction, default=False, help='depth maps too'
+  )
+  return flags
+
+
+def load(args: argparse.Namespace):
+  """Returns the generator that the flags ask for."""
+  from jax3dgan import compilation, trained
+
+  compilation.use_cache()
+  return trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
+
+
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+  """Calls `main(args)`; an error that the user can mend is one line and exit code 1."""
+  from jax3dgan.workdirs import disk_error
+
+  try:
+    main(args)
+  except UserError as error:
+    sys.exit(f'Error: {error}')
+  except OSError as error:
+    explained = disk_error(error, args.out)
+    if explained is None:
+      raise
+    sys.exit(f'Error: {explained}')
+  except KeyboardInterrupt:
+    sys.exit(130)
+
+
+def goes_round(model) -> bool:
+  """Whether the cameras of training go all the way round."""
+  return model.yaw_half_range > math.radians(170)
+
+
+def show_views(model, num: int) -> np.ndarray:
+  """Returns azimuths [num] in radians that show an object well.
+
+  From the front to the back where the cameras of training go all the way round; otherwise from one
+  end of their range to the other.
+  """
+  if goes_round(model):
+    return np.linspace(0, math.pi, num)
+  return np.linspace(-1, 1, num) * model.yaw_half_range
+
+
+def show_azimuth(model) -> float:
+  """Returns the azimuth of a single picture, radians: a three-quarter view, or the front."""
+  return math.radians(40) if goes_round(model) else 0.0
+
+
+def enlargement(resolution: int) -> int:
+  """Returns by which whole factor to enlarge a picture for people."""
+  return max(math.ceil(MIN_TILE / resolution), 1)
+
+
+def depth_picture(model, rendering, limits=None) -> np.ndarray:
+  """Returns the depth maps of a rendering in colours, uint8 [n, h, w, 3]."""
+  from jax3dgan import viz
+
+  depth, opacity = rendering.depth, rendering.opacity
+  if depth is None:
+    raise UserError(f'{model.name} has no depth: its generator has no field. Leave out --depth.')
+  if model.options().last_back:  # what passes counts as the last sample: every pixel is solid
+    return viz.colour_depth(depth, limits=limits)
+  return viz.colour_depth(viz.surface_depth(depth, opacity), opacity, limits)

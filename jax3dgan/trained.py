@@ -1,0 +1,271 @@
+"""A trained generator as one object: from latents to pictures, whatever the paper.
+
+  from jax3dgan import trained
+
+  model = trained.load(workdir='runs/toys')  # or trained.load(pretrained='toys')
+  w = model.map(model.latents([0, 1, 2]))  # [3, ...]
+  image = model.render(w, model.orbit(azimuth=[0.0, 0.5, 1.0])).image  # [3, h, w, 3] in [−1, 1]
+
+The models that come with the package lie in `jax3dgan/pretrained`: `NAME.npz` holds the EMA
+parameters in half precision, `NAME.json` the config and how the model was trained.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jax3dgan import cameras, generators, schedule, workdirs
+from jax3dgan.errors import UserError
+
+PRETRAINED = pathlib.Path(__file__).parent / 'pretrained'
+MAX_BYTES = 8 * 2**20  # what a clone can carry without being felt
+# Latents of the average style; as many as π-GAN's release takes.
+_NUM_AVERAGE = 10_000
+
+
+@dataclasses.dataclass(eq=False)
+class Trained:
+  """A generator with its parameters.
+
+  Attributes:
+    config: The config of its training.
+    generator: The Flax module.
+    params: Its parameters (of one EMA).
+    step: Steps of training behind them.
+    name: What to call it: the workdir's or the pretrained model's name.
+  """
+
+  config: ml_collections.ConfigDict
+  generator: Any
+  params: Any
+  step: int
+  name: str = 'generator'
+
+  @functools.cached_property
+  def resolution(self) -> int:
+    """Pixels on a side at the stage of training that the parameters are from."""
+    return schedule.stage_at(schedule.stages(self.config), max(self.step - 1, 0)).resolution
+
+  @functools.cached_property
+  def pose_prior(self) -> cameras.PosePrior:
+    """The distribution of the cameras that it was trained with."""
+    return cameras.pose_prior(**self.config.pose_prior.to_dict())
+
+  @functools.cached_property
+  def yaw_half_range(self) -> float:
+    """Radians to each side of the front that the pose prior covers; π is the full circle."""
+    return cameras.yaw_half_range(self.pose_prior)
+
+  @functools.cached_property
+  def mean_elevation(self) -> float:
+    """Elevation of the pose prior's middle, radians."""
+    return math.pi / 2 - cameras.mean_pitch(self.pose_prior)
+
+  def latents(self, seeds: Sequence[int]) -> np.ndarray:
+    """Returns z [n, z_dim] of seeds [n]: the z of a seed depends on nothing else."""
+    size = self.generator.z_dim
+    rows = [np.random.default_rng(seed).standard_normal(size, np.float32) for seed in seeds]
+    return np.stack(rows) if rows else np.zeros((0, size), np.float32)
+
+  @functools.cached_property
+  def average_w(self) -> jax.Array:
+    """The mean style, [...] without a batch axis."""
+    return generators.average_w(self.generator, self.params, jax.random.key(0), _NUM_AVERAGE)
+
+  def map(self, z: np.ndarray, psi: float | None = None) -> jax.Array:
+    """Returns styles w [n, ...] of latents z [n, z_dim].
+
+    Args:
+      z: Latents.
+      psi: Truncation: 1 leaves w as it is, 0 gives the average; None takes the config's.
+    """
+    psi = self.config.display.truncation_psi if psi is None else psi
+    average = None if psi == 1 else self.average_w
+    return self._map(self.params, z, psi, average)
+
+  @functools.cached_property
+  def _map(self):
+    def styles(params, z, psi, average_w):
+      inputs = {'truncation_psi': psi, 'average_w': average_w}
+      return self.generator.apply({'params': params}, z, method='map', **inputs)
+
+    return jax.jit(styles)
+
+  def orbit(self, azimuth, elevation=None) -> cameras.Camera:
+    """Returns cameras that look at the origin as those of training do.
+
+    Args:
+      azimuth: [n] or a scalar, radians; 0 is the front, positive towards +x.
+      elevation: The same, radians upwards; None for the pose prior's middle.
+    """
+    elevation = self.mean_elevation if elevation is None else elevation
+    angles = np.broadcast_arrays(np.float32(azimuth), np.float32(elevation))
+    render = self.config.render
+    return _orbit(*map(np.atleast_1d, angles), render.radius, render.fov_degrees)
+
+  def options(self, resolution: int | None = None, **overrides):
+    """Returns the options of rendering for people: more samples than in training."""
+    resolution = resolution or self.resolution
+    return generators.render_options(self.config, display=True, resolution=resolution, **overrides)
+
+  def render(
+    self,
+    w: jax.Array,
+    camera: cameras.Camera,
+    resolution: int | None = None,
+    batch: int | None = None,
+    **overrides,
+  ) -> generators.Rendering:
+    """Renders any number of images, deterministically and in bounded memory.
+
+    Args:
+      w: [n, ...] styles, or [1, ...] for the same one from every camera.
+      camera: n cameras, or one for all.
+      resolution: Pixels on a side; None for that of training.
+      batch: Images at a time; None chooses. Compiled once per batch, resolution and overrides.
+      **overrides: Fields of the rendering options.
+
+    Returns:
+      Rendering of NumPy arrays, n images; see `generators.Rendering`.
+    """
+    parts = list(self.render_batches(w, camera, resolution, batch, **overrides))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+  def render_batches(
+    self, w, camera, resolution=None, batch=None, **overrides
+  ) -> Iterator[generators.Rendering]:
+    """Yields the batches of `render` as they get ready."""
+    options = self.options(resolution, **overrides)
+    num = max(w.shape[0], camera.cam2world.shape[0])
+    # About the pixels of sixteen 64² images at a time: enough to keep a device busy.
+    batch = min(batch or max(16 * 64**2 // options.resolution**2, 1), num)
+    inputs = jax.tree.map(np.asarray, (w, camera))
+    inputs = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), inputs)
+    for start in range(0, num, batch):
+      rows = np.minimum(np.arange(start, start + batch), num - 1)  # the last image pads
+      out = self._synthesize(self.params, *_rows(inputs, rows), options)
+      yield _rows(jax.tree.map(np.asarray, out), slice(num - start))
+
+  @functools.cached_property
+  def _synthesize(self):
+    def images(params, w, camera, options):
+      return self.generator.apply(
+        {'params': params}, w, camera, key=None, options=options, method='synthesize'
+      )
+
+    return jax.jit(images, static_argnums=3)
+
+
+def _rows(tree, index):
+  return jax.tree.map(lambda x: x[index], tree)
+
+
+# Outside of a jit each small operation would be compiled on its own.
+_orbit = jax.jit(cameras.orbit, static_argnums=(2, 3))
+
+
+def load(
+  workdir=None,
+  pretrained: str | None = None,
+  ema: str | float | None = None,
+  step: int | None = None,
+) -> Trained:
+  """Loads a generator from a run's workdir or from the models that come with the package.
+
+  Args:
+    workdir: The folder of a run; its latest checkpoint is taken.
+    pretrained: A name in `jax3dgan/pretrained`, instead of a workdir.
+    ema: The rate of the parameters' moving average; None for the config's display rate.
+    step: Another checkpoint than the latest.
+
+  Raises:
+    UserError: No such folder, checkpoint, average or pretrained model.
+  """
+  if (workdir is None) == (pretrained is None):
+    raise UserError('Give either a workdir or the name of a pretrained model.')
+  if pretrained is not None:
+    return _load_pretrained(pretrained)
+  from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
+
+  config = workdirs.load_config(workdir)
+  rate = str(config.ema.display_rate if ema is None else ema)
+  step, params = checkpoints.read(workdir, 'ema', rate, step=step)
+  name = pathlib.Path(workdir).resolve().name
+  return Trained(config, generators.create(config), jax.tree.map(jnp.asarray, params), step, name)
+
+
+def pretrained_names(directory=PRETRAINED) -> list[str]:
+  """Returns the names of the models in `directory`."""
+  return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
+
+
+def _load_pretrained(name: str, directory=PRETRAINED) -> Trained:
+  names = pretrained_names(directory)
+  if name not in names:
+    known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
+    raise UserError(f'No pretrained model is called {name!r}. {known}.')
+  about = json.loads((pathlib.Path(directory) / f'{name}.json').read_text(encoding='utf-8'))
+  with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
+    flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
+  config = workdirs.config_from(about['config'])
+  return Trained(config, generators.create(config), _nested(flat), about['step'], name)
+
+
+def save_pretrained(model: Trained, directory=PRETRAINED, notes: str = '') -> pathlib.Path:
+  """Writes `NAME.npz` (half precision, plain arrays) and `NAME.json` (config, step, notes).
+
+  Args:
+    model: What to write; its name names the files.
+    directory: Where to.
+    notes: How it was trained, for people.
+
+  Returns:
+    The path of the npz file.
+
+  Raises:
+    ValueError: A parameter beyond half precision's range, or more than 8 MB.
+  """
+  flat = {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+  }
+  for key, value in flat.items():
+    if not np.abs(value).max() <= np.finfo(np.float16).max:
+      raise ValueError(f'{key} has values that half precision cannot hold')
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  path = directory / f'{model.name}.npz'
+  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in flat.items()})
+  if path.stat().st_size > MAX_BYTES:
+    path.unlink()
+    raise ValueError(f'the parameters take more than {MAX_BYTES} bytes')
+  about = {
+    'name': model.name,
+    'notes': notes,
+    'step': int(model.step),
+    'num_parameters': sum(value.size for value in flat.values()),
+    'config': workdirs.plain(model.config),
+  }
+  text = json.dumps(about, indent=2, ensure_ascii=False) + '\n'
+  (directory / f'{model.name}.json').write_text(text, encoding='utf-8')
+  return path
+
+
+def _nested(flat: dict[str, jax.Array]) -> dict:
+  tree = {}
+  for name, leaf in flat.items():
+    *folders, last = name.split('/')
+    here = tree
+    for folder in folders:
+      here = here.setdefault(folder, {})
+    here[last] = leaf
+  return tree
