@@ -18,6 +18,7 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax3dgan.errors import UserError
 from jax3dgan.nn.conv import Conv
@@ -29,7 +30,8 @@ BLOCKS = ('progressive', 'ccs', 'strided')
 class DiscriminatorOutput:
   """What a discriminator says about a batch of images.
 
-  logits: [b], high for real. pose: [b, 2] pitch and yaw in radians, None without that head.
+  logits: [b], high for real.
+  pose: [b, pose_dim], (pitch, yaw) in radians or the camera's direction, None without that head.
   latent: [b, latent_dim] guess of z, None without that head.
   """
 
@@ -59,15 +61,12 @@ class ResidualBlock(nn.Module):
   @nn.compact
   def __call__(self, x):
     pool = self.block == 'progressive'
-    # As released: Kaiming normal for a slope of .2, and for the pooling block U(±2/√fan_in).
-    scale, distribution = (4 / 3, 'uniform') if pool else (2 / (1 + 0.2**2), 'normal')
     conv = functools.partial(
       Conv,
       self.features,
       kernel_size=3,
       padding=1,
       coords=self.coords,
-      kernel_init=nn.initializers.variance_scaling(scale, 'fan_in', distribution),
       matmul_dtype=self.matmul_dtype,
     )
     stride = 1 if pool else 2
@@ -88,7 +87,8 @@ class ProgressiveDiscriminator(nn.Module):
     block: 'progressive', 'ccs' or 'strided': see the module's table.
     coord_conv: CoordConv or not; None takes what the table says of the block.
     latent_dim: length of the guess of z, 0 for no such head.
-    pose: whether there is a head for pitch and yaw.
+    pose_dim: length of the guess of the pose: 2 for pitch and yaw, 3 for a direction, 0 for no
+      such head.
     matmul_dtype: 'bfloat16' for the products of the blocks; entries and heads stay in float32.
   Parameters: from_rgb_{size}, block_{size} (conv_0, conv_1, shortcut) and final.
   """
@@ -97,7 +97,7 @@ class ProgressiveDiscriminator(nn.Module):
   block: str = 'ccs'
   coord_conv: bool | None = None
   latent_dim: int = 256
-  pose: bool = True
+  pose_dim: int = 2
   matmul_dtype: str = 'float32'
 
   @property
@@ -123,14 +123,14 @@ class ProgressiveDiscriminator(nn.Module):
       )
       for r in self.resolutions[1:]
     }
-    self.final = Conv(1 + self.latent_dim + 2 * self.pose, 2)
+    self.final = Conv(1 + self.latent_dim + self.pose_dim, 2)
 
   def __call__(self, image, fade=1.0) -> DiscriminatorOutput:
     """Judges images [b, r, r, 3] in [-1, 1].
 
     The entry follows from r, which is static. `fade` in [0, 1] (may be traced) is the share of the
-    full size; the rest enters behind the first block, from every other pixel. Images of 4² have only
-    one block and ignore it. Raises UserError for a size that the network does not have.
+    full size; the rest enters behind the first block, from every other pixel. Images of 4² have
+    only one block and ignore it. Raises UserError for a size that the network does not have.
     """
     resolution = self._check(image)
     x = self._enter(image, resolution)
@@ -141,12 +141,12 @@ class ProgressiveDiscriminator(nn.Module):
       faded_in = isinstance(fade, int | float) and fade >= 1
       if size == resolution // 2 and resolution > 4 and not faded_in:
         x = fade * x + (1 - fade) * self._enter(image[:, ::2, ::2], size)
-    x = self.final(x)[:, 0, 0]  # [b, 1 + latent_dim + 2]
+    x = self.final(x)[:, 0, 0]  # [b, 1 + latent_dim + pose_dim]
     end = 1 + self.latent_dim
     return DiscriminatorOutput(
       logits=x[:, 0],
       latent=x[:, 1:end] if self.latent_dim else None,
-      pose=x[:, end:] if self.pose else None,
+      pose=x[:, end:] if self.pose_dim else None,
     )
 
   def _enter(self, image, size):
@@ -172,6 +172,29 @@ class ProgressiveDiscriminator(nn.Module):
 
 
 def init_params(discriminator: ProgressiveDiscriminator, key):
-  """Parameters for every image size at once, initialised as the release does."""
-  init = jax.jit(functools.partial(discriminator.init, method='init_all'))
-  return init(key)['params']
+  """Parameters for every image size at once, distributed as the release initialises them.
+
+  Kernels of the blocks' 3x3 convolutions: Kaiming normal for a slope of .2, or U(±2/√fan_in) in
+  pooling blocks. All else, biases included: U(±1/√fan_in). All are cut from one draw, since
+  compiling a draw for each of the sixty arrays takes tens of seconds.
+  """
+  init = functools.partial(discriminator.init, method='init_all')
+  shapes = flax.traverse_util.flatten_dict(jax.eval_shape(init, key)['params'])
+  ends = np.cumsum([leaf.size for leaf in shapes.values()])
+
+  def draw(key):
+    pool = jax.random.uniform(key, (ends[-1],), minval=np.nextafter(np.float32(-1), 0), maxval=1)
+    params = {}
+    for (path, leaf), noise in zip(shapes.items(), jnp.split(pool, ends[:-1]), strict=True):
+      layer, kind = path[:-1], path[-1]
+      bound = math.prod(shapes[*layer, 'kernel'].shape[:-1]) ** -0.5  # 1/√fan_in
+      if kind == 'kernel' and layer[-1].startswith('conv_'):
+        if discriminator.block == 'progressive':
+          bound *= 2
+        else:
+          normal = math.sqrt(2) * jax.lax.erf_inv(noise)
+          noise = math.sqrt(2 / (1 + 0.2**2)) * normal
+      params[path] = bound * noise.reshape(leaf.shape)
+    return params
+
+  return flax.traverse_util.unflatten_dict(jax.jit(draw)(key))

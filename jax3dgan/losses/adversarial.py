@@ -1,7 +1,7 @@
 """The non-saturating GAN loss (Goodfellow et al. 2014, arXiv 1406.2661) and top-k training of the
 generator (Sinha et al. 2020, arXiv 2002.06224).
 
-Per-example values, so that the caller weighs and averages them; with `top_k_weights` a weighted sum.
+Losses are means over the batch, the generator's also a sum under the weights of `top_k_weights`.
 """
 
 import jax
@@ -37,9 +37,9 @@ def top_k_fraction(step, interval: int, floor: float, base: float = 0.99):
 def top_k_weights(logits, fraction):
   """Weights [b] that average over the most real-looking `fraction` of a batch and drop the rest.
 
-  k = ceil(fraction * b) logits get 1/k, the others 0; ties go to the lower index. `logits` [b] are those
-  of the GLOBAL batch: of a part of it, a small one drops nothing. `fraction` in (0, 1] may be
-  traced. No gradient goes through the choice.
+  k = ceil(fraction * b) logits get 1/k, the others 0; ties go to the lower index. `logits` [b] are
+  those of the GLOBAL batch: chosen within small parts of it, nothing is ever dropped. `fraction` in
+  (0, 1] may be traced. No gradient goes through the choice.
   """
   b = logits.shape[0]
   # The slack keeps a fraction such as 0.6, whose float32 times b may exceed a whole number, at it.

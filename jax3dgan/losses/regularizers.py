@@ -1,4 +1,4 @@
-"""Terms beside the adversarial loss: R1 and the regression of what a generated image was made from."""
+"""Terms beside the adversarial loss: R1, and the regression of an image's pose and latent."""
 
 from collections.abc import Callable
 
