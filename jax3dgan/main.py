@@ -1,0 +1,227 @@
+"""Trains a model: `python -m jax3dgan.main --config=configs/toys.py --workdir=runs/toys`.
+
+Any field of the config is overridden on the command line: `--config.batch_size=32`. Running the
+same command again goes on where the run stopped. Other flags: `--debug` shows the whole stack of
+an error; `--coordinator=HOST:PORT --num_processes=N --process_id=I` join processes where no cluster
+manager does it.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import signal
+import sys
+from collections.abc import Sequence
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from jax3dgan.errors import UserError
+
+_CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
+_KINDS = {
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'true or false',
+  str: 'a text',
+  tuple: "a tuple in quotes, such as '(1, 2)'",
+}
+_OUT_OF_MEMORY = ('out of memory', 'Out of memory', 'Failed to allocate')
+
+
+def define_flags(argv: Sequence[str]) -> flags.FlagValues:
+  """Returns the flags, not parsed yet. Their own set, so that `main` may be called repeatedly."""
+  values = flags.FlagValues()
+  own = {'flag_values': values}
+  config_flags.DEFINE_config_file(
+    'config', None, 'File with get_config(), such as configs/toys.py.', sys_argv=list(argv), **own
+  )
+  flags.DEFINE_string('workdir', None, 'Folder for checkpoints, metrics and pictures.', **own)
+  flags.DEFINE_bool('debug', False, 'Show the whole stack of an error.', **own)
+  flags.DEFINE_string('coordinator', '', 'host:port of process 0, for several machines.', **own)
+  flags.DEFINE_integer('num_processes', 0, 'How many processes there are.', **own)
+  flags.DEFINE_integer('process_id', 0, 'Which of them this is.', **own)
+  return values
+
+
+def parse(argv: Sequence[str]) -> flags.FlagValues:
+  """Returns the parsed flags of a command line.
+
+  Args:
+    argv: The program's name and its arguments.
+
+  Raises:
+    UserError: What is wrong with them, and the nearest right thing.
+  """
+  values = define_flags(argv)
+  path = _config_path(argv)
+  if path is not None:
+    _check_config_file(path)
+  try:
+    rest = values(list(argv))[1:]
+  except Exception as error:
+    raise _explain_flags(error, argv, path) from error
+  if rest:
+    raise UserError(f'{rest[0]!r} is not a flag. Flags begin with --, as --config=configs/toys.py.')
+  if values.config is None:
+    raise UserError(f'--config is missing. Choose one of {_config_files(_CONFIGS)}.')
+  if not values.workdir:
+    raise UserError('--workdir is missing. Name a folder for the run, such as --workdir=runs/toys.')
+  return values
+
+
+def _config_path(argv: Sequence[str]) -> str | None:
+  for arg, after in zip(argv, [*argv[1:], ''], strict=True):
+    name, equals, value = arg.partition('=')
+    if name in ('--config', '-config'):
+      return value if equals else after
+  return None
+
+
+def _config_files(folder: pathlib.Path) -> str:
+  names = sorted(os.path.relpath(path) for path in folder.glob('*.py')) if folder.is_dir() else []
+  return (
+    ', '.join(f'--config={name}' for name in names) or 'the files in configs/ of the repository'
+  )
+
+
+def _check_config_file(path: str) -> None:
+  file = pathlib.Path(path)
+  if file.is_file():
+    return
+  folder = file.parent if any(file.parent.glob('*.py')) else _CONFIGS
+  near = difflib.get_close_matches(file.name, [p.name for p in folder.glob('*.py')], n=1)
+  if near:
+    remedy = f'Did you mean --config={os.path.relpath(folder / near[0])}?'
+  else:
+    remedy = f'There are: {_config_files(folder)}.'
+  raise UserError(f'The config file {path} does not exist. {remedy}')
+
+
+def _explain_flags(error: Exception, argv: Sequence[str], path: str | None) -> UserError:
+  """Returns the one-line form of an error of the flags."""
+  overrides = [a.lstrip('-') for a in argv if a.lstrip('-').startswith(('config.', 'noconfig.'))]
+  if isinstance(error, config_flags.FlagOrderError) or (path is None and overrides):
+    return UserError('Fields are set before they are there. Put --config=FILE before --config.….')
+  if path is None:
+    return UserError(_first_line(error))
+  alone = define_flags(argv[:1])
+  try:
+    alone([argv[0], f'--config={path}'])
+    fields = _flat(alone.config)
+  except Exception as own:  # whatever the config file, which is a program, raises
+    return UserError(f'The config file {path} is wrong: {_first_line(own)}')
+  for override in overrides:
+    name, _, value = override.partition('=')
+    name = name.removeprefix('no').removeprefix('config.')
+    if name not in fields:
+      return UserError(f'The config has no field {name!r}. {_nearest(name, fields)}')
+    if f'config.{name}' in str(error):
+      return UserError(f'--config.{name}={value} does not fit. {_expected(name, fields)}')
+  return UserError(_first_line(error))
+
+
+def _expected(name: str, fields: dict) -> str:
+  now = fields[name]
+  if isinstance(now, ml_collections.ConfigDict):
+    return f'It is a group: set its fields, such as --config.{name}.{next(iter(now))}.'
+  kind = _KINDS.get(type(now), 'a value of the same type')
+  return f'Give {kind}; the config has {now!r}.'
+
+
+def _flat(config, prefix: str = '') -> dict:
+  fields = {}
+  for key in config:
+    fields[prefix + key] = config[key]
+    if isinstance(config[key], ml_collections.ConfigDict):
+      fields |= _flat(config[key], f'{prefix}{key}.')
+  return fields
+
+
+def _nearest(name: str, fields: dict) -> str:
+  # The right name in the wrong place, a name cut short, a slip of the fingers.
+  near = [field for field in fields if field.split('.')[-1] == name.split('.')[-1]]
+  near = near or [field for field in fields if field.startswith(name)]
+  near = near or difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+  return f'Did you mean --config.{near[0]}?' if near else f'It has: {", ".join(fields)}.'
+
+
+def _first_line(error: BaseException) -> str:
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  if not lines:
+    return type(error).__name__
+  known = re.search(r'Key "(\w+)" does not exist.*Did you mean "(\w+)"', ' '.join(lines))
+  if known:  # ml_collections' own words for a field that a locked config does not have
+    return f'there is no field {known[1]!r}. Did you mean {known[2]!r}?'
+  # An error inside a config file comes with its stack; what happened is its last line.
+  return lines[-1] if any(line.startswith('Traceback') for line in lines) else lines[0]
+
+
+def explain(error: Exception, workdir: str) -> UserError | None:
+  """Returns the one-line form of an error that the user can mend, or None for a fault of ours."""
+  if isinstance(error, UserError):
+    return error
+  from jax3dgan.workdirs import disk_error
+
+  if isinstance(error, OSError):
+    return disk_error(error, error.filename or workdir)
+  text = str(error)
+  if 'RESOURCE_EXHAUSTED' in text and any(words in text for words in _OUT_OF_MEMORY):
+    return UserError(
+      'The device has not enough memory for a step. Split the batch: --config.micro_batches=2 or '
+      'more, or render fewer rays at a time: --config.render.ray_chunk=1024.'
+    )
+  return None
+
+
+def run(values: flags.FlagValues) -> None:
+  """Joins the other processes, if any, and trains."""
+  from jax3dgan import compilation, parallel
+
+  compilation.use_cache()
+  parallel.initialize(values.coordinator, values.num_processes, values.process_id)
+  from jax3dgan import train
+
+  train.run(values.config, values.workdir)
+
+
+def _stopped(workdir: str, argv: Sequence[str]) -> str:
+  from jax3dgan import checkpoints
+
+  steps = checkpoints.steps(workdir)
+  state = f'saved at step {steps[-1]:,}' if steps else 'nothing was saved yet'
+  command = ' '.join(['python -m jax3dgan.main', *argv[1:]])
+  return f'Stopped; {state}. The same command goes on from there: {command}'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """The program; returns its exit code."""
+  argv = list(sys.argv if argv is None else argv)
+  if any(a in ('-h', '--help', '-help') for a in argv[1:]):
+    print(f'{__doc__}\n{define_flags(argv[:1]).get_help()}')
+    return 0
+  debug = any(a.lstrip('-') in ('debug', 'debug=true') for a in argv[1:])
+  values, before = None, signal.getsignal(signal.SIGTERM)
+  try:
+    values = parse(argv)
+    # A polite kill is as good as Ctrl-C, also before and after the steps.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run(values)
+    return 0
+  except KeyboardInterrupt:
+    print('\n' + _stopped(values.workdir, argv) if values else '\nStopped.', file=sys.stderr)
+    return 130
+  except Exception as error:
+    explained = explain(error, values.workdir if values else '')
+    if explained is None or debug:
+      raise
+    print(f'Error: {explained}', file=sys.stderr)
+    return 1
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
