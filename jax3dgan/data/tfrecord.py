@@ -95,7 +95,7 @@ def encode_example(features):
       continue
     value = np.asarray(value).ravel()
     if np.issubdtype(value.dtype, np.integer) or value.dtype == bool:
-      feature.int64_list.value.extend(value.tolist())
+      feature.int64_list.value.extend(value.astype(np.int64).tolist())
     elif np.issubdtype(value.dtype, np.floating):
       feature.float_list.value.extend(value.tolist())
     else:
