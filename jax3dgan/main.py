@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
+from ml_collections.config_flags import config_flags
 
 from jax3dgan.errors import UserError
 

@@ -50,6 +50,20 @@ class Trained:
   step: int
   name: str = 'generator'
 
+  def with_params(self, params, step: int) -> 'Trained':
+    """Returns the same generator with other parameters, its compiled functions kept."""
+    other = dataclasses.replace(self, params=params, step=step)
+    compiled = ('_map', '_synthesize')
+    other.__dict__.update({key: self.__dict__[key] for key in compiled if key in self.__dict__})
+    return other
+
+  def with_params(self, params, step: int) -> 'Trained':
+    """Returns the same with other parameters; what is compiled already serves both."""
+    other = dataclasses.replace(self, params=params, step=step)
+    for name in ('_map', '_mean', '_synthesize'):
+      other.__dict__[name] = getattr(self, name)
+    return other
+
   @functools.cached_property
   def resolution(self) -> int:
     """Pixels on a side at the stage of training that the parameters are from."""
@@ -79,7 +93,14 @@ class Trained:
   @functools.cached_property
   def average_w(self) -> jax.Array:
     """The mean style, [...] without a batch axis."""
-    return generators.average_w(self.generator, self.params, jax.random.key(0), _NUM_AVERAGE)
+    return self._mean(self.params)
+
+  @functools.cached_property
+  def _mean(self):
+    def mean(params):
+      return generators.average_w(self.generator, params, jax.random.key(0), _NUM_AVERAGE)
+
+    return jax.jit(mean)
 
   def map(self, z: np.ndarray, psi: float | None = None) -> jax.Array:
     """Returns styles w [n, ...] of latents z [n, z_dim].
