@@ -19,7 +19,7 @@ _GLASS = (0.13, 0.19, 0.30)
 _HEADLIGHT = (1.0, 0.90, 0.35)
 _TAIL_LIGHT = (0.93, 0.03, 0.06)
 _HUB = (0.85, 0.86, 0.88)
-_LIFT = 0.03  # Above the origin: seen from above, the lower half of a thing looks larger.
+_LIFT = 0.045  # Above the origin: seen from above, the lower half of a thing looks larger.
 _LAMP_RADIUS = 0.13  # Of the width of the car.
 
 
@@ -45,7 +45,7 @@ class Car(NamedTuple):
 
 
 _RANGES = dict(
-  half_length=(0.28, 0.35),
+  half_length=(0.275, 0.34),
   half_width=(0.17, 0.215),
   body_height=(0.15, 0.20),
   cabin_height=(0.13, 0.19),
@@ -76,9 +76,7 @@ def sample_car(key):
   """Draws the numbers of one car; every field is a scalar float32."""
   shape_key, colour_key = jax.random.split(key)
   u = jax.random.uniform(shape_key, (len(_RANGES),))
-  shape = {
-    name: low + (high - low) * u[i] for i, (name, (low, high)) in enumerate(_RANGES.items())
-  }
+  shape = {name: low + (high - low) * u[i] for i, (name, (low, high)) in enumerate(_RANGES.items())}
   hue, saturation, value, roof_hue, roof_saturation, roof_value = jax.random.uniform(
     colour_key, (6,)
   )
@@ -155,9 +153,7 @@ def _cabin(car, x, y, z):
 def _wheel_offset(car, y, z):
   """Distance in the plane of the wheels from the nearer axle."""
   ground = _heights(car)[0]
-  return _norm(
-    y - ground - car.wheel_radius, jnp.abs(z) - car.wheel_base * car.half_length
-  )
+  return _norm(y - ground - car.wheel_radius, jnp.abs(z) - car.wheel_base * car.half_length)
 
 
 def _wheels(car, x, y, z):
@@ -246,7 +242,8 @@ def paint(car, x, y, z):
   upper = _over(upper, pane, _GLASS)
 
   # The body: a stripe along it, dark bumpers and sills, a grille, a plate and tail lights.
-  stripe = _inside(-9.0, across, car.stripe * car.half_width) * _inside(top - 0.12, y, 9.0)
+  stripe = _inside(-9.0, across, car.stripe * car.half_width)
+  stripe = stripe * _inside(top - 0.12, y, 9.0) * _inside(-car.half_length + 0.028, z, 9.0)
   lower = _over(car.colour, stripe, car.roof_colour)
   lower = _over(lower, _inside(-9.0, y, floor + 0.028), _DARK)
   _, lamp_y, _, lamp_radius = _lamp_centre(car)
@@ -267,8 +264,6 @@ def paint(car, x, y, z):
 
   nearest = jnp.minimum(jnp.minimum(body, cabin), jnp.minimum(wheels, lamps))
   return tuple(
-    jnp.where(
-      lamps <= nearest, h, jnp.where(wheels <= nearest, w, jnp.where(cabin <= body, u, b))
-    )
+    jnp.where(lamps <= nearest, h, jnp.where(wheels <= nearest, w, jnp.where(cabin <= body, u, b)))
     for h, w, u, b in zip(_HEADLIGHT, wheel, upper, lower, strict=True)
   )

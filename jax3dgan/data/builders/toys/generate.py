@@ -31,7 +31,7 @@ _CHUNK = 64  # Images handed to the threads at a time.
 
 
 def cache_root(cache_dir=None):
-  """The folder of all caches: cache_dir, $JAX3DGAN_CACHE, $XDG_CACHE_HOME/jax3dgan or ~/.cache/jax3dgan."""
+  """Where caches are: cache_dir, $JAX3DGAN_CACHE, $XDG_CACHE_HOME/jax3dgan or ~/.cache/jax3dgan."""
   chosen = cache_dir or os.environ.get('JAX3DGAN_CACHE')
   if not chosen:
     base = os.environ.get('XDG_CACHE_HOME') or os.path.join('~', '.cache')
@@ -93,9 +93,9 @@ def truth(features):
 
   Returns:
     dict of depth, float32 [64, 64], the distance from the camera along the ray through the centre
-    of each pixel, inf beside the car; mask, bool [64, 64], where that ray meets the car; and second,
-    the same car from another camera of the prior: a dict of image (uint8 [64, 64, 3]), label
-    (float32 [25]), depth and mask.
+    of each pixel, inf beside the car; mask, bool [64, 64], where that ray meets the car; and
+    second, the same car from another camera of the prior: a dict of image (uint8 [64, 64, 3]),
+    label (float32 [25]), depth and mask.
   """
   second = {
     'image': images.decode(features['second/image']),
@@ -130,14 +130,11 @@ def _draw(key, i):
 @functools.cache
 def _key(split):
   """Key of a split, on the CPU, which the computations then follow: the same pixels everywhere."""
-  try:
-    device = jax.local_devices(backend='cpu')[0]
-  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out.
-    device = jax.local_devices()[0]
-  with jax.default_device(device):
-    key = jax.random.key(SEED, impl='threefry2x32')
-    key = jax.random.fold_in(key, list(SPLITS).index(split))
-  return jax.device_put(key, device)
+  key = jax.random.key(SEED, impl='threefry2x32')
+  if jax.default_backend() != 'cpu':
+    with contextlib.suppress(RuntimeError):  # JAX_PLATFORMS may leave the CPU out.
+      key = jax.device_put(key, jax.local_devices(backend='cpu')[0])
+  return jax.random.fold_in(key, list(SPLITS).index(split))
 
 
 def _example(split, i):

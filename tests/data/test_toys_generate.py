@@ -1,0 +1,162 @@
+"""Making the toys: determinism, a cache that survives accidents, the TFDS builder."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from jax3dgan.data import images, records
+from jax3dgan.data.builders.toys import generate, scene
+from jax3dgan.errors import UserError
+
+
+def test_image_depends_on_its_number_alone():
+  few = list(generate.examples('train', 2))
+  more = list(generate.examples('train', 4))
+  for a, b in zip(few, more[:2], strict=True):
+    assert a['key'] == b['key'] and a['image'] == b['image']
+    np.testing.assert_array_equal(a['label'], b['label'])
+  assert len({e['image'] for e in more}) == 4
+  assert next(generate.examples('test', 1))['image'] != few[0]['image']
+
+
+def test_made_split_is_a_data_set_and_is_not_made_twice(tmp_path, monkeypatch):
+  directory = generate.ensure('train', tmp_path, 3)
+  shards = records.Shards(directory)
+  assert len(shards) == 3 and shards.resolution == scene.RESOLUTION and shards.labelled
+  expected = next(generate.examples('train', 1))
+  record = shards.read(0)
+  assert record.image == expected['image'] and record.key == 'train-000000'
+  np.testing.assert_array_equal(record.label, expected['label'])
+  shards.close()
+  monkeypatch.setattr(generate, '_make', _refuse)
+  assert generate.ensure('train', tmp_path, 3) == directory
+
+
+def _refuse(*_):
+  raise AssertionError('made again')
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  """Generation without rendering: tests of the cache need no pictures."""
+  png = images.encode_png(np.full((64, 64, 3), 255, np.uint8))
+  calls = []
+
+  def example(split, i):
+    calls.append(i)
+    return {'image': png, 'label': np.arange(25, dtype=np.float32), 'key': f'{split}-{i}'}
+
+  monkeypatch.setattr(generate, '_example', example)
+  return calls
+
+
+def test_interrupted_generation_leaves_nothing(tmp_path, quick, monkeypatch):
+  whole = generate.examples
+
+  def interrupted(split, num_images):
+    for i, example in enumerate(whole(split, num_images)):
+      if i == 3:
+        raise KeyboardInterrupt
+      yield example
+
+  monkeypatch.setattr(generate, 'examples', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    generate.ensure('train', tmp_path, 5)
+  assert not [p for p in (tmp_path / 'toys-v1').iterdir() if p.is_dir()]
+  monkeypatch.setattr(generate, 'examples', whole)
+  assert len(records.Shards(generate.ensure('train', tmp_path, 5))) == 5
+
+
+def test_what_a_killed_process_left_is_cleared_and_not_trusted(tmp_path, quick):
+  left = tmp_path / 'toys-v1' / '.train-5.abc'
+  left.mkdir(parents=True)
+  (left / 'shard-00000.tfrecord').write_bytes(b'half')
+  unfinished = tmp_path / 'toys-v1' / 'train-5'
+  unfinished.mkdir()
+  (unfinished / 'shard-00000.tfrecord').write_bytes(b'half')
+  directory = generate.ensure('train', tmp_path, 5)
+  assert len(records.Shards(directory)) == 5 and len(quick) == 5
+  assert not left.exists()
+
+
+@pytest.mark.parametrize('damage', ['bit', 'truncated', 'missing', 'index', 'foreign', 'version'])
+def test_damaged_cache_is_made_again(tmp_path, quick, capsys, damage):
+  directory = pathlib.Path(generate.ensure('train', tmp_path, 2))
+  shard, index = directory / 'shard-00000.tfrecord', directory / records.INDEX
+  content = shard.read_bytes()
+  if damage == 'bit':
+    shard.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+  elif damage == 'truncated':
+    shard.write_bytes(content[:100])
+  elif damage == 'missing':
+    shard.unlink()
+  elif damage == 'index':
+    index.write_text('{"format": "jax3')
+  elif damage == 'foreign':
+    index.write_text(json.dumps({'format': 'jax3dgan-shards', 'version': 1}))
+  else:
+    changed = json.loads(index.read_text())
+    changed['toys']['version'] += 1
+    index.write_text(json.dumps(changed))
+  assert generate.ensure('train', tmp_path, 2) == str(directory)
+  assert 'damaged' in capsys.readouterr().err
+  assert shard.read_bytes() == content and len(quick) == 4
+  assert generate._is_complete(str(directory), 'train', 2)
+
+
+def test_of_two_at_once_one_makes_it(tmp_path, quick):
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    first, second = pool.map(lambda _: generate.ensure('train', tmp_path, 40), range(2))
+  assert first == second and len(quick) == 40
+  assert generate._is_complete(first, 'train', 40)
+
+
+def test_progress_says_how_far(tmp_path, quick, capsys):
+  generate.ensure('train', tmp_path, 5)
+  assert '5 of 5 images' in capsys.readouterr().err
+
+
+def test_place_of_the_cache(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', '/x')
+  monkeypatch.delenv('JAX3DGAN_CACHE', raising=False)
+  assert generate.cache_root() == '/x/jax3dgan'
+  monkeypatch.setenv('JAX3DGAN_CACHE', '/j')
+  assert generate.cache_root() == '/j'
+  assert generate.cache_root('/given') == '/given'
+  monkeypatch.delenv('JAX3DGAN_CACHE')
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  assert generate.cache_root() == os.path.expanduser('~/.cache/jax3dgan')
+
+
+def test_errors_name_the_remedy(tmp_path, quick):
+  with pytest.raises(UserError, match='train, test'):
+    generate.ensure('validation', tmp_path)
+  with pytest.raises(UserError, match='one or more'):
+    generate.ensure('train', tmp_path, 0)
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='JAX3DGAN_CACHE'):
+    generate.ensure('train', tmp_path / 'file', 2)
+
+
+@pytest.mark.filterwarnings('ignore')  # TensorFlow's own, at import.
+def test_tfds_builder_has_the_same_images(tmp_path):
+  pytest.importorskip('tensorflow')
+  tfds = pytest.importorskip('tensorflow_datasets')
+  from jax3dgan.data.builders.toys import toys_dataset_builder as builders
+
+  config = builders.ToysConfig(name='tiny', truth=True, num_images={'test': 2})
+  builder = builders.Builder(data_dir=tmp_path, config=config)
+  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=1))
+  read = {bytes(e['label']): e for e in tfds.as_numpy(builder.as_dataset(split='test'))}
+  assert len(read) == 2
+  for made in generate.examples('test', 2):
+    example, truth = read[made['label'].tobytes()], generate.truth(made['extras'])
+    np.testing.assert_array_equal(example['image'], images.decode(made['image']))
+    np.testing.assert_array_equal(example['depth'], truth['depth'])
+    np.testing.assert_array_equal(example['mask'], truth['mask'])
+    np.testing.assert_array_equal(example['second']['image'], truth['second']['image'])
+    np.testing.assert_array_equal(example['second']['label'], truth['second']['label'])
