@@ -5,6 +5,7 @@ import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 
 from jax3dgan.data import images, labels, sources
@@ -64,6 +65,8 @@ def run(opener, options, tasks, num_workers=None):
 
 def _initialize(opener, options):
   global _source_and_options
+  # Ctrl-C reaches the workers too; the parent alone has something to say about it.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   # A worker whose parent was killed would wait for work for ever.
   parent = multiprocessing.parent_process().sentinel
 

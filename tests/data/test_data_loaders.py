@@ -1,0 +1,313 @@
+"""Both loaders: the same images for the same step, on any host, from any position."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax3dgan.data import arrays, images, labels, order, pipeline, records
+from jax3dgan.errors import UserError
+
+COUNT = 21
+
+
+def _example(i):
+  rng = np.random.default_rng(i)
+  return {
+    'image': rng.integers(0, 256, (64, 64, 3), dtype=np.uint8),
+    'label': rng.normal(size=25).astype(np.float32),
+    'key': str(i),
+  }
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('shards')
+  examples = (_example(i) for i in range(COUNT))
+  records.write_dataset(directory, examples, resolution=64, shard_size=8)
+  return str(directory)
+
+
+def _open(source, loader='arrays', resolution=64, flip=True, **fields):
+  config = {'source': source, 'loader': loader, 'flip': flip, **fields}
+  return pipeline.open_dataset(config, resolution)
+
+
+def _expected(positions, resolution, seed, flip=True):
+  """The batch by the definition."""
+  indices = order.shuffled_index(np.asarray(positions), COUNT, seed)
+  flips = order.flipped(np.asarray(positions), COUNT, seed) & flip
+  image = np.stack([_example(i)['image'] for i in indices])
+  label = np.stack([_example(i)['label'] for i in indices])
+  image = images.box_downscale(image, 64 // resolution)
+  image = np.where(flips[:, None, None, None], image[:, :, ::-1], image)
+  return {'image': image, 'label': np.where(flips[:, None], labels.mirror(label), label)}
+
+
+def _assert_equal(batch, expected):
+  assert batch.keys() == expected.keys()
+  for name, array in expected.items():
+    assert batch[name].dtype == array.dtype
+    np.testing.assert_array_equal(batch[name], array)
+
+
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+@pytest.mark.parametrize('resolution', [64, 32])
+# The second begins within an epoch far on and crosses into the next.
+@pytest.mark.parametrize('position', [0, COUNT * 2**33 + 15])
+@pytest.mark.parametrize('process_index', [0, 1])
+def test_batches_are_those_of_the_definition(shards, loader, resolution, position, process_index):
+  if loader == 'tfdata':
+    pytest.importorskip('tensorflow')
+  dataset = _open(shards, loader, resolution)
+  iterator = pipeline.batches(
+    dataset, 4, position, seed=5, process_index=process_index, process_count=2
+  )
+  for step in range(3):
+    begin = position + step * 8 + process_index * 4
+    batch = next(iterator)
+    assert batch['image'].shape == (4, resolution, resolution, 3)
+    _assert_equal(batch, _expected(begin + np.arange(4), resolution, 5))
+
+
+@pytest.fixture(scope='module')
+def resident(shards):
+  return arrays.resident(_open(shards, resolution=32), progress=False)
+
+
+@pytest.mark.parametrize('position', [0, COUNT + 15, 2**31 + 3])
+def test_draw_inside_jit_gives_the_same(resident, position):
+  draw = jax.jit(lambda r, p: arrays.draw(r, p, 8, 5, True))
+  batch = draw(resident, jnp.uint32(position))
+  _assert_equal(batch, _expected(position + np.arange(8), 32, 5))
+
+
+def test_draw_beyond_32_bits_and_for_a_device(resident):
+  position = 2**40 + 7
+  draw = jax.jit(lambda r, p, start: arrays.draw(r, p, 8, 5, True, start))
+  batch = draw(resident, order.split(position, COUNT), jnp.int32(8))
+  _assert_equal(batch, _expected(position + 8 + np.arange(8), 32, 5))
+
+
+def test_without_flips(shards, resident):
+  batch = next(pipeline.batches(_open(shards, resolution=32, flip=False), 4, 9, seed=1))
+  _assert_equal(batch, _expected(9 + np.arange(4), 32, 1, flip=False))
+  _assert_equal(
+    arrays.draw(resident, jnp.uint32(9), 4, 1, False), _expected(9 + np.arange(4), 32, 1, False)
+  )
+
+
+def test_zip_for_arrays(tmp_path):
+  path = tmp_path / 'x.zip'
+  with zipfile.ZipFile(path, 'w') as file:
+    for i in range(COUNT):
+      file.writestr(f'{i:03d}.png', images.encode_png(_example(i)['image']))
+    file.writestr('dataset.json', json.dumps({'labels': None}))
+  dataset = _open(str(path), resolution=32)
+  assert not dataset.labelled
+  expected = {'image': _expected(np.arange(4), 32, 0)['image']}
+  _assert_equal(next(pipeline.batches(dataset, 4)), expected)
+  on_device = arrays.resident(dataset, progress=False)
+  _assert_equal(arrays.draw(on_device, jnp.uint32(0), 4, 0, True), expected)
+  with pytest.raises(UserError, match='loader=arrays'):
+    _open(str(path), 'tfdata')
+  with pytest.raises(UserError, match='000.png of .* too small'):
+    _open(str(path), resolution=128)[0]
+
+
+def test_prefetch_to_device(shards):
+  sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  dataset = _open(shards, resolution=32)
+  for argument in (None, sharding):
+    iterator = pipeline.prefetch_to_device(pipeline.batches(dataset, 4, seed=5), argument)
+    for step in range(3):
+      batch = next(iterator)
+      assert isinstance(batch['image'], jax.Array)
+      _assert_equal(batch, _expected(4 * step + np.arange(4), 32, 5))
+
+
+def test_prefetch_keeps_order_and_ends():
+  numbers = ({'a': np.full(1, i)} for i in range(5))
+  assert [int(batch['a'][0]) for batch in pipeline.prefetch_to_device(numbers)] == list(range(5))
+
+
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_damage_is_named_by_both_loaders(tmp_path, loader):
+  if loader == 'tfdata':
+    pytest.importorskip('tensorflow')
+  index = records.write_dataset(tmp_path, [_example(0)], resolution=64)
+  path = tmp_path / index['shards'][0]['file']
+  data = bytearray(path.read_bytes())
+  data[100] ^= 1
+  path.write_bytes(data)
+  iterator = pipeline.batches(_open(str(tmp_path), loader), 2)
+  with pytest.raises(UserError, match=r'record 0 of .*shard-00000\.tfrecord: checksum') as error:
+    next(iterator)
+  assert '\n' not in str(error.value)
+
+
+def test_tensorflow_reads_the_shards(shards):
+  tf = pytest.importorskip('tensorflow')
+  files = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(shards + '/*.tfrecord')))
+  description = {
+    'image/encoded': tf.io.FixedLenFeature([], tf.string),
+    'label': tf.io.FixedLenFeature([25], tf.float32),
+  }
+  for i, payload in enumerate(files.as_numpy_iterator()):
+    example = tf.io.parse_single_example(payload, description)
+    np.testing.assert_array_equal(tf.io.decode_png(example['image/encoded']), _example(i)['image'])
+    np.testing.assert_array_equal(example['label'], _example(i)['label'])
+  assert i == COUNT - 1
+
+
+@pytest.fixture(scope='module')
+def tfds_dir(tmp_path_factory):
+  """A TFDS data set of images of several sizes, prepared on disk."""
+  pytest.importorskip('tensorflow')
+  tfds = pytest.importorskip('tensorflow_datasets')
+
+  class TinyFaces(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version('1.0.0')
+
+    def _info(self):
+      features = tfds.features.FeaturesDict({'image': tfds.features.Image()})
+      return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+      return {'train': self._generate_examples()}
+
+    def _generate_examples(self):
+      for i in range(6):
+        yield i, {'image': np.full((60 + i, 50, 3), 40 * i, np.uint8)}
+
+  directory = tmp_path_factory.mktemp('tfds')
+  builder = TinyFaces(data_dir=directory, file_format='tfrecord')
+  builder.download_and_prepare()
+  return str(directory)
+
+
+def test_tfds_for_tfdata(tfds_dir):
+  dataset = _open('tfds:tiny_faces', 'tfdata', 32, cache_dir=tfds_dir)
+  assert len(dataset) == 6
+  iterator = pipeline.batches(dataset, 6, seed=2)
+  first, second = next(iterator)['image'], next(iterator)['image']
+  for batch in (first, second):
+    assert batch.shape == (6, 32, 32, 3)
+    assert sorted(batch[:, 0, 0, 0]) == [0, 40, 80, 120, 160, 200]
+    np.testing.assert_array_equal(batch, np.broadcast_to(batch[:, :1, :1], batch.shape))
+  resumed = next(pipeline.batches(dataset, 6, 6, seed=2))['image']
+  np.testing.assert_array_equal(resumed, second)
+
+
+def test_tfds_for_prepare(tfds_dir, tmp_path, monkeypatch):
+  from jax3dgan.data import prepare
+
+  monkeypatch.setenv('TFDS_DATA_DIR', tfds_dir)
+  args = ['--source=tfds:tiny_faces', f'--out={tmp_path}', '--resolution=32', '--workers=1']
+  assert prepare.main(args) == 0
+  dataset = _open(str(tmp_path), resolution=32)
+  assert sorted(int(dataset[i][0][0, 0, 0]) for i in range(6)) == [0, 40, 80, 120, 160, 200]
+
+
+def test_tfds_that_is_not_there(tfds_dir):
+  with pytest.raises(UserError, match='loader=tfdata'):
+    _open('tfds:tiny_faces', 'arrays')
+  with pytest.raises(UserError, match='has no split'):
+    _open('tfds:tiny_faces', 'tfdata', 32, cache_dir=tfds_dir, split='nowhere')
+  with pytest.raises(UserError, match='TFDS cannot open'):
+    _open('tfds:no_such_faces', 'tfdata', 32, cache_dir=tfds_dir)
+  with pytest.raises(UserError, match='--source=tfds:mnist --out=DIR'):
+    _open('tfds:mnist', 'tfdata', 32, cache_dir=tfds_dir)
+
+
+def test_tensorflow_decodes_and_crops_as_pillow_does():
+  tf = pytest.importorskip('tensorflow')
+  from jax3dgan.data import tfdata
+
+  rng = np.random.default_rng(0)
+  smooth = np.linspace(0, 255, 218 * 178 * 3).reshape(218, 178, 3).astype(np.uint8)
+  for crop in ('centre', 'celeba', '0.61', '3,50,100'):
+    ours = images.crop_and_resize(smooth, 40, crop).astype(int)
+    theirs = tfdata._crop_and_resize(tf.constant(smooth), 40, crop).numpy().astype(int)
+    assert np.abs(ours - theirs).max() <= 2
+  for channels in (1, 2, 3, 4):
+    noise = rng.integers(0, 256, (5, 6, channels), dtype=np.uint8)
+    encoded = tf.io.encode_png(noise).numpy()
+    decoded = tfdata._decode_any(encoded).numpy().astype(int)
+    assert np.abs(decoded - images.decode(encoded)).max() <= 1
+
+
+@pytest.mark.parametrize(
+  'source, message',
+  [
+    ('nowhere/photos', '--source=IMAGES --out=nowhere/photos --resolution=32'),
+    ('nowhere/celeba', '--source=tfds:celeb_a --out=nowhere/celeba --resolution=32'),
+    ('nowhere/x.zip', 'nowhere/x.zip is not there'),
+  ],
+)
+def test_data_that_is_not_there_says_how_to_get_it(source, message):
+  with pytest.raises(UserError, match=message) as error:
+    _open(source, resolution=32)
+  assert '\n' not in str(error.value)
+
+
+def test_toys_are_made_at_need(shards, monkeypatch):
+  from jax3dgan.data.builders.toys import generate
+
+  def ensure(split, cache_dir):
+    assert (split, cache_dir) == ('heldout', None)
+    return shards
+
+  monkeypatch.setattr(generate, 'ensure', ensure)
+  assert len(_open('toys', resolution=32, split='heldout', cache_dir='')) == COUNT
+
+
+def test_a_folder_that_is_not_prepared(tmp_path):
+  with pytest.raises(UserError, match='jax3dgan.data.prepare'):
+    _open(str(tmp_path))
+
+
+@pytest.mark.parametrize('resolution, why', [(128, 'smaller than'), (48, 'not a multiple of')])
+def test_wrong_resolution(shards, resolution, why):
+  with pytest.raises(UserError, match=why + r'.*--resolution=' + str(resolution)):
+    _open(shards, resolution=resolution)
+
+
+def test_unknown_loader(shards):
+  with pytest.raises(UserError, match='arrays, tfdata'):
+    _open(shards, 'torch')
+
+
+def test_too_much_for_the_memory():
+  with pytest.raises(UserError, match='on_device=False'):
+    arrays._check_memory(2**60)
+
+
+def test_arrays_need_no_tensorflow(shards):
+  code = f"""
+import sys
+sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None
+from jax3dgan.data import arrays, pipeline, prepare
+config = dict(source={shards!r}, loader='arrays', flip=True)
+assert next(pipeline.batches(pipeline.open_dataset(config, 32), 4))['image'].shape[0] == 4
+try:
+  pipeline.batches(pipeline.open_dataset(dict(config, loader='tfdata'), 32), 4)
+except Exception as error:
+  print(type(error).__name__, error)
+"""
+  result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.startswith('UserError TensorFlow is not installed.')
+
+
+def test_closed_shards_open_again(shards):
+  source = records.Shards(shards)
+  source.read(0)
+  source.close()
+  assert source.read(1).key == '1'
+  source.close()
