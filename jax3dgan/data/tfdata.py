@@ -197,7 +197,7 @@ def tfds_files(name, split='train', data_dir=None, download=False):
   except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
     cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
     raise UserError(
-      f'TFDS cannot open {name!r}: {cause} See tfds:NAME in its catalogue.'
+      f'TFDS cannot open {name!r}: {cause} Look the name up in the catalogue of TFDS.'
     ) from error
   if not builder.is_prepared():
     if not download:
