@@ -247,14 +247,17 @@ def _with_progress(iterable, split, total, every=0.2):
   """Passes examples on and says on stderr how far it is; every is in seconds, for a terminal."""
   live = sys.stderr.isatty()
   every = every if live else 10.0
-  start = shown = time.monotonic()
+  print(f'toys {split}: compiling the renderer, then {total:,} images, once', file=sys.stderr)
+  start = shown = None
   for done, example in enumerate(iterable, 1):
     yield example
     now = time.monotonic()
+    if start is None:  # The first image waits for the compiler: it says nothing about the speed.
+      start = shown = now
     if now - shown < every and done < total:
       continue
     shown = now
-    speed = done / max(now - start, 1e-6)
+    speed = max(done - 1, 1) / max(now - start, 1e-6)
     line = (
       f'toys {split}: {done:,} of {total:,} images, {speed:.0f} images/s, '
       f'{(total - done) / speed:.0f} s left'
