@@ -145,7 +145,11 @@ def _nearest(name: str, fields: dict) -> str:
   near = [field for field in fields if field.split('.')[-1] == name.split('.')[-1]]
   near = near or [field for field in fields if field.startswith(name)]
   near = near or difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-  return f'Did you mean --config.{near[0]}?' if near else f'It has: {", ".join(fields)}.'
+  if near:
+    return f'Did you mean --config.{near[0]}?'
+  group = name.rpartition('.')[0]
+  there = [field for field in fields if field.rpartition('.')[0] == group]
+  return f'It has: {", ".join(there or (field for field in fields if "." not in field))}.'
 
 
 def _first_line(error: BaseException) -> str:

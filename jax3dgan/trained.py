@@ -51,13 +51,6 @@ class Trained:
   name: str = 'generator'
 
   def with_params(self, params, step: int) -> 'Trained':
-    """Returns the same generator with other parameters, its compiled functions kept."""
-    other = dataclasses.replace(self, params=params, step=step)
-    compiled = ('_map', '_synthesize')
-    other.__dict__.update({key: self.__dict__[key] for key in compiled if key in self.__dict__})
-    return other
-
-  def with_params(self, params, step: int) -> 'Trained':
     """Returns the same with other parameters; what is compiled already serves both."""
     other = dataclasses.replace(self, params=params, step=step)
     for name in ('_map', '_mean', '_synthesize'):
@@ -199,6 +192,7 @@ def load(
   pretrained: str | None = None,
   ema: str | float | None = None,
   step: int | None = None,
+  directory=PRETRAINED,
 ) -> Trained:
   """Loads a generator from a run's workdir or from the models that come with the package.
 
@@ -207,6 +201,7 @@ def load(
     pretrained: A name in `jax3dgan/pretrained`, instead of a workdir.
     ema: The rate of the parameters' moving average; None for the config's display rate.
     step: Another checkpoint than the latest.
+    directory: Where the pretrained models lie.
 
   Raises:
     UserError: No such folder, checkpoint, average or pretrained model.
@@ -214,7 +209,7 @@ def load(
   if (workdir is None) == (pretrained is None):
     raise UserError('Give either a workdir or the name of a pretrained model.')
   if pretrained is not None:
-    return _load_pretrained(pretrained)
+    return _load_pretrained(pretrained, pathlib.Path(directory))
   from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
 
   config = workdirs.load_config(workdir)
@@ -229,13 +224,13 @@ def pretrained_names(directory=PRETRAINED) -> list[str]:
   return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
 
 
-def _load_pretrained(name: str, directory=PRETRAINED) -> Trained:
+def _load_pretrained(name: str, directory: pathlib.Path) -> Trained:
   names = pretrained_names(directory)
   if name not in names:
     known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
     raise UserError(f'No pretrained model is called {name!r}. {known}.')
-  about = json.loads((pathlib.Path(directory) / f'{name}.json').read_text(encoding='utf-8'))
-  with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
+  about = json.loads((directory / f'{name}.json').read_text(encoding='utf-8'))
+  with np.load(directory / f'{name}.npz', allow_pickle=False) as file:
     flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
   config = workdirs.config_from(about['config'])
   return Trained(config, generators.create(config), _nested(flat), about['step'], name)

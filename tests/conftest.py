@@ -10,3 +10,24 @@ _CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax3dgan' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import pytest  # noqa: E402  after the settings
+
+
+@pytest.fixture(scope='session')
+def tiny_model():
+  """An untrained π-GAN of the smallest size, 16², whose cameras go all the way round."""
+  import math
+
+  import jax
+
+  from jax3dgan import config as config_lib
+  from jax3dgan import generators, trained
+
+  config = config_lib.tiny(config_lib.base_config())
+  with config.unlocked():
+    config.pose_prior.update(name='uniform', yaw_std=math.pi, pitch_mean=1.2, pitch_std=0.2)
+    config.render.update(white_back=True, last_interval='far')
+  generator = generators.create(config)
+  params = generators.init_params(generator, jax.random.key(0))
+  return trained.Trained(config, generator, params, 12, 'tiny')
