@@ -1,5 +1,7 @@
 """Both implementations of a convolution agree, and CoordConv equals plain concatenation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax.test_util import check_grads
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, conv
 
+quick_jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 # (kernel size, stride, padding, height, width): all that the discriminators use, and odd ones.
 SHAPES = [
   (3, 1, 1, 6, 6),
@@ -44,7 +47,7 @@ def test_implementations_agree_to_second_order(kernel_size, stride, padding, hei
         gradient, y = jax.grad(loss, has_aux=True)(x, kernel, bias)
         return jnp.square(gradient).sum(), (gradient, y)
 
-      return jax.jit(jax.grad(penalty, (0, 1, 2), has_aux=True))(*args)
+      return quick_jit(jax.grad(penalty, (0, 1, 2), has_aux=True))(*args)
 
     lax, patches = value_and_gradients('lax'), value_and_gradients('patches')
     jax.tree.map(
@@ -99,33 +102,45 @@ def test_coord_conv_is_concatenation(stride):
       both = jnp.concatenate([x, maps], -1)
       return conv.conv2d(both, kernel, bias, stride=stride, padding=1, implementation='lax')
 
-    def gradients(f):
-      return jax.jit(jax.grad(lambda *args: jnp.tanh(f(*args)).sum(), (0, 1)))(x, kernel)
+    def value_and_gradients(f):
+      def loss(x, kernel):
+        y = f(x, kernel)
+        return jnp.tanh(y).sum(), y
 
-    np.testing.assert_allclose(cheap(x, kernel), plain(x, kernel), atol=1e-12)
-    pairs = zip(gradients(cheap), gradients(plain), strict=True)
-    for actual, expected in pairs:
-      np.testing.assert_allclose(actual, expected, atol=1e-12)
+      return quick_jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
+
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12),
+      value_and_gradients(cheap),
+      value_and_gradients(plain),
+    )
 
 
 @pytest.mark.parametrize('implementation', ['lax', 'patches'])
 def test_bfloat16_rounds_only_the_inputs(implementation):
   x, kernel, _ = arrays(3, 6, 6, 16, dtype=np.float32)
+  kernel /= 12  # outputs of about one, where tanh bends but is not flat
 
   def rounded(a):
     return np.asarray(jnp.asarray(a).astype(jnp.bfloat16).astype(jnp.float32))
 
   options = dict(stride=2, padding=1, implementation=implementation)
-  y = conv.conv2d(x, kernel, matmul_dtype='bfloat16', **options)
+  exact = quick_jit(functools.partial(conv.conv2d, **options))
+  y = quick_jit(functools.partial(conv.conv2d, matmul_dtype='bfloat16', **options))(x, kernel)
   assert y.dtype == jnp.float32
-  np.testing.assert_allclose(y, conv.conv2d(rounded(x), rounded(kernel), **options), atol=2e-5)
-  # Second-order gradients exist and stay float32.
-  penalty = jax.grad(
-    lambda k: jnp.square(
-      jax.grad(lambda x: jnp.tanh(conv.conv2d(x, k, matmul_dtype='bfloat16', **options)).sum())(x)
-    ).sum()
-  )(kernel)
-  assert penalty.dtype == np.float32 and np.isfinite(penalty).all()
+  np.testing.assert_allclose(y, exact(rounded(x), rounded(kernel)), atol=2e-5)
+
+  # Second-order gradients exist, stay float32, and are near the exact ones.
+  def penalty(kernel, matmul_dtype):
+    def total(x):
+      return jnp.tanh(conv.conv2d(x, kernel, matmul_dtype=matmul_dtype, **options)).sum()
+
+    return jnp.square(jax.grad(total)(x)).sum()
+
+  gradient = quick_jit(jax.grad(penalty), static_argnums=1)
+  actual, expected = gradient(kernel, 'bfloat16'), gradient(kernel, 'float32')
+  assert actual.dtype == np.float32
+  np.testing.assert_allclose(actual, expected, atol=0.05 * np.abs(expected).max())
 
 
 def test_unknown_matmul_dtype():

@@ -61,7 +61,7 @@ def test_top_k_ties_and_gradient():
 @settings(max_examples=25, deadline=None)
 @given(
   st.lists(st.floats(-5, 5, width=32), min_size=6, max_size=6),
-  st.floats(0.01, 1, width=32),
+  st.floats(1 / 64, 1, width=32),
 )
 def test_top_k_properties(logits, fraction):
   logits = np.float32(logits)
