@@ -144,7 +144,8 @@ def _nearest(name: str, fields: dict) -> str:
   # The right name in the wrong place, a name cut short, a slip of the fingers.
   near = [field for field in fields if field.split('.')[-1] == name.split('.')[-1]]
   near = near or [field for field in fields if field.startswith(name)]
-  near = near or difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+  others = [field for field in fields if not name.startswith(f'{field}.')]
+  near = near or difflib.get_close_matches(name, others, n=1, cutoff=0.6)
   if near:
     return f'Did you mean --config.{near[0]}?'
   group = name.rpartition('.')[0]

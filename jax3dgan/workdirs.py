@@ -21,6 +21,7 @@ _DISK_ERRORS = {
   errno.EROFS: ('it is read-only', 'choose another folder'),
   errno.EACCES: ('there is no permission to write there', 'choose another folder'),
   errno.EPERM: ('there is no permission to write there', 'choose another folder'),
+  errno.EEXIST: ('part of its path is a file', 'choose another folder'),
   errno.ENOTDIR: ('part of its path is a file', 'choose another folder'),
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -68,6 +69,8 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
   from jax3dgan.workdirs import disk_error
 
   try:
+    # Now rather than after the rendering: a folder that cannot be made.
+    pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     main(args)
   except UserError as error:
     sys.exit(f'Error: {error}')
