@@ -6,6 +6,13 @@ import pathlib
 import jax
 
 
+def cache_root() -> pathlib.Path:
+  """Returns where caches are: $JAX3DGAN_CACHE, $XDG_CACHE_HOME/jax3dgan or ~/.cache/jax3dgan."""
+  chosen = os.environ.get('JAX3DGAN_CACHE')
+  base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  return pathlib.Path(chosen or f'{base}/jax3dgan').expanduser()
+
+
 def use_cache() -> None:
   """Keeps compiled programs under the user's cache folder, unless JAX has been told another place.
 
@@ -13,8 +20,7 @@ def use_cache() -> None:
   it before the first compilation.
   """
   if jax.config.jax_compilation_cache_dir is None:
-    root = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
-    jax.config.update('jax_compilation_cache_dir', str(root / 'jax3dgan' / 'xla'))
+    jax.config.update('jax_compilation_cache_dir', str(cache_root() / 'xla'))
   if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
     # JAX keeps what took a second; an app's few programs take about half of one each.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)

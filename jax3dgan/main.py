@@ -141,16 +141,21 @@ def _flat(config, prefix: str = '') -> dict:
 
 
 def _nearest(name: str, fields: dict) -> str:
-  # The right name in the wrong place, a name cut short, a slip of the fingers.
-  near = [field for field in fields if field.split('.')[-1] == name.split('.')[-1]]
-  near = near or [field for field in fields if field.startswith(name)]
-  others = [field for field in fields if not name.startswith(f'{field}.')]
-  near = near or difflib.get_close_matches(name, others, n=1, cutoff=0.6)
+  group, _, last = name.rpartition('.')
+  # A name cut short, or the right name in the wrong place.
+  near = [field for field in fields if field.startswith(name)]
+  near = near or [field for field in fields if field.rpartition('.')[2] == last]
+  siblings = [field for field in fields if field.rpartition('.')[0] == group]
+  if siblings:  # a slip of the fingers; the group's own name does not count as likeness
+    names = [field.rpartition('.')[2] for field in siblings]
+    prefix = f'{group}.' if group else ''
+    near = near or [prefix + field for field in difflib.get_close_matches(last, names, n=1)]
+  else:
+    near = near or difflib.get_close_matches(name, fields, n=1)
   if near:
     return f'Did you mean --config.{near[0]}?'
-  group = name.rpartition('.')[0]
-  there = [field for field in fields if field.rpartition('.')[0] == group]
-  return f'It has: {", ".join(there or (field for field in fields if "." not in field))}.'
+  top = [field for field in fields if '.' not in field]
+  return f'It has: {", ".join(siblings or top)}.'
 
 
 def _first_line(error: BaseException) -> str:
