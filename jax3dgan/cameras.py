@@ -1,0 +1,219 @@
+"""Cameras: the Camera pytree, look-at, pose priors and the 25-vector label.
+
+One convention inside the library: cam2world matrices with OpenCV axes (x right, y down, z forward), world
+y up, the frontal camera on +z looking at the origin; intrinsics normalised by the image's size, so that
+they hold at any resolution. The angles of other papers are converted here and nowhere else.
+"""
+
+import math
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.errors import UserError
+
+_POLE = 1e-5  # π-GAN keeps pitch this far from the poles, where look-at has no up direction.
+
+
+@flax.struct.dataclass
+class Camera:
+  """A batch of pinhole cameras.
+
+  Attributes:
+    cam2world: [..., 4, 4] camera-to-world, OpenCV axes.
+    intrinsics: [..., 3, 3] normalised: u = fx·x/z + cx in [0, 1] from the left edge to the right one.
+  """
+
+  cam2world: jax.Array
+  intrinsics: jax.Array
+
+  @property
+  def origin(self):
+    """Position of the camera in the world, [..., 3]."""
+    return self.cam2world[..., :3, 3]
+
+  def label(self):
+    """The 25-vector of EG3D: cam2world row by row (16), then the intrinsics (9). [..., 25]."""
+    batch = self.cam2world.shape[:-2]
+    return jnp.concatenate(
+      [self.cam2world.reshape(*batch, 16), self.intrinsics.reshape(*batch, 9)], axis=-1
+    )
+
+
+def from_label(label) -> Camera:
+  """Camera of a 25-vector [..., 25]."""
+  label = jnp.asarray(label)
+  if label.shape[-1] != 25:
+    raise UserError(
+      f'A camera label has 25 numbers, this one has {label.shape[-1]}. '
+      'Give cam2world (16, row by row) and normalised intrinsics (9).'
+    )
+  return Camera(
+    label[..., :16].reshape(*label.shape[:-1], 4, 4),
+    label[..., 16:].reshape(*label.shape[:-1], 3, 3),
+  )
+
+
+def intrinsics_from_fov(fov_degrees, batch=()):
+  """Normalised intrinsics [*batch, 3, 3] of a square image with this full field of view in degrees."""
+  focal = 0.5 / math.tan(math.radians(fov_degrees) / 2)
+  matrix = jnp.array([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
+  return jnp.broadcast_to(matrix, (*batch, 3, 3))
+
+
+def _normalize(v):
+  return v / jnp.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def look_at(origin, target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0)):
+  """cam2world [..., 4, 4] of a camera at `origin` [..., 3] that looks at `target`, `up` upwards."""
+  origin = jnp.asarray(origin)
+  forward = _normalize(jnp.asarray(target, origin.dtype) - origin)
+  right = _normalize(
+    jnp.cross(forward, jnp.broadcast_to(jnp.asarray(up, origin.dtype), forward.shape))
+  )
+  down = jnp.cross(forward, right)
+  top = jnp.stack([right, down, forward, origin], axis=-1)  # [..., 3, 4]
+  bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0], top.dtype), (*top.shape[:-2], 1, 4))
+  return jnp.concatenate([top, bottom], axis=-2)
+
+
+def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
+  """Camera on a sphere by π-GAN's angles, looking at the origin.
+
+  Args:
+    yaw: [...] radians from +x towards +z; π/2 is frontal.
+    pitch: [...] radians from +y; π/2 is the horizon. Kept 1e-5 away from the poles.
+    radius: distance from the origin, world units.
+    fov_degrees: full field of view.
+  """
+  yaw, pitch = jnp.asarray(yaw), jnp.clip(jnp.asarray(pitch), _POLE, math.pi - _POLE)
+  sin_pitch = jnp.sin(pitch)
+  origin = radius * jnp.stack(
+    [sin_pitch * jnp.cos(yaw), jnp.cos(pitch), sin_pitch * jnp.sin(yaw)], axis=-1
+  )
+  return Camera(look_at(origin), intrinsics_from_fov(fov_degrees, origin.shape[:-1]))
+
+
+def orbit(azimuth, elevation, radius=1.0, fov_degrees=12.0) -> Camera:
+  """Camera by azimuth (0 frontal, positive towards +x) and elevation (0 horizon, positive up), radians."""
+  return from_yaw_pitch(
+    math.pi / 2 - jnp.asarray(azimuth), math.pi / 2 - jnp.asarray(elevation), radius, fov_degrees
+  )
+
+
+def project(camera: Camera, points):
+  """Normalised image position [..., n, 2] (0..1, u right, v down) and z-depth [..., n] of world points."""
+  rotation, origin = camera.cam2world[..., :3, :3], camera.origin
+  local = jnp.einsum('...ji,...nj->...ni', rotation, points - origin[..., None, :])
+  image = jnp.einsum('...ij,...nj->...ni', camera.intrinsics, local)
+  return image[..., :2] / image[..., 2:], local[..., 2]
+
+
+# Pose priors: where the camera of a random photo stands.
+
+_PRIORS = ('gaussian', 'truncated_gaussian', 'uniform', 'spherical_uniform')
+
+
+@flax.struct.dataclass
+class PosePrior:
+  """Distribution of (yaw, pitch), π-GAN's angles in radians (π-GAN, Sec. 4; its release's sampling modes).
+
+  Attributes:
+    name: 'gaussian' (mean + std·n), 'truncated_gaussian' (the first of four normals within two standard
+      deviations), 'uniform' (mean ± std), 'spherical_uniform' (uniform on the sphere between pitch_mean ±
+      pitch_std, both in radians of the polar measure v = pitch/π), or 'mixture'.
+    components, weights: the parts of a mixture and their probabilities.
+  """
+
+  name: str = flax.struct.field(pytree_node=False, default='gaussian')
+  yaw_mean: float = flax.struct.field(pytree_node=False, default=math.pi / 2)
+  yaw_std: float = flax.struct.field(pytree_node=False, default=0.3)
+  pitch_mean: float = flax.struct.field(pytree_node=False, default=math.pi / 2)
+  pitch_std: float = flax.struct.field(pytree_node=False, default=0.155)
+  components: tuple = flax.struct.field(pytree_node=False, default=())
+  weights: tuple = flax.struct.field(pytree_node=False, default=())
+
+
+def pose_prior(name, components=(), weights=(), **angles) -> PosePrior:
+  """A PosePrior from a config's fields; a mixture's components are dicts of the same fields."""
+  if name == 'mixture':
+    if not components or (weights and len(weights) != len(components)):
+      raise UserError(
+        'A mixture of poses needs components, and as many weights as components or none.'
+      )
+    weights = weights or (1.0,) * len(components)
+    if min(weights) < 0 or sum(weights) <= 0:
+      raise UserError('The weights of a mixture of poses must be positive.')
+    parts = tuple(pose_prior(**dict(part)) for part in components)
+    return PosePrior(name, components=parts, weights=tuple(w / sum(weights) for w in weights))
+  if name not in _PRIORS:
+    raise UserError(
+      f"No pose prior is called '{name}'. Choose one of {', '.join(_PRIORS)}, mixture."
+    )
+  return PosePrior(name, **angles)
+
+
+def angles_from_draws(prior: PosePrior, draw_yaw, draw_pitch):
+  """(yaw, pitch) from raw draws.
+
+  Args:
+    prior: not a mixture.
+    draw_yaw, draw_pitch: normals [...] for 'gaussian', normals [..., 4] for 'truncated_gaussian', else
+      uniforms [...] in [0, 1).
+  """
+  if prior.name == 'truncated_gaussian':
+    draw_yaw, draw_pitch = _first_within_two(draw_yaw), _first_within_two(draw_pitch)
+  if prior.name in ('gaussian', 'truncated_gaussian'):
+    return (
+      prior.yaw_mean + prior.yaw_std * draw_yaw,
+      prior.pitch_mean + prior.pitch_std * draw_pitch,
+    )
+  yaw = (draw_yaw - 0.5) * 2 * prior.yaw_std + prior.yaw_mean
+  if prior.name == 'uniform':
+    return yaw, (draw_pitch - 0.5) * 2 * prior.pitch_std + prior.pitch_mean
+  v = (draw_pitch - 0.5) * 2 * (prior.pitch_std / math.pi) + prior.pitch_mean / math.pi
+  return yaw, jnp.arccos(1 - 2 * jnp.clip(v, _POLE, 1 - _POLE))
+
+
+def _first_within_two(normals):
+  index = jnp.argmax(jnp.abs(normals) < 2, axis=-1, keepdims=True)  # 0 where none is
+  return jnp.take_along_axis(normals, index, axis=-1)[..., 0]
+
+
+def sample_angles(prior: PosePrior, key):
+  """One (yaw, pitch) from the prior for one key; vmap over keys for a batch."""
+  if prior.name == 'mixture':
+    key, choice = jax.random.split(key)
+    each = [sample_angles(part, key) for part in prior.components]
+    index = jax.random.choice(choice, len(each), p=jnp.array(prior.weights))
+    return tuple(jnp.stack(values)[index] for values in zip(*each, strict=True))
+  keys = jax.random.split(key)
+  if prior.name == 'gaussian':
+    draws = [jax.random.normal(k) for k in keys]
+  elif prior.name == 'truncated_gaussian':
+    draws = [jax.random.normal(k, (4,)) for k in keys]
+  else:
+    draws = [jax.random.uniform(k) for k in keys]
+  yaw, pitch = angles_from_draws(prior, *draws)
+  # A wide gaussian may cross a pole; the camera is clamped there, and so is the angle it is known by.
+  return yaw, jnp.clip(pitch, _POLE, math.pi - _POLE)
+
+
+def yaw_half_range(prior: PosePrior) -> float:
+  """Half the yaw range that shows the prior (two standard deviations of a gaussian), at most π."""
+  if prior.name == 'mixture':
+    return max(yaw_half_range(part) for part in prior.components)
+  return min(prior.yaw_std * (2 if 'gaussian' in prior.name else 1), math.pi)
+
+
+def mean_pitch(prior: PosePrior) -> float:
+  """Mean pitch in radians, π-GAN's angle."""
+  if prior.name == 'mixture':
+    return sum(
+      w * mean_pitch(part) for w, part in zip(prior.weights, prior.components, strict=True)
+    )
+  if prior.name == 'spherical_uniform':
+    return math.acos(1 - 2 * min(max(prior.pitch_mean / math.pi, _POLE), 1 - _POLE))
+  return prior.pitch_mean

@@ -1,0 +1,137 @@
+"""The fields of a configuration, with π-GAN's values for CelebA as defaults.
+
+A file in `configs/` starts from `base_config()` and changes what its experiment needs. The result is locked:
+a mistyped field is an error that names the nearest one.
+"""
+
+import math
+
+import ml_collections
+
+# Fields that an entry of `config.stages` may change, and where they live in the config.
+STAGE_FIELDS = {
+  'resolution': 'resolution',
+  'batch_size': 'batch_size',
+  'micro_batches': 'micro_batches',
+  'lr_generator': 'optimizer.lr_generator',
+  'lr_discriminator': 'optimizer.lr_discriminator',
+  'num_coarse': 'render.num_coarse',
+  'num_fine': 'render.num_fine',
+  'ray_chunk': 'render.ray_chunk',
+}
+
+
+def base_config() -> ml_collections.ConfigDict:
+  """Every field there is."""
+  return ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      num_steps=200_000,
+      # Of all devices and hosts together; gradients are accumulated over micro_batches equal parts of it.
+      batch_size=56,
+      micro_batches=1,
+      resolution=64,
+      # Later stages: (dict(from_step=10_000, resolution=128, batch_size=28), ...), see STAGE_FIELDS.
+      stages=(),
+      model=dict(
+        name='pigan',
+        z_dim=256,
+        hidden_dim=256,
+        num_layers=8,
+        mapping_dim=256,
+        mapping_layers=3,
+        input_scale=2 / 0.24,
+        matmul_dtype='float32',
+      ),
+      # See rendering.hierarchical.RenderOptions; fov_degrees and radius make the cameras.
+      render=dict(
+        fov_degrees=12.0,
+        radius=1.0,
+        near=0.88,
+        far=1.12,
+        num_coarse=12,
+        num_fine=12,
+        density='softplus',
+        last_interval='infinite',
+        white_back=False,
+        last_back=False,
+        lock_view_direction=False,
+        align_corners=True,
+        ray_chunk=0,
+      ),
+      # For pictures that people look at: more samples per ray, truncated latents.
+      display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),
+      pose_prior=dict(
+        name='gaussian',
+        yaw_mean=math.pi / 2,
+        yaw_std=0.3,
+        pitch_mean=math.pi / 2,
+        pitch_std=0.155,
+        components=(),
+        weights=(),
+      ),
+      discriminator=dict(
+        name='progressive',
+        block='ccs',
+        # Features at max_resolution, max_resolution/2, ... 2.
+        channels=(32, 64, 128, 256, 400, 400, 400, 400),
+        latent_dim=256,
+        pose_dim=2,
+        matmul_dtype='float32',
+      ),
+      loss=dict(
+        r1=0.2,
+        r1_every=1,
+        pose=15.0,
+        # What the pose head regresses: 'angles' (pitch, yaw; π-GAN) or 'direction' (the unit vector towards
+        # the camera, for priors that go all the way round, where the yaw jumps).
+        pose_encoding='angles',
+        latent=0.0,
+        top_k_interval=2000,
+        top_k_floor=0.6,
+        density_noise=1.0,
+        density_noise_steps=5000,
+        fade_steps=10_000,
+      ),
+      optimizer=dict(
+        lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0
+      ),
+      ema=dict(rates=(0.999, 0.9999), display_rate=0.999),
+      data=dict(
+        source='toys',
+        loader='tfdata',
+        split='train',
+        flip=False,
+        on_device=False,
+        cache_dir='',
+      ),
+      log=dict(every=100, images_every=2000, num_grid=8),
+      checkpoint=dict(every=1000, keep=3),
+    )
+  ).lock()
+
+
+def tiny(config) -> ml_collections.ConfigDict:
+  """Shrinks any config to a two-step run of seconds on a CPU, its structure kept: for get_test_config()."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.num_steps = 2
+    config.batch_size = 4
+    config.stages = tuple(
+      ml_collections.ConfigDict(
+        dict(dict(stage), from_step=i + 1, batch_size=4, resolution=16, micro_batches=1)
+      )
+      for i, stage in enumerate(config.stages[:1])
+    )
+    config.resolution = 8 if config.stages else 16
+    config.model.update(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
+    config.render.update(num_coarse=4, num_fine=4, ray_chunk=0)
+    for stage in config.stages:
+      stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})
+    config.display.update(num_coarse=4, num_fine=4)
+    config.discriminator.update(channels=(4, 8, 8, 8))
+    if config.discriminator.latent_dim:
+      config.discriminator.latent_dim = 8
+    config.log.update(every=1, images_every=2, num_grid=2)
+    config.checkpoint.update(every=1, keep=2)
+  return config

@@ -1,0 +1,44 @@
+"""Mapping networks: from a latent to the styles of a generator."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.nn.siren_init import kaiming_normal, uniform_fan_in
+
+
+class MappingNetwork(nn.Module):
+  """π-GAN's mapping network (Sec. 3.1): z to raw frequencies and phases of every FiLM layer.
+
+  Attributes:
+    num_styles: FiLM layers n.
+    style_dim: width h of each.
+    hidden_dim, num_hidden: width and number of the hidden layers, LeakyReLU 0.2.
+  """
+
+  num_styles: int
+  style_dim: int
+  hidden_dim: int = 256
+  num_hidden: int = 3
+
+  @nn.compact
+  def __call__(self, z):
+    """z [b, d] → styles [b, n, 2, h]: raw frequencies at 0, phases at 1."""
+    x = z
+    for i in range(self.num_hidden):
+      x = nn.Dense(
+        self.hidden_dim,
+        kernel_init=kaiming_normal(0.2),
+        bias_init=uniform_fan_in(x.shape[-1]),
+        name=f'hidden_{i}',
+      )(x)
+      x = jax.nn.leaky_relu(x, 0.2)
+    # The last layer starts small, so that every latent starts near the same frequencies.
+    x = nn.Dense(
+      self.num_styles * self.style_dim * 2,
+      kernel_init=kaiming_normal(0.2, scale=0.25),
+      bias_init=uniform_fan_in(x.shape[-1]),
+      name='out',
+    )(x)
+    x = x.reshape(*x.shape[:-1], 2, self.num_styles, self.style_dim)
+    return jnp.swapaxes(x, -3, -2)

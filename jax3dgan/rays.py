@@ -1,0 +1,49 @@
+"""Rays of a camera: one per pixel, row by row from the top left."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.cameras import Camera
+
+
+@flax.struct.dataclass
+class Rays:
+  """Rays in world coordinates.
+
+  Attributes:
+    origins: [..., r, 3].
+    directions: [..., r, 3], of unit length, so that distance along a ray is Euclidean distance.
+  """
+
+  origins: jax.Array
+  directions: jax.Array
+
+
+def pixel_grid(resolution: int, align_corners: bool = False):
+  """Normalised pixel positions [r, 2] (u right, v down), r = row·resolution + column.
+
+  Pixel centres at (i + ½)/resolution, or, with `align_corners`, from 0 to 1 with both ends included as
+  π-GAN's release has them.
+  """
+  if align_corners:
+    ticks = jnp.linspace(0.0, 1.0, resolution)
+  else:
+    ticks = (jnp.arange(resolution) + 0.5) / resolution
+  v, u = jnp.meshgrid(ticks, ticks, indexing='ij')
+  return jnp.stack([u.ravel(), v.ravel()], axis=-1)
+
+
+def camera_rays(camera: Camera, resolution: int, align_corners: bool = False) -> Rays:
+  """Rays through every pixel of a square image: [..., r, 3] for cameras [...]."""
+  uv = pixel_grid(resolution, align_corners).astype(camera.cam2world.dtype)
+  focal = jnp.stack([camera.intrinsics[..., 0, 0], camera.intrinsics[..., 1, 1]], axis=-1)
+  centre = camera.intrinsics[..., :2, 2]
+  skew = camera.intrinsics[..., 0, 1]
+  y = (uv[:, 1] - centre[..., None, 1]) / focal[..., None, 1]  # [..., r]
+  x = (uv[:, 0] - centre[..., None, 0] - skew[..., None] * y) / focal[..., None, 0]
+  local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
+  local = local / jnp.linalg.norm(local, axis=-1, keepdims=True)
+  directions = jnp.einsum('...ij,...rj->...ri', camera.cam2world[..., :3, :3], local)
+  origins = jnp.broadcast_to(camera.origin[..., None, :], directions.shape)
+  return Rays(origins, directions)

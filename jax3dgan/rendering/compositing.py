@@ -1,0 +1,78 @@
+"""From densities along rays to pixels: the quadrature of the volume rendering integral.
+
+Pure functions of arrays; samples lie on the axis before the channels, in ascending depth.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.errors import UserError
+
+# Keeps the product of transmittances, and its gradient, alive behind an opaque sample (π-GAN's value).
+_TRANSMITTANCE_FLOOR = 1e-10
+# π-GAN's and NeRF's last interval: whatever is dense there is opaque.
+INFINITE_INTERVAL = 1e10
+
+_ACTIVATIONS = {'relu': jax.nn.relu, 'softplus': jax.nn.softplus}
+
+
+class Composite(NamedTuple):
+  """What a ray sees.
+
+  Attributes:
+    colour: [..., c].
+    depth: [...] expected distance Σ w·t; with `last_back` the background's share counts at the last sample.
+    opacity: [...] Σ w before any background is added.
+    weights: [..., s], with the background's share on the last sample under `last_back`.
+  """
+
+  colour: jax.Array
+  depth: jax.Array
+  opacity: jax.Array
+  weights: jax.Array
+
+
+def activate_density(raw, activation: str = 'softplus', noise=None):
+  """Density [..., s] from the field's raw output; `noise` [..., s] is added before (NeRF, App. A)."""
+  if activation not in _ACTIVATIONS:
+    raise UserError(f"No density activation is called '{activation}'. Choose relu or softplus.")
+  return _ACTIVATIONS[activation](raw if noise is None else raw + noise)
+
+
+def intervals(depths, last_interval):
+  """δ_i = t_{i+1} − t_i, [..., s], with `last_interval` (scalar or [...]) behind the last sample."""
+  last = jnp.broadcast_to(jnp.asarray(last_interval, depths.dtype), depths.shape[:-1])
+  return jnp.concatenate([depths[..., 1:] - depths[..., :-1], last[..., None]], axis=-1)
+
+
+def ray_weights(density, deltas):
+  """w_i = α_i Π_{j<i} (1 − α_j), α_i = 1 − exp(−σ_i δ_i). (NeRF, eq. 3.) [..., s]."""
+  alpha = 1 - jnp.exp(-density * deltas)
+  transmittance = jnp.cumprod(1 - alpha + _TRANSMITTANCE_FLOOR, axis=-1)
+  before = jnp.concatenate([jnp.ones_like(alpha[..., :1]), transmittance[..., :-1]], axis=-1)
+  return alpha * before
+
+
+def composite(
+  density, colour, depths, *, last_interval=INFINITE_INTERVAL, white_back=False, last_back=False
+):
+  """Integrates samples into pixels.
+
+  Args:
+    density: [..., s] non-negative (see `activate_density`).
+    colour: [..., s, c].
+    depths: [..., s] ascending distances.
+    last_interval: length of the interval behind the last sample; 1e10 makes any density there opaque.
+    white_back: adds the light that passes all samples as white (colour 1).
+    last_back: gives it the last sample's colour. As in π-GAN's release, both together count it twice.
+  """
+  weights = ray_weights(density, intervals(depths, last_interval))
+  opacity = jnp.sum(weights, axis=-1)
+  if last_back:
+    weights = weights.at[..., -1].add(1 - opacity)
+  pixel = jnp.einsum('...s,...sc->...c', weights, colour)
+  if white_back:
+    pixel = pixel + (1 - opacity)[..., None]
+  return Composite(pixel, jnp.sum(weights * depths, axis=-1), opacity, weights)

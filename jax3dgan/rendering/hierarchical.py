@@ -1,0 +1,201 @@
+"""Hierarchical volume rendering of any radiance field (NeRF, Sec. 5.2, as π-GAN does it).
+
+The field is asked at stratified depths, its weights say where to ask again, and both sets are integrated
+together: the coarse answers are kept and re-used. No gradient goes through the choice of the fine depths.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.rays import Rays
+from jax3dgan.rendering import compositing, sampling
+
+# field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c])
+Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderOptions:
+  """How to render; hashable, so that it can be static under jit.
+
+  Attributes:
+    resolution: pixels on a side.
+    near, far: ends of the sampled part of a ray, world units along the unit ray.
+    num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
+    density: 'softplus' or 'relu'.
+    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a ray can pass;
+      'infinite': 1e10 as in π-GAN's release (any density at the last sample is opaque there).
+    white_back, last_back: what a ray that passes sees, see `compositing.composite`.
+    lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
+    align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
+    ray_chunk: rays of an image rendered at a time; 0 for all. Bounds memory, also of gradients.
+  """
+
+  resolution: int = 64
+  near: float = 0.88
+  far: float = 1.12
+  num_coarse: int = 12
+  num_fine: int = 12
+  density: str = 'softplus'
+  last_interval: str = 'far'
+  white_back: bool = False
+  last_back: bool = False
+  lock_view_direction: bool = False
+  align_corners: bool = False
+  ray_chunk: int = 0
+
+
+class Draws(NamedTuple):
+  """The random numbers of one rendering; None in a place means deterministic there.
+
+  Attributes:
+    jitter: [b, r, s] uniforms that place the coarse samples in their strata.
+    coarse_noise: [b, r, s] normals added to the coarse density, times noise_std.
+    pdf: [b, r, k] uniforms of the importance sampling.
+    final_noise: [b, r, s + k] normals of the final integration, in ascending depth.
+  """
+
+  jitter: jax.Array | None = None
+  coarse_noise: jax.Array | None = None
+  pdf: jax.Array | None = None
+  final_noise: jax.Array | None = None
+
+
+def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Draws:
+  """Draws for per-example keys [b]: each example's numbers depend on its own key alone."""
+  s, k = options.num_coarse, options.num_fine
+
+  def one(key):
+    jitter, coarse, pdf, final = jax.random.split(key, 4)
+    return Draws(
+      jax.random.uniform(jitter, (num_rays, s)),
+      jax.random.normal(coarse, (num_rays, s)) if noise and k else None,
+      jax.random.uniform(pdf, (num_rays, k)) if k else None,
+      jax.random.normal(final, (num_rays, s + k)) if noise else None,
+    )
+
+  return jax.vmap(one)(keys)
+
+
+def merge_samples(depths_a, depths_b, values_a, values_b):
+  """Sorts two sets of samples by depth.
+
+  Args:
+    depths_a, depths_b: [..., m], [..., n].
+    values_a, values_b: pytrees of the same structure with leaves [..., m(, c)] and [..., n(, c)].
+
+  Returns:
+    depths [..., m + n] ascending, and the pytree in that order.
+  """
+  depths = jnp.concatenate([depths_a, depths_b], axis=-1)
+  order = jnp.argsort(depths, axis=-1)
+  axis = depths.ndim - 1
+
+  def merge(a, b):
+    both = jnp.concatenate([a, b], axis=axis)
+    index = order if both.ndim == depths.ndim else order[..., None]
+    return jnp.take_along_axis(both, index, axis=axis)
+
+  return jnp.take_along_axis(depths, order, axis=-1), jax.tree.map(merge, values_a, values_b)
+
+
+def _last_interval(depths, options: RenderOptions):
+  if options.last_interval == 'infinite':
+    return compositing.INFINITE_INTERVAL
+  half_stratum = 0.5 * (options.far - options.near) / max(options.num_coarse - 1, 1)
+  return jnp.maximum(options.far + half_stratum - depths[..., -1], 0.0)
+
+
+def _density(raw, noise, noise_std, options: RenderOptions):
+  return compositing.activate_density(
+    raw, options.density, None if noise is None else noise_std * noise
+  )
+
+
+def points_at(rays: Rays, depths):
+  """World points [b, r, s, 3] at distances [b, r, s] along rays [b, r]."""
+  return rays.origins[..., None, :] + depths[..., None] * rays.directions[..., None, :]
+
+
+def render_rays(
+  field: Field, rays: Rays, options: RenderOptions, draws: Draws = Draws(), noise_std=0.0
+):
+  """Renders rays [b, r] through a field.
+
+  Args:
+    field: see `Field`.
+    rays: origins and unit directions [b, r, 3].
+    options: how to render.
+    draws: random numbers; `Draws()` renders deterministically.
+    noise_std: standard deviation of the density noise, scalar.
+
+  Returns:
+    Composite with leaves [b, r, ...].
+  """
+  batch = rays.directions.shape[:-1]
+  directions = rays.directions
+  if options.lock_view_direction:
+    directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], directions.dtype), directions.shape)
+  depths = sampling.stratified_depths(options.near, options.far, options.num_coarse, draws.jitter)
+  depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
+  raw, colour = field(points_at(rays, depths), directions)
+  if options.num_fine:
+    density = _density(jax.lax.stop_gradient(raw), draws.coarse_noise, noise_std, options)
+    weights = compositing.ray_weights(
+      density, compositing.intervals(depths, _last_interval(depths, options))
+    )
+    u = sampling.midpoint_uniforms(options.num_fine) if draws.pdf is None else draws.pdf
+    u = jnp.broadcast_to(u, (*batch, options.num_fine)).astype(depths.dtype)
+    fine = jax.lax.stop_gradient(sampling.importance_depths(depths, weights, u))
+    fine_raw, fine_colour = field(points_at(rays, fine), directions)
+    depths, (raw, colour) = merge_samples(fine, depths, (fine_raw, fine_colour), (raw, colour))
+  return compositing.composite(
+    _density(raw, draws.final_noise, noise_std, options),
+    colour,
+    depths,
+    last_interval=_last_interval(depths, options),
+    white_back=options.white_back,
+    last_back=options.last_back,
+  )
+
+
+def chunk_size(num_rays: int, ray_chunk: int) -> int:
+  """The largest divisor of `num_rays` that is at most `ray_chunk`; all rays for 0."""
+  if not ray_chunk or ray_chunk >= num_rays:
+    return num_rays
+  return next(size for size in range(ray_chunk, 0, -1) if num_rays % size == 0)
+
+
+def render_chunked(
+  field: Field, rays: Rays, options: RenderOptions, keys=None, noise_std=0.0, noise=True
+):
+  """`render_rays` in chunks of rays, each rematerialised in the backward pass.
+
+  Memory, also of a gradient, is that of one chunk. With one chunk nothing is recomputed.
+
+  Args:
+    keys: per-example keys [b], or None for a deterministic rendering.
+    noise: whether to draw density noise at all (static; noise_std may be traced).
+
+  Returns:
+    Composite without weights (None), leaves [b, r, ...].
+  """
+  b, r = rays.directions.shape[:2]
+  size = chunk_size(r, options.ray_chunk)
+
+  def render(part: Rays, index):
+    draws = Draws()
+    if keys is not None:
+      draws = draw(jax.vmap(lambda key: jax.random.fold_in(key, index))(keys), size, options, noise)
+    return render_rays(field, part, options, draws, noise_std)._replace(weights=None)
+
+  if size == r:
+    return render(rays, 0)
+  chunks = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(b, r // size, size, 3), 1, 0), rays)
+  body = jax.checkpoint(lambda args: render(*args))
+  out = jax.lax.map(body, (chunks, jnp.arange(r // size)))
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
