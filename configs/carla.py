@@ -2,8 +2,8 @@
 
 Score: FID 29.2 at 128² (paper, Table 1).
 Cost: the curriculum below took 10 h at 32², 10 h at 64² and 36 h at 128² on two RTX 6000.
-Data: python -m jax3dgan.data.prepare --source=CARLA --out=data/carla128 --resolution=128, CARLA a folder or zip of
-GRAF's renderings.
+Data: python -m jax3dgan.data.prepare --source=CARLA --out=data/carla128 --resolution=128, CARLA a
+folder or zip of GRAF's renderings.
 
 White ground, views from all over the upper hemisphere, the 'tall' field (points unscaled).
 """

@@ -2,8 +2,8 @@
 
 Score: FID 16.6 (paper, Table 1, at 128²).
 Cost: as configs/celeba.py, with twice the samples per ray and half the batch.
-Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a folder or zip of
-aligned cat faces.
+Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a
+folder or zip of aligned cat faces.
 
 The differences from the release are those of configs/celeba.py.
 """

@@ -1,10 +1,10 @@
 """A small π-GAN on cat faces, 32² then 64²: about an hour on two CPU cores.
 
-Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a folder or zip of
-aligned cat faces; or --config.data.source=CATS.zip directly.
+Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a
+folder or zip of aligned cat faces; or --config.data.source=CATS.zip directly.
 
-Softplus leaves no pixel without density, and colours do not depend on the view: with relu and a view direction
-this size gives black holes, and faces whose colours change as they turn.
+Softplus leaves no pixel without density, and colours do not depend on the view: with relu and a
+view direction this size gives black holes, and faces whose colours change as they turn.
 """
 
 from jax3dgan import config as config_lib

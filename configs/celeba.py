@@ -1,13 +1,13 @@
 """π-GAN on CelebA at 64², with the values of the paper and its release.
 
 Score: FID 14.7 at 128² (paper, Table 1, after a curriculum of 32², 64² and 128²).
-Cost: 28.5 TFLOP a step at batch 56; 200,000 steps are about two weeks of one 2020 workstation GPU (A6000: 1.4 s a
-step). The paper trained 56 hours on two RTX 6000.
+Cost: 28.5 TFLOP a step at batch 56; 200,000 steps are about two weeks of one 2020 workstation GPU
+(A6000: 1.4 s a step). The paper trained 56 hours on two RTX 6000.
 Data: python -m jax3dgan.data.prepare --source=tfds:celeb_a --out=data/celeba64 --resolution=64
 
 Differences from the release, each an override away: density through softplus instead of relu
-(--config.render.density=relu), which removes its black pixels; top-k over the whole batch instead of each split;
-the gradient is the mean over micro-batches instead of their sum.
+(--config.render.density=relu), which removes its black pixels; top-k over the whole batch instead
+of each split; the gradient is the mean over micro-batches instead of their sum.
 """
 
 from jax3dgan import config as config_lib

@@ -1,8 +1,8 @@
 """A small π-GAN on toy cars, 32²: minutes on two CPU cores, nothing downloaded.
 
-The images are rendered at first use (`jax3dgan.data.builders.toys`). The cameras go all the way round, so the
-pose head regresses the direction of the camera; colours do not depend on the view, because that would let the
-generator explain a turn by paint; the ground is white and rays may pass.
+The images are rendered at first use (`jax3dgan.data.builders.toys`). The cameras go all the way
+round, so the pose head regresses the direction of the camera; colours do not depend on the view,
+because that would let the generator explain a turn by paint; the ground is white and rays may pass.
 """
 
 import math

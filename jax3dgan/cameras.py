@@ -1,8 +1,9 @@
 """Cameras: the Camera pytree, look-at, pose priors and the 25-vector label.
 
-One convention inside the library: cam2world matrices with OpenCV axes (x right, y down, z forward), world
-y up, the frontal camera on +z looking at the origin; intrinsics normalised by the image's size, so that
-they hold at any resolution. The angles of other papers are converted here and nowhere else.
+One convention inside the library: cam2world matrices with OpenCV axes (x right, y down, z
+forward), world y up, the frontal camera on +z looking at the origin; intrinsics normalised by the
+image's size, so that they hold at any resolution. The angles of other papers are converted here
+and nowhere else.
 """
 
 import math
@@ -22,7 +23,8 @@ class Camera:
 
   Attributes:
     cam2world: [..., 4, 4] camera-to-world, OpenCV axes.
-    intrinsics: [..., 3, 3] normalised: u = fx·x/z + cx in [0, 1] from the left edge to the right one.
+    intrinsics: [..., 3, 3] normalised: u = fx·x/z + cx in [0, 1] from the left edge to the right
+      one.
   """
 
   cam2world: jax.Array
@@ -56,7 +58,8 @@ def from_label(label) -> Camera:
 
 
 def intrinsics_from_fov(fov_degrees, batch=()):
-  """Normalised intrinsics [*batch, 3, 3] of a square image with this full field of view in degrees."""
+  """Normalised intrinsics [*batch, 3, 3] of a square image with this full field of view in
+  degrees."""
   focal = 0.5 / math.tan(math.radians(fov_degrees) / 2)
   matrix = jnp.array([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
   return jnp.broadcast_to(matrix, (*batch, 3, 3))
@@ -97,14 +100,16 @@ def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
 
 
 def orbit(azimuth, elevation, radius=1.0, fov_degrees=12.0) -> Camera:
-  """Camera by azimuth (0 frontal, positive towards +x) and elevation (0 horizon, positive up), radians."""
+  """Camera by azimuth (0 frontal, positive towards +x) and elevation (0 horizon, positive up),
+  radians."""
   return from_yaw_pitch(
     math.pi / 2 - jnp.asarray(azimuth), math.pi / 2 - jnp.asarray(elevation), radius, fov_degrees
   )
 
 
 def project(camera: Camera, points):
-  """Normalised image position [..., n, 2] (0..1, u right, v down) and z-depth [..., n] of world points."""
+  """Normalised image position [..., n, 2] (0..1, u right, v down) and z-depth [..., n] of world
+  points."""
   rotation, origin = camera.cam2world[..., :3, :3], camera.origin
   local = jnp.einsum('...ji,...nj->...ni', rotation, points - origin[..., None, :])
   image = jnp.einsum('...ij,...nj->...ni', camera.intrinsics, local)
@@ -118,12 +123,14 @@ _PRIORS = ('gaussian', 'truncated_gaussian', 'uniform', 'spherical_uniform')
 
 @flax.struct.dataclass
 class PosePrior:
-  """Distribution of (yaw, pitch), π-GAN's angles in radians (π-GAN, Sec. 4; its release's sampling modes).
+  """Distribution of (yaw, pitch), π-GAN's angles in radians (π-GAN, Sec. 4; its release's sampling
+  modes).
 
   Attributes:
-    name: 'gaussian' (mean + std·n), 'truncated_gaussian' (the first of four normals within two standard
-      deviations), 'uniform' (mean ± std), 'spherical_uniform' (uniform on the sphere between pitch_mean ±
-      pitch_std, both in radians of the polar measure v = pitch/π), or 'mixture'.
+    name: 'gaussian' (mean + std·n), 'truncated_gaussian' (the first of four normals within two
+      standard deviations), 'uniform' (mean ± std), 'spherical_uniform' (uniform on the sphere
+      between pitch_mean ± pitch_std, both in radians of the polar measure v = pitch/π), or
+      'mixture'.
     components, weights: the parts of a mixture and their probabilities.
   """
 
@@ -160,8 +167,8 @@ def angles_from_draws(prior: PosePrior, draw_yaw, draw_pitch):
 
   Args:
     prior: not a mixture.
-    draw_yaw, draw_pitch: normals [...] for 'gaussian', normals [..., 4] for 'truncated_gaussian', else
-      uniforms [...] in [0, 1).
+    draw_yaw, draw_pitch: normals [...] for 'gaussian', normals [..., 4] for 'truncated_gaussian',
+      else uniforms [...] in [0, 1).
   """
   if prior.name == 'truncated_gaussian':
     draw_yaw, draw_pitch = _first_within_two(draw_yaw), _first_within_two(draw_pitch)
@@ -197,7 +204,8 @@ def sample_angles(prior: PosePrior, key):
   else:
     draws = [jax.random.uniform(k) for k in keys]
   yaw, pitch = angles_from_draws(prior, *draws)
-  # A wide gaussian may cross a pole; the camera is clamped there, and so is the angle it is known by.
+  # A wide gaussian may cross a pole; the camera is clamped there, and so is the angle it is known
+  # by.
   return yaw, jnp.clip(pitch, _POLE, math.pi - _POLE)
 
 

@@ -1,7 +1,7 @@
 """The fields of a configuration, with π-GAN's values for CelebA as defaults.
 
-A file in `configs/` starts from `base_config()` and changes what its experiment needs. The result is locked:
-a mistyped field is an error that names the nearest one.
+A file in `configs/` starts from `base_config()` and changes what its experiment needs. The result
+is locked: a mistyped field is an error that names the nearest one.
 """
 
 import math
@@ -27,11 +27,13 @@ def base_config() -> ml_collections.ConfigDict:
     dict(
       seed=0,
       num_steps=200_000,
-      # Of all devices and hosts together; gradients are accumulated over micro_batches equal parts of it.
+      # Of all devices and hosts together; gradients are accumulated over micro_batches equal parts
+      # of it.
       batch_size=56,
       micro_batches=1,
       resolution=64,
-      # Later stages: (dict(from_step=10_000, resolution=128, batch_size=28), ...), see STAGE_FIELDS.
+      # Later stages: (dict(from_step=10_000, resolution=128, batch_size=28), ...), see
+      # STAGE_FIELDS.
       stages=(),
       model=dict(
         name='pigan',
@@ -83,8 +85,8 @@ def base_config() -> ml_collections.ConfigDict:
         r1=0.2,
         r1_every=1,
         pose=15.0,
-        # What the pose head regresses: 'angles' (pitch, yaw; π-GAN) or 'direction' (the unit vector towards
-        # the camera, for priors that go all the way round, where the yaw jumps).
+        # What the pose head regresses: 'angles' (pitch, yaw; π-GAN) or 'direction' (the unit
+        # vector towards the camera, for priors that go all the way round, where the yaw jumps).
         pose_encoding='angles',
         latent=0.0,
         top_k_interval=2000,
@@ -112,7 +114,8 @@ def base_config() -> ml_collections.ConfigDict:
 
 
 def tiny(config) -> ml_collections.ConfigDict:
-  """Shrinks any config to a two-step run of seconds on a CPU, its structure kept: for get_test_config()."""
+  """Shrinks any config to a two-step run of seconds on a CPU, its structure kept: for
+  get_test_config()."""
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.num_steps = 2

@@ -1,7 +1,8 @@
 """Devices: the mesh, the data-parallel step, per-example keys.
 
-The step is written for one device's share of the batch and wrapped once by `data_parallel`. Every random
-number hangs on the global index of its example, so that one device and many give the same training.
+The step is written for one device's share of the batch and wrapped once by `data_parallel`. Every
+random number hangs on the global index of its example, so that one device and many give the same
+training.
 """
 
 import os
@@ -49,10 +50,10 @@ def make_mesh(devices=None) -> jax.sharding.Mesh:
 def data_parallel(step, mesh, batch_spec=SPLIT):
   """Wraps `step(state, batch) -> (state, metrics)`, written for one device's shard.
 
-  The state is replicated; the batch is split along its first axis, or, with `REPLICATED`, whole on every
-  device, which then draws its own part from it. Not jitted: the caller compiles it, together with what
-  surrounds it, and donates the state. `check_vma=False` goes with local gradients that the step itself
-  averages, once; the checked mode would sum them silently as well.
+  The state is replicated; the batch is split along its first axis, or, with `REPLICATED`, whole on
+  every device, which then draws its own part from it. Not jitted: the caller compiles it, together
+  with what surrounds it, and donates the state. `check_vma=False` goes with local gradients that
+  the step itself averages, once; the checked mode would sum them silently as well.
   """
   return jax.shard_map(
     step,
@@ -64,7 +65,8 @@ def data_parallel(step, mesh, batch_spec=SPLIT):
 
 
 def example_keys(key, local_batch: int):
-  """Keys [local_batch], one per example of this device's shard, by global index. Inside `data_parallel`."""
+  """Keys [local_batch], one per example of this device's shard, by global index. Inside
+  `data_parallel`."""
   first = jax.lax.axis_index(AXIS) * local_batch
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(local_batch))
 

@@ -23,8 +23,8 @@ class Rays:
 def pixel_grid(resolution: int, align_corners: bool = False):
   """Normalised pixel positions [r, 2] (u right, v down), r = row·resolution + column.
 
-  Pixel centres at (i + ½)/resolution, or, with `align_corners`, from 0 to 1 with both ends included as
-  π-GAN's release has them.
+  Pixel centres at (i + ½)/resolution, or, with `align_corners`, from 0 to 1 with both ends
+  included as π-GAN's release has them.
   """
   if align_corners:
     ticks = jnp.linspace(0.0, 1.0, resolution)

@@ -14,8 +14,8 @@ class Stage:
 
   Attributes:
     from_step, to_step: the steps it covers, the end excluded.
-    fade_from: the step at which its resolution was first used; None in the first resolution, which has nothing
-      to fade in from.
+    fade_from: the step at which its resolution was first used; None in the first resolution, which
+      has nothing to fade in from.
     position: images consumed before from_step.
     The rest: see `config.STAGE_FIELDS`.
   """
@@ -48,7 +48,8 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
   """The stages of a config, checked.
 
   Raises:
-    UserError: unordered stages, unknown fields, or a batch that devices and micro-batches cannot share.
+    UserError: unordered stages, unknown fields, or a batch that devices and micro-batches cannot
+    share.
   """
   values = {name: _field(config, path) for name, path in STAGE_FIELDS.items()}
   starts = [0] + [int(entry['from_step']) for entry in config.stages]
@@ -76,7 +77,8 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
     if values['batch_size'] % parts:
       raise UserError(
         f'batch_size {values["batch_size"]} does not divide over {num_devices} device(s) x '
-        f'{values["micro_batches"]} micro-batch(es). Set --config.batch_size to a multiple of {parts}.'
+        f'{values["micro_batches"]} micro-batch(es). '
+        f'Set --config.batch_size to a multiple of {parts}.'
       )
     stage = Stage(from_step=start, to_step=end, fade_from=fade_from, position=position, **values)
     result.append(stage)
@@ -92,14 +94,16 @@ def stage_at(all_stages, step: int) -> Stage:
 
 
 def fade(stage: Stage, step, fade_steps: int):
-  """Share of the newest resolution in the discriminator, 0 to 1; the Python number 1 where nothing fades."""
+  """Share of the newest resolution in the discriminator, 0 to 1; the Python number 1 where nothing
+  fades."""
   if stage.fade_from is None or not fade_steps:
     return 1.0
   return jnp.clip((step - stage.fade_from) / fade_steps, 0.0, 1.0)
 
 
 def density_noise(step, std: float, steps: int):
-  """Standard deviation of the density noise, falling linearly to 0 over `steps`; the Python number 0 for none."""
+  """Standard deviation of the density noise, falling linearly to 0 over `steps`; the Python number
+  0 for none."""
   if not std or not steps:
     return 0.0
   return std * jnp.maximum(0.0, 1.0 - step / steps)

@@ -1,8 +1,9 @@
 """The discriminator's and the generator's step, for one device's shard of the batch.
 
-Written to be wrapped by `parallel.data_parallel`: gradients are local, and `_mean_over_devices` holds the only
-pmean. A step draws its latents and cameras itself, from per-example keys. Micro-batches accumulate gradients
-in a scan; top-k looks at the logits of the whole global batch, whatever it is split into.
+Written to be wrapped by `parallel.data_parallel`: gradients are local, and `_mean_over_devices`
+holds the only pmean. A step draws its latents and cameras itself, from per-example keys.
+Micro-batches accumulate gradients in a scan; top-k looks at the logits of the whole global batch,
+whatever it is split into.
 """
 
 import functools
@@ -55,7 +56,8 @@ def _split(tree, parts: int):
 
 
 def _accumulate(grad_fn: Callable, params, inputs, parts: int):
-  """Mean over micro-batches of grad_fn(params, inputs) → (gradients, metrics); inputs' leaves [b, ...]."""
+  """Mean over micro-batches of grad_fn(params, inputs) → (gradients, metrics); inputs' leaves [b,
+  ...]."""
   if parts == 1:
     return grad_fn(params, inputs)
   inputs = _split(inputs, parts)
@@ -73,8 +75,8 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
   """One whole training step of a stage: D, then G against the new D, then EMA (π-GAN, Sec. 3.4).
 
   Returns:
-    step(state, images) for one device's uint8 images [b, h, w, 3]; gives (state, metrics), both the same on
-    every device. To be wrapped by `parallel.data_parallel`.
+    step(state, images) for one device's uint8 images [b, h, w, 3]; gives (state, metrics), both
+    the same on every device. To be wrapped by `parallel.data_parallel`.
   """
   loss = config.loss
   transform = state_lib.optimizer(config.optimizer)
@@ -139,7 +141,8 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     return _accumulate(grad_fn, state.discriminator, inputs, stage.micro_batches)
 
   def global_top_k(logits, step):
-    """Weights [b] of this device's examples, such that their weighted mean is the top-k mean of all."""
+    """Weights [b] of this device's examples, such that their weighted mean is the top-k mean of
+    all."""
     everyone = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)
     fraction = adversarial.top_k_fraction(step, loss.top_k_interval, loss.top_k_floor)
     weights = adversarial.top_k_weights(everyone, fraction) * everyone.shape[0]
@@ -151,7 +154,8 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     parts = stage.micro_batches
     weights = None
     if loss.top_k_interval and parts > 1:
-      # The choice needs every logit before the first gradient: one more forward pass, without gradients.
+      # The choice needs every logit before the first gradient: one more forward pass, without
+      # gradients.
       def logits_of(part):
         return judge(
           state.discriminator, generate(state.generator, part, noise_std)[0], fade

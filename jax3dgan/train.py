@@ -31,10 +31,11 @@ _TURNTABLE_SEEDS = (0, 1, 2, 3)
 
 
 def run(config, workdir) -> dict:
-  """Trains a config in `workdir`, or goes on where a run there stopped; returns the summary it writes.
+  """Trains a config in `workdir`, or goes on where a run there stopped; returns the summary it
+  writes.
 
-  In the workdir: config.json, checkpoints/, samples/*.png, TensorBoard events; at the end samples.png,
-  turntable.mp4 and summary.json.
+  In the workdir: config.json, checkpoints/, samples/*.png, TensorBoard events; at the end
+  samples.png, turntable.mp4 and summary.json.
 
   Raises:
     UserError: for what a user can mend; nothing that was saved is lost.
@@ -133,8 +134,8 @@ def run(config, workdir) -> dict:
 class Source:
   """Batches for the compiled step, by the step's number.
 
-  Either batches of images, split over the devices, or the whole data set, resident on every device, with the
-  place to draw from.
+  Either batches of images, split over the devices, or the whole data set, resident on every
+  device, with the place to draw from.
   """
 
   def __init__(self, config, mesh, stage):
@@ -196,8 +197,9 @@ def _check_resolution(config, resolution):
   largest = 2 ** len(config.discriminator.channels)
   if resolution & (resolution - 1) or not 4 <= resolution <= largest:
     raise UserError(
-      f'The discriminator takes images of 4, 8, ... {largest} pixels, not {resolution}. Change config.resolution, '
-      'or give config.discriminator.channels an entry for each size from the largest down to 2.'
+      f'The discriminator takes images of 4, 8, ... {largest} pixels, not {resolution}. '
+      'Change config.resolution, or give config.discriminator.channels an entry for each size '
+      'from the largest down to 2.'
     )
 
 
@@ -208,7 +210,8 @@ def _introduce(line, config, workdir, mesh, state, step):
   kind = mesh.devices.flat[0].device_kind
   line.say(
     f'{config.model.name}: generator {millions(state.generator):.2f} M, discriminator '
-    f'{millions(state.discriminator):.2f} M parameters; {mesh.size} device(s) ({kind}); workdir {workdir}'
+    f'{millions(state.discriminator):.2f} M parameters; {mesh.size} device(s) ({kind}); '
+    f'workdir {workdir}'
   )
   if step >= config.num_steps:
     line.say(f'All {step:,} steps are done; raise --config.num_steps to train on.')

@@ -1,15 +1,15 @@
 """FiLM-SIREN: π-GAN's conditioned radiance field (π-GAN, Sec. 3.1 and Fig. 2).
 
-Every layer is sin(γ·(Wx + b) + β) with frequencies γ and phases β from the mapping network. Folded form:
-γ goes into the weights of each sample, W·γ and b·γ + β, once per image instead of once per point. What is
-left per point is a batched matrix product, an addition and a sine; the gradient of γ is taken on the small
-weights. The term of the view direction is computed once per ray instead of once per sample.
+Every layer is sin(γ·(Wx + b) + β) with frequencies γ and phases β from the mapping network. Folded
+form: γ goes into the weights of each sample, W·γ and b·γ + β, once per image instead of once per
+point. What is left per point is a batched matrix product, an addition and a sine; the gradient of
+γ is taken on the small weights. The term of the view direction is computed once per ray instead of
+once per sample.
 """
 
 import flax.linen as nn
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from jax3dgan.nn import precision, siren_init
 from jax3dgan.nn.sine import sine
@@ -26,12 +26,14 @@ def scale_frequencies(raw):
 
 @flax.struct.dataclass
 class FoldedSiren:
-  """A FiLM-SIREN with its styles folded in: one field per example, a pytree of arrays and nothing else.
+  """A FiLM-SIREN with its styles folded in: one field per example, a pytree of arrays and nothing
+  else.
 
   Attributes:
     kernels, shifts: per layer [b, in, h] and [b, 1, h].
     density_kernel, density_bias: [h, 1], [1].
-    colour_direction: [b, 3, h]; colour_kernel, colour_shift: [b, h, h], [b, 1, h]: the colour layer.
+    colour_direction: [b, 3, h]; colour_kernel, colour_shift: [b, h, h], [b, 1, h]: the colour
+      layer.
     rgb_kernel, rgb_bias: [h, 3], [3].
     matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
   """
@@ -66,7 +68,12 @@ class FoldedSiren:
     )
 
   def __call__(self, points, directions):
-    """Raw density [b, r, s] and colour in [0, 1] [b, r, s, 3] of points [b, r, s, 3] on rays [b, r, 3]."""
+    """Raw density [b, r, s] and colour in [0, 1] [b, r, s, 3] of points on rays.
+
+    Args:
+      points: [b, r, s, 3].
+      directions: [b, r, 3], unit length.
+    """
     b, r, s, _ = points.shape
     x = self.trunk(points.reshape(b, r * s, 3))
     density = self._density(x).reshape(b, r, s)
@@ -81,9 +88,11 @@ class FilmSiren(nn.Module):
   """The parameters of a FiLM-SIREN.
 
   Attributes:
-    hidden_dim: width h; num_layers: FiLM layers before the density branch (the colour branch has one more).
-    input_scale: factor on the points. 2/0.24 maps ±0.12 around the object to ±1 (π-GAN's 'spatial' field, for
-      faces); 1 leaves them as they are (the 'tall' field, for objects that fill the scene).
+    hidden_dim: width h; num_layers: FiLM layers before the density branch (the colour branch has
+      one more).
+    input_scale: factor on the points. 2/0.24 maps ±0.12 around the object to ±1 (π-GAN's 'spatial'
+      field, for faces); 1 leaves them as they are (the 'tall' field, for objects that fill the
+      scene).
     matmul_dtype: precision policy of the hidden products.
   """
 

@@ -1,4 +1,5 @@
-"""π-GAN: Periodic Implicit Generative Adversarial Networks (Chan et al., CVPR 2021, arXiv 2012.00926)."""
+"""π-GAN: Periodic Implicit Generative Adversarial Networks (Chan et al., CVPR 2021, arXiv
+2012.00926)."""
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,8 @@ from jax3dgan.generators.base import Rendering
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.hierarchical import RenderOptions
+
+_DEFAULT = RenderOptions()
 
 
 class PiGAN(nn.Module):
@@ -44,7 +47,8 @@ class PiGAN(nn.Module):
 
     Args:
       label: unused; π-GAN is not conditioned on the camera.
-      truncation_psi: pulls raw frequencies and phases towards `average_w` [n, 2, h] (Sec. 4.4); 1 does nothing.
+      truncation_psi: pulls raw frequencies and phases towards `average_w` [n, 2, h] (Sec. 4.4); 1
+        does nothing.
     """
     del label
     w = self.mapping(z)
@@ -53,14 +57,15 @@ class PiGAN(nn.Module):
     return w
 
   def synthesize(
-    self, w, camera: Camera, key=None, options: RenderOptions = RenderOptions(), noise_std=0.0
+    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
   ):
     """Renders styles w [b, n, 2, h] from cameras [b].
 
     Args:
       key: per-example keys [b], or None for a deterministic image.
       options: static rendering options.
-      noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws none.
+      noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws
+        none.
     """
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
@@ -83,9 +88,7 @@ class PiGAN(nn.Module):
     density, colour = self.field.fold(w)(points[:, :, None], directions)
     return density[:, :, 0], colour[:, :, 0]
 
-  def __call__(
-    self, z, camera: Camera, key=None, options: RenderOptions = RenderOptions(), noise_std=0.0
-  ):
+  def __call__(self, z, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0):
     """`map`, then `synthesize`."""
     return self.synthesize(self.map(z), camera, key, options, noise_std)
 

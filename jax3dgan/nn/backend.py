@@ -1,8 +1,9 @@
 """The one place that knows which platform the code is being compiled for.
 
 Some building blocks have a form that is best on a CPU and another that is best on an accelerator
-(the polynomial sine, convolutions as patches). They ask `platform()`; nothing else does. Lowering for
-another platform than the one at hand (`with lowering_for('tpu'): ...`) then takes the right forms too.
+(the polynomial sine, convolutions as patches). They ask `platform()`; nothing else does. Lowering
+for another platform than the one at hand (`with lowering_for('tpu'): ...`) then takes the right
+forms too.
 """
 
 import contextlib

@@ -23,8 +23,8 @@ def choose_implementation(stride: int, kernel_size: int, output_size: int) -> st
   """'patches' or 'lax': the faster one on the platform of this trace.
 
   On a CPU patches win where there is a stride (a layer between two others, twice differentiated,
-  16 to 128 channels: 1.8 to 2.3 times) and lose without one (1.2 to 4 times); where there is nothing
-  to copy, the product is at least as fast.
+  16 to 128 channels: 1.8 to 2.3 times) and lose without one (1.2 to 4 times); where there is
+  nothing to copy, the product is at least as fast.
   """
   if backend.platform() != 'cpu':
     return 'lax'

@@ -1,4 +1,5 @@
-"""Products of matrices under a precision policy: what is rounded is only ever an input of a product."""
+"""Products of matrices under a precision policy: what is rounded is only ever an input of a
+product."""
 
 import jax
 import jax.numpy as jnp

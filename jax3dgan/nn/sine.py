@@ -1,9 +1,10 @@
 """The sine of a SIREN, fast where the platform's own is slow.
 
 On a CPU the sine dominates a SIREN's cost. `polynomial_sine` reduces the argument by multiples of π
-(Cody-Waite, three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the parity of
-the multiple: a dozen vector operations with no table and no branch. Its derivative is the matching
-cosine, so that forward and backward agree. `sine` chooses by platform.
+(Cody-Waite, three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the
+parity of the multiple: a dozen vector operations with no table and no
+branch. Its derivative is the matching cosine, so that forward and backward agree. `sine` chooses by
+platform.
 """
 
 import jax
@@ -30,7 +31,8 @@ _COEFFICIENTS = tuple(
 
 def _reduced_sine(x, shift):
   """sin(x + shift·π/2) for shift 0 or 1, float32."""
-  # With shift 1 the nearest multiple is a half-integer one: sin(x + π/2) = (-1)^k sin(x - (k - 1/2)π).
+  # With shift 1 the nearest multiple is a half-integer one:
+  # sin(x + π/2) = (-1)^k sin(x - (k - 1/2)π).
   k = jnp.round(x * np.float32(1 / np.pi) + np.float32(0.5 * shift))
   m = k - np.float32(0.5 * shift)
   r = ((x - m * _PI_A) - m * _PI_B) - m * _PI_C

@@ -17,7 +17,8 @@ def uniform_fan_in(fan_in: int):
 
 
 def film_siren(fan_in: int):
-  """U(±√(6/fan_in)/25): FiLM-SIREN's hidden layers, whose frequencies are about 30 (π-GAN's release)."""
+  """U(±√(6/fan_in)/25): FiLM-SIREN's hidden layers, whose frequencies are about 30 (π-GAN's
+  release)."""
   return uniform_bound(math.sqrt(6 / fan_in) / 25)
 
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 
-# Keeps the product of transmittances, and its gradient, alive behind an opaque sample (π-GAN's value).
+# Keeps the product of transmittances, and its gradient, alive behind an opaque sample (π-GAN's
+# value).
 _TRANSMITTANCE_FLOOR = 1e-10
 # π-GAN's and NeRF's last interval: whatever is dense there is opaque.
 INFINITE_INTERVAL = 1e10
@@ -23,7 +24,8 @@ class Composite(NamedTuple):
 
   Attributes:
     colour: [..., c].
-    depth: [...] expected distance Σ w·t; with `last_back` the background's share counts at the last sample.
+    depth: [...] expected distance Σ w·t; with `last_back` the background's share counts at the
+      last sample.
     opacity: [...] Σ w before any background is added.
     weights: [..., s], with the background's share on the last sample under `last_back`.
   """
@@ -35,14 +37,16 @@ class Composite(NamedTuple):
 
 
 def activate_density(raw, activation: str = 'softplus', noise=None):
-  """Density [..., s] from the field's raw output; `noise` [..., s] is added before (NeRF, App. A)."""
+  """Density [..., s] from the field's raw output; `noise` [..., s] is added before (NeRF, App.
+  A)."""
   if activation not in _ACTIVATIONS:
     raise UserError(f"No density activation is called '{activation}'. Choose relu or softplus.")
   return _ACTIVATIONS[activation](raw if noise is None else raw + noise)
 
 
 def intervals(depths, last_interval):
-  """δ_i = t_{i+1} − t_i, [..., s], with `last_interval` (scalar or [...]) behind the last sample."""
+  """δ_i = t_{i+1} − t_i, [..., s], with `last_interval` (scalar or [...]) behind the last
+  sample."""
   last = jnp.broadcast_to(jnp.asarray(last_interval, depths.dtype), depths.shape[:-1])
   return jnp.concatenate([depths[..., 1:] - depths[..., :-1], last[..., None]], axis=-1)
 
@@ -64,9 +68,11 @@ def composite(
     density: [..., s] non-negative (see `activate_density`).
     colour: [..., s, c].
     depths: [..., s] ascending distances.
-    last_interval: length of the interval behind the last sample; 1e10 makes any density there opaque.
+    last_interval: length of the interval behind the last sample; 1e10 makes any density there
+      opaque.
     white_back: adds the light that passes all samples as white (colour 1).
-    last_back: gives it the last sample's colour. As in π-GAN's release, both together count it twice.
+    last_back: gives it the last sample's colour. As in π-GAN's release, both together count it
+      twice.
   """
   weights = ray_weights(density, intervals(depths, last_interval))
   opacity = jnp.sum(weights, axis=-1)

@@ -1,7 +1,8 @@
 """Hierarchical volume rendering of any radiance field (NeRF, Sec. 5.2, as π-GAN does it).
 
-The field is asked at stratified depths, its weights say where to ask again, and both sets are integrated
-together: the coarse answers are kept and re-used. No gradient goes through the choice of the fine depths.
+The field is asked at stratified depths, its weights say where to ask again, and both sets are
+integrated together: the coarse answers are kept and re-used. No gradient goes through the choice
+of the fine depths.
 """
 
 import dataclasses
@@ -27,8 +28,9 @@ class RenderOptions:
     near, far: ends of the sampled part of a ray, world units along the unit ray.
     num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
     density: 'softplus' or 'relu'.
-    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a ray can pass;
-      'infinite': 1e10 as in π-GAN's release (any density at the last sample is opaque there).
+    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a
+      ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
+      opaque there).
     white_back, last_back: what a ray that passes sees, see `compositing.composite`.
     lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
@@ -63,6 +65,9 @@ class Draws(NamedTuple):
   coarse_noise: jax.Array | None = None
   pdf: jax.Array | None = None
   final_noise: jax.Array | None = None
+
+
+_DETERMINISTIC = Draws()
 
 
 def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Draws:
@@ -122,7 +127,7 @@ def points_at(rays: Rays, depths):
 
 
 def render_rays(
-  field: Field, rays: Rays, options: RenderOptions, draws: Draws = Draws(), noise_std=0.0
+  field: Field, rays: Rays, options: RenderOptions, draws: Draws = _DETERMINISTIC, noise_std=0.0
 ):
   """Renders rays [b, r] through a field.
 
@@ -188,7 +193,7 @@ def render_chunked(
   size = chunk_size(r, options.ray_chunk)
 
   def render(part: Rays, index):
-    draws = Draws()
+    draws = _DETERMINISTIC
     if keys is not None:
       draws = draw(jax.vmap(lambda key: jax.random.fold_in(key, index))(keys), size, options, noise)
     return render_rays(field, part, options, draws, noise_std)._replace(weights=None)

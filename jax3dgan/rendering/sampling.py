@@ -1,14 +1,16 @@
-"""Where to sample a ray: stratified depths, and importance sampling of a piecewise-constant density.
+"""Where to sample a ray: stratified depths, and importance sampling of a piecewise-constant
+density.
 
-Pure functions of arrays. Random numbers come in as arrays (`None` means deterministic), so that a test or
-another framework can supply the same ones.
+Pure functions of arrays. Random numbers come in as arrays (`None` means deterministic), so that a
+test or another framework can supply the same ones.
 """
 
 import jax.numpy as jnp
 
 # π-GAN adds this to every weight, twice, so that empty rays still get samples everywhere.
 _WEIGHT_FLOOR = 1e-5
-# Below this a bin of the cumulative distribution counts as empty; its samples fall on its lower edge.
+# Below this a bin of the cumulative distribution counts as empty; its samples fall on its lower
+# edge.
 _EMPTY_BIN = 1e-5
 
 
