@@ -36,16 +36,16 @@ def parse_degrees(text: str) -> list[float]:
     ) from None
 
 
-def parser(description: str, endings: str) -> argparse.ArgumentParser:
+def parser(name: str, description: str, endings: str, seeds: str) -> argparse.ArgumentParser:
   """Returns a parser with the flags that every app has."""
-  flags = argparse.ArgumentParser(
-    description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-  )
+  flags = argparse.ArgumentParser(prog=f'python -m jax3dgan.apps.{name}', description=description)
   source = flags.add_mutually_exclusive_group(required=True)
   source.add_argument('--workdir', help='folder of a run; its latest checkpoint is used')
   source.add_argument('--pretrained', metavar='NAME', help='model of the package, such as toys')
   flags.add_argument('--out', required=True, help=f'file to write: {endings}')
-  flags.add_argument('--seeds', type=parse_seeds, help='which latents, such as 0-3,7')
+  flags.add_argument(
+    '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
+  )
   flags.add_argument('--psi', type=float, help='truncation, 0 to 1; the config has a default')
   flags.add_argument('--resolution', type=int, help='pixels on a side; default: that of training')
   flags.add_argument('--ema', help='rate of the average of the parameters, such as 0.999')

@@ -78,14 +78,13 @@ def sheet(model, seeds, psi, yaws=None, resolution=None, depth=False) -> np.ndar
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
-  seeds = args.seeds or list(range(16))
-  write(model, args.out, seeds, args.psi, args.yaws, args.resolution, args.depth)
-  print(f'{args.out}: {len(seeds)} seeds of {model.name}, step {model.step:,}')
+  write(model, args.out, args.seeds, args.psi, args.yaws, args.resolution, args.depth)
+  print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
-  flags = common.parser(__doc__.splitlines()[0], '.png')
+  flags = common.parser('samples', __doc__.splitlines()[0], '.png', seeds='0-15')
   flags.add_argument('--yaws', type=common.parse_degrees, help='azimuths in degrees, as -40,0,40')
   args = flags.parse_args(argv)
   if pathlib.Path(args.out).suffix.lower() != '.png':

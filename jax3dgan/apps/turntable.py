@@ -104,11 +104,10 @@ def _gather(batches, total: int, progress: bool):
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
-  seeds = args.seeds or [0, 1, 2, 3]
   write(
     model,
     args.out,
-    seeds,
+    args.seeds,
     psi=args.psi,
     frames=args.frames,
     fps=args.fps,
@@ -117,14 +116,14 @@ def _main(args: argparse.Namespace) -> None:
     trajectory=args.trajectory,
     progress=True,
   )
-  print(f'{args.out}: {len(seeds)} seeds of {model.name}, step {model.step:,}')
+  print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   endings = ('.mp4', '.gif', '.webp')
-  flags = common.parser(__doc__.splitlines()[0], ', '.join(endings))
-  flags.add_argument('--frames', type=int, default=60, help='frames of the loop')
+  flags = common.parser('turntable', __doc__.splitlines()[0], ', '.join(endings), seeds='0-3')
+  flags.add_argument('--frames', type=int, default=60, help='of the loop; default: 60')
   flags.add_argument('--fps', type=float, help='frames per second; default: a loop of 3 seconds')
   flags.add_argument(
     '--trajectory',
