@@ -1,4 +1,4 @@
-"""Which convolution is fastest in a discriminator's step: `lax`, `patches`, or the choice by stride?
+"""Which convolution is fastest in a discriminator: `lax`, `patches`, or the choice by stride?
 
   python -m benchmarks.conv             # one layer between two others, by stride and channels
   python -m benchmarks.conv --whole     # the whole discriminator at 32²
@@ -18,11 +18,9 @@ from jax3dgan import discriminators
 from jax3dgan.losses import regularizers
 from jax3dgan.nn import conv
 
-CHOICES = {
-  'lax': lambda *_: 'lax',
-  'patches': lambda *_: 'patches',
-  'chosen': conv.choose_implementation,
-}
+BATCH = 16
+CHOICES = dict(lax=lambda *_: 'lax', patches=lambda *_: 'patches')
+CHOICES['chosen'] = conv.choose_implementation
 
 
 def seconds(functions, args, repeats):
@@ -41,12 +39,11 @@ def layer_step(choice, stride, channels, size, batch):
   """(gradient function, arguments) of three convolutions, the middle one by the candidate."""
 
   def logits(kernels, x):
-    for i, kernel in enumerate(kernels):
-      if i == 1:
-        implementation = CHOICES[choice](stride, 3, size)
-        x = conv.conv2d(x, kernel, stride=stride, padding=1, implementation=implementation)
-      else:
-        x = conv.conv2d(x, kernel, padding=1, implementation='lax')
+    middle = CHOICES[choice](stride, 3, size)
+    for kernel, s, implementation in zip(
+      kernels, (1, stride, 1), ('lax', middle, 'lax'), strict=True
+    ):
+      x = conv.conv2d(x, kernel, stride=s, padding=1, implementation=implementation)
       x = jax.nn.leaky_relu(x, 0.2)
     return x.mean((1, 2, 3))
 
@@ -54,8 +51,9 @@ def layer_step(choice, stride, channels, size, batch):
     return logits(kernels, x).mean() + regularizers.r1_penalty(lambda i: logits(kernels, i), x)
 
   keys = jax.random.split(jax.random.key(0), 4)
-  shape = (3, 3, channels, channels)
-  kernels = [jax.random.normal(k, shape) / (9 * channels) ** 0.5 for k in keys[:3]]
+  kernels = [
+    jax.random.normal(k, (3, 3, channels, channels)) / (9 * channels) ** 0.5 for k in keys[:3]
+  ]
   return jax.jit(jax.grad(loss)), (
     kernels,
     jax.random.normal(keys[3], (batch, size, size, channels)),
@@ -64,14 +62,8 @@ def layer_step(choice, stride, channels, size, batch):
 
 def whole_step(choice, block, matmul_dtype, size, batch):
   """(gradient function, arguments) of a discriminator of 16 to 128 channels."""
-  module = discriminators.create(
-    dict(
-      name='progressive',
-      channels=(16, 32, 64, 128, 128),
-      block=block,
-      matmul_dtype=matmul_dtype,
-    )
-  )
+  fields = dict(channels=(16, 32, 64, 128, 128), block=block, matmul_dtype=matmul_dtype)
+  module = discriminators.create(dict(name='progressive', **fields))
 
   def loss(params, x):
     def logits(x):
@@ -91,19 +83,17 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--whole', action='store_true')
   parser.add_argument('--repeats', type=int, default=3)
-  parser.add_argument('--batch', type=int, default=16)
   args = parser.parse_args()
   if args.whole:
-    cases = [(whole_step, (block, 'float32', 32, args.batch)) for block in ('ccs', 'progressive')]
-    cases.append((whole_step, ('ccs', 'bfloat16', 32, args.batch)))
+    cases = [(whole_step, (block, 'float32', 32, BATCH)) for block in ('ccs', 'progressive')]
+    cases.append((whole_step, ('ccs', 'bfloat16', 32, BATCH)))
   else:
     shapes = ((16, 32), (32, 16), (64, 8), (128, 4))  # channels, size
-    cases = [(layer_step, (s, c, size, args.batch)) for s in (1, 2) for c, size in shapes]
+    cases = [(layer_step, (s, c, size, BATCH)) for s in (1, 2) for c, size in shapes]
   print(f'{jax.default_backend()}: milliseconds (lax / this)')
   for step, options in cases:
     steps = {name: step(name, *options) for name in CHOICES}
-    functions = {name: function for name, (function, _) in steps.items()}
-    times = seconds(functions, steps['lax'][1], args.repeats)
+    times = seconds({n: f for n, (f, _) in steps.items()}, steps['lax'][1], args.repeats)
     report = (f'{n} {t * 1e3:.1f} ({times["lax"] / t:.2f})' for n, t in times.items())
     print(f'{step.__name__}{options}: {", ".join(report)}', flush=True)
 
