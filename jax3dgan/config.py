@@ -106,6 +106,8 @@ def base_config() -> ml_collections.ConfigDict:
         flip=False,
         on_device=False,
         cache_dir='',
+        # How many of the toys to make; 0 for the usual 4,000.
+        num_images=0,
       ),
       log=dict(every=100, images_every=2000, num_grid=8),
       checkpoint=dict(every=1000, keep=3),
@@ -135,6 +137,7 @@ def tiny(config) -> ml_collections.ConfigDict:
     config.discriminator.update(channels=(4, 8, 8, 8))
     if config.discriminator.latent_dim:
       config.discriminator.latent_dim = 8
+    config.data.num_images = 64
     config.log.update(every=1, images_every=2, num_grid=2)
     config.checkpoint.update(every=1, keep=2)
   return config

@@ -195,14 +195,14 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     gradients, d_metrics = _mean_over_devices(
       discriminator_gradients(state, images, keys, fade, noise_std)
     )
-    d_metrics['discriminator/gradient_norm'] = optax.global_norm(gradients)
+    d_metrics['discriminator/gradient_norm'] = optax.tree.norm(gradients)
     params, optimizer_state = update(
       state.discriminator, state.discriminator_optimizer, gradients, stage.lr_discriminator
     )
     state = state.replace(discriminator=params, discriminator_optimizer=optimizer_state)
 
     gradients, g_metrics = _mean_over_devices(generator_gradients(state, keys, fade, noise_std))
-    g_metrics['generator/gradient_norm'] = optax.global_norm(gradients)
+    g_metrics['generator/gradient_norm'] = optax.tree.norm(gradients)
     params, optimizer_state = update(
       state.generator, state.generator_optimizer, gradients, stage.lr_generator
     )

@@ -87,7 +87,11 @@ def open_dataset(data_config, resolution):
     from jax3dgan.data.builders.toys import generate
 
     cache_dir = data_config.get('cache_dir') or None
-    directory = generate.ensure(split=data_config.get('split', 'train'), cache_dir=cache_dir)
+    directory = generate.ensure(
+      split=data_config.get('split', 'train'),
+      cache_dir=cache_dir,
+      num_images=data_config.get('num_images') or None,
+    )
     source = _open_shards(directory, name, resolution)
   elif name.startswith(TFDS):
     source, crop = _open_tfds(name, loader, data_config), default_crop(name)
