@@ -42,6 +42,8 @@ class Interruption:
     """Returns whether to stop after `step`."""
     if jax.process_count() == 1:
       return self._signal is not None
+    if not jax.config.jax_enable_preemption_service:  # nothing there to agree on a step
+      return False
     from jax.experimental import multihost_utils
 
     return multihost_utils.reached_preemption_sync_point(step)
