@@ -72,6 +72,7 @@ def _normalize(v):
 def look_at(origin, target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0)):
   """cam2world [..., 4, 4] of a camera at `origin` [..., 3] that looks at `target`, `up` upwards."""
   origin = jnp.asarray(origin)
+  origin = origin.astype(jnp.result_type(origin, float))  # whole numbers would round `up`
   forward = _normalize(jnp.asarray(target, origin.dtype) - origin)
   right = _normalize(
     jnp.cross(forward, jnp.broadcast_to(jnp.asarray(up, origin.dtype), forward.shape))
@@ -88,10 +89,12 @@ def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
   Args:
     yaw: [...] radians from +x towards +z; π/2 is frontal.
     pitch: [...] radians from +y; π/2 is the horizon. Kept 1e-5 away from the poles.
+      One yaw serves many pitches and one pitch many yaws.
     radius: distance from the origin, world units.
     fov_degrees: full field of view.
   """
-  yaw, pitch = jnp.asarray(yaw), jnp.clip(jnp.asarray(pitch), _POLE, math.pi - _POLE)
+  pitch = jnp.clip(jnp.asarray(pitch), _POLE, math.pi - _POLE)
+  yaw, pitch = jnp.broadcast_arrays(yaw, pitch)
   sin_pitch = jnp.sin(pitch)
   origin = radius * jnp.stack(
     [sin_pitch * jnp.cos(yaw), jnp.cos(pitch), sin_pitch * jnp.sin(yaw)], axis=-1
