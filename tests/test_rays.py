@@ -8,7 +8,7 @@ import quick
 
 from jax3dgan import cameras, rays
 
-camera_rays = quick.jit(rays.camera_rays, static_argnums=(1, 2))
+camera_rays = quick.jit64(rays.camera_rays, static_argnums=(1, 2))
 
 
 @pytest.mark.parametrize('resolution, fov_degrees', [(4, 12), (5, 30)])
@@ -17,7 +17,7 @@ def test_rays_match_official(resolution, fov_degrees):
   prefix = f'rays_res{resolution}_fov{fov_degrees}'
   with jax.enable_x64(True):
     camera = cameras.Camera(np.eye(4), cameras.intrinsics_from_fov(fov_degrees))
-    directions = np.asarray(camera_rays(camera, resolution, True).directions)
+  directions = camera_rays(camera, resolution, True).directions
   # The official camera looks along -z with y up.
   official = arrays[f'{prefix}/dirs_cam'] * np.float32([1, -1, -1])
   np.testing.assert_allclose(directions, official, atol=2e-7)
@@ -53,7 +53,7 @@ def test_points_on_a_ray_project_onto_its_pixel(align_corners):
   assert actual.origins.shape == actual.directions.shape == (2, 3, 16, 3)
   np.testing.assert_allclose(np.linalg.norm(actual.directions, axis=-1), 1, atol=1e-6)
   points = actual.origins + 1.7 * actual.directions
-  uv, depth = quick.jit(cameras.project)(camera, points)
+  uv, depth = quick.jit64(cameras.project)(camera, points)
   pixels = np.broadcast_to(rays.pixel_grid(4, align_corners), uv.shape)
   np.testing.assert_allclose(uv, pixels, atol=2e-6)
   assert (depth > 0).all() and (depth < 1.7).all()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.errors import UserError
 from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, sampling
 
@@ -49,6 +50,21 @@ class RenderOptions:
   lock_view_direction: bool = False
   align_corners: bool = False
   ray_chunk: int = 0
+
+  def __post_init__(self):
+    if self.last_interval not in ('far', 'infinite'):
+      raise UserError(
+        f"No last_interval is called '{self.last_interval}'. Choose one of far, infinite."
+      )
+    if not self.near < self.far:
+      raise UserError(
+        f'Rays from near {self.near} to far {self.far} are empty. Set near below far.'
+      )
+    if self.num_coarse < (3 if self.num_fine else 1):
+      raise UserError(
+        f'num_coarse {self.num_coarse} is too small. '
+        'Set at least 1, and at least 3 where num_fine refines between them.'
+      )
 
 
 class Draws(NamedTuple):

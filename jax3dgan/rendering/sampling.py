@@ -70,8 +70,7 @@ def importance_depths(depths, weights, u):
   Args:
     depths: [..., s] ascending coarse depths, s >= 3.
     weights: [..., s] their compositing weights.
-    u: [..., k] uniforms, or None with `weights` of any batch for k evenly spaced ones: see
-      `midpoint_uniforms`.
+    u: [..., k] uniforms; see `midpoint_uniforms` for deterministic ones.
 
   Returns:
     [..., k] depths between the first and the last mid-point, unsorted.
