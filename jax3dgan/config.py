@@ -43,6 +43,7 @@ def base_config() -> ml_collections.ConfigDict:
         mapping_dim=256,
         mapping_layers=3,
         input_scale=2 / 0.24,
+        density_gain=1.0,
         matmul_dtype='float32',
       ),
       # See rendering.hierarchical.RenderOptions; fov_degrees and radius make the cameras.

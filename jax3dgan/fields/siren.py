@@ -93,12 +93,16 @@ class FilmSiren(nn.Module):
     input_scale: factor on the points. 2/0.24 maps ±0.12 around the object to ±1 (π-GAN's 'spatial'
       field, for faces); 1 leaves them as they are (the 'tall' field, for objects that fill the
       scene).
+    density_gain: factor on the raw density. Opaque surfaces want raw densities of several over the
+      distance between two samples; where that distance is in hundredths, a gain saves the last
+      layer from having to grow there.
     matmul_dtype: precision policy of the hidden products.
   """
 
   hidden_dim: int = 256
   num_layers: int = 8
   input_scale: float = 2 / 0.24
+  density_gain: float = 1.0
   matmul_dtype: str = 'float32'
 
   @property
@@ -140,7 +144,7 @@ class FilmSiren(nn.Module):
     return FoldedSiren(
       tuple(kernels),
       tuple(shifts),
-      *self.density_layer,
+      *(parameter * self.density_gain for parameter in self.density_layer),
       colour_kernel[:, :3],
       colour_kernel[:, 3:],
       colour_shift,

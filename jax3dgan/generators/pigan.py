@@ -25,6 +25,7 @@ class PiGAN(nn.Module):
     z_dim, hidden_dim, num_layers: sizes of latent and field.
     mapping_dim, mapping_layers: width and number of the mapping network's hidden layers.
     input_scale: see `FilmSiren`: 2/0.24 is π-GAN's spatial field, 1 its tall one.
+    density_gain: see `FilmSiren`; 1 is π-GAN's.
     matmul_dtype: precision policy of the hidden products, see `nn.precision`.
   """
 
@@ -34,10 +35,13 @@ class PiGAN(nn.Module):
   mapping_dim: int = 256
   mapping_layers: int = 3
   input_scale: float = 2 / 0.24
+  density_gain: float = 1.0
   matmul_dtype: str = 'float32'
 
   def setup(self):
-    self.field = FilmSiren(self.hidden_dim, self.num_layers, self.input_scale, self.matmul_dtype)
+    self.field = FilmSiren(
+      self.hidden_dim, self.num_layers, self.input_scale, self.density_gain, self.matmul_dtype
+    )
     self.mapping = MappingNetwork(
       self.num_layers + 1, self.hidden_dim, self.mapping_dim, self.mapping_layers
     )

@@ -1,0 +1,158 @@
+"""Training from end to end on tiny configs: what it leaves, and how it is interrupted."""
+
+import importlib.util
+import json
+import pathlib
+
+import imageio_ffmpeg
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+from jax3dgan import checkpoints, config, discriminators, generators, interruption, schedule, train
+from jax3dgan import state as state_lib
+from jax3dgan.errors import UserError
+
+CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent / 'configs').glob('*.py'))
+
+
+def load_config(path):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return str(tmp_path_factory.mktemp('cache'))
+
+
+def tiny(cache, **fields):
+  toys = load_config(next(path for path in CONFIGS if path.stem == 'toys'))
+  result = toys.get_test_config()
+  result.data.cache_dir = cache
+  result.update_from_flattened_dict(
+    {'num_steps': 4, 'resolution': 8, 'discriminator.channels': (4, 8, 8), 'log.images_every': 3}
+    | fields
+  )
+  return result
+
+
+@pytest.fixture(scope='module')
+def finished(cache, tmp_path_factory):
+  """A run of four steps: its folder and summary."""
+  workdir = tmp_path_factory.mktemp('run') / 'toys'
+  return workdir, train.run(tiny(cache), workdir)
+
+
+def final_state(workdir):
+  _, state = checkpoints.read(workdir)
+  return state
+
+
+def test_a_run_leaves_pictures_a_video_and_a_summary(finished):
+  workdir, summary = finished
+  with PIL.Image.open(workdir / 'samples.png') as picture:
+    assert min(picture.size) > 100 and np.asarray(picture).std() > 1
+  assert imageio_ffmpeg.count_frames_and_secs(str(workdir / 'turntable.mp4'))[0] == 60
+  assert json.loads((workdir / 'summary.json').read_text()) == summary
+  assert summary['steps'] == 4 and summary['images_seen'] == 16
+  assert {'data', 'compilation', 'steps', 'pictures'} <= set(summary['seconds'])
+  assert [path.name for path in sorted((workdir / 'samples').iterdir())] == [
+    '00000003.png',
+    '00000004.png',
+  ]
+  assert checkpoints.steps(workdir)[-1] == 4
+  assert list(workdir.glob('events*')), 'no TensorBoard events'
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(finished, cache, tmp_path, monkeypatch):
+  monkeypatch.setattr(interruption.Interruption, 'requested', lambda self, step: step == 2)
+  with pytest.raises(KeyboardInterrupt):
+    train.run(tiny(cache), tmp_path)
+  assert checkpoints.steps(tmp_path)[-1] == 2
+  monkeypatch.undo()
+  train.run(tiny(cache), tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path), final_state(finished[0]))
+
+
+def test_a_finished_run_is_not_trained_again(finished, cache):
+  workdir, _ = finished
+  before = final_state(workdir)
+  summary = train.run(tiny(cache), workdir)
+  assert summary['images_seen'] == 0
+  jax.tree.map(np.testing.assert_array_equal, final_state(workdir), before)
+
+
+def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path):
+  train.run(tiny(cache, **{'data.on_device': False}), tmp_path)
+  host, resident = final_state(tmp_path), final_state(finished[0])
+  # Another program rounds differently; another image would move Adam by its learning rate, 2e-4.
+  for name in ('generator', 'discriminator'):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), host[name], resident[name]
+    )
+
+
+@pytest.mark.parametrize(
+  'fields, words',
+  [
+    ({'batch_size': 6, 'micro_batches': 4}, 'multiple of 4'),
+    ({'resolution': 12}, 'config.resolution'),
+    ({'resolution': 64}, 'channels'),
+    ({'data.source': 'nowhere/shards'}, 'jax3dgan.data.prepare'),
+    ({'model.name': 'pigann'}, 'pigan'),
+    ({'pose_prior.name': 'normal'}, 'gaussian'),
+  ],
+)
+def test_what_cannot_work_is_said_in_one_line(fields, words, cache, tmp_path):
+  with pytest.raises(UserError) as error:
+    train.run(tiny(cache, **fields), tmp_path)
+  assert words in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_workdir_of_another_config_is_left_alone(finished, cache):
+  workdir, _ = finished
+  before = (workdir / 'config.json').read_bytes()
+  with pytest.raises(UserError, match='model.hidden_dim is 16 there and 24 here'):
+    train.run(tiny(cache, **{'model.hidden_dim': 24}), workdir)
+  assert (workdir / 'config.json').read_bytes() == before
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_trains_two_steps(path, cache, tmp_path):
+  tested = load_config(path).get_test_config()
+  tested.data.cache_dir = cache
+  assert tested.is_locked
+  summary = train.run(tested, tmp_path)
+  assert summary['steps'] == 2 and np.isfinite(summary['images_per_second'])
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_consistent_at_full_size(path):
+  full = load_config(path).get_config()
+  assert full.is_locked
+  for stage in schedule.stages(full):
+    train._check_resolution(full, stage.resolution)
+  shapes = jax.eval_shape(
+    lambda: state_lib.create(
+      full, generators.create(full), discriminators.create(full.discriminator)
+    )
+  )
+  assert shapes.step.shape == ()
+  assert str(full.ema.display_rate) in shapes.ema
+
+
+def test_default_model_has_the_published_size():
+  full = config.base_config()
+  shapes = jax.eval_shape(
+    lambda: state_lib.create(
+      full, generators.create(full), discriminators.create(full.discriminator)
+    )
+  )
+  leaves = jax.tree.leaves(shapes.generator)
+  assert len(leaves) == 30 and sum(leaf.size for leaf in leaves) == 1_910_788
+  size = sum(leaf.size for leaf in jax.tree.leaves(shapes.discriminator))
+  assert 12.4e6 < size < 13.3e6
