@@ -14,13 +14,15 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='data/cats64', loader='arrays', on_device=True, flip=True)
-  config.num_steps = 4200
+  config.num_steps = 3400
   config.resolution = 32
   config.batch_size = 16
   config.stages = (
-    dict(from_step=3000, resolution=64, batch_size=8, lr_generator=2e-4, lr_discriminator=1e-4),
+    dict(from_step=2500, resolution=64, batch_size=8, lr_generator=2e-4, lr_discriminator=1e-4),
   )
-  config.model.update(z_dim=64, hidden_dim=64, num_layers=3, mapping_dim=128, mapping_layers=2)
+  config.model.update(
+    z_dim=64, hidden_dim=64, num_layers=3, mapping_dim=128, mapping_layers=2, density_gain=30.0
+  )
   config.render.update(
     num_coarse=4, num_fine=4, lock_view_direction=True, align_corners=False, ray_chunk=256
   )

@@ -42,6 +42,7 @@ def base_config() -> ml_collections.ConfigDict:
         num_layers=8,
         mapping_dim=256,
         mapping_layers=3,
+        mapping_scale=0.25,
         input_scale=2 / 0.24,
         density_gain=1.0,
         matmul_dtype='float32',

@@ -24,6 +24,7 @@ class PiGAN(nn.Module):
   Attributes:
     z_dim, hidden_dim, num_layers: sizes of latent and field.
     mapping_dim, mapping_layers: width and number of the mapping network's hidden layers.
+    mapping_scale: see `MappingNetwork.out_scale`; 0.25 is π-GAN's.
     input_scale: see `FilmSiren`: 2/0.24 is π-GAN's spatial field, 1 its tall one.
     density_gain: see `FilmSiren`; 1 is π-GAN's.
     matmul_dtype: precision policy of the hidden products, see `nn.precision`.
@@ -34,6 +35,7 @@ class PiGAN(nn.Module):
   num_layers: int = 8
   mapping_dim: int = 256
   mapping_layers: int = 3
+  mapping_scale: float = 0.25
   input_scale: float = 2 / 0.24
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
@@ -43,7 +45,11 @@ class PiGAN(nn.Module):
       self.hidden_dim, self.num_layers, self.input_scale, self.density_gain, self.matmul_dtype
     )
     self.mapping = MappingNetwork(
-      self.num_layers + 1, self.hidden_dim, self.mapping_dim, self.mapping_layers
+      self.num_layers + 1,
+      self.hidden_dim,
+      self.mapping_dim,
+      self.mapping_layers,
+      self.mapping_scale,
     )
 
   def map(self, z, label=None, truncation_psi=1.0, average_w=None):

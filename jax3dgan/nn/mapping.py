@@ -14,12 +14,14 @@ class MappingNetwork(nn.Module):
     num_styles: FiLM layers n.
     style_dim: width h of each.
     hidden_dim, num_hidden: width and number of the hidden layers, LeakyReLU 0.2.
+    out_scale: factor on the last layer's initial weights: how far apart fresh latents are.
   """
 
   num_styles: int
   style_dim: int
   hidden_dim: int = 256
   num_hidden: int = 3
+  out_scale: float = 0.25
 
   @nn.compact
   def __call__(self, z):
@@ -33,10 +35,9 @@ class MappingNetwork(nn.Module):
         name=f'hidden_{i}',
       )(x)
       x = jax.nn.leaky_relu(x, 0.2)
-    # The last layer starts small, so that every latent starts near the same frequencies.
     x = nn.Dense(
       self.num_styles * self.style_dim * 2,
-      kernel_init=kaiming_normal(0.2, scale=0.25),
+      kernel_init=kaiming_normal(0.2, scale=self.out_scale),
       bias_init=uniform_fan_in(x.shape[-1]),
       name='out',
     )(x)
