@@ -28,6 +28,7 @@ CORE = [
   'optax>=0.2.8',
   'orbax-checkpoint>=0.12.8',
   'pillow>=11',
+  'protobuf>=5',
   'tensorboard>=2.20',
   'tensorboardX>=2.6.4',
   'tensorflow-datasets>=4.9.10',

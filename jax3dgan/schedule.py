@@ -52,7 +52,12 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
     share.
   """
   values = {name: _field(config, path) for name, path in STAGE_FIELDS.items()}
-  starts = [0] + [int(entry['from_step']) for entry in config.stages]
+  try:
+    starts = [0] + [int(dict(entry)['from_step']) for entry in config.stages]
+  except (TypeError, ValueError, KeyError):
+    raise UserError(
+      f'config.stages is {config.stages!r}. Give a tuple of dict(from_step=..., ...), or ().'
+    ) from None
   if starts != sorted(set(starts)):
     raise UserError(
       f'config.stages begin at steps {starts[1:]}. Give each a later from_step than the one before.'

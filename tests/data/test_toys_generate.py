@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -118,18 +117,6 @@ def test_of_two_at_once_one_makes_it(tmp_path, quick):
 def test_progress_says_how_far(tmp_path, quick, capsys):
   generate.ensure('train', tmp_path, 5)
   assert '5 of 5 images' in capsys.readouterr().err
-
-
-def test_place_of_the_cache(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', '/x')
-  monkeypatch.delenv('JAX3DGAN_CACHE', raising=False)
-  assert generate.cache_root() == '/x/jax3dgan'
-  monkeypatch.setenv('JAX3DGAN_CACHE', '/j')
-  assert generate.cache_root() == '/j'
-  assert generate.cache_root('/given') == '/given'
-  monkeypatch.delenv('JAX3DGAN_CACHE')
-  monkeypatch.delenv('XDG_CACHE_HOME')
-  assert generate.cache_root() == os.path.expanduser('~/.cache/jax3dgan')
 
 
 def test_errors_name_the_remedy(tmp_path, quick):

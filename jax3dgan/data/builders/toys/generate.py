@@ -18,6 +18,7 @@ import time
 import jax
 import numpy as np
 
+from jax3dgan.compilation import cache_root
 from jax3dgan.data import images, records
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import scene
@@ -30,15 +31,6 @@ _SHARD_SIZE = 1000
 _CHUNK = 64  # Images handed to the threads at a time.
 
 
-def cache_root(cache_dir=None):
-  """Where caches are: cache_dir, $JAX3DGAN_CACHE, $XDG_CACHE_HOME/jax3dgan or ~/.cache/jax3dgan."""
-  chosen = cache_dir or os.environ.get('JAX3DGAN_CACHE')
-  if not chosen:
-    base = os.environ.get('XDG_CACHE_HOME') or os.path.join('~', '.cache')
-    chosen = os.path.join(base, 'jax3dgan')
-  return os.path.expanduser(chosen)
-
-
 def ensure(split='train', cache_dir=None, num_images=None):
   """Makes a split unless it is in the cache.
 
@@ -47,7 +39,7 @@ def ensure(split='train', cache_dir=None, num_images=None):
 
   Args:
     split: 'train' or 'test'.
-    cache_dir: where caches are, see `cache_root`.
+    cache_dir: where caches are, see `compilation.cache_root`.
     num_images: how many of the split's images, `SPLITS[split]` by default.
 
   Returns:
@@ -57,7 +49,7 @@ def ensure(split='train', cache_dir=None, num_images=None):
     UserError: where there is no such split, or the cache cannot be written.
   """
   num_images = _checked(split, num_images)
-  parent = os.path.join(cache_root(cache_dir), f'toys-v{VERSION}')
+  parent = os.path.join(cache_dir or cache_root(), f'toys-v{VERSION}')
   directory = os.path.join(parent, f'{split}-{num_images}')
   if _is_complete(directory, split, num_images):
     return directory
