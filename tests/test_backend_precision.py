@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
+import x64
 
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
@@ -56,7 +56,7 @@ def test_bfloat16_rounds_inputs_alone():
 def test_float64_stays():
   x, w = map(np.float64, factors())
   for policy, error in (('float32', 1e-13), ('tensorfloat32', 1e-13), ('bfloat16', 0.1)):
-    actual = quick.jit64(lambda x, w, p=policy: precision.einsum('bnk,bkh->bnh', x, w, p))(x, w)
+    actual = x64.jit(lambda x, w, p=policy: precision.einsum('bnk,bkh->bnh', x, w, p))(x, w)
     assert actual.dtype == np.float64
     np.testing.assert_allclose(actual, x @ w, rtol=0, atol=error)
 

@@ -7,7 +7,6 @@ import goldens
 import jax
 import numpy as np
 import pytest
-import quick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +18,10 @@ from jax3dgan.errors import UserError
 OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 NUM_DRAWS = 4096
 
-from_yaw_pitch = quick.jit(cameras.from_yaw_pitch)
-look_at = quick.jit(cameras.look_at)
-orbit = quick.jit(cameras.orbit, static_argnames='fov_degrees')
-project = quick.jit(cameras.project)
+from_yaw_pitch = jax.jit(cameras.from_yaw_pitch)
+look_at = jax.jit(cameras.look_at)
+orbit = jax.jit(cameras.orbit, static_argnames='fov_degrees')
+project = jax.jit(cameras.project)
 
 
 def golden_prior(arrays, mode):
@@ -40,7 +39,7 @@ def test_pose_priors_match_official(mode):
   suffix = '_4' if mode == 'truncated_gaussian' else ''
   draws = (np.float64(arrays[f'{mode}/draw_{angle}{suffix}'][:, 0]) for angle in ('yaw', 'pitch'))
   with jax.enable_x64(True):
-    angles_from_draws = quick.jit(cameras.angles_from_draws, static_argnums=0)
+    angles_from_draws = jax.jit(cameras.angles_from_draws, static_argnums=0)
     yaw, pitch = angles_from_draws(golden_prior(arrays, mode), *draws)
     camera = from_yaw_pitch(yaw, pitch)
   np.testing.assert_allclose(yaw, arrays[f'{mode}/yaw'][:, 0], atol=1e-6)
@@ -142,7 +141,7 @@ def test_label_round_trip():
 
 @functools.cache
 def sampler(prior):
-  return quick.jit(jax.vmap(lambda key: cameras.sample_angles(prior, key)))
+  return jax.jit(jax.vmap(lambda key: cameras.sample_angles(prior, key)))
 
 
 def draw_angles(prior):

@@ -4,11 +4,11 @@ import goldens
 import jax
 import numpy as np
 import pytest
-import quick
+import x64
 
 from jax3dgan import cameras, rays
 
-camera_rays = quick.jit64(rays.camera_rays, static_argnums=(1, 2))
+camera_rays = x64.jit(rays.camera_rays, static_argnums=(1, 2))
 
 
 @pytest.mark.parametrize('resolution, fov_degrees', [(4, 12), (5, 30)])
@@ -53,7 +53,7 @@ def test_points_on_a_ray_project_onto_its_pixel(align_corners):
   assert actual.origins.shape == actual.directions.shape == (2, 3, 16, 3)
   np.testing.assert_allclose(np.linalg.norm(actual.directions, axis=-1), 1, atol=1e-6)
   points = actual.origins + 1.7 * actual.directions
-  uv, depth = quick.jit64(cameras.project)(camera, points)
+  uv, depth = x64.jit(cameras.project)(camera, points)
   pixels = np.broadcast_to(rays.pixel_grid(4, align_corners), uv.shape)
   np.testing.assert_allclose(uv, pixels, atol=2e-6)
   assert (depth > 0).all() and (depth < 1.7).all()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
+import x64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ FLAGS = {
 MODES = ('relu', 'softplus', 'relu_noise', *FLAGS)
 
 
-@quick.jit64
+@x64.jit
 def every_mode(rgb_sigma, depths, noise):
   """The golden modes in one program."""
   colour, raw = rgb_sigma[..., :3], rgb_sigma[..., 3]
@@ -63,7 +63,7 @@ def test_integrals_match_official(dtype):
 def homogeneous(num, near, far):
   """Composites of constant densities and one colour; the intervals cover near to far."""
 
-  @quick.jit64
+  @x64.jit
   def render(densities):
     depths = jnp.linspace(near, far, num + 1)[:-1]
     density = jnp.broadcast_to(densities[:, None], (len(densities), num))
@@ -129,7 +129,7 @@ def test_weights_are_shares(density, deltas):
   )
 
 
-weights_and_gradient = quick.jit(
+weights_and_gradient = jax.jit(
   lambda density, deltas: (
     compositing.ray_weights(density, deltas),
     jax.grad(lambda d: jnp.sum(compositing.ray_weights(d, deltas) * jnp.arange(NUM_SAMPLES)))(
@@ -162,7 +162,7 @@ def test_first_and_second_derivatives():
     value, gradient = jax.value_and_grad(total, argnums=(0, 1, 2))(*at)
     return gradient, value
 
-  @quick.jit64
+  @x64.jit
   def derivatives(*at):
     gradient, slopes, value = jax.jvp(value_last, at, along, has_aux=True)
     return value, gradient, slopes

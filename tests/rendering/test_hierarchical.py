@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
+import x64
 
 from jax3dgan import cameras, rays
 from jax3dgan.errors import UserError
@@ -61,7 +61,7 @@ def render_sphere(radius, density, every, num_coarse, num_fine, **fields):
   options = RenderOptions(
     RESOLUTION, 0.5, 1.5, num_coarse, num_fine, **({'density': 'relu'} | fields)
   )
-  render = quick.jit64(lambda r: hierarchical.render_rays(sphere(radius, density), r, options))
+  render = x64.jit(lambda r: hierarchical.render_rays(sphere(radius, density), r, options))
   return render(every)
 
 
@@ -144,7 +144,7 @@ def test_no_gradient_goes_through_the_fine_depths():
     )
     return jnp.sum(jnp.sin(3 * out.colour)) + jnp.sum(out.depth**2)
 
-  @quick.jit64
+  @x64.jit
   def both(params, draws, every):
     coarse = sampling.stratified_depths(0.5, 1.5, 6, draws.jitter)
     raw, _ = waves(params)(hierarchical.points_at(every, coarse), every.directions)
@@ -170,7 +170,7 @@ def renderer(ray_chunk):
   """(composite, gradient) with chunks of rays; keys may be None."""
   options = dataclasses.replace(OPTIONS, ray_chunk=ray_chunk)
 
-  @quick.jit
+  @jax.jit
   def run(params, every, keys):
     def scalar(params):
       out = hierarchical.render_chunked(waves(params), every, options, keys, NOISE_STD)
@@ -209,7 +209,7 @@ def test_each_example_depends_on_its_own_key_alone(ray_chunk):
   np.testing.assert_array_equal(out.colour[0], changed.colour[0])
   assert np.abs(out.colour[1] - changed.colour[1]).max() > 1e-2
   # Neighbouring chunks, and the examples, draw different numbers.
-  draws = quick.jit(hierarchical.draw, static_argnums=(1, 2))(keys, NUM_RAYS, OPTIONS)
+  draws = jax.jit(hierarchical.draw, static_argnums=(1, 2))(keys, NUM_RAYS, OPTIONS)
   assert len(np.unique(draws.jitter)) > 0.999 * draws.jitter.size
   if ray_chunk:
     same = jnp.stack([keys[0], keys[0]])
@@ -221,7 +221,7 @@ def test_each_example_depends_on_its_own_key_alone(ray_chunk):
 
 def test_draws():
   keys = jax.random.split(jax.random.key(1), 2)
-  draw = quick.jit(hierarchical.draw, static_argnums=(1, 2, 3))
+  draw = jax.jit(hierarchical.draw, static_argnums=(1, 2, 3))
   draws = jax.device_get(draw(keys, 512, OPTIONS))
   assert [d.shape for d in draws] == [(2, 512, n) for n in (6, 6, 5, 11)]
   for uniforms in (draws.jitter, draws.pdf):
@@ -245,7 +245,7 @@ def test_merged_samples_are_sorted_and_keep_their_values():
   def values(depths):
     return {'raw': depths * 2, 'colour': np.stack([depths, depths + 1, -depths], -1)}
 
-  merge = quick.jit64(hierarchical.merge_samples)
+  merge = x64.jit(hierarchical.merge_samples)
   depths, merged = merge(a, b, values(a), values(b))
   np.testing.assert_array_equal(depths, np.sort(np.concatenate([a, b], -1)))
   for name, expected in values(depths).items():
@@ -260,7 +260,7 @@ def test_locked_view_direction():
     seen = jnp.broadcast_to(directions[..., None, :], points.shape)
     return jnp.full(points.shape[:-1], 1e3), seen
 
-  @quick.jit64
+  @x64.jit
   def render(every):
     locked = dataclasses.replace(OPTIONS, lock_view_direction=True)
     return [hierarchical.render_rays(field, every, o).colour for o in (locked, OPTIONS)]

@@ -4,7 +4,7 @@ import goldens
 import hypothesis.extra.numpy as st_np
 import numpy as np
 import pytest
-import quick
+import x64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +12,9 @@ from jax3dgan.rendering import sampling
 
 # One shape for all properties, so that they share one program.
 NUM_BINS, NUM_SAMPLES = 6, 10
-importance_sample = quick.jit64(sampling.importance_sample)
-importance_depths = quick.jit64(sampling.importance_depths)
-stratified_depths = quick.jit64(sampling.stratified_depths, static_argnums=2)
+importance_sample = x64.jit(sampling.importance_sample)
+importance_depths = x64.jit(sampling.importance_depths)
+stratified_depths = x64.jit(sampling.stratified_depths, static_argnums=2)
 
 
 def float32s(low, high, shape):
