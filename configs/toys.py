@@ -18,7 +18,16 @@ def get_config():
   config.resolution = 32
   config.batch_size = 16
   config.model.update(
-    z_dim=64, hidden_dim=64, num_layers=3, mapping_dim=128, mapping_layers=2, input_scale=2.5
+    z_dim=32,
+    hidden_dim=64,
+    num_layers=3,
+    mapping_dim=128,
+    mapping_layers=2,
+    # Latents far apart and a field smooth in space, so that paint follows the latent and not the
+    # place: otherwise one car, differently painted on each side, stands for all of them.
+    mapping_scale=0.7,
+    input_scale=1.6,
+    density_gain=20.0,
   )
   config.render.update(
     fov_degrees=48.0,
@@ -31,7 +40,7 @@ def get_config():
     white_back=True,
     lock_view_direction=True,
     align_corners=False,
-    ray_chunk=256,
+    ray_chunk=128,
   )
   config.display.update(num_coarse=12, num_fine=12, truncation_psi=0.7)
   config.pose_prior.update(
@@ -42,14 +51,14 @@ def get_config():
   )
   config.discriminator.update(channels=(16, 32, 64, 128, 128), latent_dim=0, pose_dim=3)
   config.loss.update(
-    r1=2.0,
-    pose=5.0,
+    r1=3.0,
+    pose=1.0,
     pose_encoding='direction',
     top_k_interval=0,
     density_noise=1.0,
     density_noise_steps=1000,
   )
-  config.optimizer.update(lr_generator=5e-4, lr_discriminator=2e-4, beta2=0.99)
+  config.optimizer.update(lr_generator=8e-4, lr_discriminator=4e-4, beta2=0.99)
   config.ema.update(rates=(0.995,), display_rate=0.995)
   config.log.update(every=20, images_every=250)
   config.checkpoint.update(every=250)

@@ -55,6 +55,7 @@ def run(config, workdir) -> dict:
       )
     for stage in stages:
       _check_resolution(config, stage.resolution)
+    _check_heads(config)
 
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with phases('data'):
@@ -201,6 +202,26 @@ def _check_resolution(config, resolution):
       'Change config.resolution, or give config.discriminator.channels an entry for each size '
       'from the largest down to 2.'
     )
+
+
+def _check_heads(config):
+  """The discriminator's heads must have the sizes of what they regress."""
+  loss, heads = config.loss, config.discriminator
+  sizes = {'angles': 2, 'direction': 3}
+  if loss.pose_encoding not in sizes:
+    raise UserError(
+      f"config.loss.pose_encoding is '{loss.pose_encoding}'. Choose one of {', '.join(sizes)}."
+    )
+  wanted = {
+    'pose': ('pose_dim', sizes[loss.pose_encoding]),
+    'latent': ('latent_dim', config.model.z_dim),
+  }
+  for name, (head, size) in wanted.items():
+    if loss[name] and heads[head] != size:
+      raise UserError(
+        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {heads[head]}. '
+        f'Set --config.discriminator.{head}={size}, or --config.loss.{name}=0.'
+      )
 
 
 def _introduce(line, config, workdir, mesh, state, step):

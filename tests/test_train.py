@@ -105,6 +105,9 @@ def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path
     ({'data.source': 'nowhere/shards'}, 'jax3dgan.data.prepare'),
     ({'model.name': 'pigann'}, 'pigan'),
     ({'pose_prior.name': 'normal'}, 'gaussian'),
+    ({'discriminator.pose_dim': 2}, 'discriminator.pose_dim=3'),
+    ({'loss.latent': 1.0}, 'discriminator.latent_dim=8'),
+    ({'loss.pose_encoding': 'euler'}, 'direction'),
   ],
 )
 def test_what_cannot_work_is_said_in_one_line(fields, words, cache, tmp_path):
