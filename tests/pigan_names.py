@@ -1,6 +1,14 @@
-"""Official π-GAN parameters in ours: names and layouts."""
+"""Official π-GAN arrays in our names and layouts, and the golden generator's inputs."""
 
+import functools
+
+import goldens
 import numpy as np
+
+from jax3dgan.rendering.hierarchical import Draws
+
+HIDDEN, NUM_STYLES, RESOLUTION = 32, 9, 16  # of the golden generator
+NUM_RAYS = RESOLUTION**2
 
 _MAPPING = 'siren.mapping_network.network.'
 
@@ -43,6 +51,37 @@ def by_official_name(params) -> dict:
     if not isinstance(node, dict):
       result[key] = np.asarray(node).T
   return result
+
+
+def to_styles(frequencies, phases, dtype):
+  """Official raw frequencies and phases [b, n·h] as styles [b, n, 2, h]."""
+  split = (x.reshape(-1, NUM_STYLES, HIDDEN).astype(dtype) for x in (frequencies, phases))
+  return np.stack(list(split), axis=2)
+
+
+@functools.cache
+def inputs(dtype):
+  """(parameters, styles, (yaw, pitch), draws) of the golden images."""
+  arrays = goldens.load('generator_tiny')
+
+  def draws(name, samples):
+    return arrays[f'draw_{name}'].reshape(2, NUM_RAYS, samples).astype(dtype)
+
+  angles = (
+    (np.pi / 2 + std * arrays[f'draw_{name}_n'][:, 0].astype(np.float64)).astype(dtype)
+    for name, std in (('yaw', 0.3), ('pitch', 0.155))
+  )
+  return (
+    from_official(arrays, dtype=dtype),
+    to_styles(arrays['f64/freq_raw'], arrays['f64/phase_raw'], dtype),
+    tuple(angles),
+    Draws(
+      draws('jitter_u', 6),
+      draws('noise_coarse_n', 6),
+      draws('pdf_u', 6),
+      draws('noise_final_n', 12),
+    ),
+  )
 
 
 # Every so many rays of the arrays that `tiny` keeps for some.

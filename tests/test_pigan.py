@@ -13,15 +13,14 @@ import numpy as np
 import pigan_names
 import pytest
 import x64
+from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, inputs, to_styles
 
 from jax3dgan import cameras, rays
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.rendering import hierarchical
-from jax3dgan.rendering.hierarchical import Draws, RenderOptions
+from jax3dgan.rendering.hierarchical import RenderOptions
 
 DTYPES = (np.float64, np.float32)
-HIDDEN, NUM_STYLES, RESOLUTION = 32, 9, 16
-NUM_RAYS = RESOLUTION**2
 NOISE_STD = 0.5
 OPTIONS = dict(
   resolution=RESOLUTION,
@@ -33,37 +32,6 @@ OPTIONS = dict(
   last_interval='infinite',
   align_corners=True,
 )
-
-
-def to_styles(frequencies, phases, dtype):
-  """Official raw frequencies and phases [b, n·h] as styles [b, n, 2, h]."""
-  split = (x.reshape(-1, NUM_STYLES, HIDDEN).astype(dtype) for x in (frequencies, phases))
-  return np.stack(list(split), axis=2)
-
-
-@functools.cache
-def inputs(dtype):
-  """(parameters, styles, (yaw, pitch), draws) of the golden images."""
-  arrays = goldens.load('generator_tiny')
-
-  def draws(name, samples):
-    return arrays[f'draw_{name}'].reshape(2, NUM_RAYS, samples).astype(dtype)
-
-  angles = (
-    (np.pi / 2 + std * arrays[f'draw_{name}_n'][:, 0].astype(np.float64)).astype(dtype)
-    for name, std in (('yaw', 0.3), ('pitch', 0.155))
-  )
-  return (
-    pigan_names.from_official(arrays, dtype=dtype),
-    to_styles(arrays['f64/freq_raw'], arrays['f64/phase_raw'], dtype),
-    tuple(angles),
-    Draws(
-      draws('jitter_u', 6),
-      draws('noise_coarse_n', 6),
-      draws('pdf_u', 6),
-      draws('noise_final_n', 12),
-    ),
-  )
 
 
 def render(
