@@ -109,7 +109,7 @@ class Trained:
   @functools.cached_property
   def _map(self):
     def styles(params, z, psi, average_w):
-      inputs = {'truncation_psi': psi, 'average_w': average_w}
+      inputs = {} if average_w is None else {'truncation_psi': psi, 'average_w': average_w}
       return self.generator.apply({'params': params}, z, method='map', **inputs)
 
     return jax.jit(styles)

@@ -191,3 +191,10 @@ def test_errors_of_models():
     config.model.width = 3
   with pytest.raises(UserError, match='model.width.*hidden_dim'):
     generators.create(config)
+
+
+def test_truncation_without_the_average_is_refused():
+  generator, params, *_ = tiny()
+  z = np.zeros((1, generator.z_dim), np.float32)
+  with pytest.raises(UserError, match='average_w'):
+    generator.apply({'params': params}, z, truncation_psi=0.7, method='map')

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jax3dgan import rays as rays_lib
 from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.generators.base import Rendering
 from jax3dgan.nn.mapping import MappingNetwork
@@ -62,7 +63,12 @@ class PiGAN(nn.Module):
     """
     del label
     w = self.mapping(z)
-    if average_w is not None:
+    if average_w is None:
+      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
+        raise UserError(
+          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
+        )
+    else:
       w = average_w + truncation_psi * (w - average_w)
     return w
 

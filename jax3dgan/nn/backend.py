@@ -3,7 +3,7 @@
 Some building blocks have a form that is best on a CPU and another that is best on an accelerator
 (the polynomial sine, convolutions as patches). They ask `platform()`; nothing else does. Lowering
 for another platform than the one at hand (`with lowering_for('tpu'): ...`) then takes the right
-forms too.
+forms too, for functions that are traced inside: jit would reuse a trace made before.
 """
 
 import contextlib
