@@ -51,6 +51,7 @@ def get_config():
     num_fine=48,
     white_back=True,
     last_interval='far',
+    ray_chunk=4096,
   )
   config.display.update(num_coarse=96, num_fine=96)
   config.pose_prior.update(

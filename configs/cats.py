@@ -17,7 +17,9 @@ def get_config():
   config.data.update(source='data/cats64', loader='tfdata', flip=False)
   config.batch_size = 28
   config.micro_batches = 4
-  config.render.update(fov_degrees=12.0, near=0.8, far=1.2, num_coarse=24, num_fine=24)
+  config.render.update(
+    fov_degrees=12.0, near=0.8, far=1.2, num_coarse=24, num_fine=24, ray_chunk=1024
+  )
   config.display.update(num_coarse=48, num_fine=48, last_back=True)
   config.pose_prior.update(name='uniform', yaw_std=0.5, pitch_std=0.4)
   config.discriminator.update(block='strided', latent_dim=0, pose_dim=0)
