@@ -259,12 +259,12 @@ def test_data_that_is_not_there_says_how_to_get_it(source, message):
 def test_toys_are_made_at_need(shards, monkeypatch):
   from jax3dgan.data.builders.toys import generate
 
-  def ensure(split, cache_dir):
-    assert (split, cache_dir) == ('heldout', None)
+  def ensure(split, cache_dir, num_images):
+    assert (split, cache_dir, num_images) == ('heldout', None, 9)
     return shards
 
   monkeypatch.setattr(generate, 'ensure', ensure)
-  assert len(_open('toys', resolution=32, split='heldout', cache_dir='')) == COUNT
+  assert len(_open('toys', resolution=32, split='heldout', cache_dir='', num_images=9)) == COUNT
 
 
 def test_a_folder_that_is_not_prepared(tmp_path):
