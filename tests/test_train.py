@@ -86,8 +86,9 @@ def test_a_finished_run_is_not_trained_again(finished, cache):
   jax.tree.map(np.testing.assert_array_equal, final_state(workdir), before)
 
 
-def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path):
-  train.run(tiny(cache, **{'data.on_device': False}), tmp_path)
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path, loader):
+  train.run(tiny(cache, **{'data.on_device': False, 'data.loader': loader}), tmp_path)
   host, resident = final_state(tmp_path), final_state(finished[0])
   # Another program rounds differently; another image would move Adam by its learning rate, 2e-4.
   for name in ('generator', 'discriminator'):
