@@ -1,4 +1,4 @@
-"""A small π-GAN on cat faces, 32² then 64²: about an hour on two CPU cores.
+"""A small π-GAN on cat faces, 32² then 64²: about an hour on one CPU core.
 
 Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a
 folder or zip of aligned cat faces; or --config.data.source=CATS.zip directly.

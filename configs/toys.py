@@ -3,6 +3,10 @@
 The images are rendered at first use (`jax3dgan.data.builders.toys`). The cameras go all the way
 round, so the pose head regresses the direction of the camera; colours do not depend on the view,
 because that would let the generator explain a turn by paint; the ground is white and rays may pass.
+
+Cost: 800 steps of .44 to .50 s on two shared cores, about 20 s of compilation before them.
+Result: cars with wheels, windows and roofs in paint of their own, which turn in one piece; four
+times the steps bring hubs, headlights and sharper paint (the model of jax3dgan/pretrained).
 """
 
 import math
@@ -14,7 +18,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='toys', loader='arrays', on_device=True)
-  config.num_steps = 1000
+  config.num_steps = 800
   config.resolution = 32
   config.batch_size = 16
   config.model.update(
