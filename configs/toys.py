@@ -5,8 +5,8 @@ round, so the pose head regresses the direction of the camera; colours do not de
 because that would let the generator explain a turn by paint; the ground is white and rays may pass.
 
 Cost: 800 steps of .44 to .50 s on two shared cores, about 20 s of compilation before them.
-Result: cars with wheels, windows and roofs in paint of their own, which turn in one piece; four
-times the steps bring hubs, headlights and sharper paint (the model of jax3dgan/pretrained).
+Result: cars with wheels, windows and roofs in paint of their own, which turn in one piece;
+2,750 steps bring hubs, headlights and sharper paint (the model in jax3dgan/pretrained).
 """
 
 import math
