@@ -5,7 +5,7 @@ round, so the pose head regresses the direction of the camera; colours do not de
 because that would let the generator explain a turn by paint; the ground is white and rays may pass.
 
 Cost: 800 steps of .44 to .50 s on two shared cores, about 20 s of compilation before them.
-Result: cars with wheels, windows and roofs in paint of their own, which turn in one piece;
+Result: cars with wheels, windows and roofs that turn in one piece, their paint still blotchy;
 2,750 steps bring hubs, headlights and sharper paint (the model in jax3dgan/pretrained).
 """
 
