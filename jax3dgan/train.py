@@ -177,6 +177,15 @@ class Source:
     place = order.split(self._stage.position_at(step), len(self._dataset))
     return {'data': self._resident, 'place': place}
 
+  def example(self, step):
+    """What `batch` gives, in shapes alone where making it would use up a batch."""
+    if self._resident is not None:
+      return self.batch(step)
+    size = self._stage.resolution
+    shape = (self._stage.batch_size, size, size, 3)
+    sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
+    return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
+
   @property
   def spec(self):
     """How `batch` lies on the mesh."""
@@ -248,10 +257,7 @@ def _compile(config, generator, discriminator, stage, source, state, step, mesh)
     return train_step(state, source.images(batch))
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
-  compiled = jax.jit(wrapped, donate_argnums=0).lower(state, source.batch(step)).compile()
-  if source.spec == parallel.SPLIT:  # that batch was taken from the iterator: begin again
-    source.enter(stage, step)
-  return compiled
+  return jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step)).compile()
 
 
 def _means(metrics):
