@@ -1,9 +1,10 @@
 """The one place that knows which platform the code is being compiled for.
 
 Some building blocks have a form that is best on a CPU and another that is best on an accelerator
-(the polynomial sine, convolutions as patches). They ask `platform()`; nothing else does. Lowering
-for another platform than the one at hand (`with lowering_for('tpu'): ...`) then takes the right
-forms too, for functions that are traced inside: jit would reuse a trace made before.
+(the polynomial sine, convolutions as patches, products with columns, tiles of an image). They ask
+here; nothing else does. Lowering for another platform than the one at hand
+(`with lowering_for('tpu'): ...`) then takes the right forms too, for functions that are traced
+inside: jit would reuse a trace made before.
 """
 
 import contextlib
@@ -28,3 +29,21 @@ def lowering_for(name: str):
     yield
   finally:
     _PLATFORM.reset(token)
+
+
+# Floats of one layer's activations that a CPU computes at a time, 4 MiB: more falls out of its
+# caches, less leaves its cores waiting for each other.
+_CPU_TILE = 2**20
+
+
+def tile(num_images: int, num_rays: int, floats_per_ray: int) -> tuple[int, int]:
+  """How many images, and how many rays of each, are best rendered at a time.
+
+  Args:
+    num_images, num_rays: all there are.
+    floats_per_ray: size of one layer's activations along a ray.
+  """
+  if platform() != 'cpu':
+    return num_images, num_rays
+  rays = max(_CPU_TILE // floats_per_ray, 1)
+  return max(min(rays // num_rays, num_images), 1), min(rays, num_rays)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn import backend
 from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, sampling
 
@@ -184,11 +185,11 @@ def render_rays(
   )
 
 
-def chunk_size(num_rays: int, ray_chunk: int) -> int:
-  """The largest divisor of `num_rays` that is at most `ray_chunk`; all rays for 0."""
-  if not ray_chunk or ray_chunk >= num_rays:
-    return num_rays
-  return next(size for size in range(ray_chunk, 0, -1) if num_rays % size == 0)
+def divisor(total: int, limit: int) -> int:
+  """The largest divisor of `total` that is at most `limit`; `total` itself for a limit of 0."""
+  if not limit or limit >= total:
+    return total
+  return next(size for size in range(limit, 0, -1) if total % size == 0)
 
 
 def render_chunked(
@@ -206,7 +207,7 @@ def render_chunked(
     Composite without weights (None), leaves [b, r, ...].
   """
   b, r = rays.directions.shape[:2]
-  size = chunk_size(r, options.ray_chunk)
+  size = divisor(r, options.ray_chunk)
 
   def render(part: Rays, index):
     draws = _DETERMINISTIC
@@ -220,3 +221,38 @@ def render_chunked(
   body = jax.checkpoint(lambda args: render(*args))
   out = jax.lax.map(body, (chunks, jnp.arange(r // size)))
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
+
+
+def render_images(
+  field: Field, rays: Rays, options: RenderOptions, keys=None, noise_std=0.0, noise=True
+):
+  """`render_chunked` in tiles of the size that the platform likes: some images, some rays of each.
+
+  Args:
+    field: a pytree of arrays [b, ...], or [1, ...] where all images share them, with the static
+      attribute `width`, the features of a point in each layer.
+    options: `ray_chunk` bounds the rays of a tile.
+    The rest: see `render_chunked`.
+  """
+  b, r = rays.directions.shape[:2]
+  samples = max(options.num_coarse, options.num_fine)
+  images, num_rays = backend.tile(b, r, samples * field.width)
+  num_rays, images = min(num_rays, options.ray_chunk or r), divisor(b, images)
+  options = dataclasses.replace(options, ray_chunk=num_rays)
+  if images == b:
+    return render_chunked(field, rays, options, keys, noise_std, noise)
+  leaves, structure = jax.tree.flatten(field)
+  shared = [leaf.shape[0] == 1 for leaf in leaves]
+  own = [None if common else leaf for leaf, common in zip(leaves, shared, strict=True)]
+
+  def render(part):
+    own, rays, keys = part
+    parts = [b if a is None else a for a, b in zip(own, leaves, strict=True)]
+    tile = jax.tree.unflatten(structure, parts)
+    return render_chunked(tile, rays, options, keys, noise_std, noise)
+
+  if num_rays == r:  # otherwise each chunk of rays is computed again already
+    render = jax.checkpoint(render)
+  groups = jax.tree.map(lambda x: x.reshape(b // images, images, *x.shape[1:]), (own, rays, keys))
+  out = jax.lax.map(render, groups)
+  return jax.tree.map(lambda x: x.reshape(b, *x.shape[2:]), out)

@@ -195,9 +195,9 @@ def test_chunks_give_the_same_image_and_gradient(ray_chunk):
 
 
 def test_chunk_sizes_divide_the_rays():
-  sizes = [hierarchical.chunk_size(64, chunk) for chunk in (0, 1, 7, 16, 63, 64, 100)]
+  sizes = [hierarchical.divisor(64, chunk) for chunk in (0, 1, 7, 16, 63, 64, 100)]
   assert sizes == [64, 1, 4, 16, 32, 64, 64]
-  assert hierarchical.chunk_size(49, 48) == 7
+  assert hierarchical.divisor(49, 48) == 7
 
 
 @pytest.mark.parametrize('ray_chunk', [0, 16])
