@@ -5,9 +5,16 @@ Cost: 28.5 TFLOP a step at batch 56. The release needs about 1.4 s a step on an 
 200,000 steps. The paper trained 56 hours on two RTX 6000.
 Data: python -m jax3dgan.data.prepare --source=tfds:celeb_a --out=data/celeba64 --resolution=64
 
-Differences from the release, each an override away: density through softplus instead of relu
-(--config.render.density=relu), which removes its black pixels; top-k over the whole batch instead
-of each split; the gradient is the mean over micro-batches instead of their sum.
+Differences from the release, each an override away:
+- density through softplus instead of relu (--config.render.density=relu), which removes its black
+  pixels; the infinite last interval is there (render.last_interval);
+- top-k over the whole batch instead of each split (--config.compat.top_k_per_split);
+- the generator's gradient is the mean over micro-batches instead of their sum
+  (--config.compat.sum_micro_batches);
+- each epoch in another order (--config.compat.same_order);
+- photos resized with a filter (data.prepare --resize=nearest).
+Where there are stages: learning rates and fade follow each of them, not only those that change the
+batch size (--config.compat.refresh_with_batch_size).
 """
 
 from jax3dgan import config as config_lib

@@ -101,6 +101,19 @@ def base_config() -> ml_collections.ConfigDict:
         lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0
       ),
       ema=dict(rates=(0.999, 0.9999), display_rate=0.999),
+      # Faults of π-GAN's release, to repeat what it does. Its other ones: render.density='relu'
+      # with render.last_interval='infinite' (black pixels at first), and photos resized without a
+      # filter (data.prepare --resize=nearest).
+      compat=dict(
+        # Top-k chooses within each device's each micro-batch, instead of in the whole batch.
+        top_k_per_split=False,
+        # The generator's gradient is the sum over micro-batches, instead of their mean.
+        sum_micro_batches=False,
+        # Learning rates and the start of the fade wait for a stage that changes the batch size.
+        refresh_with_batch_size=False,
+        # Each epoch reads the images in the same order.
+        same_order=False,
+      ),
       data=dict(
         source='toys',
         loader='tfdata',
@@ -115,6 +128,14 @@ def base_config() -> ml_collections.ConfigDict:
       checkpoint=dict(every=1000, keep=3),
     )
   ).lock()
+
+
+def complete(config) -> ml_collections.ConfigDict:
+  """A config with the groups of fields that have come since it was written, at their defaults."""
+  missing = {name: value for name, value in base_config().items() if name not in config}
+  with config.unlocked():
+    config.update(missing)
+  return config
 
 
 def tiny(config) -> ml_collections.ConfigDict:

@@ -63,9 +63,9 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
       f'config.stages begin at steps {starts[1:]}. Give each a later from_step than the one before.'
     )
   ends = starts[1:] + [max(config.num_steps, starts[-1])]
-  result, position, fade_from = [], 0, None
+  result, position, fade_from, refreshed = [], 0, None, {}
   for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-    before = values['resolution']
+    before = values
     if index:
       entry = dict(config.stages[index - 1])
       entry.pop('from_step')
@@ -76,8 +76,12 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
           f'A stage may change {", ".join(STAGE_FIELDS)}.'
         )
       values = {**values, **entry}
-    if values['resolution'] != before:
+    if values['resolution'] != before['resolution']:
       fade_from = start
+    same_batch = index > 0 and values['batch_size'] == before['batch_size']
+    if not (config.compat.refresh_with_batch_size and same_batch):
+      refreshed = {name: values[name] for name in ('lr_generator', 'lr_discriminator')}
+      refreshed['fade_from'] = fade_from
     parts = num_devices * values['micro_batches']
     if values['batch_size'] % parts:
       raise UserError(
@@ -85,7 +89,7 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
         f'{values["micro_batches"]} micro-batch(es). '
         f'Set --config.batch_size to a multiple of {parts}.'
       )
-    stage = Stage(from_step=start, to_step=end, fade_from=fade_from, position=position, **values)
+    stage = Stage(from_step=start, to_step=end, position=position, **{**values, **refreshed})
     result.append(stage)
     position = stage.position_at(end)
   return tuple(

@@ -1,13 +1,14 @@
 """The discriminator's and the generator's step, for one device's shard of the batch.
 
 Written to be wrapped by `parallel.data_parallel`: gradients are local, and `_mean_over_devices`
-holds the only pmean. A step draws its latents and cameras itself, from per-example keys.
-Micro-batches accumulate gradients in a scan; top-k looks at the logits of the whole global batch,
-whatever it is split into.
+holds the only pmean. A step draws its latents and cameras itself, from per-example keys, unless it
+is made with another way to draw. Micro-batches accumulate gradients in a scan; top-k looks at the
+logits of the whole global batch, whatever it is split into.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,30 @@ from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.schedule import Stage
 from jax3dgan.state import TrainState
 
-# Streams of randomness within a step, folded into each example's key.
-_DISCRIMINATOR, _GENERATOR = 0, 1
+# Streams of randomness within a step, folded into each example's key: for whose gradient it is.
+DISCRIMINATOR, GENERATOR = 0, 1
+
+
+class Inputs(NamedTuple):
+  """What a batch of fakes is made from.
+
+  Attributes:
+    z: [b, z_dim] latents.
+    yaw, pitch: [b] cameras by π-GAN's angles, radians.
+    rendering: what the generator's `synthesize` takes as its key: per-example keys [b], or the
+      random numbers themselves.
+  """
+
+  z: jax.Array
+  yaw: jax.Array
+  pitch: jax.Array
+  rendering: Any
 
 
 def to_float(images):
-  """uint8 images to float32 in [−1, 1]."""
+  """uint8 images to float32 in [−1, 1]; images of floats are there already."""
+  if jnp.issubdtype(images.dtype, jnp.floating):
+    return images
   return images.astype(jnp.float32) / 127.5 - 1
 
 
@@ -35,15 +54,25 @@ def pose_target(yaw, pitch, encoding: str):
   return cameras.from_yaw_pitch(yaw, pitch).origin
 
 
-def draw_inputs(keys, config, z_dim: int):
-  """Latents [b, z_dim], (yaw, pitch) [b] and rendering keys [b] for per-example keys [b]."""
+def draw_inputs(keys, stream: int, config, z_dim: int) -> Inputs:
+  """Inputs of the fakes of a stream (DISCRIMINATOR or GENERATOR) for per-example keys [b]."""
+  keys = jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)
   prior = cameras.pose_prior(**config.pose_prior)
   z_keys, pose_keys, render_keys = jnp.moveaxis(
     jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0
   )
   z = jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(z_keys)
-  angles = jax.vmap(functools.partial(cameras.sample_angles, prior))(pose_keys)
-  return z, angles, render_keys
+  yaw, pitch = jax.vmap(functools.partial(cameras.sample_angles, prior))(pose_keys)
+  return Inputs(z, yaw, pitch, render_keys)
+
+
+def generate(generator, params, inputs: Inputs, config, options, noise_std=0.0):
+  """Fakes [b, h, w, 3] in [−1, 1]; `options` and `noise_std` as in the generator's `synthesize`."""
+  camera = cameras.from_yaw_pitch(
+    inputs.yaw, inputs.pitch, config.render.radius, config.render.fov_degrees
+  )
+  variables = {'params': params}
+  return generator.apply(variables, inputs.z, camera, inputs.rendering, options, noise_std).image
 
 
 def _mean_over_devices(tree):
@@ -71,15 +100,15 @@ def _accumulate(grad_fn: Callable, params, inputs, parts: int):
   return jax.tree.map(lambda x: x / parts, total)
 
 
-def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
-  """One whole training step of a stage: D, then G against the new D, then EMA (π-GAN, Sec. 3.4).
+def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Callable, Callable]:
+  """The gradients of a stage's step, before their mean over devices (π-GAN, Sec. 3.4).
 
   Returns:
-    step(state, images) for one device's uint8 images [b, h, w, 3]; gives (state, metrics), both
-    the same on every device. To be wrapped by `parallel.data_parallel`.
+    of_discriminator(state, images, inputs) and of_generator(state, inputs) for one device's shard,
+    images [b, h, w, 3] (see `to_float`) and the `Inputs` of as many fakes; each gives (gradients,
+    metrics). To be called inside `parallel.data_parallel`.
   """
-  loss = config.loss
-  transform = state_lib.optimizer(config.optimizer)
+  loss, compat, parts = config.loss, config.compat, stage.micro_batches
   options = generators.render_options(
     config,
     resolution=stage.resolution,
@@ -88,90 +117,91 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     ray_chunk=stage.ray_chunk,
   )
 
-  def generate(params, keys, noise_std):
-    z, (yaw, pitch), render_keys = draw_inputs(keys, config, generator.z_dim)
-    camera = cameras.from_yaw_pitch(yaw, pitch, config.render.radius, config.render.fov_degrees)
-    images = generator.apply({'params': params}, z, camera, render_keys, options, noise_std).image
-    return images, z, pose_target(yaw, pitch, loss.pose_encoding)
+  def fake(params, inputs, step):
+    noise_std = schedule.density_noise(step, loss.density_noise, loss.density_noise_steps)
+    return generate(generator, params, inputs, config, options, noise_std)
 
-  def judge(params, images, fade):
+  def judge(params, images, step):
+    fade = schedule.fade(stage, step, loss.fade_steps)
     return discriminator.apply({'params': params}, images, fade)
 
-  def penalties(out, z, pose):
+  def penalties(out, inputs):
     """λ-weighted regression of pose and latent, and the bare pose error."""
-    pose_error = regularizers.pose_loss(out.pose, pose) if loss.pose else jnp.zeros(())
+    pose_error = jnp.zeros(())
+    if loss.pose:
+      target = pose_target(inputs.yaw, inputs.pitch, loss.pose_encoding)
+      pose_error = regularizers.pose_loss(out.pose, target)
     total = loss.pose * pose_error
     if loss.latent:
-      total += loss.latent * regularizers.latent_loss(out.latent, z)
+      total += loss.latent * regularizers.latent_loss(out.latent, inputs.z)
     return total, pose_error
 
-  def r1(params, images, fade, step):
+  def r1(params, images, step):
     if not loss.r1:
       return jnp.zeros(())
 
     def penalty():
-      return regularizers.r1_penalty(lambda x: judge(params, x, fade).logits, images)
+      return regularizers.r1_penalty(lambda x: judge(params, x, step).logits, images)
 
     if loss.r1_every <= 1:
       return penalty()
     due = regularizers.is_due(step, loss.r1_every)
     return jax.lax.cond(due, lambda: loss.r1_every * penalty(), lambda: jnp.zeros(()))
 
-  def discriminator_gradients(state, images, keys, fade, noise_std):
-    def loss_fn(params, inputs):
-      reals, part_keys = inputs
-      fakes, z, pose = generate(state.generator, part_keys, noise_std)
-      fakes = jax.lax.stop_gradient(fakes)
-      real, fake = judge(params, reals, fade).logits, judge(params, fakes, fade)
-      adversarial_loss = adversarial.discriminator_loss(real, fake.logits)
-      r1_penalty = r1(params, reals, fade, state.step)
-      regression, pose_error = penalties(fake, z, pose)
+  def of_discriminator(state, images, inputs):
+    def loss_fn(params, part):
+      reals, inputs = part
+      fakes = jax.lax.stop_gradient(fake(state.generator, inputs, state.step))
+      real = judge(params, reals, state.step).logits
+      out = judge(params, fakes, state.step)
+      adversarial_loss = adversarial.discriminator_loss(real, out.logits)
+      r1_penalty = r1(params, reals, state.step)
+      regression, pose_error = penalties(out, inputs)
       total = adversarial_loss + 0.5 * loss.r1 * r1_penalty + regression
       return total, {
         'discriminator/loss': total,
         'discriminator/adversarial': adversarial_loss,
         'discriminator/real_logits': real.mean(),
-        'discriminator/fake_logits': fake.logits.mean(),
+        'discriminator/fake_logits': out.logits.mean(),
         'discriminator/r1': r1_penalty,
         'discriminator/pose_error': pose_error,
       }
 
     grad_fn = jax.grad(loss_fn, has_aux=True)
-    inputs = (to_float(images), jax.vmap(lambda key: jax.random.fold_in(key, _DISCRIMINATOR))(keys))
-    return _accumulate(grad_fn, state.discriminator, inputs, stage.micro_batches)
+    return _accumulate(grad_fn, state.discriminator, (to_float(images), inputs), parts)
 
-  def global_top_k(logits, step):
-    """Weights [b] of this device's examples, such that their weighted mean is the top-k mean of
-    all."""
-    everyone = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)
+  def top_k(logits, step):
+    """Weights [b] of these examples, such that their weighted mean is the top-k mean of all."""
     fraction = adversarial.top_k_fraction(step, loss.top_k_interval, loss.top_k_floor)
+    if compat.top_k_per_split:
+      return adversarial.top_k_weights(logits, fraction) * logits.shape[0]
+    everyone = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)
     weights = adversarial.top_k_weights(everyone, fraction) * everyone.shape[0]
     first = jax.lax.axis_index(parallel.AXIS) * logits.shape[0]
     return jax.lax.dynamic_slice_in_dim(weights, first, logits.shape[0])
 
-  def generator_gradients(state, keys, fade, noise_std):
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, _GENERATOR))(keys)
-    parts = stage.micro_batches
+  # Whether a micro-batch's own logits are all that top-k needs.
+  top_k_at_once = parts == 1 or compat.top_k_per_split
+
+  def of_generator(state, inputs):
     weights = None
-    if loss.top_k_interval and parts > 1:
+    if loss.top_k_interval and not top_k_at_once:
       # The choice needs every logit before the first gradient: one more forward pass, without
       # gradients.
       def logits_of(part):
-        return judge(
-          state.discriminator, generate(state.generator, part, noise_std)[0], fade
-        ).logits
+        fakes = fake(state.generator, part, state.step)
+        return judge(state.discriminator, fakes, state.step).logits
 
-      weights = global_top_k(jax.lax.map(logits_of, _split(keys, parts)).reshape(-1), state.step)
+      weights = top_k(jax.lax.map(logits_of, _split(inputs, parts)).reshape(-1), state.step)
 
-    def loss_fn(params, inputs):
-      part_keys, part_weights = inputs
-      fakes, z, pose = generate(params, part_keys, noise_std)
-      out = judge(state.discriminator, fakes, fade)
-      if loss.top_k_interval and parts == 1:
-        part_weights = global_top_k(out.logits, state.step)
+    def loss_fn(params, part):
+      inputs, part_weights = part
+      out = judge(state.discriminator, fake(params, inputs, state.step), state.step)
+      if loss.top_k_interval and top_k_at_once:
+        part_weights = top_k(out.logits, state.step)
       losses = adversarial.generator_losses(out.logits)
       adversarial_loss = losses.mean() if part_weights is None else (losses * part_weights).mean()
-      regression, pose_error = penalties(out, z, pose)
+      regression, pose_error = penalties(out, inputs)
       total = adversarial_loss + regression
       return total, {
         'generator/loss': total,
@@ -179,7 +209,30 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
         'generator/pose_error': pose_error,
       }
 
-    return _accumulate(jax.grad(loss_fn, has_aux=True), state.generator, (keys, weights), parts)
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    gradients, metrics = _accumulate(grad_fn, state.generator, (inputs, weights), parts)
+    if compat.sum_micro_batches:
+      gradients = jax.tree.map(lambda x: parts * x, gradients)
+    return gradients, metrics
+
+  return of_discriminator, of_generator
+
+
+def make_train_step(
+  config, generator, discriminator, stage: Stage, draw: Callable | None = None
+) -> Callable:
+  """One whole training step of a stage: D, then G against the new D, then EMA (π-GAN, Sec. 3.4).
+
+  Args:
+    draw: draw(keys, stream) gives the `Inputs` of per-example keys [b]; by default `draw_inputs`.
+
+  Returns:
+    step(state, images) for one device's images [b, h, w, 3] (see `to_float`); gives (state,
+    metrics), both the same on every device. To be wrapped by `parallel.data_parallel`.
+  """
+  transform = state_lib.optimizer(config.optimizer)
+  draw = draw or functools.partial(draw_inputs, config=config, z_dim=generator.z_dim)
+  of_discriminator, of_generator = make_gradients(config, generator, discriminator, stage)
 
   def update(params, optimizer_state, gradients, learning_rate):
     updates, optimizer_state = transform.update(gradients, optimizer_state, params)
@@ -189,11 +242,9 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
   def step(state: TrainState, images):
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     keys = parallel.example_keys(key, images.shape[0])
-    fade = schedule.fade(stage, state.step, loss.fade_steps)
-    noise_std = schedule.density_noise(state.step, loss.density_noise, loss.density_noise_steps)
 
     gradients, d_metrics = _mean_over_devices(
-      discriminator_gradients(state, images, keys, fade, noise_std)
+      of_discriminator(state, images, draw(keys, DISCRIMINATOR))
     )
     d_metrics['discriminator/gradient_norm'] = optax.tree.norm(gradients)
     params, optimizer_state = update(
@@ -201,7 +252,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     )
     state = state.replace(discriminator=params, discriminator_optimizer=optimizer_state)
 
-    gradients, g_metrics = _mean_over_devices(generator_gradients(state, keys, fade, noise_std))
+    gradients, g_metrics = _mean_over_devices(of_generator(state, draw(keys, GENERATOR)))
     g_metrics['generator/gradient_norm'] = optax.tree.norm(gradients)
     params, optimizer_state = update(
       state.generator, state.generator_optimizer, gradients, stage.lr_generator

@@ -147,7 +147,9 @@ class Source:
   def _open(self, resolution):
     if self._dataset is not None and self._dataset.resolution == resolution:
       return
-    self._dataset = pipeline.open_dataset(self._config.data, resolution)
+    self._dataset = pipeline.open_dataset(
+      self._config.data, resolution, self._config.compat.same_order
+    )
     self._resident = None
     if self._dataset.on_device:
       self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
@@ -197,8 +199,9 @@ class Source:
       return batch['image']
     local = self._stage.batch_size // self._mesh.size
     start = jax.lax.axis_index(parallel.AXIS) * local
+    data = self._dataset
     drawn = arrays.draw(
-      batch['data'], batch['place'], local, self._config.seed, self._dataset.flip, start
+      batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
     )
     return drawn['image']
 

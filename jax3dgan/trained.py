@@ -24,6 +24,7 @@ import ml_collections
 import numpy as np
 
 from jax3dgan import cameras, generators, schedule, workdirs
+from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 
 PRETRAINED = pathlib.Path(__file__).parent / 'pretrained'
@@ -212,7 +213,7 @@ def load(
     return _load_pretrained(pretrained, pathlib.Path(directory))
   from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
 
-  config = workdirs.load_config(workdir)
+  config = config_lib.complete(workdirs.load_config(workdir))
   rate = str(config.ema.display_rate if ema is None else ema)
   step, params = checkpoints.read(workdir, 'ema', rate, step=step)
   name = pathlib.Path(workdir).resolve().name
@@ -232,7 +233,7 @@ def _load_pretrained(name: str, directory: pathlib.Path) -> Trained:
   about = json.loads((directory / f'{name}.json').read_text(encoding='utf-8'))
   with np.load(directory / f'{name}.npz', allow_pickle=False) as file:
     flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
-  config = workdirs.config_from(about['config'])
+  config = config_lib.complete(workdirs.config_from(about['config']))
   return Trained(config, generators.create(config), _nested(flat), about['step'], name)
 
 

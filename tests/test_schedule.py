@@ -61,6 +61,25 @@ def test_a_resolution_fades_in_from_its_first_step():
   assert schedule.fade(stages[3], 700, 0) == 1.0
 
 
+def test_stages_that_keep_the_batch_size_refresh_nothing_in_the_release():
+  stages = (
+    dict(from_step=100, resolution=64, lr_generator=1e-5, num_coarse=24),
+    dict(from_step=300, batch_size=4),
+    dict(from_step=700, resolution=128, batch_size=4, lr_discriminator=1e-4),
+  )
+  ours, theirs = (config_with(*stages) for _ in range(2))
+  theirs.compat.refresh_with_batch_size = True
+  ours, theirs = schedule.stages(ours), schedule.stages(theirs)
+  assert [s.lr_generator for s in ours] == [6e-5, 1e-5, 1e-5, 1e-5]
+  assert [s.lr_generator for s in theirs] == [6e-5, 6e-5, 1e-5, 1e-5]
+  assert [s.lr_discriminator for s in ours] == [2e-4, 2e-4, 2e-4, 1e-4]
+  assert [s.lr_discriminator for s in theirs] == [2e-4] * 4
+  assert [s.fade_from for s in ours] == [None, 100, 100, 700]
+  assert [s.fade_from for s in theirs] == [None, None, 100, 100]
+  for name in ('resolution', 'batch_size', 'num_coarse', 'position'):
+    assert [getattr(s, name) for s in ours] == [getattr(s, name) for s in theirs]
+
+
 def test_one_stage():
   (stage,) = schedule.stages(config_with())
   assert (stage.from_step, stage.to_step, stage.fade_from, stage.position) == (0, 1000, None, 0)

@@ -10,7 +10,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax3dgan import checkpoints, config, discriminators, generators, interruption, schedule, train
+from jax3dgan import (
+  checkpoints,
+  config,
+  discriminators,
+  generators,
+  interruption,
+  parallel,
+  schedule,
+  train,
+)
 from jax3dgan import state as state_lib
 from jax3dgan.errors import UserError
 
@@ -84,6 +93,28 @@ def test_a_finished_run_is_not_trained_again(finished, cache):
   summary = train.run(tiny(cache), workdir)
   assert summary['images_seen'] == 0
   jax.tree.map(np.testing.assert_array_equal, final_state(workdir), before)
+
+
+@pytest.mark.parametrize('on_device', [True, False])
+@pytest.mark.parametrize('same_order', [True, False])
+def test_the_second_epoch_is_in_the_order_of_the_first_if_so_configured(
+  cache, same_order, on_device
+):
+  fields = {'compat.same_order': same_order, 'data.on_device': on_device, 'data.loader': 'arrays'}
+  experiment = tiny(cache, **fields)
+  mesh = parallel.make_mesh()
+  (stage,) = schedule.stages(experiment)
+  source = train.Source(experiment, mesh, stage)
+  draw = parallel.data_parallel(
+    lambda state, batch: (state, source.images(batch)), mesh, source.spec
+  )
+
+  def images(step):
+    source.enter(stage, step)
+    return np.asarray(jax.jit(draw)(0, source.batch(step))[1])
+
+  epoch = experiment.data.num_images // stage.batch_size
+  assert np.array_equal(images(3), images(3 + epoch)) == same_order
 
 
 @pytest.mark.parametrize('loader', ['arrays', 'tfdata'])

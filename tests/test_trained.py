@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import checkpoints, trained
+from jax3dgan import checkpoints, trained, workdirs
 from jax3dgan.errors import UserError
 
 
@@ -118,6 +118,23 @@ def test_from_a_workdir(tiny_model, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, other.params, shifted)
   with pytest.raises(UserError, match=r"has no '0.5'. There are: \['0.9', '0.99'\]"):
     trained.load(workdir=tmp_path / 'run', ema='0.5')
+
+
+def test_a_config_from_before_some_of_its_groups(tiny_model, tmp_path):
+  config = workdirs.plain(tiny_model.config)
+  old = {name: value for name, value in config.items() if name != 'compat'}
+  state = {'ema': {str(tiny_model.config.ema.display_rate): tiny_model.params}}
+  saver = checkpoints.Checkpoints(tmp_path / 'run', 1, 1, config=old)
+  saver.save(1, state)
+  saver.close()
+  assert 'compat' not in workdirs.load_config(tmp_path / 'run')
+  loaded = trained.load(workdir=tmp_path / 'run')
+  assert loaded.resolution == 16 and loaded.config.compat.top_k_per_split is False
+  with pytest.raises(AttributeError):
+    loaded.config.compat.top_k = True  # locked, as it was
+  # Training goes on there under a config of today.
+  checkpoints.Checkpoints(tmp_path / 'run', 1, 1, config=tiny_model.config).close()
+  assert 'compat' in workdirs.load_config(tmp_path / 'run')
 
 
 def test_what_is_not_there(tmp_path):

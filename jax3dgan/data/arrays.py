@@ -39,7 +39,7 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
 
   def submit(pool, position):
     place = order.batch(position, batch_size, len(dataset), start=start)
-    indices = order.shuffled_index(place, len(dataset), seed)
+    indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
     flips = np.zeros(batch_size, bool)
     if dataset.flip:
       flips = order.flipped(place, len(dataset), seed)
@@ -114,7 +114,7 @@ def resident(dataset, sharding=None, progress=True):
   return jax.device_put(result, sharding)
 
 
-def draw(resident, position, batch_size, seed, flip, start=0):
+def draw(resident, position, batch_size, seed, flip, start=0, same_order=False):
   """Gathers a batch; for use inside a compiled function. The same images as `batches`.
 
   Args:
@@ -126,6 +126,7 @@ def draw(resident, position, batch_size, seed, flip, start=0):
     flip: whether images are mirrored at random, static.
     start: where in the global batch the drawn part begins, as in
       `jax.lax.axis_index('data') * batch_size`; may be traced.
+    same_order: whether every epoch has the same order, static.
 
   Returns:
     dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
@@ -133,7 +134,7 @@ def draw(resident, position, batch_size, seed, flip, start=0):
   """
   size = resident['image'].shape[0]
   place = order.batch(position, batch_size, size, jnp, start)
-  indices = order.shuffled_index(place, size, seed, jnp).astype(jnp.int32)
+  indices = order.shuffled_index(place, size, seed, jnp, same_order).astype(jnp.int32)
   batch = {name: jnp.take(array, indices, axis=0) for name, array in resident.items()}
   if not flip:
     return batch

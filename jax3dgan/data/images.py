@@ -15,6 +15,7 @@ _FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
 MAX_PIXELS = 2**28 // 3
 # Larger files are not photographs; a zip may also lie about its sizes.
 MAX_BYTES = 2**28
+RESIZES = ('lanczos', 'nearest')
 # pi-GAN resizes CelebA's shorter side to 320 and keeps the middle 256.
 _NAMED_CROPS = {'centre': 1.0, 'celeba': 256 / 320}
 
@@ -140,13 +141,15 @@ def parse_crop(crop):
   raise ValueError(f'crop {text!r} is not centre, celeba, a fraction in (0, 1] or LEFT,TOP,SIZE')
 
 
-def crop_and_resize(image, resolution, crop='centre'):
-  """Crops a square and resizes it with an antialiasing filter (Lanczos).
+def crop_and_resize(image, resolution, crop='centre', resize='lanczos'):
+  """Crops a square and resizes it, with an antialiasing filter unless told otherwise.
 
   Args:
     image: uint8 [h, w, 3].
     resolution: size wanted, in pixels.
     crop: see `crop_box`.
+    resize: 'lanczos', or 'nearest': row i is the square's row ⌊i·size/resolution⌋, columns too, as
+      the nearest-neighbour interpolation of pi-GAN's release.
 
   Returns:
     uint8 [resolution, resolution, 3].
@@ -160,6 +163,9 @@ def crop_and_resize(image, resolution, crop='centre'):
   square = np.ascontiguousarray(image[top : top + size, left : left + size])
   if size == resolution:
     return square
+  if resize == 'nearest':
+    kept = np.arange(resolution) * size // resolution
+    return square[np.ix_(kept, kept)]
   resized = Image.fromarray(square).resize((resolution,) * 2, Image.Resampling.LANCZOS)
   return np.array(resized, np.uint8)
 

@@ -66,7 +66,7 @@ def batch(position, batch_size, size, xp=np, start=0):
   return epoch.reshape(1) + offset // size, offset % size
 
 
-def shuffled_index(position, size, seed, xp=np):
+def shuffled_index(position, size, seed, xp=np, same_order=False):
   """Which image stands at a position: every image once an epoch, each epoch in another order.
 
   Args:
@@ -76,6 +76,7 @@ def shuffled_index(position, size, seed, xp=np):
     size: number of images of the data set, in [1, 2**31], static.
     seed: int.
     xp: numpy, or jax.numpy (also under jit).
+    same_order: every epoch in the order of the first, static.
 
   Returns:
     uint32 [...], in [0, size), the same from both.
@@ -84,6 +85,7 @@ def shuffled_index(position, size, seed, xp=np):
   shape = offset.shape
   # At least one axis: arithmetic on NumPy scalars warns where arrays wrap silently.
   epoch, x = epoch.reshape(-1), offset.reshape(-1)
+  epoch = xp.zeros_like(epoch) if same_order else epoch
   key = _mix(_mix(_seed_words(seed) + epoch) ^ _GOLDEN)
   keys = [_mix(key + np.uint32(i * int(_GOLDEN) & _MASK)) for i in range(_NUM_ROUNDS)]
   limit = np.uint32(size)

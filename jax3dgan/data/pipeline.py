@@ -32,6 +32,7 @@ class Dataset:
     flip: whether images are mirrored at random, labels with them.
     loader: 'arrays' or 'tfdata'.
     on_device: whether to keep it on the device (`arrays.resident`).
+    same_order: whether every epoch reads the images in the same order.
   """
 
   name: str
@@ -42,6 +43,7 @@ class Dataset:
   flip: bool = False
   loader: str = 'arrays'
   on_device: bool = False
+  same_order: bool = False
 
   def __len__(self):
     return len(self.source)
@@ -63,13 +65,14 @@ class Dataset:
       ) from error
 
 
-def open_dataset(data_config, resolution):
+def open_dataset(data_config, resolution, same_order=False):
   """Opens the data set that a config names.
 
   Args:
     data_config: ConfigDict or dict of source ('toys', a folder of prepared shards, a zip or
       'tfds:NAME'), loader, flip, on_device, split, cache_dir.
     resolution: size of the images wanted, in pixels.
+    same_order: see `Dataset`.
 
   Returns:
     a Dataset.
@@ -110,6 +113,7 @@ def open_dataset(data_config, resolution):
     flip=bool(data_config.get('flip', False)),
     loader=loader,
     on_device=bool(data_config.get('on_device', False)),
+    same_order=same_order,
   )
 
 

@@ -4,11 +4,12 @@
 
 `--source` is a folder (searched at any depth), a zip (with EG3D's dataset.json, its labels are
 kept), a pattern of TFRecord files ('shards/*.tfrecord') or a TFDS name ('tfds:celeb_a', fetched at
-need). Images are cropped to a square and resized with an antialiasing filter (Lanczos). `--crop` is
-centre (the largest square), celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to
-320 and keeps the middle 256, which is the middle 142 of 178 x 218), a fraction of the shorter side,
-or LEFT,TOP,SIZE in pixels; labels follow the crop. `--mirror` adds each image mirrored, its label
-too.
+need). Images are cropped to a square and resized with an antialiasing filter (Lanczos).
+`--resize=nearest` picks pixels instead, aliased as by pi-GAN's release; then prepare at the size of
+training, since smaller ones are made of shards by means. `--crop` is centre (the largest square),
+celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to 320 and keeps the middle
+256, which is the middle 142 of 178 x 218), a fraction of the shorter side, or LEFT,TOP,SIZE in
+pixels; labels follow the crop. `--mirror` adds each image mirrored, its label too.
 
 A killed run goes on where it was: run the same command again. Finished shards are checked by their
 sha256 and kept; one that is half written has another name. An image that is unreadable, truncated,
@@ -50,6 +51,7 @@ class Options:
   mirror: bool = False
   shard_size: int = 1024
   use_labels: bool = True
+  resize: str = images.RESIZES[0]
 
 
 def prepare(source, out, options, *, labels_file=None, split='train', num_workers=None):
@@ -196,7 +198,7 @@ def _claim(out, settings):
   if os.path.exists(path):
     try:
       with open(path, 'rb') as file:
-        before = json.loads(file.read())['settings']
+        before = {'resize': images.RESIZES[0]} | json.loads(file.read())['settings']
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(f'{path} is damaged. Delete {out}, or choose another --out.') from error
     changed = [name for name in settings if before.get(name) != settings[name]]
@@ -212,6 +214,8 @@ def _claim(out, settings):
   elif os.path.exists(os.path.join(out, records.INDEX)):
     raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
   _write_json(path, {'settings': settings})
+  if settings['resize'] == images.RESIZES[0]:  # as before there was a choice
+    settings = {name: value for name, value in settings.items() if name != 'resize'}
   return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -266,6 +270,9 @@ def _parse(argv):
   parser.add_argument('--out', required=True, help='folder of the shards')
   parser.add_argument('--resolution', required=True, type=int, help='pixels')
   parser.add_argument('--crop', help='centre, celeba, a fraction, or LEFT,TOP,SIZE')
+  parser.add_argument(
+    '--resize', default=images.RESIZES[0], choices=images.RESIZES, help='how; nearest aliases'
+  )
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
   parser.add_argument('--split', default='train', help='split of a TFDS data set')
@@ -284,7 +291,7 @@ def _parse(argv):
     raise UserError(f'--crop: {error}.') from error
   use_labels = args.labels != 'none'
   shard_size = args.shard_size or records.default_shard_size(args.resolution)
-  options = Options(args.resolution, crop, args.mirror, shard_size, use_labels)
+  options = Options(args.resolution, crop, args.mirror, shard_size, use_labels, args.resize)
   return args, options
 
 

@@ -97,7 +97,7 @@ def make_dataset(
 
   def read(number):
     place = order.batch(int(position) + int(number) * step, batch_size, len(dataset), start=start)
-    indices = order.shuffled_index(place, len(dataset), seed)
+    indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
     flips = np.zeros(batch_size, bool)
     if dataset.flip:
       flips = order.flipped(place, len(dataset), seed)

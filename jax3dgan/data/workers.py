@@ -96,7 +96,7 @@ def _process(source, options, i, name):
       label = labels.crop(label, *image.shape[:2], box)
     elif options.use_labels and source.labelled:
       raise images.ImageError('has no label')
-    image = images.crop_and_resize(image, options.resolution, options.crop)
+    image = images.crop_and_resize(image, options.resolution, options.crop, options.resize)
   except images.ImageError as error:
     return [], str(error)
   examples = [{'image': images.encode_png(image), 'label': label, 'key': record.key}]

@@ -78,7 +78,8 @@ class PiGAN(nn.Module):
     """Renders styles w [b, n, 2, h] from cameras [b].
 
     Args:
-      key: per-example keys [b], or None for a deterministic image.
+      key: per-example keys [b], the random numbers themselves (`hierarchical.Draws` with leaves [b,
+        r, ...]), or None for a deterministic image.
       options: static rendering options.
       noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws
         none.

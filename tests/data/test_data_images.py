@@ -191,6 +191,15 @@ def test_resize_is_antialiased():
   assert np.abs(resized.astype(int) - 127).max() < 20
 
 
+@pytest.mark.parametrize('resolution', [12, 5])
+def test_nearest_keeps_pixels_as_they_are(resolution):
+  image = _noise(30, 24)
+  resized = images.crop_and_resize(image, resolution, resize='nearest')
+  for i, j in np.ndindex(resolution, resolution):
+    expected = image[3 + int(i * 24 / resolution), int(j * 24 / resolution)]
+    np.testing.assert_array_equal(resized[i, j], expected)
+
+
 def test_no_resize_where_none_is_needed():
   image = _noise(8, 10)
   np.testing.assert_array_equal(images.crop_and_resize(image, 8), image[:, 1:9])

@@ -102,6 +102,22 @@ def test_without_flips(shards, resident):
   )
 
 
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_every_epoch_in_the_same_order(shards, resident, loader):
+  if loader == 'tfdata':
+    pytest.importorskip('tensorflow')
+  config = {'source': shards, 'loader': loader}
+  dataset = pipeline.open_dataset(config, 32, same_order=True)
+  expected = _expected(np.arange(4), 32, 5, flip=False)
+  _assert_equal(next(pipeline.batches(dataset, 4, 3 * COUNT, seed=5)), expected)
+  _assert_equal(
+    arrays.draw(resident, jnp.uint32(3 * COUNT), 4, 5, False, same_order=True), expected
+  )
+  # Without, the fourth epoch is another.
+  shuffled = next(pipeline.batches(pipeline.open_dataset(config, 32), 4, 3 * COUNT, seed=5))
+  assert np.any(shuffled['image'] != expected['image'])
+
+
 def test_zip_for_arrays(tmp_path):
   path = tmp_path / 'x.zip'
   with zipfile.ZipFile(path, 'w') as file:

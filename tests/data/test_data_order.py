@@ -102,6 +102,18 @@ def test_epochs_and_seeds_differ():
     assert np.sum(first == other) < 10
 
 
+def test_every_epoch_in_the_order_of_the_first():
+  size = 97
+  positions = np.arange(size)
+  first = order.shuffled_index(positions, size, 3)
+  for epoch in (0, 1, 2**33):
+    later = order.shuffled_index(epoch * size + positions, size, 3, same_order=True)
+    np.testing.assert_array_equal(later, first)
+  # A batch that crosses into the next epoch, in NumPy and compiled.
+  fn = jax.jit(lambda p: order.shuffled_index(order.batch(p, 16, size, jnp), size, 3, jnp, True))
+  np.testing.assert_array_equal(fn(size - 9), first[np.arange(size - 9, size + 7) % size])
+
+
 @pytest.mark.parametrize('size', [6, 24, 97])
 def test_each_image_is_equally_likely_at_each_place(size):
   num_epochs = 4000

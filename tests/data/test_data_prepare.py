@@ -250,6 +250,7 @@ def test_finished_runs_do_nothing(tmp_path, monkeypatch, capsys):
     (['--crop=0.9'], 'crop centre'),
     (['--mirror'], 'mirror False'),
     (['--resolution=4'], 'resolution 8'),
+    (['--resize=nearest'], 'resize lanczos'),
     (None, 'other images or labels'),
   ],
 )
@@ -261,6 +262,29 @@ def test_other_settings_are_refused(tmp_path, capsys, change, message):
   assert _run(source, tmp_path / 'out', *(change or [])) == 1
   error = capsys.readouterr().err.strip().splitlines()[-1]
   assert 'begun with other settings' in error and message in error
+
+
+def test_resized_without_a_filter(tmp_path, capsys):
+  source, out = _folder(tmp_path / 'in', 3), tmp_path / 'out'
+  assert _run(source, out, '--resize=nearest') == 0
+  shards = records.Shards(out)
+  for i in range(3):
+    expected = images.crop_and_resize(_image(int(shards.read(i).key[3:6])), 8, resize='nearest')
+    np.testing.assert_array_equal(images.decode(shards.read(i).image), expected)
+  assert _run(source, out) == 1
+  assert 'resize nearest' in capsys.readouterr().err
+
+
+def test_a_folder_from_before_there_was_a_choice_of_resizing_goes_on(tmp_path, capsys):
+  source, out = _folder(tmp_path / 'in', 3), tmp_path / 'out'
+  assert _run(source, out) == 0
+  settings = json.loads((out / prepare.SETTINGS).read_text())
+  del settings['settings']['resize']
+  (out / prepare.SETTINGS).write_text(json.dumps(settings))
+  capsys.readouterr()
+  assert _run(source, out) == 0
+  assert '1 of 1 shards are finished already' in capsys.readouterr().err
+  assert _run(source, out, '--resize=nearest') == 1
 
 
 def test_another_data_set_is_not_overwritten(tmp_path, capsys):
