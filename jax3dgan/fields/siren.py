@@ -10,9 +10,12 @@ once per sample.
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
+from jax3dgan.errors import UserError
 from jax3dgan.nn import precision, siren_init
 from jax3dgan.nn.sine import sine
+from jax3dgan.rendering.trilinear import sample_grid
 
 # Raw frequencies f are used as γ = 15 f + 30 (π-GAN's release).
 FREQUENCY_SCALE = 15.0
@@ -36,6 +39,8 @@ class FoldedSiren:
       layer.
     rgb_kernel, rgb_bias: [h, 3], [3].
     matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
+    embedding: [d, h, w, c] features of space, which come before the point in the first layer's
+      input, or None; grid_scale: factor that takes points to its ±1.
   """
 
   kernels: tuple
@@ -48,9 +53,19 @@ class FoldedSiren:
   rgb_kernel: jax.Array
   rgb_bias: jax.Array
   matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
+  embedding: jax.Array | None = None
+  grid_scale: float = flax.struct.field(pytree_node=False, default=1.0)
+
+  def _inputs(self, points):
+    """What the first layer sees of points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
+    if self.embedding is None:
+      return points
+    features = sample_grid(self.embedding, points * self.grid_scale)
+    return jnp.concatenate([features, points], axis=-1)
 
   def trunk(self, points):
     """Features [b, n, h] of points [b, n, 3]."""
+    points = self._inputs(points)
     # Positions meet frequencies of 30 and more: the first product is never rounded.
     x = sine(precision.einsum('bnk,bkh->bnh', points, self.kernels[0]) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
@@ -97,6 +112,10 @@ class FilmSiren(nn.Module):
       distance between two samples; where that distance is in hundredths, a gain saves the last
       layer from having to grow there.
     matmul_dtype: precision policy of the hidden products.
+    embedding_channels, embedding_resolution, embedding_scale: π-GAN's variant with a learned grid
+      of features over the points that input_scale takes to ±1 (zero outside): its channels (0 for
+      none), its samples on a side, and the standard deviation of its initial values. The release
+      has 32 channels, 64 samples and .1 at hidden_dim 256, and 96 samples and .01 at 128.
   """
 
   hidden_dim: int = 256
@@ -104,6 +123,9 @@ class FilmSiren(nn.Module):
   input_scale: float = 2 / 0.24
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
+  embedding_channels: int = 0
+  embedding_resolution: int = 64
+  embedding_scale: float = 0.1
 
   @property
   def num_styles(self) -> int:
@@ -111,10 +133,12 @@ class FilmSiren(nn.Module):
     return self.num_layers + 1
 
   def setup(self):
-    h = self.hidden_dim
+    h, c = self.hidden_dim, self.embedding_channels
+    if c:
+      self.embedding = self._embedding()
     layers = []
     for i in range(self.num_layers):
-      fan_in = h if i else 3
+      fan_in = h if i else c + 3  # the embedding's features come first
       init = siren_init.film_siren(fan_in) if i else siren_init.first_film_siren(fan_in)
       layers.append(self._linear(f'film_{i}', fan_in, h, init))
     self.layers = tuple(layers)
@@ -122,6 +146,13 @@ class FilmSiren(nn.Module):
     # Inputs of the colour layer: the view direction first, then the features.
     self.colour_film = self._linear('colour_film', 3 + h, h, siren_init.film_siren(3 + h))
     self.colour = self._linear('colour', h, 3, siren_init.film_siren(h))
+
+  def _embedding(self):
+    r = self.embedding_resolution
+    if r < 2:
+      raise UserError(f'An embedding_resolution of {r} is no grid. Set at least 2.')
+    init = nn.initializers.normal(self.embedding_scale)
+    return self.param('spatial_embeddings', init, (r, r, r, self.embedding_channels))
 
   def _linear(self, name, fan_in, features, init):
     kernel = self.param(f'{name}_kernel', init, (fan_in, features))
@@ -139,7 +170,9 @@ class FilmSiren(nn.Module):
 
     folded = [film(layer, i) for i, layer in enumerate(self.layers)]
     kernels, shifts = map(list, zip(*folded, strict=True))
-    kernels[0] = kernels[0] * self.input_scale
+    c = self.embedding_channels
+    scaled = kernels[0][:, c:] * self.input_scale
+    kernels[0] = jnp.concatenate([kernels[0][:, :c], scaled], axis=1) if c else scaled
     colour_kernel, colour_shift = film(self.colour_film, self.num_layers)
     return FoldedSiren(
       tuple(kernels),
@@ -150,6 +183,8 @@ class FilmSiren(nn.Module):
       colour_shift,
       *self.colour,
       matmul_dtype=self.matmul_dtype,
+      embedding=self.embedding if c else None,
+      grid_scale=self.input_scale,
     )
 
   def __call__(self, points, directions, styles):

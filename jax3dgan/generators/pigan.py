@@ -12,7 +12,7 @@ from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.generators.base import Rendering
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering import hierarchical
-from jax3dgan.rendering.hierarchical import RenderOptions
+from jax3dgan.rendering.hierarchical import Draws, RenderOptions
 
 _DEFAULT = RenderOptions()
 
@@ -29,6 +29,7 @@ class PiGAN(nn.Module):
     input_scale: see `FilmSiren`: 2/0.24 is π-GAN's spatial field, 1 its tall one.
     density_gain: see `FilmSiren`; 1 is π-GAN's.
     matmul_dtype: precision policy of the hidden products, see `nn.precision`.
+    embedding_channels, embedding_resolution, embedding_scale: see `FilmSiren`; 0 channels for none.
   """
 
   z_dim: int = 256
@@ -40,10 +41,20 @@ class PiGAN(nn.Module):
   input_scale: float = 2 / 0.24
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
+  embedding_channels: int = 0
+  embedding_resolution: int = 64
+  embedding_scale: float = 0.1
 
   def setup(self):
     self.field = FilmSiren(
-      self.hidden_dim, self.num_layers, self.input_scale, self.density_gain, self.matmul_dtype
+      self.hidden_dim,
+      self.num_layers,
+      self.input_scale,
+      self.density_gain,
+      self.matmul_dtype,
+      self.embedding_channels,
+      self.embedding_resolution,
+      self.embedding_scale,
     )
     self.mapping = MappingNetwork(
       self.num_layers + 1,
@@ -73,7 +84,13 @@ class PiGAN(nn.Module):
     return w
 
   def synthesize(
-    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
+    self,
+    w,
+    camera: Camera,
+    key=None,
+    options: RenderOptions = _DEFAULT,
+    noise_std=0.0,
+    draws: Draws | None = None,
   ):
     """Renders styles w [b, n, 2, h] from cameras [b].
 
@@ -82,10 +99,15 @@ class PiGAN(nn.Module):
       options: static rendering options.
       noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws
         none.
+      draws: the random numbers themselves, of all rays at once, instead of a key.
     """
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    out = hierarchical.render_chunked(self.field.fold(w), rays, options, key, noise_std, noise)
+    field = self.field.fold(w)
+    if draws is not None:
+      out = hierarchical.render_rays(field, rays, options, draws, noise_std)
+    else:
+      noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+      out = hierarchical.render_chunked(field, rays, options, key, noise_std, noise)
     size = (w.shape[0], options.resolution, options.resolution)
     return Rendering(
       image=2 * out.colour.reshape(*size, 3) - 1,
