@@ -155,7 +155,7 @@ def test_variants_match_official(name, dtype):
   wide = name == 'fov30_carla_rays'
   key = f'variant/{name}'
   # float64: what float32 costs the official code; float32: what it costs both.
-  atol = (6e-4 if dtype == np.float64 else 1e-3) * (4 if wide else 1)
+  atol = (6e-4 if dtype == np.float64 else 1e-3) * (6 if wide else 1)
   goldens.compare('generator_small_extra', key, actual, atol=atol)
   expected = goldens.load('generator_small_extra')[key]
   assert np.abs(actual - expected).mean() < (1.5e-4 if wide else 4e-5)
