@@ -139,13 +139,13 @@ def invert(
 def _step(generator, options, search, params, image, camera, average_w, state, index, keys, draws):
   """One step: (state, image rendered before it, its losses [b])."""
   offset, moments = state
-  render_keys = noise = render_draws = None
+  noise = render_key = None
   if draws is not None:
-    noise, render_draws = draws.noise, Draws(jitter=draws.jitter)
+    noise, render_key = draws.noise, Draws(jitter=draws.jitter)
   elif keys is not None:
     keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index)))(keys)  # [b, 2]
     noise = jax.vmap(lambda key: jax.random.normal(key, offset.shape[1:], offset.dtype))(keys[:, 0])
-    render_keys = keys[:, 1]
+    render_key = keys[:, 1]
   start = average_w
   if noise is not None:
     share = jnp.maximum(1 - index / search.noise_steps, 0).astype(offset.dtype)
@@ -153,14 +153,8 @@ def _step(generator, options, search, params, image, camera, average_w, state, i
 
   def total(offset):
     # A sum over the batch: no picture weighs on another's gradient.
-    out = generator.apply(
-      {'params': params},
-      start + offset,
-      camera,
-      method='synthesize',
-      options=options,
-      **({'key': render_keys} if render_draws is None else {'draws': render_draws}),
-    )
+    inputs = (start + offset, camera, render_key, options)
+    out = generator.apply({'params': params}, *inputs, method='synthesize')
     loss = jnp.mean((out.image - image) ** 2, axis=(1, 2, 3))
     return jnp.sum(loss), (out.image, loss)
 

@@ -12,7 +12,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
 from jax3dgan.nn import precision, siren_init
 from jax3dgan.nn.sine import sine
 from jax3dgan.rendering.trilinear import sample_grid
@@ -38,9 +37,9 @@ class FoldedSiren:
     colour_direction: [b, 3, h]; colour_kernel, colour_shift: [b, h, h], [b, 1, h]: the colour
       layer.
     rgb_kernel, rgb_bias: [h, 3], [3].
-    matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
     embedding: [d, h, w, c] features of space, which come before the point in the first layer's
       input, or None; grid_scale: factor that takes points to its ±1.
+    matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
   """
 
   kernels: tuple
@@ -52,16 +51,9 @@ class FoldedSiren:
   colour_shift: jax.Array
   rgb_kernel: jax.Array
   rgb_bias: jax.Array
-  matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
   embedding: jax.Array | None = None
   grid_scale: float = flax.struct.field(pytree_node=False, default=1.0)
-
-  def _inputs(self, points):
-    """What the first layer sees of points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
-    if self.embedding is None:
-      return points
-    features = sample_grid(self.embedding, points * self.grid_scale)
-    return jnp.concatenate([features, points], axis=-1)
+  matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
 
   def trunk(self, points):
     """Features [b, n, h] of points [b, n, 3]."""
@@ -71,6 +63,13 @@ class FoldedSiren:
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
       x = sine(precision.einsum('bnk,bkh->bnh', x, kernel, self.matmul_dtype) + shift)
     return x
+
+  def _inputs(self, points):
+    """What the first layer sees of points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
+    if self.embedding is None:
+      return points
+    features = sample_grid(self.embedding, points * self.grid_scale)
+    return jnp.concatenate([features, points], axis=-1)
 
   def density(self, points):
     """Raw density [b, n] of points [b, n, 3]: all that a mesh needs."""
@@ -135,7 +134,9 @@ class FilmSiren(nn.Module):
   def setup(self):
     h, c = self.hidden_dim, self.embedding_channels
     if c:
-      self.embedding = self._embedding()
+      init = nn.initializers.normal(self.embedding_scale)
+      side = self.embedding_resolution
+      self.embedding = self.param('spatial_embeddings', init, (side, side, side, c))
     layers = []
     for i in range(self.num_layers):
       fan_in = h if i else c + 3  # the embedding's features come first
@@ -146,13 +147,6 @@ class FilmSiren(nn.Module):
     # Inputs of the colour layer: the view direction first, then the features.
     self.colour_film = self._linear('colour_film', 3 + h, h, siren_init.film_siren(3 + h))
     self.colour = self._linear('colour', h, 3, siren_init.film_siren(h))
-
-  def _embedding(self):
-    r = self.embedding_resolution
-    if r < 2:
-      raise UserError(f'An embedding_resolution of {r} is no grid. Set at least 2.')
-    init = nn.initializers.normal(self.embedding_scale)
-    return self.param('spatial_embeddings', init, (r, r, r, self.embedding_channels))
 
   def _linear(self, name, fan_in, features, init):
     kernel = self.param(f'{name}_kernel', init, (fan_in, features))

@@ -12,7 +12,7 @@ from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.generators.base import Rendering
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering import hierarchical
-from jax3dgan.rendering.hierarchical import Draws, RenderOptions
+from jax3dgan.rendering.hierarchical import RenderOptions
 
 _DEFAULT = RenderOptions()
 
@@ -46,6 +46,10 @@ class PiGAN(nn.Module):
   embedding_scale: float = 0.1
 
   def setup(self):
+    if self.embedding_channels and self.embedding_resolution < 2:
+      raise UserError(
+        f'An embedding_resolution of {self.embedding_resolution} is no grid. Set at least 2.'
+      )
     self.field = FilmSiren(
       self.hidden_dim,
       self.num_layers,
@@ -84,30 +88,20 @@ class PiGAN(nn.Module):
     return w
 
   def synthesize(
-    self,
-    w,
-    camera: Camera,
-    key=None,
-    options: RenderOptions = _DEFAULT,
-    noise_std=0.0,
-    draws: Draws | None = None,
+    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
   ):
     """Renders styles w [b, n, 2, h] from cameras [b].
 
     Args:
-      key: per-example keys [b], or None for a deterministic image.
+      key: per-example keys [b], the random numbers themselves (`hierarchical.Draws` with leaves [b,
+        r, ...]), or None for a deterministic image.
       options: static rendering options.
       noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws
         none.
-      draws: the random numbers themselves, of all rays at once, instead of a key.
     """
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    field = self.field.fold(w)
-    if draws is not None:
-      out = hierarchical.render_rays(field, rays, options, draws, noise_std)
-    else:
-      noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-      out = hierarchical.render_chunked(field, rays, options, key, noise_std, noise)
+    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+    out = hierarchical.render_chunked(self.field.fold(w), rays, options, key, noise_std, noise)
     size = (w.shape[0], options.resolution, options.resolution)
     return Rendering(
       image=2 * out.colour.reshape(*size, 3) - 1,

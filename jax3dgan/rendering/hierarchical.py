@@ -199,7 +199,8 @@ def render_chunked(
   Memory, also of a gradient, is that of one chunk. With one chunk nothing is recomputed.
 
   Args:
-    keys: per-example keys [b], or None for a deterministic rendering.
+    keys: per-example keys [b], the numbers themselves as `Draws`, or None for a deterministic
+      rendering.
     noise: whether to draw density noise at all (static; noise_std may be traced).
 
   Returns:
@@ -207,16 +208,18 @@ def render_chunked(
   """
   b, r = rays.directions.shape[:2]
   size = chunk_size(r, options.ray_chunk)
+  given, keys = (keys, None) if isinstance(keys, Draws) else (_DETERMINISTIC, keys)
 
-  def render(part: Rays, index):
-    draws = _DETERMINISTIC
+  def render(part: Rays, draws: Draws, index):
     if keys is not None:
       draws = draw(jax.vmap(lambda key: jax.random.fold_in(key, index))(keys), size, options, noise)
     return render_rays(field, part, options, draws, noise_std)._replace(weights=None)
 
   if size == r:
-    return render(rays, 0)
-  chunks = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(b, r // size, size, 3), 1, 0), rays)
+    return render(rays, given, 0)
+  chunks = jax.tree.map(
+    lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, given)
+  )
   body = jax.checkpoint(lambda args: render(*args))
-  out = jax.lax.map(body, (chunks, jnp.arange(r // size)))
+  out = jax.lax.map(body, (*chunks, jnp.arange(r // size)))
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
