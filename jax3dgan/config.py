@@ -46,6 +46,10 @@ def base_config() -> ml_collections.ConfigDict:
         input_scale=2 / 0.24,
         density_gain=1.0,
         matmul_dtype='float32',
+        # A learned grid of features of space beside the coordinates; 0 channels for none.
+        embedding_channels=0,
+        embedding_resolution=64,
+        embedding_scale=0.1,
       ),
       # See rendering.hierarchical.RenderOptions; fov_degrees and radius make the cameras.
       render=dict(

@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from jax3dgan.config import base_config
 from jax3dgan.errors import UserError
 
 CONFIG_FILE = 'config.json'
@@ -98,6 +99,13 @@ def differences(old: dict, new: dict, prefix: str = '') -> dict[str, tuple[Any, 
   return found
 
 
+def _value_at(config: dict, name: str):
+  """The value of the field 'a.b' of a plain config; None where there is none."""
+  for part in name.split('.'):
+    config = config.get(part) if isinstance(config, dict) else None
+  return config
+
+
 def check_same_run(workdir: pathlib.Path, config: dict) -> None:
   """UserError where the run in `workdir` has other shapes than the plain `config` asks for."""
   path = workdir / CONFIG_FILE
@@ -105,6 +113,9 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
     return
   changed = differences(plain(load_config(workdir)), config)
   fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
+  # A run that is older than a field was made as the field's default says.
+  defaults = plain(base_config())
+  fixed = {k: v for k, v in fixed.items() if v != (None, _value_at(defaults, k))}
   if fixed:
     fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
     raise UserError(

@@ -20,6 +20,25 @@ os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 import pytest  # noqa: E402  after the settings
 
 
+def pytest_addoption(parser):
+  parser.addoption(
+    '--parity',
+    action='store_true',
+    help='print how near the results are to the official arrays that they were compared with',
+  )
+
+
+def pytest_terminal_summary(terminalreporter, config):
+  """The parity table, of the tests that ran."""
+  if config.getoption('--parity'):
+    import goldens
+
+    terminalreporter.section('parity')
+    terminalreporter.write_line(goldens.table())
+    for line in goldens.missing():
+      terminalreporter.write_line(f'not compared: {line}')
+
+
 @pytest.fixture(scope='session')
 def tiny_model():
   """An untrained π-GAN of the smallest size, 16², whose cameras go all the way round."""

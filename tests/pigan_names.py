@@ -59,6 +59,11 @@ def to_styles(frequencies, phases, dtype):
   return np.stack(list(split), axis=2)
 
 
+def from_styles(styles):
+  """Official raw frequencies and phases, each [b, n·h], of styles [b, n, 2, h]."""
+  return [styles[:, :, i].reshape(len(styles), -1) for i in (0, 1)]
+
+
 @functools.cache
 def inputs(dtype):
   """(parameters, styles, (yaw, pitch), draws) of the golden images."""
@@ -96,13 +101,14 @@ def tiny(whole, extra) -> dict:
   """
   field = [key for path, key in names() if path[0] == 'field']
   result = {f'param/{key}': whole[f'param/{key}'] for key in field}
+  result |= {key: whole[key] for key in ('avg_frequencies', 'avg_phase_shifts')}
   result |= {f'grad/{key}': extra[f'grad/{key}'] for key in field}
   result |= {key: value for key, value in whole.items() if key.startswith('draw_')}
   result |= {key: value for key, value in extra.items() if key.startswith('variant/')}
   result['stage/pixels'] = whole['stage/pixels']
   for name in ('freq_raw', 'phase_raw', 'depth', 'pixels'):
     result[f'f64/{name}'] = extra[f'f64/{name}']
-  for name in ('points_coarse', 'coarse_rgb_sigma', 'z_fine', 'weights_all'):
+  for name in ('points_coarse', 'coarse_rgb_sigma', 'z_fine', 'rgb_sigma_all', 'weights_all'):
     result[f'f64/{name}'] = some_rays(extra[f'f64/{name}'])
   return result
 

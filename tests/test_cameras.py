@@ -33,35 +33,40 @@ def golden_prior(arrays, mode):
   )
 
 
+DTYPES = [np.float64, np.float32]
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('mode', ['gaussian', 'uniform', 'spherical_uniform', 'truncated_gaussian'])
-def test_pose_priors_match_official(mode):
+def test_pose_priors_match_official(mode, dtype):
   arrays = goldens.load('camera')
   suffix = '_4' if mode == 'truncated_gaussian' else ''
-  draws = (np.float64(arrays[f'{mode}/draw_{angle}{suffix}'][:, 0]) for angle in ('yaw', 'pitch'))
+  draws = (arrays[f'{mode}/draw_{angle}{suffix}'][:, 0].astype(dtype) for angle in ('yaw', 'pitch'))
   with jax.enable_x64(True):
     angles_from_draws = jax.jit(cameras.angles_from_draws, static_argnums=0)
     yaw, pitch = angles_from_draws(golden_prior(arrays, mode), *draws)
-    camera = from_yaw_pitch(yaw, pitch)
-  np.testing.assert_allclose(yaw, arrays[f'{mode}/yaw'][:, 0], atol=1e-6)
-  np.testing.assert_allclose(pitch, arrays[f'{mode}/pitch'][:, 0], atol=1e-6)
-  np.testing.assert_allclose(camera.origin, arrays[f'{mode}/origin'], atol=1e-6)
+    camera = jax.device_get(from_yaw_pitch(yaw, pitch))
+  # One to four units in the last place of float32.
+  goldens.compare('camera', f'{mode}/yaw', yaw[:, None], atol=5e-7)
+  goldens.compare('camera', f'{mode}/pitch', pitch[:, None], atol=5e-7)
+  goldens.compare('camera', f'{mode}/origin', camera.cam2world[:, :3, 3], atol=5e-7)
   if f'{mode}/cam2world' in arrays:
-    official = arrays[f'{mode}/cam2world'] @ OPENGL_TO_OPENCV
-    np.testing.assert_allclose(camera.cam2world, official, atol=1e-6)
+    official = camera.cam2world @ OPENGL_TO_OPENCV.astype(dtype)
+    goldens.compare('camera', f'{mode}/cam2world', official, atol=5e-7)
 
 
-@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_fixed_poses_match_official_even_at_the_pole(dtype):
   arrays = goldens.load('camera')
   with jax.enable_x64(True):
     pitch, yaw = arrays['fixed/pitch_yaw'].astype(dtype).T
     assert pitch[3] < 1.1e-5  # where the official clamp holds it; ours does from the pole itself
     pitch[3] = 0
-    camera = from_yaw_pitch(yaw, pitch)
+    camera = jax.device_get(from_yaw_pitch(yaw, pitch))
   assert camera.cam2world.dtype == dtype
-  official = arrays['fixed/cam2world'] @ OPENGL_TO_OPENCV
-  np.testing.assert_allclose(camera.origin, arrays['fixed/origin'], atol=1e-6)
-  np.testing.assert_allclose(camera.cam2world, official, atol=2e-6)
+  official = camera.cam2world @ OPENGL_TO_OPENCV.astype(dtype)
+  goldens.compare('camera', 'fixed/origin', camera.cam2world[:, :3, 3], atol=5e-7)
+  goldens.compare('camera', 'fixed/cam2world', official, atol=5e-7)
 
 
 def test_look_at_is_a_rotation_that_looks_at_the_target():

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from jax3dgan import checkpoints, interruption, workdirs
+from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 
 
@@ -187,3 +188,14 @@ def test_a_signal_asks_for_a_stop_and_a_second_one_insists():
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
   assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_is_older_than_a_field_goes_on(tmp_path):
+  """What its config lacks had the default's effect; anything else is another network."""
+  config = workdirs.plain(config_lib.tiny(config_lib.base_config()))
+  older = {**config, 'model': {k: v for k, v in config['model'].items() if 'embedding' not in k}}
+  workdirs.save_config(tmp_path, older)
+  workdirs.check_same_run(tmp_path, config)
+  changed = {**config, 'model': {**config['model'], 'embedding_channels': 4}}
+  with pytest.raises(UserError, match='model.embedding_channels is None there and 4 here'):
+    workdirs.check_same_run(tmp_path, changed)

@@ -1,7 +1,7 @@
-"""π-GAN's generator against the official code's arrays, stage by stage.
+"""π-GAN's generator against the official code's arrays, from its parameters to the image.
 
-`generator_tiny` (committed) holds everything but the mapping network; the tests that need that or
-more rays read the large files and are skipped without them.
+The part of the large files that lies in tests/data (`generator_tiny`) has everything but the
+mapping network; the tests that need that are skipped without the large files.
 """
 
 import functools
@@ -13,9 +13,9 @@ import numpy as np
 import pigan_names
 import pytest
 import x64
-from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, inputs, to_styles
+from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, from_styles, inputs, to_styles
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras, generators, rays
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.hierarchical import RenderOptions
@@ -61,16 +61,31 @@ def to_image(colour):
   return jnp.moveaxis(2 * colour - 1, -1, 1).reshape(-1, 3, RESOLUTION, RESOLUTION)
 
 
+def compare(file, key, actual, **tolerance):
+  """`goldens.compare`, also where the file's part at hand has every seventh ray alone."""
+  if actual.shape != goldens.load(file)[key].shape:
+    actual = pigan_names.some_rays(actual)
+  goldens.compare(file, key, actual, **tolerance)
+
+
 @x64.jit
 def stages(*args):
-  """The official stages by their names, samples of each pass in the order of their depths."""
-  out, every, ((coarse, raw, colour), (fine, *_)) = render(*args, noise_std=NOISE_STD)
-  along = jnp.sum((fine - every.origins[:, :, None]) * every.directions[:, :, None], -1)
+  """The official stages by their names."""
+  out, every, ((coarse, raw, colour), (fine, fine_raw, fine_colour)) = render(
+    *args, noise_std=NOISE_STD
+  )
+
+  def depths(points):
+    return jnp.sum((points - every.origins[:, :, None]) * every.directions[:, :, None], -1)
+
+  rgb_sigma = jnp.concatenate([colour, raw[..., None]], -1)
+  fine_rgb_sigma = jnp.concatenate([fine_colour, fine_raw[..., None]], -1)
+  _, merged = hierarchical.merge_samples(depths(fine), depths(coarse), fine_rgb_sigma, rgb_sigma)
   return {
-    'ray_dirs_world': every.directions,
     'points_coarse': coarse,
-    'coarse_rgb_sigma': jnp.concatenate([colour, raw[..., None]], -1),
-    'z_fine': along,
+    'coarse_rgb_sigma': rgb_sigma,
+    'z_fine': depths(fine),
+    'rgb_sigma_all': merged,
     'weights_all': out.weights,
     'depth': out.depth,
     'pixels': to_image(out.colour),
@@ -82,28 +97,28 @@ def golden_stages(dtype):
   return stages(*inputs(dtype))
 
 
-# What the official code itself loses in float32, from the goldens' README, times two and a half for
-# another order of rounding. A fine sample that moves meets a steep field: hence weights and images.
+# In float32, every stage from our own before it. The first two are what the goldens' README says
+# that float32 costs the official code. The others are about three times that: a rounding of the
+# coarse density moves a fine sample on a ray of little weight, and there it meets a steep field.
+# How far is chance; test_pigan_stages.py feeds each stage with the official one and is sharp.
 FLOAT32 = {
-  'points_coarse': 1e-6,
-  'coarse_rgb_sigma': 1.5e-3,
+  'points_coarse': 5e-7,
+  'coarse_rgb_sigma': 8e-4,
   'z_fine': 2e-4,
-  'weights_all': 5e-3,
-  'depth': 1.2e-3,
-  'pixels': 2.5e-3,
+  'rgb_sigma_all': 1e-1,
+  'weights_all': 2e-3,
+  'depth': 4e-4,
+  'pixels': 2e-3,
 }
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('name', FLOAT32)
 def test_stages_match_official(name, dtype):
-  expected = goldens.load('generator_tiny')[f'f64/{name}']
+  tolerance = 1e-9 if dtype == np.float64 else FLOAT32[name]
   actual = golden_stages(dtype)[name]
   assert actual.dtype == dtype
-  if actual.shape != expected.shape:
-    actual = pigan_names.some_rays(actual)
-  error = np.abs(actual - expected).max()
-  assert error < (1e-9 if dtype == np.float64 else FLOAT32[name])
+  compare('generator_small_extra', f'f64/{name}', actual, atol=tolerance)
 
 
 VARIANTS = {
@@ -136,10 +151,14 @@ def test_variants_match_official(name, dtype):
 
   Where the box is 2.5 times as large, the field's phases are too, and so is each rounding.
   """
-  expected = goldens.load('generator_tiny')[f'variant/{name}']
-  error = np.abs(golden_variants(dtype)[name] - expected)
-  assert error.max() < (8e-3 if name == 'fov30_carla_rays' else 1.5e-3)
-  assert error.mean() < (1.5e-4 if name == 'fov30_carla_rays' else 4e-5)
+  actual = golden_variants(dtype)[name]
+  wide = name == 'fov30_carla_rays'
+  key = f'variant/{name}'
+  # float64: what float32 costs the official code; float32: what it costs both.
+  atol = (6e-4 if dtype == np.float64 else 1e-3) * (6 if wide else 1)
+  goldens.compare('generator_small_extra', key, actual, atol=atol)
+  expected = goldens.load('generator_small_extra')[key]
+  assert np.abs(actual - expected).mean() < (1.5e-4 if wide else 4e-5)
 
 
 @x64.jit
@@ -158,30 +177,30 @@ def golden_gradients(dtype):
   return gradients(*inputs(dtype))
 
 
-def relative(actual, expected):
-  return np.abs(actual - expected).max() / np.abs(expected).max()
-
-
 # Relative to the largest entry; the official float32 gradient is itself 1.5e-3 from float64.
-GRADIENT = 2.5e-3
+GRADIENT = {np.float64: 1.6e-3, np.float32: 2e-3}
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_gradients_match_official(dtype):
-  arrays = goldens.load('generator_tiny')
   gradient = pigan_names.by_official_name(golden_gradients(dtype)[0])
   assert len(gradient) == 22
-  errors = {key: relative(value, arrays[f'grad/{key}']) for key, value in gradient.items()}
-  assert max(errors.values()) < GRADIENT, errors
+  for key, value in gradient.items():
+    goldens.compare('generator_small_extra', f'grad/{key}', value, relative=GRADIENT[dtype])
 
 
-# With the large files: the mapping network, all rays, sharper inputs.
+# With the large files: the mapping network.
+
+
+@functools.cache
+def mapping_params(dtype):
+  return pigan_names.from_official(goldens.load('generator_small', whole=True), dtype=dtype)
 
 
 @functools.cache
 def mapped(dtype):
   """(styles, truncated styles, gradient of parameters, of z) through the mapping network."""
-  arrays = goldens.load('generator_small')
+  arrays = goldens.load('generator_small', whole=True)
   generator = PiGAN(z_dim=16, hidden_dim=HIDDEN)
   average = to_styles(arrays['avg_frequencies'], arrays['avg_phase_shifts'], dtype)[0]
 
@@ -194,34 +213,52 @@ def mapped(dtype):
     truncated = generator.apply({'params': params}, z, None, 0.7, average, method='map')
     return w, truncated, *vjp(cotangent)
 
-  params = pigan_names.from_official(arrays, dtype=dtype)
-  return run(params, arrays['z'].astype(dtype), golden_gradients(dtype)[1])
+  return run(mapping_params(dtype), arrays['z'].astype(dtype), golden_gradients(dtype)[1])
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_mapping_matches_official(dtype):
-  expected = inputs(np.float64)[1]
-  error = np.abs(mapped(dtype)[0] - expected).max()
-  assert error < (1e-12 if dtype == np.float64 else 2e-6)
+  frequencies, phases = from_styles(mapped(dtype)[0])
+  tolerance = 1e-12 if dtype == np.float64 else 1e-6
+  goldens.compare('generator_small_extra', 'f64/freq_raw', frequencies, atol=tolerance)
+  goldens.compare('generator_small_extra', 'f64/phase_raw', phases, atol=tolerance)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_gradients_of_the_mapping_match_official(dtype):
-  extra = goldens.load('generator_small_extra')
   _, _, of_params, of_z = mapped(dtype)
-  errors = {'z': relative(of_z, extra['grad_z'])}
-  for key, value in pigan_names.by_official_name({'mapping': of_params['mapping']}).items():
-    if f'grad/{key}' in extra:
-      errors[key] = relative(value, extra[f'grad/{key}'])
+  goldens.compare('generator_small_extra', 'grad_z', of_z, relative=GRADIENT[dtype])
+  gradient = pigan_names.by_official_name({'mapping': of_params['mapping']})
+  assert len(gradient) == 8
+  for key, value in gradient.items():
+    if f'grad/{key}' in goldens.outputs('generator_small_extra'):
+      goldens.compare('generator_small_extra', f'grad/{key}', value, relative=GRADIENT[dtype])
     else:
-      errors[key] = relative(np.linalg.norm(value), extra[f'gradnorm/{key}'])
-  assert len(errors) == 9 and max(errors.values()) < GRADIENT, errors
+      norm = np.linalg.norm(value)
+      goldens.compare('generator_small_extra', f'gradnorm/{key}', norm, relative=GRADIENT[dtype])
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_average_styles_match_official(dtype):
+  """The mean over 10,000 latents; the official code drew others, hence a statistical error."""
+  generator, params = PiGAN(z_dim=16, hidden_dim=HIDDEN), mapping_params(dtype)
+  z = np.random.default_rng(0).standard_normal((1000, 16)).astype(dtype)
+  with jax.enable_x64(dtype == np.float64):
+    average = generators.average_w(generator, params, jax.random.key(0))
+    styles = jax.jit(lambda p, z: generator.apply({'params': p}, z, method='map'))(params, z)
+    average, styles = jax.device_get((average, styles))
+  assert average.dtype == dtype and average.shape == styles.shape[1:]
+  keys = ('avg_frequencies', 'avg_phase_shifts')
+  for key, mean, each in zip(keys, from_styles(average[None]), from_styles(styles), strict=True):
+    # Five standard deviations of the difference of two such means.
+    tolerance = 5 * (2 / 10_000) ** 0.5 * each.std(0).max()
+    assert tolerance < 0.1 * np.abs(mean).max()
+    goldens.compare('generator_small', key, mean, atol=tolerance)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_truncated_images_match_official(dtype):
   """`staged_forward`: raw frequencies and phases 0.7 of the way from the average."""
-  extra = goldens.load('generator_small_extra')
   params, _, *rest = inputs(dtype)
 
   @x64.jit
@@ -236,54 +273,13 @@ def test_truncated_images_match_official(dtype):
     ('last_back_depth', depth.reshape(2, RESOLUTION, RESOLUTION)),
     ('fill_weight_pixels', opacity),
   ):
-    error = np.abs(actual - extra[f'staged/psi0.7_{name}']).max()
-    assert error < 1e-3
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_stages_match_official_given_the_stage_before(dtype):
-  """All rays of the float32 run, each stage from the official one before: sharp in float32 too."""
-  whole = goldens.load('generator_small')
-  params, _, angles, _ = inputs(dtype)
-  stage = {k.removeprefix('stage/'): v for k, v in whole.items() if k.startswith('stage/')}
-  generator = PiGAN(z_dim=16, hidden_dim=HIDDEN)
-
-  @x64.jit
-  def run(params, styles, directions, fine_points, depths, samples, noise):
-    field = generator.apply({'params': params}, styles, method=lambda g, w: g.field.fold(w))
-    raw, colour = field(fine_points, directions)
-    density = hierarchical.compositing.activate_density(samples[..., 3], 'relu', noise)
-    out = hierarchical.compositing.composite(density, samples[..., :3], depths)
-    return jnp.concatenate([colour, raw[..., None]], -1), out
-
-  fine, out = run(
-    params,
-    to_styles(stage['freq_raw'], stage['phase_raw'], dtype),
-    *(stage[k].astype(dtype) for k in ('ray_dirs_world', 'points_fine', 'z_all', 'rgb_sigma_all')),
-    (NOISE_STD * whole['draw_noise_final_n'][..., 0]).astype(dtype),
-  )
-  merged = np.concatenate([stage['z_fine'], stage['z_coarse']], -1)
-  order = np.argsort(merged, -1, kind='stable')
-  np.testing.assert_array_equal(np.take_along_axis(merged, order, -1), stage['z_all'])
-  for name, actual, expected, tolerance in (
-    ('fine_rgb_sigma', fine, stage['fine_rgb_sigma'], 1.5e-3),
-    ('weights_all', out.weights, stage['weights_all'], 1e-6),
-    ('rgb', out.colour, stage['rgb'], 2e-6),
-    ('depth', out.depth, stage['depth'], 2e-6),
-    ('directions', golden_stages(dtype)['ray_dirs_world'], stage['ray_dirs_world'], 1e-6),
-    ('yaw', angles[0], stage['yaw'][:, 0], 1e-6),
-    ('pitch', angles[1], stage['pitch'][:, 0], 1e-6),
-    ('points', golden_stages(dtype)['points_coarse'], stage['points_coarse'], 1e-6),
-    ('pixels', golden_stages(dtype)['pixels'], stage['pixels'], 2e-3),
-  ):
-    error = np.abs(actual - expected).max()
-    assert error < tolerance, name
+    goldens.compare('generator_small_extra', f'staged/psi0.7_{name}', actual, atol=1e-3)
 
 
 def test_the_tiny_arrays_are_a_part_of_the_large_ones():
   tiny = goldens.load('generator_tiny')
   expected = pigan_names.tiny(
-    goldens.load('generator_small'), goldens.load('generator_small_extra')
+    goldens.load('generator_small', whole=True), goldens.load('generator_small_extra', whole=True)
   )
   assert tiny.keys() == expected.keys()
   for name, value in expected.items():

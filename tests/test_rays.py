@@ -7,23 +7,27 @@ import pytest
 import x64
 
 from jax3dgan import cameras, rays
+from jax3dgan.rendering import sampling
 
 camera_rays = x64.jit(rays.camera_rays, static_argnums=(1, 2))
 
 
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
 @pytest.mark.parametrize('resolution, fov_degrees', [(4, 12), (5, 30)])
-def test_rays_match_official(resolution, fov_degrees):
-  arrays = goldens.load('camera')
+def test_rays_match_official(resolution, fov_degrees, dtype):
   prefix = f'rays_res{resolution}_fov{fov_degrees}'
   with jax.enable_x64(True):
-    camera = cameras.Camera(np.eye(4), cameras.intrinsics_from_fov(fov_degrees))
-  directions = camera_rays(camera, resolution, True).directions
+    intrinsics = cameras.intrinsics_from_fov(fov_degrees).astype(dtype)
+    directions = camera_rays(cameras.Camera(np.eye(4, dtype=dtype), intrinsics), resolution, True)
+    directions = directions.directions
+    depths = sampling.stratified_depths(0.88, 1.12, 3).astype(dtype)
+  depths = np.broadcast_to(depths, (resolution**2, 3))
   # The official camera looks along -z with y up.
-  official = arrays[f'{prefix}/dirs_cam'] * np.float32([1, -1, -1])
-  np.testing.assert_allclose(directions, official, atol=2e-7)
-  points = directions[:, None] * arrays[f'{prefix}/z'][..., None]
-  official = arrays[f'{prefix}/points_cam'] * np.float32([1, -1, -1])
-  np.testing.assert_allclose(points, official, atol=2e-7)
+  official = directions * np.array([1, -1, -1], dtype)
+  goldens.compare('camera', f'{prefix}/dirs_cam', official, atol=2e-7)
+  goldens.compare('camera', f'{prefix}/z', depths, atol=2e-7)
+  points = official[:, None] * depths[..., None]
+  goldens.compare('camera', f'{prefix}/points_cam', points, atol=2e-7)
 
 
 def test_pixel_grid():

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jax3dgan.nn import columns, precision, siren_init
 from jax3dgan.nn.sine import sine
+from jax3dgan.rendering.trilinear import sample_grid
 
 # Raw frequencies f are used as γ = 15 f + 30 (π-GAN's release).
 FREQUENCY_SCALE = 15.0
@@ -30,7 +31,8 @@ def scale_frequencies(raw):
 
 @flax.struct.dataclass
 class FoldedSiren:
-  """A FiLM-SIREN with its styles folded in: one field per example, a pytree of arrays [b, ...].
+  """A FiLM-SIREN with its styles folded in: one field per example, a pytree of arrays [b, ...]
+  (or [1, ...] where all share them).
 
   Attributes:
     kernels, shifts: per layer [b, h, in] and [b, h, 1].
@@ -38,6 +40,8 @@ class FoldedSiren:
     colour_direction: [b, h, 3]; colour_kernel, colour_shift: [b, h, h], [b, h, 1]: the colour
       layer.
     rgb_kernel, rgb_bias: [b, 3, h], [b, 3].
+    embedding: [1, d, h, w, c] features of space, which come before the point in the first layer's
+      input, or None; grid_scale: factor that takes points to its ±1.
     matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
   """
 
@@ -50,6 +54,8 @@ class FoldedSiren:
   colour_shift: jax.Array
   rgb_kernel: jax.Array
   rgb_bias: jax.Array
+  embedding: jax.Array | None = None
+  grid_scale: float = flax.struct.field(pytree_node=False, default=1.0)
   matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
 
   @property
@@ -59,11 +65,19 @@ class FoldedSiren:
 
   def trunk(self, points):
     """Features [b, h, n] of points [b, n, 3]."""
+    points = self._inputs(points)
     # Positions meet frequencies of 30 and more: the first product is never rounded.
     x = sine(precision.einsum('bhk,bnk->bhn', self.kernels[0], points) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
       x = sine(columns.product(kernel, x, self.matmul_dtype) + shift)
     return x
+
+  def _inputs(self, points):
+    """What the first layer sees of points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
+    if self.embedding is None:
+      return points
+    features = sample_grid(self.embedding[0], points * self.grid_scale)
+    return jnp.concatenate([features, points], axis=-1)
 
   def density(self, points):
     """Raw density [b, n] of points [b, n, 3]: all that a mesh needs."""
@@ -104,6 +118,10 @@ class FilmSiren(nn.Module):
       distance between two samples; where that distance is in hundredths, a gain saves the last
       layer from having to grow there.
     matmul_dtype: precision policy of the hidden products.
+    embedding_channels, embedding_resolution, embedding_scale: π-GAN's variant with a learned grid
+      of features over the points that input_scale takes to ±1 (zero outside): its channels (0 for
+      none), its samples on a side, and the standard deviation of its initial values. The release
+      has 32 channels, 64 samples and .1 at hidden_dim 256, and 96 samples and .01 at 128.
   """
 
   hidden_dim: int = 256
@@ -111,6 +129,9 @@ class FilmSiren(nn.Module):
   input_scale: float = 2 / 0.24
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
+  embedding_channels: int = 0
+  embedding_resolution: int = 64
+  embedding_scale: float = 0.1
 
   @property
   def num_styles(self) -> int:
@@ -118,10 +139,14 @@ class FilmSiren(nn.Module):
     return self.num_layers + 1
 
   def setup(self):
-    h = self.hidden_dim
+    h, c = self.hidden_dim, self.embedding_channels
+    if c:
+      init = nn.initializers.normal(self.embedding_scale)
+      side = self.embedding_resolution
+      self.embedding = self.param('spatial_embeddings', init, (side, side, side, c))
     layers = []
     for i in range(self.num_layers):
-      fan_in = h if i else 3
+      fan_in = h if i else c + 3  # the embedding's features come first
       init = siren_init.film_siren(fan_in) if i else siren_init.first_film_siren(fan_in)
       layers.append(self._linear(f'film_{i}', fan_in, h, init))
     self.layers = tuple(layers)
@@ -146,7 +171,9 @@ class FilmSiren(nn.Module):
 
     folded = [film(layer, i) for i, layer in enumerate(self.layers)]
     kernels, shifts = map(list, zip(*folded, strict=True))
-    kernels[0] = kernels[0] * self.input_scale
+    c = self.embedding_channels
+    scaled = kernels[0][..., c:] * self.input_scale
+    kernels[0] = jnp.concatenate([kernels[0][..., :c], scaled], axis=-1) if c else scaled
     colour_kernel, colour_shift = film(self.colour_film, self.num_layers)
 
     def shared(layer):
@@ -167,6 +194,8 @@ class FilmSiren(nn.Module):
       rgb_kernel=rgb_kernel,
       rgb_bias=rgb_bias,
       matmul_dtype=self.matmul_dtype,
+      embedding=self.embedding[None] if c else None,
+      grid_scale=self.input_scale,
     )
 
   def __call__(self, points, directions, styles):

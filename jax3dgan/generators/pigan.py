@@ -29,6 +29,7 @@ class PiGAN(nn.Module):
     input_scale: see `FilmSiren`: 2/0.24 is π-GAN's spatial field, 1 its tall one.
     density_gain: see `FilmSiren`; 1 is π-GAN's.
     matmul_dtype: precision policy of the hidden products, see `nn.precision`.
+    embedding_channels, embedding_resolution, embedding_scale: see `FilmSiren`; 0 channels for none.
   """
 
   z_dim: int = 256
@@ -40,10 +41,24 @@ class PiGAN(nn.Module):
   input_scale: float = 2 / 0.24
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
+  embedding_channels: int = 0
+  embedding_resolution: int = 64
+  embedding_scale: float = 0.1
 
   def setup(self):
+    if self.embedding_channels and self.embedding_resolution < 2:
+      raise UserError(
+        f'An embedding_resolution of {self.embedding_resolution} is no grid. Set at least 2.'
+      )
     self.field = FilmSiren(
-      self.hidden_dim, self.num_layers, self.input_scale, self.density_gain, self.matmul_dtype
+      self.hidden_dim,
+      self.num_layers,
+      self.input_scale,
+      self.density_gain,
+      self.matmul_dtype,
+      self.embedding_channels,
+      self.embedding_resolution,
+      self.embedding_scale,
     )
     self.mapping = MappingNetwork(
       self.num_layers + 1,

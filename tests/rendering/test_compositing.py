@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jax3dgan.errors import UserError
 from jax3dgan.rendering import compositing
 
+FILE = 'volume_edge_cases'
 NUM_SAMPLES = 8
 FLAGS = {
   'last_back': dict(last_back=True),
@@ -41,23 +42,26 @@ def every_mode(rgb_sigma, depths, noise):
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_integrals_match_official(dtype):
   """Empty, very dense, dense at the last sample alone, two samples at one depth."""
-  arrays = goldens.load('volume_edge_cases')
+  arrays = goldens.load(FILE)
   arrays = {k: v.astype(dtype) for k, v in arrays.items() if k.startswith('integ/')}
   depths, noise = arrays['integ/z'][..., 0], arrays['integ/noise_n'][..., 0]
   result = every_mode(arrays['integ/rgb_sigma'], depths, noise)
   for mode, out in result.items():
     assert out.colour.dtype == dtype
-    weights = arrays[f'integ/{mode}/weights'][..., 0]
-    np.testing.assert_allclose(out.weights, weights, atol=1e-6, err_msg=mode)
-    np.testing.assert_allclose(out.colour, arrays[f'integ/{mode}/rgb'], atol=1e-6, err_msg=mode)
-    np.testing.assert_allclose(out.depth, arrays[f'integ/{mode}/depth'][..., 0], atol=1e-6)
+    goldens.compare(FILE, f'integ/{mode}/weights', out.weights[..., None], atol=3e-7)
+    goldens.compare(FILE, f'integ/{mode}/rgb', out.colour, atol=3e-7)
+    goldens.compare(FILE, f'integ/{mode}/depth', out.depth[..., None], atol=3e-7)
     if 'last_back' not in FLAGS.get(mode, {}):
-      np.testing.assert_allclose(out.opacity, weights.sum(-1), atol=1e-6)
+      total = arrays[f'integ/{mode}/weights'][..., 0].sum(-1)
+      np.testing.assert_allclose(out.opacity, total, atol=1e-6)
   # The official pictures of the opacity.
-  opacity = result['relu'].opacity[..., None]
-  np.testing.assert_allclose(np.tile(opacity, 3), arrays['integ/fill_weight/rgb'], atol=1e-6)
-  marked = np.where(opacity < 0.9, [1.0, 0.0, 0.0], result['relu'].colour)
-  np.testing.assert_allclose(marked, arrays['integ/fill_debug/rgb'], atol=1e-6)
+  out = result['relu']
+  opacity = out.opacity[..., None]
+  marked = np.where(opacity < 0.9, np.array([1, 0, 0], dtype), out.colour)
+  for fill, colour in (('fill_weight', np.tile(opacity, 3)), ('fill_debug', marked)):
+    goldens.compare(FILE, f'integ/{fill}/rgb', colour, atol=3e-7)
+    goldens.compare(FILE, f'integ/{fill}/weights', out.weights[..., None], atol=3e-7)
+    goldens.compare(FILE, f'integ/{fill}/depth', out.depth[..., None], atol=3e-7)
 
 
 def homogeneous(num, near, far):
