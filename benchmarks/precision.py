@@ -10,7 +10,8 @@ judged at the same points.
 
 A CPU has none of the units that the policies are for, so only accuracy is judged here, never
 speed. The rounding is real: inputs are cast, and XLA is told to keep every cast. TF32, which no CPU
-has, is emulated by cutting the mantissa to 10 bits. 'everything in bfloat16' (phases and sines too)
+has, is emulated by cutting the mantissa to 10 bits. 'saved phases' are
+those of render.saved_activations=phases (`nn/phases.py`). 'everything in bfloat16' (phases and sines too)
 is no policy: it shows why.
 """
 
@@ -34,6 +35,7 @@ RESOLUTION, BATCH = 16, 2
 EXACT = 'float64'
 EVERYTHING = 'everything in bfloat16'
 FLOAT32_BACKWARD = ', float32 backward products'
+PHASES = ', saved phases'
 ROWS = (
   'float32',
   'tensorfloat32',
@@ -41,6 +43,8 @@ ROWS = (
   'float16' + FLOAT32_BACKWARD,
   'bfloat16',
   'bfloat16' + FLOAT32_BACKWARD,
+  'float32' + PHASES,
+  'bfloat16' + PHASES,
   EVERYTHING,
 )
 
@@ -80,7 +84,7 @@ tf32_einsum.defvjp(lambda spec, x, w: (tf32_einsum(spec, x, w), (x, w)), _tf32_b
 @contextlib.contextmanager
 def emulated(row):
   """Traces inside multiply as the row says; yields the generator's matmul_dtype."""
-  policy = row.removesuffix(FLOAT32_BACKWARD)
+  policy = row.removesuffix(FLOAT32_BACKWARD).removesuffix(PHASES)
   if row == 'tensorfloat32':
 
     def einsum(spec, x, w, policy='float32'):
@@ -109,6 +113,8 @@ def evaluate(row, generator, params, inputs, options):
   def loss(params, z, rays):
     def field(points, directions):
       folded = generator.apply({'params': params}, z, method=lambda m, z: m.field.fold(m.map(z)))
+      if row.endswith(PHASES):
+        folded = folded.replace(saved_activations='phases')
       if row == EVERYTHING:
         low = functools.partial(jax.tree.map, lambda x: x.astype(jnp.bfloat16))
         folded = low(folded).replace(matmul_dtype='tensorfloat32')

@@ -1,7 +1,7 @@
 """How fast could a training step be on a GPU? FLOPs, traffic and the floors that they set.
 
   python -m benchmarks.roofline                                  # an H200
-  python -m benchmarks.roofline --tflops=790 --terabytes=3.35    # another device's figures
+  python -m benchmarks.roofline --tflops=790 --terabytes=3    # another device's figures
 
 Nothing is run: two counts are set against each other, of every stage of the large configs.
 

@@ -3,7 +3,7 @@
   python -m benchmarks.train_step --config=configs/toys.py
   python -m benchmarks.train_step --config=configs/celeba.py --batch=4 --micro-batches=1
   python -m benchmarks.train_step --config=configs/celeba.py --matmul-dtype=bfloat16 \\
-    --micro-batches=1 --ray-chunk=0 --peak-tflops=989 --profile=profile
+    --saved-activations=phases --micro-batches=1 --peak-tflops=989 --profile=profile
 
 The images are random: the step costs the same for any. With --peak-tflops, the device's, the share
 of it that the step's model FLOPs reach (MFU): those of `benchmarks/roofline.py`, to which no
@@ -86,6 +86,7 @@ def main(argv=None):
   flags.add_argument('--batch', type=int)
   flags.add_argument('--micro-batches', type=int)
   flags.add_argument('--ray-chunk', type=int)
+  flags.add_argument('--saved-activations', help="'all' or 'phases'")
   flags.add_argument('--matmul-dtype', help='precision policy of generator and discriminator')
   flags.add_argument('--repeats', type=int, default=5)
   flags.add_argument('--peak-tflops', type=float, default=0.0, help='of one device, for the MFU')
@@ -98,6 +99,8 @@ def main(argv=None):
     config.micro_batches = args.micro_batches
   if args.ray_chunk is not None:
     config.render.ray_chunk = args.ray_chunk
+  if args.saved_activations:
+    config.render.saved_activations = args.saved_activations
   if args.matmul_dtype:
     config.model.matmul_dtype = config.discriminator.matmul_dtype = args.matmul_dtype
   device = f'{jax.device_count()} x {jax.devices()[0].device_kind}'

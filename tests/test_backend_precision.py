@@ -81,8 +81,8 @@ def test_rounded_policies_round_inputs_alone(policy, difference):
   np.testing.assert_allclose(y, rounded(x, policy) @ rounded(w, policy), atol=1e-5)
   assert np.abs(y - np.float64(x) @ np.float64(w)).max() > difference
   # The backward products take bfloat16 under both policies.
-  bx, bg = rounded(rounded(x, policy), 'bfloat16'), rounded(g, 'bfloat16')
-  np.testing.assert_allclose(gx, bg @ rounded(w, 'bfloat16').swapaxes(1, 2), atol=1e-5)
+  bx, bw, bg = (rounded(a, 'bfloat16') for a in (rounded(x, policy), rounded(w, policy), g))
+  np.testing.assert_allclose(gx, bg @ bw.swapaxes(1, 2), atol=1e-5)
   np.testing.assert_allclose(gw, bx.swapaxes(1, 2) @ bg, atol=1e-5)
 
 

@@ -166,6 +166,18 @@ def test_rounded_products(policy, forward):
   assert sum(inputs.values()) - inputs['f32'] > inputs['f32']
 
 
+def test_saved_phases_spare_the_hidden_products_a_second_time():
+  config = load('celeba', **{'render.saved_activations': 'phases'})
+  text, stage = lowered_step(config, 'cuda')
+  check(text)
+  total, _ = expected_products(config, stage)
+  forward, _, _ = field_products(config)
+  # Again are only the density (h to 1) and the colour (h to 3), for the compositing.
+  assert counts(text)['dot_general'] <= total - 2 * forward + 2 * 2
+  # Half of the generator's passes in this step have a gradient or prepare one.
+  assert text.count('i16>') > 2 * (config.model.num_layers + 1)
+
+
 def test_many_devices():
   """The collectives of a mesh of eight TPUs: top-k's gather, and gradients averaged once a
   network."""

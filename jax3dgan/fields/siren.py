@@ -11,7 +11,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 
-from jax3dgan.nn import precision, siren_init
+from jax3dgan.nn import phases, precision, siren_init
 from jax3dgan.nn.sine import sine
 
 # Raw frequencies f are used as γ = 15 f + 30 (π-GAN's release).
@@ -36,6 +36,8 @@ class FoldedSiren:
       layer.
     rgb_kernel, rgb_bias: [h, 3], [3].
     matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
+    saved_activations: 'all', or 'phases' for layers of which `phases.POLICY` can keep the phases
+      alone.
   """
 
   kernels: tuple
@@ -48,13 +50,17 @@ class FoldedSiren:
   rgb_kernel: jax.Array
   rgb_bias: jax.Array
   matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
+  saved_activations: str = flax.struct.field(pytree_node=False, default='all')
+
+  def _sine(self, phase):
+    return sine(phases.rounded(phase) if self.saved_activations == 'phases' else phase)
 
   def trunk(self, points):
     """Features [b, n, h] of points [b, n, 3]."""
     # Positions meet frequencies of 30 and more: the first product is never rounded.
-    x = sine(precision.einsum('bnk,bkh->bnh', points, self.kernels[0]) + self.shifts[0])
+    x = self._sine(precision.einsum('bnk,bkh->bnh', points, self.kernels[0]) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
-      x = sine(precision.einsum('bnk,bkh->bnh', x, kernel, self.matmul_dtype) + shift)
+      x = self._sine(precision.einsum('bnk,bkh->bnh', x, kernel, self.matmul_dtype) + shift)
     return x
 
   def density(self, points):
@@ -79,7 +85,7 @@ class FoldedSiren:
     density = self._density(x).reshape(b, r, s)
     view = precision.einsum('brk,bkh->brh', directions, self.colour_direction) + self.colour_shift
     x = precision.einsum('bnk,bkh->bnh', x, self.colour_kernel, self.matmul_dtype)
-    x = sine(x.reshape(b, r, s, -1) + view[:, :, None])
+    x = self._sine(x.reshape(b, r, s, -1) + view[:, :, None])
     rgb = precision.einsum('brsh,hc->brsc', x, self.rgb_kernel, self.matmul_dtype) + self.rgb_bias
     return density, jax.nn.sigmoid(rgb)
 

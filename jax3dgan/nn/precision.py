@@ -71,7 +71,7 @@ def einsum(spec: str, x, w, policy: str = 'float32'):
   rule = get(policy)
   if rule.inputs is None:
     return jnp.einsum(spec, x, w, precision=rule.precision)
-  return _rounded_einsum(spec, policy, x, w)
+  return _rounded_einsum(spec, policy, x, w.astype(x.dtype))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -81,20 +81,18 @@ def _rounded_einsum(spec, policy, x, w):
 
 def _forward(spec, policy, x, w):
   dtype = POLICIES[policy].inputs
-  rounded = round_input(x, dtype)
-  y = jnp.einsum(spec, rounded, round_input(w, dtype), preferred_element_type=jnp.float32)
-  # x, one row per point, is kept for the backward pass in half the bytes; w is small.
-  return y.astype(x.dtype), (rounded, w)
+  rounded = round_input(x, dtype), round_input(w, dtype)
+  y = jnp.einsum(spec, *rounded, preferred_element_type=jnp.float32)
+  return y.astype(x.dtype), rounded  # kept for the backward pass in half the bytes
 
 
 def _backward(spec, policy, saved, g):
-  x, w = saved
+  x, w = (a.astype(g.dtype) for a in saved)
   x_axes, w_axes, y_axes = spec.replace('->', ',').split(',')
   policy = POLICIES[policy].backward
   # `einsum` again, so that the gradient can be differentiated (R1).
   gx = einsum(f'{y_axes},{w_axes}->{x_axes}', g, w, policy)
-  gw = einsum(f'{x_axes},{y_axes}->{w_axes}', x.astype(g.dtype), g, policy)
-  return gx, gw.astype(w.dtype)
+  return gx, einsum(f'{x_axes},{y_axes}->{w_axes}', x, g, policy)
 
 
 _rounded_einsum.defvjp(_forward, _backward)
