@@ -10,9 +10,9 @@ judged at the same points.
 
 A CPU has none of the units that the policies are for, so only accuracy is judged here, never
 speed. The rounding is real: inputs are cast, and XLA is told to keep every cast. TF32, which no CPU
-has, is emulated by cutting the mantissa to 10 bits. 'saved phases' are
-those of render.saved_activations=phases (`nn/phases.py`). 'everything in bfloat16' (phases and sines too)
-is no policy: it shows why.
+has, is emulated by cutting the mantissa to 10 bits. 'saved phases' are those of
+render.saved_activations=phases (`nn/phases.py`). 'everything in bfloat16' (phases and sines too) is
+no policy: it shows why.
 """
 
 import argparse
