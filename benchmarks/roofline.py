@@ -116,6 +116,7 @@ def configured_passes(config, stage):
   rays = stage.resolution**2
   top_k = bool(config.loss.top_k_interval) and stage.micro_batches > 1
   again = hierarchical.chunk_size(rays, stage.ray_chunk) < rays
+  again = again and config.render.saved_activations == 'all'
   return Passes(1 + top_k + again, int(top_k))
 
 

@@ -57,6 +57,8 @@ def test_micro_batches_and_chunks_repeat_passes():
   assert roofline.configured_passes(config, stage) == (3, 1)  # top-k, rematerialisation
   plain = {'micro_batches': 1, 'render.ray_chunk': 0}
   assert roofline.configured_passes(*load('celeba', **plain)) == roofline.ONE_BATCH
+  saved = {'render.saved_activations': 'phases'}
+  assert roofline.configured_passes(*load('celeba', **saved)) == (2, 1)
   forward, _ = roofline.generator_flops(config, stage)
   judge, _ = roofline.discriminator_flops(config, stage)
   more = roofline.step_flops(config, stage, roofline.Passes(3, 1))
