@@ -2,11 +2,16 @@
 
   python -m benchmarks.train_step --config=configs/toys.py
   python -m benchmarks.train_step --config=configs/celeba.py --batch=4 --micro-batches=1
+  python -m benchmarks.train_step --config=configs/celeba.py --matmul-dtype=bfloat16 \\
+    --saved-activations=phases --micro-batches=1 --peak-tflops=989 --profile=profile
 
-The images are random: the step costs the same for any.
+The images are random: the step costs the same for any. With --peak-tflops, the device's, the share
+of it that the step's model FLOPs reach (MFU): those of `benchmarks/roofline.py`, to which no
+repeated pass adds. --profile writes a trace of three steps for TensorBoard or Perfetto.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import resource
 import time
@@ -14,6 +19,7 @@ import time
 import jax
 import numpy as np
 
+from benchmarks import roofline
 from jax3dgan import discriminators, generators, parallel, schedule, steps
 from jax3dgan import state as state_lib
 
@@ -26,8 +32,14 @@ def load(path):
   return module.get_config()
 
 
-def measure(config, repeats):
-  """Compiles and runs the first stage's step; returns the figures by name."""
+def measure(config, repeats, peak_tflops=0.0, profile=''):
+  """Compiles and runs the first stage's step; returns the figures by name.
+
+  Args:
+    repeats: how often the step is timed.
+    peak_tflops: of one device, 10^12 FLOP/s; 0 leaves out the share of it that is reached.
+    profile: a folder for a trace of three more steps, or ''.
+  """
   mesh = parallel.make_mesh()
   stage = schedule.stages(config, mesh.size)[0]
   generator = generators.create(config)
@@ -47,25 +59,39 @@ def measure(config, repeats):
     began = time.perf_counter()
     state, _ = jax.block_until_ready(compiled(state, images))
     seconds.append(time.perf_counter() - began)
+  with jax.profiler.trace(profile) if profile else contextlib.nullcontext():
+    for _ in range(3 if profile else 0):
+      state, _ = jax.block_until_ready(compiled(state, images))
   median = float(np.median(seconds))
+  tflop = roofline.step_flops(config, stage) / 1e12
+  utilisation = {}
+  if peak_tflops:
+    utilisation['MFU, %'] = 100 * tflop / median / (peak_tflops * mesh.size)
   return {
     'compilation, s': compilation,
     'step, s (median)': median,
     'step, s (least)': min(seconds),
     'images/s (median)': stage.batch_size / median,
+    'model TFLOP': tflop,
+    'TFLOP/s (median)': tflop / median,
+    **utilisation,
     'temporaries, MiB': compiled.memory_analysis().temp_size_in_bytes / 2**20,
     'process peak, MiB': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
   }
 
 
-def main():
+def main(argv=None):
   flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   flags.add_argument('--config', required=True)
   flags.add_argument('--batch', type=int)
   flags.add_argument('--micro-batches', type=int)
   flags.add_argument('--ray-chunk', type=int)
+  flags.add_argument('--saved-activations', help="'all' or 'phases'")
+  flags.add_argument('--matmul-dtype', help='precision policy of generator and discriminator')
   flags.add_argument('--repeats', type=int, default=5)
-  args = flags.parse_args()
+  flags.add_argument('--peak-tflops', type=float, default=0.0, help='of one device, for the MFU')
+  flags.add_argument('--profile', default='', help='folder for a trace of three steps')
+  args = flags.parse_args(argv)
   config = load(args.config)
   if args.batch:
     config.batch_size = args.batch
@@ -73,10 +99,15 @@ def main():
     config.micro_batches = args.micro_batches
   if args.ray_chunk is not None:
     config.render.ray_chunk = args.ray_chunk
-  device = jax.devices()[0].device_kind
-  size = f'batch {config.batch_size}, {config.resolution}²'
+  if args.saved_activations:
+    config.render.saved_activations = args.saved_activations
+  if args.matmul_dtype:
+    config.model.matmul_dtype = config.discriminator.matmul_dtype = args.matmul_dtype
+  device = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+  size = f'batch {config.batch_size}, {config.resolution}², {config.model.matmul_dtype}'
   print(f'{args.config}: {size}, {device}, jax {jax.__version__}')
-  for name, value in measure(config, args.repeats).items():
+  figures = measure(config, args.repeats, args.peak_tflops, args.profile)
+  for name, value in figures.items():
     print(f'{name:20s} {value:10.3f}')
 
 

@@ -44,7 +44,6 @@ def get_config():
     white_back=True,
     lock_view_direction=True,
     align_corners=False,
-    ray_chunk=128,
   )
   config.display.update(num_coarse=12, num_fine=12, truncation_psi=0.7)
   config.pose_prior.update(

@@ -66,6 +66,7 @@ def base_config() -> ml_collections.ConfigDict:
         lock_view_direction=False,
         align_corners=True,
         ray_chunk=0,
+        saved_activations='all',
       ),
       # For pictures that people look at: more samples per ray, truncated latents.
       display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),

@@ -1,5 +1,7 @@
 """The platform a trace is meant for, and the precision policies of products."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import x64
 
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
+from jax3dgan.nn.sine import sine
 
 
 def test_the_platform_is_the_machines_unless_said_otherwise():
@@ -21,6 +24,21 @@ def test_the_platform_is_the_machines_unless_said_otherwise():
     assert backend.platform() == 'gpu'
     raise ZeroDivisionError
   assert backend.platform() == 'cpu'
+
+
+def test_what_was_traced_for_one_platform_is_traced_again_for_another():
+  @jax.jit
+  def inner(x):
+    return sine(x)
+
+  def program(x):
+    return str(jax.make_jaxpr(lambda x: inner(x))(x))
+
+  x = np.float32(1)
+  assert 'custom_jvp' in program(x)  # the polynomial
+  with backend.lowering_for('tpu'):
+    assert 'custom_jvp' not in program(x) and ' sin ' in program(x)
+  assert 'custom_jvp' in program(x)
 
 
 def factors():
@@ -39,23 +57,75 @@ def test_float_policies(policy, error):
   np.testing.assert_allclose(actual, exact, atol=error * np.abs(exact).max())
 
 
-def test_bfloat16_rounds_inputs_alone():
-  """Products of rounded inputs are summed in float32 and not rounded again."""
+def rounded(x, dtype):
+  return np.float64(jnp.asarray(x).astype(dtype))
+
+
+SPEC = 'bnk,bkh->bnh'
+
+
+@pytest.mark.parametrize('policy, difference', [('bfloat16', 1e-3), ('float16', 1e-4)])
+def test_rounded_policies_round_inputs_alone(policy, difference):
+  """Products of rounded inputs are summed in float32 and not rounded again, backward too."""
   x, w = factors()
-  rounded = [np.float64(jnp.asarray(a, jnp.bfloat16)) for a in (x, w)]
-  actual = precision.einsum('bnk,bkh->bnh', x, w, 'bfloat16')
-  assert actual.dtype == np.float32
-  np.testing.assert_allclose(actual, rounded[0] @ rounded[1], atol=1e-5)
-  assert np.abs(actual - np.float64(x) @ np.float64(w)).max() > 1e-3
-  gradient = jax.grad(lambda x: precision.einsum('bnk,bkh->bnh', x, w, 'bfloat16').sum())(x)
-  assert gradient.dtype == np.float32
-  expected = np.broadcast_to(w.sum(-1)[:, None], x.shape)
-  np.testing.assert_allclose(gradient, expected, atol=0.02 * np.abs(expected).max())
+  g = np.random.default_rng(1).normal(size=(2, 5, 7)).astype(np.float32)
+
+  @jax.jit
+  def run(x, w, g):
+    y, transpose = jax.vjp(lambda x, w: precision.einsum(SPEC, x, w, policy), x, w)
+    return y, *transpose(g)
+
+  actual = jax.device_get(run(x, w, g))
+  assert all(a.dtype == np.float32 for a in actual)
+  y, gx, gw = actual
+  np.testing.assert_allclose(y, rounded(x, policy) @ rounded(w, policy), atol=1e-5)
+  assert np.abs(y - np.float64(x) @ np.float64(w)).max() > difference
+  # The backward products take bfloat16 under both policies.
+  bx, bw, bg = (rounded(a, 'bfloat16') for a in (rounded(x, policy), rounded(w, policy), g))
+  np.testing.assert_allclose(gx, bg @ bw.swapaxes(1, 2), atol=1e-5)
+  np.testing.assert_allclose(gw, bx.swapaxes(1, 2) @ bg, atol=1e-5)
+
+
+def test_float16_neither_overflows_nor_loses_small_gradients():
+  x, w = np.float32([[1e6, 1.0]]), np.float32([[1e-3], [2.0]])
+  y = precision.einsum('nk,kh->nh', x, w, 'float16')
+  np.testing.assert_allclose(y, 65504 * rounded(1e-3, 'float16') + 2, rtol=1e-6)
+  # Cotangents of 1e-12 and 1e12 are zero and infinity in float16.
+  for size in (1e-12, 1e12):
+    gradient = jax.grad(
+      lambda w, s=size: s * precision.einsum('nk,kh->nh', np.ones((1, 2), 'f'), w, 'float16').sum()
+    )(w)
+    np.testing.assert_allclose(gradient, size, rtol=2**-8)
+
+
+@pytest.mark.parametrize('policy', ['bfloat16', 'float16'])
+def test_second_order_gradients_under_rounding(policy):
+  """As R1 needs them; float32's within the rounding."""
+  x, w = factors()
+
+  @jax.jit
+  def gradients(x, w):
+    def penalty(w, policy):
+      def total(x):
+        return jnp.tanh(precision.einsum(SPEC, x, w / 8, policy)).sum()
+
+      return jnp.square(jax.grad(total)(x)).sum()
+
+    return jax.grad(penalty)(w, policy), jax.grad(penalty)(w, 'float32')
+
+  actual, expected = gradients(x, w)
+  np.testing.assert_allclose(actual, expected, atol=0.02 * np.abs(expected).max())
+  assert np.abs(actual - expected).max() > 1e-5 * np.abs(expected).max()
 
 
 def test_float64_stays():
   x, w = map(np.float64, factors())
-  for policy, error in (('float32', 1e-13), ('tensorfloat32', 1e-13), ('bfloat16', 0.1)):
+  for policy, error in (
+    ('float32', 1e-13),
+    ('tensorfloat32', 1e-13),
+    ('bfloat16', 0.1),
+    ('float16', 0.02),
+  ):
     actual = x64.jit(lambda x, w, p=policy: precision.einsum('bnk,bkh->bnh', x, w, p))(x, w)
     assert actual.dtype == np.float64
     np.testing.assert_allclose(actual, x @ w, rtol=0, atol=error)
@@ -71,7 +141,20 @@ def test_full_precision_is_asked_of_every_platform():
 
   assert 'HIGHEST' in program('float32')
   assert 'HIGHEST' not in program('tensorfloat32') and 'bf16' not in program('tensorfloat32')
-  assert 'bf16' in program('bfloat16')
+  assert 'bf16' in program('bfloat16') and 'f16' in program('float16')
+
+
+def test_backward_products_of_rounded_policies_take_bfloat16():
+  """On a GPU autodiff would multiply in float32, and round the gradients afterwards."""
+  x, w = factors()
+  for policy, forward in (('bfloat16', 'bf16'), ('float16', 'f16')):
+    gradient = jax.grad(
+      lambda x, w, p=policy: jnp.sin(precision.einsum(SPEC, x, w, p)).sum(), (0, 1)
+    )
+    text = jax.jit(gradient).trace(x, w).lower(lowering_platforms=('cuda',)).as_text()
+    products = [line for line in text.splitlines() if 'stablehlo.dot_general' in line]
+    inputs = [re.findall(r'x([a-z]+[0-9]+)>', line.split(' : ')[1]) for line in products]
+    assert sorted(inputs) == sorted([[forward, forward, 'f32'], *2 * [['bf16', 'bf16', 'f32']]])
 
 
 def test_unknown_policy():

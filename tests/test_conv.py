@@ -116,17 +116,18 @@ def test_coord_conv_is_concatenation(stride):
     )
 
 
+@pytest.mark.parametrize('policy', ['bfloat16', 'float16'])
 @pytest.mark.parametrize('implementation', ['lax', 'patches'])
-def test_bfloat16_rounds_only_the_inputs(implementation):
+def test_rounded_policies_round_only_the_inputs(implementation, policy):
   x, kernel, _ = arrays(3, 6, 6, 16, dtype=np.float32)
   kernel /= 12  # outputs of about one, where tanh bends but is not flat
 
   def rounded(a):
-    return np.asarray(jnp.asarray(a).astype(jnp.bfloat16).astype(jnp.float32))
+    return np.asarray(jnp.asarray(a).astype(policy).astype(jnp.float32))
 
   options = dict(stride=2, padding=1, implementation=implementation)
   exact = quick_jit(functools.partial(conv.conv2d, **options))
-  y = quick_jit(functools.partial(conv.conv2d, matmul_dtype='bfloat16', **options))(x, kernel)
+  y = quick_jit(functools.partial(conv.conv2d, matmul_dtype=policy, **options))(x, kernel)
   assert y.dtype == jnp.float32
   np.testing.assert_allclose(y, exact(rounded(x), rounded(kernel)), atol=2e-5)
 
@@ -138,7 +139,7 @@ def test_bfloat16_rounds_only_the_inputs(implementation):
     return jnp.square(jax.grad(total)(x)).sum()
 
   gradient = quick_jit(jax.grad(penalty), static_argnums=1)
-  actual, expected = gradient(kernel, 'bfloat16'), gradient(kernel, 'float32')
+  actual, expected = gradient(kernel, policy), gradient(kernel, 'float32')
   assert actual.dtype == np.float32
   np.testing.assert_allclose(actual, expected, atol=0.05 * np.abs(expected).max())
 

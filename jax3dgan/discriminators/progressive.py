@@ -89,7 +89,8 @@ class ProgressiveDiscriminator(nn.Module):
     latent_dim: length of the guess of z, 0 for no such head.
     pose_dim: length of the guess of the pose: 2 for pitch and yaw, 3 for a direction, 0 for no
       such head.
-    matmul_dtype: 'bfloat16' for the products of the blocks; entries and heads stay in float32.
+    matmul_dtype: precision policy of the blocks' products, see `nn.precision`; entries and heads
+      stay in float32.
   Parameters: from_rgb_{size}, block_{size} (conv_0, conv_1, shortcut) and final.
   """
 

@@ -15,7 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import columns, precision, siren_init
+from jax3dgan.nn import columns, phases, precision, siren_init
 from jax3dgan.nn.sine import sine
 from jax3dgan.rendering.trilinear import sample_grid
 
@@ -43,6 +43,8 @@ class FoldedSiren:
     embedding: [1, d, h, w, c] features of space, which come before the point in the first layer's
       input, or None; grid_scale: factor that takes points to its ±1.
     matmul_dtype: policy of `precision.einsum` for the products between hidden layers.
+    saved_activations: 'all', or 'phases' for layers of which `phases.POLICY` can keep the phases
+      alone.
   """
 
   kernels: tuple
@@ -57,6 +59,10 @@ class FoldedSiren:
   embedding: jax.Array | None = None
   grid_scale: float = flax.struct.field(pytree_node=False, default=1.0)
   matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
+  saved_activations: str = flax.struct.field(pytree_node=False, default='all')
+
+  def _sine(self, phase):
+    return sine(phases.rounded(phase) if self.saved_activations == 'phases' else phase)
 
   @property
   def width(self) -> int:
@@ -67,9 +73,9 @@ class FoldedSiren:
     """Features [b, h, n] of points [b, n, 3]."""
     points = self._inputs(points)
     # Positions meet frequencies of 30 and more: the first product is never rounded.
-    x = sine(precision.einsum('bhk,bnk->bhn', self.kernels[0], points) + self.shifts[0])
+    x = self._sine(precision.einsum('bhk,bnk->bhn', self.kernels[0], points) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
-      x = sine(columns.product(kernel, x, self.matmul_dtype) + shift)
+      x = self._sine(columns.product(kernel, x, self.matmul_dtype) + shift)
     return x
 
   def _inputs(self, points):
@@ -99,7 +105,7 @@ class FoldedSiren:
     density = self._density(x).reshape(b, r, s)
     view = precision.einsum('bhk,brk->bhr', self.colour_direction, directions) + self.colour_shift
     x = columns.product(self.colour_kernel, x, self.matmul_dtype)
-    x = sine(x.reshape(b, -1, r, s) + view[..., None]).reshape(b, -1, r * s)
+    x = self._sine(x.reshape(b, -1, r, s) + view[..., None]).reshape(b, -1, r * s)
     rgb = columns.product(self.rgb_kernel, x, self.matmul_dtype) + self.rgb_bias[..., None]
     colour = jnp.moveaxis(jax.nn.sigmoid(rgb), 1, -1)
     return density, colour.reshape(b, r, s, 3)

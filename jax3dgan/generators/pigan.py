@@ -101,7 +101,8 @@ class PiGAN(nn.Module):
     """
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    out = hierarchical.render_images(self.field.fold(w), rays, options, key, noise_std, noise)
+    field = self.field.fold(w).replace(saved_activations=options.saved_activations)
+    out = hierarchical.render_images(field, rays, options, key, noise_std, noise)
     size = (w.shape[0], options.resolution, options.resolution)
     return Rendering(
       image=2 * out.colour.reshape(*size, 3) - 1,

@@ -3,32 +3,28 @@
 Some building blocks have a form that is best on a CPU and another that is best on an accelerator
 (the polynomial sine, convolutions as patches, products with columns, tiles of an image). They ask
 here; nothing else does. Lowering for another platform than the one at hand
-(`with lowering_for('tpu'): ...`) then takes the right forms too, for functions that are traced
-inside: jit would reuse a trace made before.
+(`with lowering_for('tpu'): ...`) then takes the right forms too, also of functions that were traced
+before: the platform is part of jit's keys.
 """
 
 import contextlib
-import contextvars
 
 import jax
 
-_PLATFORM = contextvars.ContextVar('jax3dgan_platform', default=None)
+_PLATFORM = jax.make_user_context(None)
 
 
 def platform() -> str:
   """'cpu', 'gpu' or 'tpu': what the current trace is meant for."""
-  name = _PLATFORM.get() or jax.default_backend()
+  name = _PLATFORM.value or jax.default_backend()
   return 'gpu' if name in ('cuda', 'rocm') else name
 
 
 @contextlib.contextmanager
 def lowering_for(name: str):
   """Traces inside take the forms for platform `name` ('cpu', 'gpu', 'cuda', 'tpu')."""
-  token = _PLATFORM.set(name)
-  try:
+  with _PLATFORM(name):
     yield
-  finally:
-    _PLATFORM.reset(token)
 
 
 # Floats of one layer's activations that a CPU computes at a time, 4 MiB: more falls out of its

@@ -7,13 +7,13 @@ place (`benchmarks/conv.py` measures it).
 Images are [b, h, w, c], kernels [kh, kw, c_in, c_out].
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
@@ -35,19 +35,43 @@ def _output_size(size, kernel_size, stride, padding):
   return (size + 2 * padding - kernel_size) // stride + 1
 
 
-def _lax_conv(x, kernel, stride, padding, policy):
-  out_dtype = x.dtype
-  if policy == 'bfloat16':
-    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+def _native(x, kernel, stride, padding, **options):
+  padding = ((padding, padding), (padding, padding))
   return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    ((padding, padding), (padding, padding)),
-    dimension_numbers=_DIMENSIONS,
-    preferred_element_type=out_dtype,
-    precision=jax.lax.Precision.HIGHEST if policy == 'float32' else None,
+    x, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS, **options
   )
+
+
+def _lax_conv(x, kernel, stride, padding, policy):
+  rule = precision.get(policy)
+  if rule.inputs is None:
+    return _native(x, kernel, stride, padding, precision=rule.precision)
+  return _rounded_conv(stride, padding, policy, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _rounded_conv(stride, padding, policy, x, kernel):
+  return _rounded_forward(stride, padding, policy, x, kernel)[0]
+
+
+def _rounded_forward(stride, padding, policy, x, kernel):
+  dtype = precision.POLICIES[policy].inputs
+  rounded, small = (precision.round_input(a, dtype) for a in (x, kernel))
+  y = _native(rounded, small, stride, padding, preferred_element_type=jnp.float32)
+  return y.astype(x.dtype), (rounded, kernel)
+
+
+def _rounded_backward(stride, padding, policy, saved, g):
+  # The transposed convolutions are JAX's own, in the backward policy's type: their results are
+  # rounded too.
+  dtype = precision.POLICIES[precision.POLICIES[policy].backward].inputs
+  x, kernel = (a.astype(dtype) for a in saved)
+  _, transpose = jax.vjp(lambda x, k: _native(x, k, stride, padding), x, kernel)
+  gx, gk = transpose(g.astype(dtype))
+  return gx.astype(g.dtype), gk.astype(saved[1].dtype)
+
+
+_rounded_conv.defvjp(_rounded_forward, _rounded_backward)
 
 
 def _patches_conv(x, kernel, stride, padding, policy):
@@ -73,14 +97,11 @@ def conv2d(
 ):
   """Correlates images [b, h, w, c], zero-padded by `padding` on every side, with [kh, kw, c, f].
 
-  `matmul_dtype` is a policy of `nn.precision`: 'bfloat16' rounds the inputs of the products and
-  still accumulates and returns float32. `implementation` ('lax' or 'patches') overrides the choice
-  by platform. Returns
-  [b, (h + 2·padding - kh)//stride + 1, ..., f] in the dtype of `x`.
+  `matmul_dtype` is a policy of `nn.precision`: 'bfloat16' and 'float16' round the inputs of the
+  products and still accumulate and return float32. `implementation` ('lax' or 'patches') overrides
+  the choice by platform. Returns [b, (h + 2·padding - kh)//stride + 1, ..., f] in the dtype of `x`.
   """
-  if matmul_dtype not in precision.POLICIES:
-    policies = ', '.join(precision.POLICIES)
-    raise UserError(f"No matmul_dtype is called '{matmul_dtype}'. Choose one of {policies}.")
+  precision.get(matmul_dtype)  # a mistyped name is an error for any implementation
   if implementation is None:
     k = kernel.shape[0]
     output_size = _output_size(x.shape[1], k, stride, padding)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.nn import backend
+from jax3dgan.nn import backend, phases
 from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, sampling
 
@@ -37,6 +37,9 @@ class RenderOptions:
     lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
     ray_chunk: rays of an image rendered at a time; 0 for all. Bounds memory, also of gradients.
+    saved_activations: what a gradient finds of a SIREN's activations. 'all': everything, or, with
+      chunks, nothing, so that each chunk is rendered again; 'phases': two bytes each, of which the
+      rest follows without another hidden product, see `nn.phases`.
   """
 
   resolution: int = 64
@@ -51,11 +54,16 @@ class RenderOptions:
   lock_view_direction: bool = False
   align_corners: bool = False
   ray_chunk: int = 0
+  saved_activations: str = 'all'
 
   def __post_init__(self):
     if self.last_interval not in ('far', 'infinite'):
       raise UserError(
         f"No last_interval is called '{self.last_interval}'. Choose one of far, infinite."
+      )
+    if self.saved_activations not in ('all', 'phases'):
+      raise UserError(
+        f"No saved_activations are called '{self.saved_activations}'. Choose one of all, phases."
       )
     if not self.near < self.far:
       raise UserError(
@@ -197,7 +205,8 @@ def render_chunked(
 ):
   """`render_rays` in chunks of rays, each rematerialised in the backward pass.
 
-  Memory, also of a gradient, is that of one chunk. With one chunk nothing is recomputed.
+  Memory, also of a gradient, is that of one chunk, and of the phases where they are kept. With one
+  chunk nothing is recomputed that was kept.
 
   Args:
     keys: per-example keys [b], the numbers themselves as `Draws`, or None for a deterministic
@@ -217,11 +226,13 @@ def render_chunked(
     return render_rays(field, part, options, draws, noise_std)._replace(weights=None)
 
   if size == r:
+    if options.saved_activations == 'phases':
+      render = jax.checkpoint(render, policy=phases.POLICY, static_argnums=2)
     return render(rays, given, 0)
   chunks = jax.tree.map(
     lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, given)
   )
-  body = jax.checkpoint(lambda args: render(*args))
+  body = jax.checkpoint(lambda args: render(*args), policy=phases.POLICY)
   out = jax.lax.map(body, (*chunks, jnp.arange(r // size)))
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
 
@@ -250,11 +261,12 @@ def render_images(
 
   def render(part):
     own, rays, keys = part
-    parts = [b if a is None else a for a, b in zip(own, leaves, strict=True)]
+    parts = [every if mine is None else mine for mine, every in zip(own, leaves, strict=True)]
     tile = jax.tree.unflatten(structure, parts)
     return render_chunked(tile, rays, options, keys, noise_std, noise)
 
-  if num_rays == r:  # otherwise each chunk of rays is computed again already
+  # Chunks of rays, and tiles that keep phases, are rendered again in the backward pass already.
+  if num_rays == r and options.saved_activations == 'all':
     render = jax.checkpoint(render)
   groups = jax.tree.map(lambda x: x.reshape(b // images, images, *x.shape[1:]), (own, rays, keys))
   out = jax.lax.map(render, groups)

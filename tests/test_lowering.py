@@ -1,0 +1,200 @@
+"""What accelerators are given: steps and renderings of every config, lowered for CUDA and TPU.
+
+Lowering needs neither the device nor a compilation, so that full-size models are looked at. The
+program's text shows what a run on the device would find out late: types that are slow or missing
+there, calls back to the host, products in another precision than the policy's, work done twice.
+"""
+
+import collections
+import functools
+import importlib
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+
+from jax3dgan import cameras, discriminators, generators, parallel, schedule, steps, trained
+from jax3dgan import state as state_lib
+from jax3dgan.nn import backend
+from jax3dgan.rendering import hierarchical
+
+CONFIGS = ('carla', 'cats', 'cats_small', 'celeba', 'toys')
+# The stages differ in shapes and chunks; the first and the last show all there is.
+CASES = [(name, 'cuda', i) for name in CONFIGS for i in (0, -1)]
+CASES = [case for case in CASES if case[0] in ('carla', 'cats_small') or case[2] == 0]
+CASES += [(name, 'tpu', 0) for name in CONFIGS]
+# Annotations of shard_map for XLA's partitioner: no code behind them.
+KNOWN_CALLS = {'Sharding', 'SPMDFullToShardShape', 'SPMDShardToFullShape'}
+
+
+def load(name, **fields):
+  config = importlib.import_module(f'configs.{name}').get_config()
+  with config.unlocked():
+    config.update_from_flattened_dict(fields)
+  return config
+
+
+def lowered_step(config, platform, stage_index=0, mesh=None):
+  """The program of a training step, and its stage."""
+  mesh = mesh or parallel.make_mesh()
+  stage = schedule.stages(config, mesh.size)[stage_index]
+  generator = generators.create(config)
+  discriminator = discriminators.create(config.discriminator)
+  state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
+  images = (stage.batch_size, stage.resolution, stage.resolution, 3)
+  step = steps.make_train_step(config, generator, discriminator, stage)
+  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+  with backend.lowering_for(platform):
+    traced = step.trace(state, jax.ShapeDtypeStruct(images, np.uint8))
+    return traced.lower(lowering_platforms=(platform,)).as_text(), stage
+
+
+def lowered_rendering(config, platform):
+  """The program of `Trained.render` for two images, with the display's samples."""
+  generator = generators.create(config)
+  params = jax.eval_shape(lambda: generators.init_params(generator, jax.random.key(0)))
+  model = trained.Trained(config, generator, params, 0)
+  z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
+  w = jax.eval_shape(lambda p, z: generator.apply({'params': p}, z, method='map'), params, z)
+  camera = jax.eval_shape(lambda: cameras.orbit(np.zeros(2), np.zeros(2), 1.0, 12.0))
+  with backend.lowering_for(platform):
+    traced = model._synthesize.trace(params, w, camera, model.options())
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def counts(text):
+  return collections.Counter(re.findall(r'stablehlo\.(\w+)', text))
+
+
+def dot_types(text):
+  """(left, right, result) element types of every product, counted."""
+  lines = [line for line in text.splitlines() if 'stablehlo.dot_general' in line]
+  types = (re.findall(r'[x<]([a-z]+\d+)>', line.rpartition(' : ')[2]) for line in lines)
+  return collections.Counter(map(tuple, types))
+
+
+def field_products(config):
+  """Products of one question to the field: forward, backward, and those the policy may round.
+
+  Forward one per layer, the density, the view direction, the colour layer and the colour. Backward
+  two each, but none for the points and directions, which have no gradient.
+  """
+  layers = config.model.num_layers
+  return layers + 4, 2 * (layers + 4) - 2, layers + 2
+
+
+def expected_products(config, stage):
+  """(all, rounded) products of a step in which nothing is computed twice but what must be."""
+  forward, backward, rounded = field_products(config)
+  mapping = config.model.mapping_layers + 1
+  render = 2 * forward + 1 + 1  # coarse and fine; compositing; turning the rays
+  # D's images; G's images; with top-k over micro-batches G's logits before them.
+  passes = 2 + bool(config.loss.top_k_interval and stage.micro_batches > 1)
+  gradient = 2 * backward + 2 + 2 * mapping - 1  # z has no gradient
+  # Chunks of rays are rematerialised: their field is asked once more in the backward pass.
+  rays = stage.resolution**2
+  again = hierarchical.divisor(rays, stage.ray_chunk) < rays
+  total = passes * (render + mapping) + gradient + again * 2 * forward
+  return total, 2 * rounded * (passes + 2 + again)
+
+
+def check(text):
+  """What holds for any program."""
+  assert not re.search(r'[x<]f64>', text), 'float64'
+  assert 'complex<' not in text
+  operations = counts(text)
+  assert not {'infeed', 'outfeed', 'send', 'recv'} & operations.keys()
+  calls = set(re.findall(r'custom_call @([\w.$-]+)', text))
+  assert len(re.findall(r'custom_call', text)) == len(re.findall(r'custom_call @', text))
+  assert calls <= KNOWN_CALLS, calls - KNOWN_CALLS
+  return operations
+
+
+@functools.cache
+def step_of(name, platform, stage_index):
+  return lowered_step(load(name), platform, stage_index)
+
+
+@pytest.mark.parametrize('name, platform, stage_index', CASES)
+def test_training_step(name, platform, stage_index):
+  config = load(name)
+  text, stage = step_of(name, platform, stage_index)
+  operations = check(text)
+  total, _ = expected_products(config, stage)
+  assert 0 < operations['dot_general'] <= total
+  # Full precision must be asked for: the device's default is less.
+  assert dot_types(text).keys() == {('f32', 'f32', 'f32')}
+  # The device's own sine, one per FiLM layer, and its convolutions instead of patches.
+  sines = 2 * (config.model.num_layers + 1)
+  assert operations['sine'] >= 2 * sines and operations['cosine'] >= sines
+  assert operations['convolution'] > 50
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+@pytest.mark.parametrize('name', CONFIGS)
+def test_display_rendering(name, platform):
+  config = load(name)
+  operations = check(lowered_rendering(config, platform))
+  forward, _, _ = field_products(config)
+  assert 0 < operations['dot_general'] <= 2 * forward + 2
+  assert operations['sine'] >= 2 * (config.model.num_layers + 1)
+  assert not operations['cosine'] and not operations['convolution']
+
+
+@pytest.mark.parametrize('policy, forward', [('bfloat16', 'bf16'), ('float16', 'f16')])
+def test_rounded_products(policy, forward):
+  """Hidden products take the policy's type, the backward ones bfloat16; all sums are float32."""
+  fields = {'model.matmul_dtype': policy, 'discriminator.matmul_dtype': policy}
+  config = load('toys', **fields)
+  text, stage = lowered_step(config, 'cuda')
+  check(text)
+  total, rounded = expected_products(config, stage)
+  types = dot_types(text)
+  assert types.keys() == {(t, t, 'f32') for t in (forward, 'bf16', 'f32')}
+  assert types.total() <= total
+  assert types[forward, forward, 'f32'] + types['bf16', 'bf16', 'f32'] * (policy != 'bfloat16') == (
+    rounded
+  )
+  # Convolutions: entries and heads in float32, those of the blocks rounded, R1's as well.
+  lines = [line for line in text.splitlines() if 'stablehlo.convolution' in line]
+  inputs = collections.Counter(
+    re.findall(r'x([a-z]+\d+)>', line.rpartition(' : ')[2])[0] for line in lines
+  )
+  assert inputs.keys() == {forward, 'bf16', 'f32'}
+  assert sum(inputs.values()) - inputs['f32'] > inputs['f32']
+
+
+def test_saved_phases_spare_the_hidden_products_a_second_time():
+  config = load('celeba', **{'render.saved_activations': 'phases'})
+  text, stage = lowered_step(config, 'cuda')
+  check(text)
+  total, _ = expected_products(config, stage)
+  forward, _, _ = field_products(config)
+  # Again are only the density (h to 1) and the colour (h to 3), for the compositing.
+  assert counts(text)['dot_general'] <= total - 2 * forward + 2 * 2
+  # Half of the generator's passes in this step have a gradient or prepare one.
+  assert text.count('i16>') > 2 * (config.model.num_layers + 1)
+
+
+def test_many_devices():
+  """The collectives of a mesh of eight TPUs: top-k's gather, and gradients averaged once a
+  network."""
+  mesh = AbstractMesh((8,), (parallel.AXIS,), axis_types=(AxisType.Auto,))
+  config = load('celeba', micro_batches=1)
+  text, _ = lowered_step(config, 'tpu', mesh=mesh)
+  operations = check(text)
+  assert operations['all_gather'] == 1
+  assert operations['all_reduce'] > 0
+  alone = counts(step_of('celeba', 'tpu', 0)[0])
+  assert alone['all_reduce'] == operations['all_reduce']
+
+
+def test_a_cpus_step_is_another_program():
+  """Else the tests above would pass whatever the platform."""
+  text, _ = lowered_step(load('toys'), 'cpu')
+  operations, other = counts(text), counts(step_of('toys', 'tpu', 0)[0])
+  assert operations['sine'] < 10 < other['sine']
+  assert operations['convolution'] < other['convolution']
+  assert operations['dot_general'] > other['dot_general']
