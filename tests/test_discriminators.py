@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jax3dgan import discriminators
+from jax3dgan.convert import pigan
 from jax3dgan.errors import UserError
 from jax3dgan.losses import regularizers
 
@@ -23,25 +24,9 @@ quick_jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimizati
 SMALL_CHANNELS = (4, 6, 8, 10, 12, 14, 14, 14, 14)
 
 
-def from_official(arrays, num_resolutions):
+def from_official(arrays):
   """Our parameter tree from official state_dict names and OIHW weights."""
-
-  def conv(prefix):
-    weight = np.transpose(arrays[f'{prefix}.weight'], (2, 3, 1, 0))
-    return {'kernel': weight, 'bias': arrays[f'{prefix}.bias']}
-
-  coords = 'layers.0.network.0.conv.weight' in arrays
-  middle = '.conv' if coords else ''
-  params = {'final': conv('final_layer')}
-  for i in range(num_resolutions):
-    size = 2 ** (num_resolutions - i)
-    params[f'from_rgb_{size}'] = conv(f'fromRGB.{i}.model.0')
-    if size > 2:
-      block = {f'conv_{j}': conv(f'layers.{i}.network.{2 * j}{middle}') for j in (0, 1)}
-      if f'layers.{i}.proj.weight' in arrays:
-        block['shortcut'] = conv(f'layers.{i}.proj')
-      params[f'block_{size}'] = block
-  return params
+  return pigan.from_official(arrays, pigan.discriminator_names(arrays))
 
 
 @functools.cache
@@ -52,7 +37,7 @@ def released(name):
   channels = SMALL_CHANNELS if block == 'progressive' else SMALL_CHANNELS[1:]
   module = discriminators.create(dict(name='progressive', channels=channels, **RELEASED[name]))
   official = {k.removeprefix('param/'): v for k, v in arrays.items() if k.startswith('param/')}
-  return module, from_official(official, len(channels)), arrays
+  return module, from_official(official), arrays
 
 
 def image(arrays, size, dtype=np.float32):
@@ -190,7 +175,7 @@ def test_r1_matches_official(name, size, fade):
   }
   official |= {k.removeprefix(f'{prefix}/param_grad/'): arrays[k] for k in keys}
   assert len(keys) > 10
-  expected = from_official(official, len(module.channels))
+  expected = from_official(official)
   jax.tree.map(lambda a, e: close(a, e, 5e-6), gradient, expected)
 
 

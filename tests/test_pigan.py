@@ -16,6 +16,7 @@ import x64
 from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, inputs, to_styles
 
 from jax3dgan import cameras, rays
+from jax3dgan.convert import pigan
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.hierarchical import RenderOptions
@@ -169,7 +170,7 @@ GRADIENT = 2.5e-3
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_gradients_match_official(dtype):
   arrays = goldens.load('generator_tiny')
-  gradient = pigan_names.by_official_name(golden_gradients(dtype)[0])
+  gradient = pigan.to_official(golden_gradients(dtype)[0])
   assert len(gradient) == 22
   errors = {key: relative(value, arrays[f'grad/{key}']) for key, value in gradient.items()}
   assert max(errors.values()) < GRADIENT, errors
@@ -210,7 +211,7 @@ def test_gradients_of_the_mapping_match_official(dtype):
   extra = goldens.load('generator_small_extra')
   _, _, of_params, of_z = mapped(dtype)
   errors = {'z': relative(of_z, extra['grad_z'])}
-  for key, value in pigan_names.by_official_name({'mapping': of_params['mapping']}).items():
+  for key, value in pigan.to_official({'mapping': of_params['mapping']}).items():
     if f'grad/{key}' in extra:
       errors[key] = relative(value, extra[f'grad/{key}'])
     else:
