@@ -48,14 +48,16 @@ class Zip:
     comment = int.from_bytes(data[found + 20 : found + 22], 'little')
     behind = len(data) - found - _END_SIZE - comment
     if behind:
-      raise self._error(f'{behind:,} bytes too many or too few behind the zip archive', DAMAGED)
+      raise self._error(
+        f'the zip archive ends {abs(behind):,} bytes too {"early" if behind > 0 else "late"}',
+        DAMAGED,
+      )
     file.seek(0, os.SEEK_SET)
     try:
       with zipfile.ZipFile(file) as archive:
         infos, directory = archive.infolist(), archive.start_dir
     except Exception as error:  # of many types, for damage that only the module looks at
-      text = ascii(str(error))[1:-1]
-      raise self._error(f'its zip directory cannot be read ({text})', DAMAGED) from error
+      raise self._error('its zip directory cannot be read', DAMAGED) from error
     if len(infos) > _MAX_ENTRIES:
       raise self._error(f'{len(infos):,} entries', HOSTILE)
     self._entries = self._read(infos, directory)
@@ -74,14 +76,17 @@ class Zip:
         raise self._error(f'the entry {show(name)} is encrypted', HOSTILE)
       if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise self._error(
-          f'the entry {show(name)} is compressed to {info.compress_size:,} of {info.file_size:,} '
-          'bytes',
-          'torch.save does not compress: unpack the archive and zip it again with zip -0.',
+          f'the entry {show(name)} is compressed, from {info.file_size:,} bytes',
+          'Unpack the archive and zip it again with zip -0: PyTorch does not compress.',
         )
       start = self._data_start(info)
       end = start + info.file_size
-      if info.header_offset < before or end > directory:
+      if end > directory:
+        raise self._error(f'the entry {show(name)} reaches beyond the archive', DAMAGED)
+      if info.header_offset < before:
         raise self._error(f'the entry {show(name)} lies on top of another', HOSTILE)
+      if not entries and info.header_offset:
+        raise self._error(f'{info.header_offset:,} bytes in front of the archive', HOSTILE)
       before = end
       inner = '/'.join(parts[1:])
       if len(parts) < 2 or parts[0] != infos[0].orig_filename.split('/')[0]:

@@ -155,12 +155,15 @@ def _float32(path, key: str, value: np.ndarray) -> np.ndarray:
   return value
 
 
+_FIRST_MAPPING = 'mapping_network.network.0.weight'
+
+
 def _sizes(path, weights) -> dict[str, int]:
   """Sizes of the generator; all names and shapes are those of this generator."""
   num_layers = _count(weights, 'siren.network.{}.layer.weight')
   mapping = _count(weights, 'siren.mapping_network.network.{}.weight', 2)
   first = [weights.get(f'siren.{name}') for name in ('network.0.layer.weight', _FIRST_MAPPING)]
-  if mapping < 2 or any(weight is None or weight.ndim != 2 for weight in first):
+  if mapping < 2 or any(weight is None or weight.ndim != 2 or not weight.size for weight in first):
     hint = ' It looks like a discriminator.' if 'final_layer.weight' in weights else ''
     raise UserError(
       f'{path} has no siren.network and siren.mapping_network as a generator of π-GAN.{hint} '
@@ -175,9 +178,6 @@ def _sizes(path, weights) -> dict[str, int]:
   }
   _compare(path, {key: value.shape for key, value in weights.items()}, _shapes(model))
   return model
-
-
-_FIRST_MAPPING = 'mapping_network.network.0.weight'
 
 
 def _count(weights, name: str, every: int = 1) -> int:
@@ -266,30 +266,35 @@ def read_discriminator(path) -> Discriminator:
     UserError: It is none of them, or its names and shapes fit none.
   """
   model = _model(path, 'discriminator')
-  weights = model.weights
+  # The strided one has a layer that it never uses.
+  weights = {k: v for k, v in model.weights.items() if not k.startswith('pose_layer.')}
   num_sizes = _count(weights, 'fromRGB.{}.model.0.weight')
   final = weights.get('final_layer.weight')
-  if num_sizes < 2 or final is None or final.shape[:1] == (2,):
+  if num_sizes < 2 or final is None or _rows(final) in (0, 2):
     raise UserError(
       f"{path} has no fromRGB and final_layer as a discriminator of π-GAN. Give the release's "
       'discriminator.pth.'
     )
-  channels = tuple(len(weights[f'fromRGB.{i}.model.0.weight']) for i in range(num_sizes))
+  channels = tuple(_rows(weights[f'fromRGB.{i}.model.0.weight']) for i in range(num_sizes))
   coords = 'layers.0.network.0.conv.weight' in weights
   # Heads: 1 for real or not, then the latent and the two angles of the pose, or neither.
-  pose_dim = 2 if len(final) > 1 else 0
+  pose_dim = 2 if _rows(final) > 1 else 0
   fields = {
     'block': _block(path, weights, channels, coords, model.class_name),
     'channels': channels,
-    'latent_dim': len(final) - 1 - pose_dim,
+    'latent_dim': _rows(final) - 1 - pose_dim,
     'pose_dim': pose_dim,
   }
   if coords == (fields['block'] == 'strided'):
     fields['coord_conv'] = coords
   shapes = {key: value.shape for key, value in weights.items()}
-  _compare(path, shapes, _discriminator_shapes(fields, coords, len(final)))
+  _compare(path, shapes, _discriminator_shapes(fields, coords, _rows(final)))
   params = pigan.from_official(weights, pigan.discriminator_names(weights))
   return Discriminator(fields, params, model.class_name)
+
+
+def _rows(weight: np.ndarray) -> int:
+  return weight.shape[0] if weight.ndim else 0
 
 
 def _block(path, weights, channels, coords: bool, class_name: str) -> str:

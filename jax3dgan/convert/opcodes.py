@@ -68,8 +68,8 @@ def _quoted(m):
   return text[1:-1]
 
 
-def _line(m):
-  return m.line()
+def _escaped(m):
+  return m.line('raw-unicode-escape')
 
 
 def _two_lines(m):
@@ -196,7 +196,7 @@ OPCODES = {
     b'S': (_quoted, _push),
     b'U': (_text('<B', 'latin-1'), _push),
     b'T': (_text('<i', 'latin-1'), _push),
-    b'V': (_line, _push),
+    b'V': (_escaped, _push),
     b'\x8c': (_text('<B'), _push),
     b'X': (_text('<I'), _push),
     b'\x8d': (_text('<Q'), _push),

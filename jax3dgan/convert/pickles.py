@@ -150,16 +150,16 @@ class Machine:
       raise self.error('the file ends in the middle of a pickle')
     return self.data[first : self.pos]
 
-  def line(self) -> str:
+  def line(self, encoding: str = 'utf-8') -> str:
     """The rest of a line."""
     found = self.data.find(b'\n', self.pos, min(self.end, self.pos + _MAX_LINE))
     if found < 0:
       raise self.error('a line does not end')
     text = self.take(found - self.pos)
     self.pos += 1
-    return self.decode(text)
+    return self.decode(text, encoding)
 
-  def decode(self, text: bytes, encoding: str = 'utf-8') -> str:
+  def decode(self, text: bytes, encoding: str) -> str:
     """The text."""
     try:
       return text.decode(encoding)
@@ -318,12 +318,19 @@ def _encode(m, args):
   raise m.error('a use of _codecs.encode for other than bytes', HOSTILE)
 
 
+def _no_bytes(m, args):
+  """b'' in the older protocols."""
+  if args:
+    raise m.error('bytes of something', HOSTILE)
+  return b''
+
+
 # What any pickle may use. A call may be repeated on one argument, hence `spend`.
 CONSTRUCTORS = {
   ('collections', 'OrderedDict'): _ordered_dict,
   ('_codecs', 'encode'): _encode,
 } | {
-  (module, name): _set(kind)
-  for module in ('builtins', '__builtin__')
-  for name, kind in (('set', set), ('frozenset', frozenset))
+  (module, name): make
+  for module in ('builtins', '__builtin__')  # the latter in protocols before 3
+  for name, make in (('set', _set(set)), ('frozenset', _set(frozenset)), ('bytes', _no_bytes))
 }

@@ -123,7 +123,7 @@ def _read_zip(archive, path, data, classes, budget):
 def _check_end(machine):
   if machine.pos != machine.end:
     machine.at = machine.pos
-    raise machine.error(f'{machine.end - machine.pos:,} bytes behind the end', DAMAGED)
+    raise machine.error(f'{machine.end - machine.pos:,} byte(s) more behind the end', DAMAGED)
 
 
 def _read_pickles(where, data, policy, budget):
