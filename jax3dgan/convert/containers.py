@@ -13,9 +13,10 @@ import zlib
 from jax3dgan.convert.values import DAMAGED, HOSTILE, show
 from jax3dgan.errors import UserError
 
-_MAX_ENTRIES = 100_000
-_END, _LOCAL = b'PK\x05\x06', b'PK\x03\x04'
-_END_SIZE, _LOCAL_SIZE = 22, 30
+# About 100,000 entries; the standard library reads all at once.
+_MAX_DIRECTORY = 16 * 2**20
+_END, _LOCAL, _LOCATOR = b'PK\x05\x06', b'PK\x03\x04', b'PK\x06\x07'
+_END_SIZE, _LOCAL_SIZE, _LOCATOR_SIZE = 22, 30, 20
 _ENCRYPTED, _UTF_8 = 0x1, 0x800
 
 
@@ -52,18 +53,26 @@ class Zip:
         f'the zip archive ends {abs(behind):,} bytes too {"early" if behind > 0 else "late"}',
         DAMAGED,
       )
+    if self._directory_size(found) > _MAX_DIRECTORY:
+      raise self._error(f'a zip directory of more than {_MAX_DIRECTORY:,} bytes', HOSTILE)
     file.seek(0, os.SEEK_SET)
     try:
       with zipfile.ZipFile(file) as archive:
         infos, directory = archive.infolist(), archive.start_dir
     except Exception as error:  # of many types, for damage that only the module looks at
       raise self._error('its zip directory cannot be read', DAMAGED) from error
-    if len(infos) > _MAX_ENTRIES:
-      raise self._error(f'{len(infos):,} entries', HOSTILE)
     self._entries = self._read(infos, directory)
 
   def _error(self, what: str, remedy: str) -> UserError:
     return UserError(f'{self._path}: {what}. {remedy}')
+
+  def _directory_size(self, end: int) -> int:
+    """Bytes of the directory, by the record at `end` or its counterpart for large archives."""
+    locator = end - _LOCATOR_SIZE
+    if locator >= 0 and self._data[locator : locator + 4] == _LOCATOR:
+      large = int.from_bytes(self._data[locator + 8 : locator + 16], 'little')
+      return int.from_bytes(self._data[large + 40 : large + 48], 'little')
+    return int.from_bytes(self._data[end + 12 : end + 16], 'little')
 
   def _read(self, infos, directory) -> dict[str, Entry]:
     entries, before = {}, 0

@@ -9,6 +9,8 @@ from jax3dgan.errors import UserError
 # More than any release has; what lies in many places counts once for each.
 _MAX_ENTRIES = 100_000
 _MAX_NAME = 500
+# Weights may be shared; a model is not many times as large as its storages.
+_MAX_SHARING, _FREE_BYTES = 4, 16 * 2**20
 
 
 def state_dict(value) -> dict[str, np.ndarray]:
@@ -29,7 +31,7 @@ def state_dict(value) -> dict[str, np.ndarray]:
     if wrong or not value:
       what = f'its entry {show(wrong[0])} is no tensor' if wrong else 'it is empty'
       raise UserError(f'This dict is no state dict: {what}. Give the file of a whole model.')
-    return {key: tensor.numpy() for key, tensor in value.items()}
+    return _arrays(value)
   if not isinstance(value, Object) or '_parameters' not in value.attributes():
     raise UserError(f'{_what(value)} is neither a model nor a state dict. Give one of these.')
   found, entries = {}, 0
@@ -52,13 +54,21 @@ def state_dict(value) -> dict[str, np.ndarray]:
       if weight is not None:
         if not isinstance(weight, Tensor):
           raise UserError(f'{_full(prefix, name)} is {_what(weight)} and no tensor. {DAMAGED}')
-        found[_full(prefix, name)] = weight.numpy()
+        found[_full(prefix, name)] = weight
     for name, child in reversed(modules.items()):
       if child is not None:
         if not isinstance(child, Object):
           raise UserError(f'{_full(prefix, name)} is {_what(child)} and no module. {DAMAGED}')
         stack.append((f'{_full(prefix, name)}.', child, (module, around)))
-  return found
+  return _arrays(found)
+
+
+def _arrays(weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
+  storages = {id(tensor.storage): tensor.storage.num_bytes for tensor in weights.values()}
+  total = sum(tensor.num_bytes for tensor in weights.values())
+  if total > _MAX_SHARING * sum(storages.values()) + _FREE_BYTES:
+    raise UserError(f'Weights of {total:,} bytes that share a few storages. {HOSTILE}')
+  return {key: tensor.numpy() for key, tensor in weights.items()}
 
 
 def is_name(key) -> bool:

@@ -14,6 +14,7 @@ from jax3dgan.errors import UserError
 FIELDS = {'spatial': 2 / 0.24, 'tall': 1.0}  # factors on the points, see `fields.siren.FilmSiren`
 _FIELD_OF_CLASS = {'SPATIALSIRENBASELINE': 'spatial', 'TALLSIREN': 'tall'}
 _PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
+_MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
 _EMA_CLASS = 'ExponentialMovingAverage'
 
 
@@ -131,6 +132,8 @@ def _model(path, role: str) -> _Model:
     weights = modules.state_dict(tree)
   except UserError as error:
     raise UserError(f'{path}: {error}') from None
+  if len(weights) > _MAX_WEIGHTS:
+    raise UserError(f'{path} has {len(weights):,} weights. Give a file of the release.')
   if weights and all(key.startswith('module.') for key in weights):
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
   weights = {key: _float32(path, key, value) for key, value in weights.items()}
@@ -251,11 +254,10 @@ def read_average(path, generator: Generator) -> Average:
       f'{path} holds {len(values)} averages and not the {len(keys)} of the generator. Give the '
       'ema.pth that lies beside it.'
     )
-  weights = {
-    key: _float32(path, key, value.numpy()) for key, value in zip(keys, values, strict=True)
-  }
+  named = dict(zip(keys, values, strict=True))
   shapes = {key: generator.weights[key].shape for key in keys}
-  _compare(path, {key: value.shape for key, value in weights.items()}, shapes)
+  _compare(path, {key: value.shape for key, value in named.items()}, shapes)
+  weights = {key: _float32(path, key, value.numpy()) for key, value in named.items()}
   return Average(rate, num_updates, weights)
 
 

@@ -16,17 +16,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax3dgan.convert.opcodes import OPCODES, STOP
-from jax3dgan.convert.values import DAMAGED, HOSTILE, Global, Inert, Object, show
+from jax3dgan.convert.values import DAMAGED, HOSTILE, Global, Inert, Object, fault, show
 from jax3dgan.errors import UserError
 
 # A generator takes 10,000 opcodes, and an opcode of a byte can cost 200 bytes of memory.
 _MAX_OPCODES = 1_000_000
 _MAX_MARKS = 1_000  # open brackets at a time
-_MAX_NESTING = 1_000  # walking a deeper tree takes more stack than Python has
 _MAX_LINE = 4_096
-# Integers and floats below this have hashes of their own, so no dict degenerates to a list.
+# Whole numbers up to this have hashes of their own; larger ones, and tuples, can be chosen so that
+# a dict degenerates to a list.
 _MAX_KEY = 2**60
-_MAX_KEY_ITEMS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +137,9 @@ class Machine:
   def _result(self):
     if len(self.stack) != 1 or self.marks:
       raise self.error('the pickle stops in the middle of a value')
-    _check_nesting(self)
+    wrong = fault(self.stack[0])
+    if wrong:
+      raise self.error(wrong, HOSTILE)
     return self.stack[0]
 
   # Reading.
@@ -198,15 +199,12 @@ class Machine:
 
   # Values.
 
-  def key(self, key, inner: bool = False):
-    """The key of a dict or member of a set, checked: hashing it takes no time to speak of."""
+  def key(self, key):
+    """The key of a dict or member of a set, checked: no file can make hashing it slow."""
     if isinstance(key, str | bytes | Inert) or key is None:
       return key
-    if isinstance(key, int | float):
-      if abs(key) <= _MAX_KEY or math.isinf(key):
-        return key
-    elif isinstance(key, tuple) and len(key) <= _MAX_KEY_ITEMS and not inner:
-      return tuple(self.key(item, inner=True) for item in key)
+    if isinstance(key, int | float) and (abs(key) <= _MAX_KEY or math.isinf(key)):
+      return key
     raise self.error(f'{show(key)} as the key of a dict', HOSTILE)
 
   def set_items(self, target, items: list):
@@ -262,27 +260,6 @@ class Machine:
     if self.persistent_load is None:
       raise self.error('a reference to outside of the pickle', HOSTILE)
     self.push(self.persistent_load(self, self.stack.pop()))
-
-
-def _check_nesting(machine):
-  """Refuses what cannot be walked, itself without recursion."""
-  seen, stack = set(), [(machine.stack[0], 0)]
-  while stack:
-    value, depth = stack.pop()
-    if isinstance(value, Object):
-      children = (value.args, value.state, value.items)
-    elif isinstance(value, dict):
-      children = value.values()
-    elif isinstance(value, list | tuple):
-      children = value
-    else:
-      continue
-    if id(value) in seen:
-      continue
-    seen.add(id(value))
-    if depth > _MAX_NESTING:
-      raise machine.error(f'values nested more than {_MAX_NESTING:,} deep', HOSTILE)
-    stack.extend((child, depth + 1) for child in children)
 
 
 def _ordered_dict(m, args):

@@ -93,6 +93,10 @@ class Tensor(Inert):
   def dtype(self) -> np.dtype:
     return self.storage.dtype
 
+  @property
+  def num_bytes(self) -> int:
+    return math.prod(self.shape) * self.dtype.itemsize
+
   def numpy(self) -> np.ndarray:
     """The tensor as a read-only array on the file itself (bool: a copy)."""
     width = self.dtype.itemsize

@@ -45,9 +45,10 @@ def read(path, classes=()):
       that mentions names which no model needs.
   """
   try:
+    # Before it is opened, which waits for the other end of a pipe.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+      raise UserError(f'{path} is no regular file. Give the path of a checkpoint.')
     with open(path, 'rb') as file:
-      if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        raise UserError(f'{path} is no regular file. Give the path of a checkpoint.')
       if not os.fstat(file.fileno()).st_size:
         raise UserError(f'{path} is empty. Download it again.')
       # Closed when the last array on it is gone.

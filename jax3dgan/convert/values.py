@@ -5,6 +5,8 @@ from typing import Any
 
 HOSTILE = 'No release writes that: do not use this file.'
 DAMAGED = 'The file is damaged: download it again.'
+_MAX_NESTING = 1_000  # walking a deeper tree takes more stack than Python has
+_MAX_PRINTED = 10_000_000  # values, where lists share lists
 
 
 class Inert:
@@ -62,3 +64,43 @@ def show(value) -> str:
   else:
     text = repr(value) if isinstance(value, int | float) else f'<{type(value).__name__}>'
   return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def fault(tree) -> str | None:
+  """Why a tree cannot be walked or printed, itself found without recursion; None where it can be.
+
+  Containers that are in themselves, that are nested too deep, or that share parts so often that
+  printing them would not end. An `Object` prints as its name, so it begins anew.
+  """
+  printed = {}  # by id; None on the way down
+  roots, seen = [(tree, 0)], set()
+  while roots:
+    stack = [(*roots.pop(), False)]
+    while stack:
+      value, depth, left = stack.pop()
+      if isinstance(value, Object):
+        if id(value) not in seen:
+          seen.add(id(value))
+          roots += [(part, depth + 1) for part in (value.args, value.state, value.items)]
+        continue
+      if not isinstance(value, dict | list | tuple):
+        continue
+      children = value.values() if isinstance(value, dict) else value
+      if left:
+        size = 1 + sum(printed.get(id(child)) or _leaf_size(child) for child in children)
+        if size > _MAX_PRINTED:
+          return 'lists that share lists without end'
+        printed[id(value)] = size
+      elif id(value) not in printed:
+        if depth > _MAX_NESTING:
+          return f'values nested more than {_MAX_NESTING:,} deep'
+        printed[id(value)] = None
+        stack.append((value, depth, True))
+        stack.extend((child, depth + 1, False) for child in children)
+      elif printed[id(value)] is None:
+        return f'a {show(value)} inside of itself'
+  return None
+
+
+def _leaf_size(value) -> int:
+  return 1 + len(value) // 64 if isinstance(value, str | bytes | set | frozenset) else 1

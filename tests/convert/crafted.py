@@ -82,7 +82,7 @@ def entry(path: str, data: bytes = b'', **fields) -> dict:
 def archive(parts: list[dict], comment: bytes = b'') -> bytes:
   """A zip file of `entry`s, as wrong as they say; an entry with `at` is not written but refers to
   that place."""
-  out, directory = b'', b''
+  out, directory = bytearray(), bytearray()
   for part in parts:
     data, path = part['data'], part['path'].encode()
     size, method = part.get('size', len(data)), part.get('method', 0)
@@ -97,10 +97,9 @@ def archive(parts: list[dict], comment: bytes = b'') -> bytes:
       out += b'PK\x03\x04' + struct.pack('<H', 20) + header + struct.pack('<H', 0) + local + content
     tail = struct.pack('<HHHHII', 0, 0, 0, 0, 0, at)
     directory += b'PK\x01\x02' + struct.pack('<HH', 20, 20) + common + tail + path
-  ends = struct.pack(
-    '<HHHHIIH', 0, 0, len(parts), len(parts), len(directory), len(out), len(comment)
-  )
-  return out + directory + b'PK\x05\x06' + ends + comment
+  num = len(parts) & 0xFFFF
+  ends = struct.pack('<HHHHIIH', 0, 0, num, num, len(directory), len(out), len(comment))
+  return bytes(out + directory) + b'PK\x05\x06' + ends + comment
 
 
 def torch_zip(program: bytes, *more: dict, **storages: bytes) -> bytes:

@@ -186,6 +186,11 @@ def nested_keys():
   return pickled(b'})', b'\x85' * 100_000, b'Ns')
 
 
+@case('self', 'a list inside of itself')
+def self():
+  return pickled(b']q\x00h\x00a')
+
+
 simple('open-brackets', '100,000 brackets that do not close', lambda: pickled(b'(' * 100_000))
 
 
@@ -332,6 +337,13 @@ simple(
   lambda: torch_zip(EMPTY + pickled(call('os', 'system', text(TOUCH)))),
 )
 
+
+@case('zip-many', 'a directory of 400,000 entries')
+def zip_many():
+  one = dict(entry('m/x'), at=0)
+  return archive([entry('m/data.pkl', EMPTY)] + [one] * 400_000)
+
+
 # Old files.
 
 ROW = pickled(entries(weight=tensor()))
@@ -394,6 +406,37 @@ def cycle():
 def diamonds():
   levels = (module('X', modules=entries(a=b'h\x00', b=b'h\x00')) + b'q\x000' for _ in range(60))
   return pickled(module('X'), b'q\x000', *levels, b'h\x00')
+
+
+@case('shared-weights', '20,000 names for one tensor: 80 GB as float32')
+def shared_weights():
+  names = b''.join(text(str(i)) + b'h\x00' for i in range(20_000))
+  whole = tensor(0, (10**6,), (1,), of=storage(size=10**6, cls='HalfStorage'))
+  program = whole + b'q\x000' + module('X', parameters=b'}(' + names + b'u')
+  return torch_zip(pickled(program), s0=bytes(2 * 10**6))
+
+
+@case('many-layers', 'a generator of 1,000 layers, which takes long to compile')
+def many_layers():
+  shapes = official_shapes(num_layers=1_000)
+  parts = [
+    text(key) + tensor(0, shape, strides_of(shape), of=storage(size=64))
+    for key, shape in shapes.items()
+  ]
+  return torch_zip(pickled(b'}(', *parts, b'u'), s0=bytes(256))
+
+
+def official_shapes(**sizes):
+  from jax3dgan.convert import official
+
+  fixed = dict(z_dim=1, hidden_dim=1, mapping_dim=1, mapping_layers=1)
+  shapes = official._shapes({**fixed, **sizes})
+  # All but the last of the mapping network fit into a storage of 64.
+  return {key: shape for key, shape in shapes.items() if shape[0] <= 64}
+
+
+def strides_of(shape):
+  return (shape[1], 1) if len(shape) == 2 else (1,)
 
 
 @case('bad-name', 'a weight whose name clears the screen')
