@@ -1,56 +1,21 @@
-"""Official π-GAN arrays in our names and layouts, and the golden generator's inputs."""
+"""The golden generator's inputs in our names and layouts."""
 
 import functools
 
 import goldens
 import numpy as np
 
+from jax3dgan.convert import pigan
 from jax3dgan.rendering.hierarchical import Draws
 
 HIDDEN, NUM_STYLES, RESOLUTION = 32, 9, 16  # of the golden generator
 NUM_RAYS = RESOLUTION**2
 
-_MAPPING = 'siren.mapping_network.network.'
-
-
-def names(num_layers: int = 8):
-  """(path in our tree, official key) of every parameter; official weights are [out, in]."""
-  layers = {f'film_{i}': f'siren.network.{i}.layer' for i in range(num_layers)}
-  layers |= {
-    'density': 'siren.final_layer',
-    'colour_film': 'siren.color_layer_sine.layer',
-    'colour': 'siren.color_layer_linear.0',
-  }
-  for ours, official in layers.items():
-    yield ('field', f'{ours}_kernel'), f'{official}.weight'
-    yield ('field', f'{ours}_bias'), f'{official}.bias'
-  for i, ours in enumerate(('hidden_0', 'hidden_1', 'hidden_2', 'out')):
-    yield ('mapping', ours, 'kernel'), f'{_MAPPING}{2 * i}.weight'
-    yield ('mapping', ours, 'bias'), f'{_MAPPING}{2 * i}.bias'
-
 
 def from_official(arrays, prefix: str = 'param/', dtype=np.float32) -> dict:
   """Our parameter tree, as far as `arrays` has official ones under `prefix`."""
-  params = {}
-  for path, key in names():
-    if prefix + key in arrays:
-      node = params
-      for part in path[:-1]:
-        node = node.setdefault(part, {})
-      node[path[-1]] = np.asarray(arrays[prefix + key].T, dtype)
-  return params
-
-
-def by_official_name(params) -> dict:
-  """{official key: array in the official layout} of our parameters, or of their gradient."""
-  result = {}
-  for path, key in names():
-    node = params
-    for part in path:
-      node = node.get(part, {})
-    if not isinstance(node, dict):
-      result[key] = np.asarray(node).T
-  return result
+  official = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+  return pigan.from_official(official, dtype=dtype)
 
 
 def to_styles(frequencies, phases, dtype):
@@ -99,7 +64,7 @@ def tiny(whole, extra) -> dict:
   All but the mapping network, which is large whatever the sizes of the rest: the field's
   parameters and their gradients, draws, images; stages in float64, samples on every 7th ray.
   """
-  field = [key for path, key in names() if path[0] == 'field']
+  field = [key for path, key in pigan.names() if path[0] == 'field']
   result = {f'param/{key}': whole[f'param/{key}'] for key in field}
   result |= {key: whole[key] for key in ('avg_frequencies', 'avg_phase_shifts')}
   result |= {f'grad/{key}': extra[f'grad/{key}'] for key in field}

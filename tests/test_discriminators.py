@@ -9,6 +9,7 @@ import pytest
 import x64
 
 from jax3dgan import discriminators
+from jax3dgan.convert import pigan
 from jax3dgan.errors import UserError
 from jax3dgan.losses import regularizers
 
@@ -30,42 +31,6 @@ OUTPUT, R1 = 2e-6, 3.5e-6
 SMALL_CHANNELS = (4, 6, 8, 10, 12, 14, 14, 14, 14)
 
 
-def layers(arrays, num_resolutions):
-  """(path in our tree, official prefix) of every convolution."""
-  middle = '.conv' if 'param/layers.0.network.0.conv.weight' in arrays else ''
-  yield ('final',), 'final_layer'
-  for i in range(num_resolutions):
-    size = 2 ** (num_resolutions - i)
-    yield (f'from_rgb_{size}',), f'fromRGB.{i}.model.0'
-    if size > 2:
-      for j in (0, 1):
-        yield (f'block_{size}', f'conv_{j}'), f'layers.{i}.network.{2 * j}{middle}'
-      if f'param/layers.{i}.proj.weight' in arrays:
-        yield (f'block_{size}', 'shortcut'), f'layers.{i}.proj'
-
-
-def from_official(arrays, num_resolutions):
-  """Our parameter tree; official weights are OIHW."""
-  params = {}
-  for path, prefix in layers(arrays, num_resolutions):
-    node = params
-    for name in path:
-      node = node.setdefault(name, {})
-    node['kernel'] = np.transpose(arrays[f'param/{prefix}.weight'], (2, 3, 1, 0))
-    node['bias'] = arrays[f'param/{prefix}.bias']
-  return params
-
-
-def by_official_name(params, arrays, num_resolutions):
-  """{official key: array in the official layout} of our parameters, or of their gradient."""
-  result = {}
-  for path, prefix in layers(arrays, num_resolutions):
-    layer = functools.reduce(dict.__getitem__, path, params)
-    result[f'{prefix}.weight'] = np.transpose(layer['kernel'], (3, 2, 0, 1))
-    result[f'{prefix}.bias'] = layer['bias']
-  return result
-
-
 @functools.cache
 def released(name):
   """(module, parameters, arrays) of an official discriminator with few channels."""
@@ -73,7 +38,8 @@ def released(name):
   block = RELEASED[name]['block']
   channels = SMALL_CHANNELS if block == 'progressive' else SMALL_CHANNELS[1:]
   module = discriminators.create(dict(name='progressive', channels=channels, **RELEASED[name]))
-  return module, from_official(arrays, len(channels)), arrays
+  official = {k.removeprefix('param/'): v for k, v in arrays.items() if k.startswith('param/')}
+  return module, pigan.from_official(official, pigan.discriminator_names(official)), arrays
 
 
 def cast(params, dtype):
@@ -215,8 +181,9 @@ def test_r1_matches_official(name, size, fade, dtype):
   goldens.compare(file, f'{prefix}/penalty_lambda10', value, relative=R1)
   grad_real = np.transpose(grad_real, (0, 3, 1, 2))
   goldens.compare(file, f'{prefix}/grad_real', grad_real, relative=R1)
+  names = [k.removeprefix('param/') for k in arrays if k.startswith('param/')]
   num_compared = 0
-  for key, actual in by_official_name(gradient, arrays, len(module.channels)).items():
+  for key, actual in pigan.to_official(gradient, pigan.discriminator_names(names)).items():
     if f'{prefix}/param_grad/{key}' in arrays:
       goldens.compare(file, f'{prefix}/param_grad/{key}', actual, relative=R1)
       num_compared += 1

@@ -5,11 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pigan_names
 import pytest
 
 from jax3dgan import cameras, generators, rays
 from jax3dgan import config as config_lib
+from jax3dgan.convert import pigan
 from jax3dgan.errors import UserError
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.rendering import hierarchical
@@ -50,7 +50,7 @@ def test_released_size_has_the_official_parameters():
   generator = PiGAN(z_dim=16, hidden_dim=32)
   params = jax.eval_shape(lambda: generators.init_params(generator, jax.random.key(0)))
   paths = {tuple(k.key for k in path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
-  assert paths.keys() == {path for path, _ in pigan_names.names()}
+  assert paths.keys() == {path for path, _ in pigan.names()}
   assert paths['mapping', 'out', 'kernel'].shape == (256, 576)
   full = jax.eval_shape(lambda: generators.init_params(PiGAN(), jax.random.key(0)))
   sizes = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in full.items()}

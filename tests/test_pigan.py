@@ -16,6 +16,7 @@ import x64
 from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, from_styles, inputs, to_styles
 
 from jax3dgan import cameras, generators, rays
+from jax3dgan.convert import pigan
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.hierarchical import RenderOptions
@@ -183,7 +184,7 @@ GRADIENT = {np.float64: 1.6e-3, np.float32: 2e-3}
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_gradients_match_official(dtype):
-  gradient = pigan_names.by_official_name(golden_gradients(dtype)[0])
+  gradient = pigan.to_official(golden_gradients(dtype)[0])
   assert len(gradient) == 22
   for key, value in gradient.items():
     goldens.compare('generator_small_extra', f'grad/{key}', value, relative=GRADIENT[dtype])
@@ -228,7 +229,7 @@ def test_mapping_matches_official(dtype):
 def test_gradients_of_the_mapping_match_official(dtype):
   _, _, of_params, of_z = mapped(dtype)
   goldens.compare('generator_small_extra', 'grad_z', of_z, relative=GRADIENT[dtype])
-  gradient = pigan_names.by_official_name({'mapping': of_params['mapping']})
+  gradient = pigan.to_official({'mapping': of_params['mapping']})
   assert len(gradient) == 8
   for key, value in gradient.items():
     if f'grad/{key}' in goldens.outputs('generator_small_extra'):

@@ -1,0 +1,194 @@
+"""Official PyTorch weights to a workdir, and back.
+
+  python -m jax3dgan.convert --from=pigan --input=generator.pth --workdir=runs/celeba
+  python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
+  python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
+
+Neither needs PyTorch, and nothing in a file is executed: see docs/convert.md.
+"""
+
+import argparse
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from jax3dgan.convert import curricula
+from jax3dgan.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message):
+    raise UserError(f'{message}. See python -m jax3dgan.convert --help.')
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+  """Returns the flags, checked; UserError says what is wrong with them."""
+  flags = _Parser(
+    prog='python -m jax3dgan.convert',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  way = flags.add_mutually_exclusive_group(required=True)
+  way.add_argument('--from', dest='release', choices=['pigan'], help='release of the files')
+  way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
+  flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
+  there = flags.add_argument_group('with --from')
+  there.add_argument('--input', metavar='FILE', help='generator: whole model or state dict')
+  there.add_argument(
+    '--ema', metavar='FILE', action='append', help='moving average of it; may be given repeatedly'
+  )
+  there.add_argument(
+    '--discriminator', metavar='FILE', help='to train on with; default: a fresh one'
+  )
+  there.add_argument(
+    '--curriculum',
+    choices=list(curricula.CURRICULA),
+    help='cameras and training; default: what the files tell',
+  )
+  there.add_argument(
+    '--field', choices=['spatial', 'tall'], help='field, where a state dict does not say it'
+  )
+  there.add_argument('--step', type=int, help='steps of training, where a state dict has none')
+  there.add_argument('--overwrite', action='store_true', help='delete the run in the workdir')
+  back = flags.add_argument_group('with --to')
+  back.add_argument('--output', metavar='FILE', help='file to write')
+  back.add_argument(
+    '--weights', choices=['ema', 'raw'], help='moving average (default) or weights of training'
+  )
+  args = flags.parse_args(argv)
+  needed, foreign = ('input', _BACK) if args.release else ('output', _THERE)
+  if getattr(args, needed) is None:
+    raise UserError(f'--{needed} is missing. Give the path of a file.')
+  for name in foreign:
+    if getattr(args, name):
+      raise UserError(f'--{name} does not go with {"--from" if args.release else "--to"}.')
+  if args.step is not None and not 0 <= args.step < 2**31:
+    raise UserError(f'--step is {args.step}. Give the number of training steps, such as 200000.')
+  return args
+
+
+_THERE = ('input', 'ema', 'discriminator', 'curriculum', 'field', 'step', 'overwrite')
+_BACK = ('output', 'weights')
+
+
+def say(text: str) -> None:
+  """Writes a line of progress."""
+  print(text, flush=True)
+
+
+def convert(args: argparse.Namespace) -> None:
+  """`--from`: makes a workdir."""
+  # JAX takes a second, which a refused file need not wait for.
+  from jax3dgan.convert import official
+
+  workdir = pathlib.Path(args.workdir)
+  if (workdir / 'config.json').exists() and not args.overwrite:
+    raise UserError(
+      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
+    )
+  generator = official.read_generator(_reading(args.input), args.field)
+  averages = [official.read_average(_reading(path), generator) for path in args.ema or ()]
+  rates = [average.rate for average in averages]
+  if len(set(rates)) < len(rates):
+    raise UserError(f'Two of the --ema files have the decay {rates[0]}. Give one for each decay.')
+  discriminator = None
+  if args.discriminator:
+    discriminator = official.read_discriminator(_reading(args.discriminator))
+  step = generator.step if args.step is None else args.step
+  if step is None:
+    raise UserError(
+      f'{args.input} says nothing of its step. Give --step, such as 200000: it decides the '
+      'resolution and where training goes on.'
+    )
+  from jax3dgan import compilation
+  from jax3dgan.convert import runs
+
+  compilation.use_cache()
+  curriculum = args.curriculum or runs.curriculum_of(generator, discriminator)
+  config = runs.config_for(curriculum, generator, averages, discriminator)
+  say(f'Writing {workdir} ...')
+  runs.create(workdir, config, step, generator, averages, discriminator, args.overwrite)
+  for line in _summary(args, config, curriculum, step, generator, averages, discriminator):
+    say(line)
+
+
+def _reading(path: str) -> str:
+  file = pathlib.Path(path)
+  size = f' ({file.stat().st_size / 1e3:,.0f} kB)' if file.is_file() else ''
+  say(f'Reading {path}{size} ...')
+  return path
+
+
+def _summary(args, config, curriculum, step, generator, averages, discriminator):
+  from jax3dgan.convert import runs
+
+  model = generator.model
+  num = sum(value.size for value in generator.weights.values())
+  yield (
+    f'Generator: {generator.class_name or args.field}, {num:,} parameters (z {model["z_dim"]}, '
+    f'{model["num_layers"]} layers of {model["hidden_dim"]}), step {step:,}.'
+  )
+  for rate in config.ema.rates:
+    average = next((average for average in averages if average.rate == rate), None)
+    if average is None:
+      yield f"EMA {rate}: the generator's own weights."
+    else:
+      updates = '' if average.num_updates is None else f' after {average.num_updates:,} updates'
+      shown = ', shown' if rate == config.ema.display_rate else ''
+      yield f'EMA {rate}: {args.ema[averages.index(average)]}{updates}{shown}.'
+  if discriminator is None:
+    yield 'Discriminator: a fresh one; give --discriminator before training on.'
+  else:
+    fields = config.discriminator
+    heads = f'latent {fields.latent_dim}, pose {fields.pose_dim}' if fields.pose_dim else 'no heads'
+    yield (
+      f'Discriminator: {discriminator.class_name or "state dict"}, {fields.block} blocks, '
+      f'{2 ** len(fields.channels)}² and below, {heads}.'
+    )
+  yield f'Config: {curriculum}, rendered as the release does (density relu, last interval 1e10).'
+  where = shlex.quote(str(args.workdir))
+  yield f'Pictures: python -m jax3dgan.apps.samples --workdir={where} --out=samples.png --depth'
+  overrides = ' '.join(runs.overrides(config, curriculum))
+  if step >= config.num_steps:
+    overrides += f' --config.num_steps={step + config.num_steps}'
+  yield (
+    f'Training: python -m jax3dgan.main --config=configs/{curriculum}.py --workdir={where} '
+    f'{overrides}'
+  )
+
+
+def export(args: argparse.Namespace) -> None:
+  """`--to`: writes the weights of a workdir."""
+  from jax3dgan import workdirs
+  from jax3dgan.convert import runs, write
+
+  say(f'Reading {args.workdir} ...')
+  released = runs.release(args.workdir, args.weights or 'ema')
+  with workdirs.disk_errors(args.output):
+    {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
+  num = sum(value.size for value in released.weights.values())
+  say(
+    f'{args.output}: {len(released.weights)} arrays, {num:,} parameters, {released.source} of step '
+    f'{released.step:,}, for ImplicitGenerator3d with {released.class_name}.'
+  )
+  if args.to == 'torch':
+    say(f"Read it with torch.load('{args.output}', weights_only=True).")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """The program; returns its exit code."""
+  try:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    (convert if args.release else export)(args)
+    return 0
+  except UserError as error:
+    print(f'Error: {error}', file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    return 130
+
+
+if __name__ == '__main__':
+  sys.exit(main())

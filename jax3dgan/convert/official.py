@@ -1,0 +1,332 @@
+"""π-GAN's official files: which model they hold, inferred from names and shapes."""
+
+import dataclasses
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jax3dgan.convert import modules, pigan, torchfile
+from jax3dgan.convert.tensors import Tensor
+from jax3dgan.convert.values import Inert, Object, show
+from jax3dgan.errors import UserError
+
+FIELDS = {'spatial': 2 / 0.24, 'tall': 1.0}  # factors on the points, see `fields.siren.FilmSiren`
+_FIELD_OF_CLASS = {'SPATIALSIRENBASELINE': 'spatial', 'TALLSIREN': 'tall'}
+_PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
+_MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
+_EMA_CLASS = 'ExponentialMovingAverage'
+
+
+@dataclasses.dataclass
+class Generator:
+  """An official generator.
+
+  Attributes:
+    model: fields of `config.model`, as far as they follow from the weights.
+    weights: float32 by official names.
+    step: of its training; None where the file says nothing.
+    class_name: of its field; '' where the file says nothing.
+  """
+
+  model: dict[str, Any]
+  weights: dict[str, np.ndarray]
+  step: int | None
+  class_name: str
+
+  @property
+  def names(self) -> list[tuple[pigan.Path, str]]:
+    """See `pigan.names`."""
+    return list(pigan.names(self.model['num_layers'], self.model['mapping_layers']))
+
+  def params(self, weights=None) -> dict:
+    """Our parameters, of its own weights or others of the same names."""
+    return pigan.from_official(self.weights if weights is None else weights, self.names)
+
+
+@dataclasses.dataclass
+class Average:
+  """An exponential moving average of a generator's weights: decay, number of updates, weights."""
+
+  rate: float
+  num_updates: int | None
+  weights: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class Discriminator:
+  """An official discriminator: fields of `config.discriminator`, our parameters, its class."""
+
+  fields: dict[str, Any]
+  params: dict
+  class_name: str
+
+
+def read_generator(path, field: str | None = None) -> Generator:
+  """Reads a whole `ImplicitGenerator3d` or a state dict of one.
+
+  Args:
+    path: The file.
+    field: 'spatial' or 'tall', where the file does not say it.
+
+  Raises:
+    UserError: It is none, or does not say enough.
+  """
+  read = _model(path, 'generator')
+  weights, attributes = read.weights, read.attributes
+  if not any(key.startswith('siren.') for key in weights) and 'network.0.layer.weight' in weights:
+    weights = {f'siren.{key}': value for key, value in weights.items()}
+  _check_embedding(path, weights)
+  model = _sizes(path, weights)
+  class_name = _siren_class(attributes)
+  known = _FIELD_OF_CLASS.get(class_name)
+  if known and field and known != field:
+    raise UserError(f'{path} has the field {class_name}: leave out --field, or give {known}.')
+  if not known and not field:
+    what = f'has the field {show(class_name)}' if class_name else 'says nothing of its field'
+    raise UserError(
+      f'{path} {what}. Give --field=spatial (SPATIALSIRENBASELINE: CelebA, cats) or '
+      '--field=tall (TALLSIREN: CARLA).'
+    )
+  model['input_scale'] = FIELDS[known or field]
+  z_dim = attributes.get('z_dim')
+  if z_dim is not None and z_dim != model['z_dim']:
+    raise UserError(
+      f'{path} says z_dim {show(z_dim)}, but its mapping network takes {model["z_dim"]}: it is '
+      'damaged. Download it again.'
+    )
+  return Generator(model, weights, _step(path, attributes), class_name)
+
+
+def _check_embedding(path, weights) -> None:
+  """Refuses models with a learned grid of features."""
+  if 'siren.spatial_embeddings' in weights:
+    shape = list(weights['siren.spatial_embeddings'].shape)
+    raise UserError(
+      f'{path} has an embedding grid {shape}, which the generator here does not have. Give a model '
+      'with SPATIALSIRENBASELINE or TALLSIREN.'
+    )
+
+
+@dataclasses.dataclass
+class _Model:
+  """Weights by official names; attributes and class of the module, nothing for a state dict."""
+
+  weights: dict[str, np.ndarray]
+  attributes: dict
+  class_name: str
+
+
+def _model(path, role: str) -> _Model:
+  """A whole module or a state dict."""
+  tree = torchfile.read(path, pigan.CLASSES)
+  average = tree.cls.name == _EMA_CLASS if isinstance(tree, Object) else _is_average(tree)
+  if average:
+    raise UserError(f'{path} is an average of weights: give it as --ema, and a {role} here.')
+  module = tree if isinstance(tree, Object) else None
+  if module is not None and module.cls.module in _PARALLEL:
+    inner = module.attributes().get('_modules')
+    inner = inner.get('module') if isinstance(inner, dict) else None
+    module = tree = inner if isinstance(inner, Object) else tree
+  try:
+    weights = modules.state_dict(tree)
+  except UserError as error:
+    raise UserError(f'{path}: {error}') from None
+  if len(weights) > _MAX_WEIGHTS:
+    raise UserError(f'{path} has {len(weights):,} weights. Give a file of the release.')
+  if weights and all(key.startswith('module.') for key in weights):
+    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+  weights = {key: _float32(path, key, value) for key, value in weights.items()}
+  attributes, class_name = (module.attributes(), module.cls.name) if module else ({}, '')
+  return _Model(weights, attributes, class_name)
+
+
+def _is_average(tree) -> bool:
+  return isinstance(tree, dict) and 'shadow_params' in tree
+
+
+def _float32(path, key: str, value: np.ndarray) -> np.ndarray:
+  if not np.issubdtype(value.dtype, np.floating) and value.dtype != ml_dtypes.bfloat16:
+    raise UserError(f'{path}: {key} is of the type {value.dtype}. Give a file with float weights.')
+  with np.errstate(over='ignore', invalid='ignore'):
+    value = np.asarray(value, np.float32)
+    finite = np.isfinite(value).all()
+  if not finite:
+    raise UserError(
+      f'{path}: {key} has values that are no finite numbers. Give an earlier checkpoint.'
+    )
+  return value
+
+
+_FIRST_MAPPING = 'mapping_network.network.0.weight'
+
+
+def _sizes(path, weights) -> dict[str, int]:
+  """Sizes of the generator; all names and shapes are those of this generator."""
+  num_layers = _count(weights, 'siren.network.{}.layer.weight')
+  mapping = _count(weights, 'siren.mapping_network.network.{}.weight', 2)
+  first = [weights.get(f'siren.{name}') for name in ('network.0.layer.weight', _FIRST_MAPPING)]
+  if mapping < 2 or any(weight is None or weight.ndim != 2 or not weight.size for weight in first):
+    hint = ' It looks like a discriminator.' if 'final_layer.weight' in weights else ''
+    raise UserError(
+      f'{path} has no siren.network and siren.mapping_network as a generator of π-GAN.{hint} '
+      "Give the release's generator.pth."
+    )
+  model = {
+    'z_dim': first[1].shape[1],
+    'hidden_dim': first[0].shape[0],
+    'num_layers': num_layers,
+    'mapping_dim': first[1].shape[0],
+    'mapping_layers': mapping - 1,
+  }
+  _compare(path, {key: value.shape for key, value in weights.items()}, _shapes(model))
+  return model
+
+
+def _count(weights, name: str, every: int = 1) -> int:
+  num = 0
+  while name.format(num * every) in weights:
+    num += 1
+  return num
+
+
+def _shapes(model) -> dict[str, tuple[int, ...]]:
+  """{official key: shape} of a generator with these sizes."""
+  h, wide, n = model['hidden_dim'], model['mapping_dim'], model['num_layers']
+  fan_in = {'film_0': 3, 'colour_film': 3 + h, 'hidden_0': model['z_dim'], 'out': wide}
+  out = {'density': 1, 'colour': 3, 'out': (n + 1) * h * 2}
+  shapes = {}
+  for (part, *rest), key in pigan.names(n, model['mapping_layers']):
+    layer = rest[0] if part == 'mapping' else rest[0].rpartition('_')[0]
+    width = h if part == 'field' else wide
+    rows = out.get(layer, width)
+    shapes[key] = (rows,) if key.endswith('.bias') else (rows, fan_in.get(layer, width))
+  return shapes
+
+
+def _compare(path, found: dict, expected: dict) -> None:
+  for key in sorted(found.keys() | expected.keys()):
+    there, wanted = found.get(key), expected.get(key)
+    if there != wanted:
+      there, wanted = (
+        'not there' if shape is None else f'of the shape {list(shape)}' for shape in (there, wanted)
+      )
+      raise UserError(
+        f"{path}: {key} is {there}, but {wanted} in π-GAN's model of these sizes. Give a file of "
+        'the release.'
+      )
+
+
+def _siren_class(attributes) -> str:
+  inner = attributes.get('_modules')
+  siren = inner.get('siren') if isinstance(inner, dict) else None
+  return siren.cls.name if isinstance(siren, Object) else ''
+
+
+def _step(path, attributes) -> int | None:
+  step = attributes.get('step')
+  if step is None:
+    return None
+  if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**31:
+    raise UserError(f'{path} says step {show(step)}: it is damaged. Download it again.')
+  return step
+
+
+def read_average(path, generator: Generator) -> Average:
+  """Reads a file of torch_ema's `ExponentialMovingAverage`, whole or its state dict.
+
+  Raises:
+    UserError: It is none, or of another generator.
+  """
+  tree = torchfile.read(path, pigan.CLASSES)
+  state = tree.attributes() if isinstance(tree, Object) else tree
+  if not isinstance(state, dict) or not isinstance(state.get('shadow_params'), list):
+    what = repr(tree) if isinstance(tree, Inert) else show(tree)
+    raise UserError(f"{path} is {what} and no average of weights. Give the release's ema.pth.")
+  rate, num_updates = state.get('decay'), state.get('num_updates')
+  if not isinstance(rate, float) or not 0 < rate < 1:
+    raise UserError(f'{path} says decay {show(rate)}: it is damaged. Download it again.')
+  if isinstance(num_updates, bool) or not isinstance(num_updates, int):
+    num_updates = None
+  values, keys = state['shadow_params'], [key for _, key in generator.names]
+  if len(values) != len(keys) or not all(isinstance(value, Tensor) for value in values):
+    raise UserError(
+      f'{path} holds {len(values)} averages and not the {len(keys)} of the generator. Give the '
+      'ema.pth that lies beside it.'
+    )
+  named = dict(zip(keys, values, strict=True))
+  shapes = {key: generator.weights[key].shape for key in keys}
+  _compare(path, {key: value.shape for key, value in named.items()}, shapes)
+  weights = {key: _float32(path, key, value.numpy()) for key, value in named.items()}
+  return Average(rate, num_updates, weights)
+
+
+def read_discriminator(path) -> Discriminator:
+  """Reads any of the release's four discriminators, whole or a state dict.
+
+  Raises:
+    UserError: It is none of them, or its names and shapes fit none.
+  """
+  model = _model(path, 'discriminator')
+  # The strided one has a layer that it never uses.
+  weights = {k: v for k, v in model.weights.items() if not k.startswith('pose_layer.')}
+  num_sizes = _count(weights, 'fromRGB.{}.model.0.weight')
+  final = weights.get('final_layer.weight')
+  if num_sizes < 2 or final is None or _rows(final) in (0, 2):
+    raise UserError(
+      f"{path} has no fromRGB and final_layer as a discriminator of π-GAN. Give the release's "
+      'discriminator.pth.'
+    )
+  channels = tuple(_rows(weights[f'fromRGB.{i}.model.0.weight']) for i in range(num_sizes))
+  coords = 'layers.0.network.0.conv.weight' in weights
+  # Heads: 1 for real or not, then the latent and the two angles of the pose, or neither.
+  pose_dim = 2 if _rows(final) > 1 else 0
+  fields = {
+    'block': _block(path, weights, channels, coords, model.class_name),
+    'channels': channels,
+    'latent_dim': _rows(final) - 1 - pose_dim,
+    'pose_dim': pose_dim,
+  }
+  if coords == (fields['block'] == 'strided'):
+    fields['coord_conv'] = coords
+  shapes = {key: value.shape for key, value in weights.items()}
+  _compare(path, shapes, _discriminator_shapes(fields, coords, _rows(final)))
+  params = pigan.from_official(weights, pigan.discriminator_names(weights))
+  return Discriminator(fields, params, model.class_name)
+
+
+def _rows(weight: np.ndarray) -> int:
+  return weight.shape[0] if weight.ndim else 0
+
+
+def _block(path, weights, channels, coords: bool, class_name: str) -> str:
+  """The kind of block. Only pooling ones have no shortcut where the number of channels stays."""
+  strided = 'ccs' if coords else 'strided'
+  for i in range(len(channels) - 1):
+    if channels[i] == channels[i + 1]:
+      return strided if f'layers.{i}.proj.weight' in weights else 'progressive'
+  for name, block in (('Progressive', 'progressive'), ('CCS', 'ccs'), ('Strided', 'strided')):
+    if class_name.startswith(name):
+      return block
+  if not coords:
+    return strided
+  raise UserError(
+    f'{path} does not say whether its blocks pool or stride. Give the whole discriminator, not its '
+    'state dict.'
+  )
+
+
+def _discriminator_shapes(fields, coords: bool, num_outputs: int) -> dict[str, tuple[int, ...]]:
+  """{official key: shape} of a discriminator."""
+  channels, middle = fields['channels'], '.conv' if coords else ''
+  layers = {'final_layer': (num_outputs, channels[-1], 2)}
+  for i, c in enumerate(channels):
+    layers[f'fromRGB.{i}.model.0'] = (c, 3, 1)
+    if i + 1 < len(channels):
+      after = channels[i + 1]
+      layers[f'layers.{i}.network.0{middle}'] = (after, c + 2 * coords, 3)
+      layers[f'layers.{i}.network.2{middle}'] = (after, after + 2 * coords, 3)
+      if fields['block'] != 'progressive' or c != after:
+        layers[f'layers.{i}.proj'] = (after, c, 1)
+  shapes = {f'{name}.weight': (out, fan, k, k) for name, (out, fan, k) in layers.items()}
+  return shapes | {f'{name}.bias': layer[:1] for name, layer in layers.items()}

@@ -1,0 +1,172 @@
+"""From official weights to a workdir, and from a workdir to official weights."""
+
+import dataclasses
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan import checkpoints, discriminators, generators, workdirs
+from jax3dgan import state as state_lib
+from jax3dgan.convert import curricula, pigan
+from jax3dgan.convert.official import FIELDS, Average, Discriminator, Generator
+from jax3dgan.errors import UserError
+
+
+def curriculum_of(generator: Generator, discriminator: Discriminator | None) -> str:
+  """The curriculum that the files tell of; UserError where they fit several."""
+  if generator.model['input_scale'] == FIELDS['tall']:
+    return 'carla'
+  if discriminator is not None and discriminator.fields['block'] != 'progressive':
+    return 'cats' if discriminator.fields['block'] == 'strided' else 'celeba'
+  raise UserError(
+    'The file does not say for which images it was trained, and so from how far they are seen. '
+    'Give --curriculum=celeba (near .88, far 1.12) or --curriculum=cats (.8, 1.2).'
+  )
+
+
+def config_for(
+  curriculum: str,
+  generator: Generator,
+  averages: list[Average],
+  discriminator: Discriminator | None,
+):
+  """The config of the workdir."""
+  config = curricula.create(curriculum)
+  with config.unlocked():
+    config.model.update(generator.model)
+    if discriminator is not None:
+      config.discriminator.update(discriminator.fields)
+    if discriminator is not None and not config.discriminator.pose_dim:
+      config.loss.pose = 0.0
+    rates = dict.fromkeys((*(average.rate for average in averages), *config.ema.rates))
+    config.ema.rates = tuple(sorted(rates))
+    if averages:
+      config.ema.display_rate = averages[0].rate
+  return config
+
+
+def create(
+  workdir,
+  config,
+  step: int,
+  generator: Generator,
+  averages: list[Average],
+  discriminator: Discriminator | None,
+  overwrite: bool = False,
+) -> None:
+  """Writes config.json and a checkpoint, as `train` does.
+
+  Args:
+    workdir: A folder without a run, unless `overwrite`, which deletes the checkpoints there.
+    config: See `config_for`.
+    step: Of the training behind the weights.
+    generator, averages, discriminator: The weights; without a discriminator a fresh one.
+    overwrite: See `workdir`.
+
+  Raises:
+    UserError: A run is there already, or the disk does not take it.
+  """
+  workdir = pathlib.Path(workdir)
+  check_free(workdir, overwrite)
+  state = state_lib.create(
+    config, generators.create(config), discriminators.create(config.discriminator)
+  )
+  params = _like(state.generator, generator.params())
+  by_rate = {str(average.rate): average for average in averages}
+  ema = {
+    rate: _like(params, generator.params(by_rate[rate].weights if rate in by_rate else None))
+    for rate in state.ema
+  }
+  state = state.replace(step=jnp.asarray(step, jnp.int32), generator=params, ema=ema)
+  if discriminator is not None:
+    state = state.replace(discriminator=_like(state.discriminator, discriminator.params))
+  if overwrite:
+    with workdirs.disk_errors(workdir):
+      shutil.rmtree(workdir / checkpoints.FOLDER, ignore_errors=True)
+      (workdir / workdirs.CONFIG_FILE).unlink(missing_ok=True)
+  saver = checkpoints.Checkpoints(
+    workdir, config.checkpoint.every, config.checkpoint.keep, config=config
+  )
+  saver.save(step, state, force=True)
+  saver.close()
+
+
+def check_free(workdir, overwrite: bool) -> None:
+  """UserError where a run is in `workdir` and is to stay."""
+  workdir = pathlib.Path(workdir)
+  there = (workdir / workdirs.CONFIG_FILE).exists() or checkpoints.steps(workdir)
+  if there and not overwrite:
+    raise UserError(
+      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
+    )
+
+
+def _like(expected, params):
+  """`params` as arrays, in the structure of `expected`."""
+  return jax.tree.map(lambda leaf, value: jnp.asarray(value, leaf.dtype), expected, params)
+
+
+def overrides(config, curriculum: str) -> list[str]:
+  """Flags that make of the curriculum's file in configs/ the config of the workdir."""
+  file = workdirs.plain(curricula.create(curriculum))
+  file['render'] |= curricula.OF_CONFIGS[curriculum]
+  changed = workdirs.differences(file, workdirs.plain(config))
+  return [f'--config.{name}={_flag(new)}' for name, (_, new) in changed.items()]
+
+
+def _flag(value) -> str:
+  if isinstance(value, list):
+    return f"'{tuple(value)}'".replace(' ', '')
+  return repr(value).strip("'")
+
+
+@dataclasses.dataclass
+class Released:
+  """Weights of a workdir in official names and layouts.
+
+  Attributes:
+    weights: by official names.
+    step: of the checkpoint.
+    source: which of its weights they are.
+    class_name: of the official field that they are for.
+  """
+
+  weights: dict[str, np.ndarray]
+  step: int
+  source: str
+  class_name: str
+
+
+def release(workdir, weights: str = 'ema') -> Released:
+  """Reads the generator of a workdir's latest checkpoint.
+
+  Scales that the release does not have (`density_gain`, another `input_scale`) go into the weights
+  that they act on.
+
+  Args:
+    workdir: Of a π-GAN.
+    weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
+
+  Raises:
+    UserError: No such run, or one of another model.
+  """
+  config = workdirs.load_config(workdir)
+  model = config.model
+  if model.name != 'pigan':
+    raise UserError(f'{workdir} holds a {model.name}. Give a workdir of a π-GAN.')
+  rate = str(config.ema.display_rate)
+  keys = ('ema', rate) if weights == 'ema' else ('generator',)
+  step, params = checkpoints.read(workdir, *keys)
+  field = params['field']
+  spatial = model.input_scale == FIELDS['spatial']
+  for name in ('density_kernel', 'density_bias'):
+    field[name] = field[name] * np.float32(model.density_gain)
+  if not spatial:
+    field['film_0_kernel'] = field['film_0_kernel'] * np.float32(model.input_scale)
+  named = pigan.names(model.num_layers, model.mapping_layers)
+  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
+  class_name = 'SPATIALSIRENBASELINE' if spatial else 'TALLSIREN'
+  return Released(pigan.to_official(params, named), step, source, class_name)
