@@ -20,7 +20,6 @@ from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, parallel, schedule, steps
 from jax3dgan import state as state_lib
 from jax3dgan.generators.pigan import PiGAN
-from jax3dgan.rendering.hierarchical import Draws
 
 DTYPES = (np.float64, np.float32)
 STEP = 100_000
@@ -44,66 +43,6 @@ def make_config():
   )
   config.compat.update(top_k_per_split=True, sum_micro_batches=True)
   return config
-
-
-# Names and layouts.
-
-
-def critic_layers():
-  """(path in our tree, official prefix) of the discriminator's convolutions."""
-  yield ('final',), 'final_layer'
-  for i in range(9):
-    size = 2 ** (9 - i)
-    yield (f'from_rgb_{size}',), f'fromRGB.{i}.model.0'
-    if size > 2:
-      yield (f'block_{size}', 'conv_0'), f'layers.{i}.network.0.conv'
-      yield (f'block_{size}', 'conv_1'), f'layers.{i}.network.2.conv'
-    if size >= 32:  # where the number of channels changes
-      yield (f'block_{size}', 'shortcut'), f'layers.{i}.proj'
-
-
-def critic_params(arrays, dtype) -> dict:
-  params = {}
-  for path, key in critic_layers():
-    node = params
-    for part in path:
-      node = node.setdefault(part, {})
-    node['kernel'] = arrays[f'd/param/{key}.weight'].transpose(2, 3, 1, 0).astype(dtype)
-    node['bias'] = arrays[f'd/param/{key}.bias'].astype(dtype)
-  return params
-
-
-def critic_by_official_name(params, prefix) -> dict:
-  result = {}
-  for path, key in critic_layers():
-    node = functools.reduce(dict.__getitem__, path, params)
-    result[f'{prefix}/{key}.weight'] = node['kernel'].transpose(3, 2, 0, 1)
-    result[f'{prefix}/{key}.bias'] = node['bias']
-  return result
-
-
-def generator_by_official_name(params, prefix) -> dict:
-  named = pigan_names.by_official_name(params)
-  return {f'{prefix}/{key}': value for key, value in named.items()}
-
-
-def make_inputs(arrays, parts, z, dtype) -> steps.Inputs:
-  """The `Inputs` of the official draws of some parts ('d', or 'g0' and 'g1')."""
-
-  def draw(name, samples=None):
-    values = np.concatenate([arrays[f'{part}/draw_{name}'].astype(np.float64) for part in parts])
-    shape = (BATCH,) if samples is None else (BATCH, RESOLUTION**2, samples)
-    return values.reshape(shape)
-
-  rendering = Draws(
-    draw('jitter_u', SAMPLES),
-    draw('noise_coarse_n', SAMPLES),
-    draw('pdf_u', SAMPLES),
-    draw('noise_final_n', 2 * SAMPLES),
-  )
-  yaw, pitch = np.pi / 2 + 0.3 * draw('yaw_n'), np.pi / 2 + 0.155 * draw('pitch_n')
-  inputs = steps.Inputs(arrays[z], yaw, pitch, rendering)
-  return jax.tree.map(lambda x: np.asarray(x, dtype), inputs)
 
 
 # Our step.
@@ -173,10 +112,10 @@ def ours(dtype) -> dict:
   config = make_config()
   transform = state_lib.optimizer(config.optimizer)
   g_params = pigan_names.from_official(arrays, dtype=dtype)
-  d_params = critic_params(arrays, dtype)
+  d_params = golden.critic_params(arrays, dtype)
   inputs = (
-    make_inputs(arrays, ['d'], 'z_d', dtype),
-    make_inputs(arrays, ['g0', 'g1'], 'z_g', dtype),
+    golden.make_inputs(arrays, ['d'], 'z_d', dtype),
+    golden.make_inputs(arrays, ['g0', 'g1'], 'z_g', dtype),
   )
   images = arrays['real'].transpose(0, 2, 3, 1).astype(dtype)
   tiny = goldens.load('train_step_tiny')
@@ -221,18 +160,20 @@ def named(out, after, first) -> dict:
     'd/pos_penalty': 15 * metrics['discriminator/pose_error'],
     'd/grad_norm': metrics['discriminator/gradient_norm'],
     'g/grad_norm': metrics['generator/gradient_norm'],
-    **critic_by_official_name(out['d/grad'], 'd/grad'),
-    **critic_by_official_name(after.discriminator, 'd/param_after'),
-    **generator_by_official_name(out['g/grad'], 'g/grad'),
-    **generator_by_official_name(out['g/grad_of_official_fakes'], 'g/grad_of_official_fakes'),
-    **generator_by_official_name(after.generator, 'g/param_after'),
+    **golden.critic_by_official_name(out['d/grad'], 'd/grad'),
+    **golden.critic_by_official_name(after.discriminator, 'd/param_after'),
+    **golden.generator_by_official_name(out['g/grad'], 'g/grad'),
+    **golden.generator_by_official_name(
+      out['g/grad_of_official_fakes'], 'g/grad_of_official_fakes'
+    ),
+    **golden.generator_by_official_name(after.generator, 'g/param_after'),
   }
   for i in range(SPLITS):
     rows = slice(i * half, (i + 1) * half)
     result[f'g{i}/loss'] = out['split_losses'][i]
     result |= {f'g{i}/{name}': out['g'][name][rows] for name in ('fake', 'fake_pose', 'pred')}
   for rate, average in first.items():
-    result |= generator_by_official_name(average, f'g/ema{rate}_after')
+    result |= golden.generator_by_official_name(average, f'g/ema{rate}_after')
   for key in [key for key in result if key.startswith('g/grad/')]:
     result[key.replace('grad', 'gradnorm', 1)] = np.linalg.norm(result[key])
   return result

@@ -1,4 +1,4 @@
-"""The official training step's inputs, made again, and its results in reduced form.
+"""The official training step's inputs, made again, its results in reduced form, and its names.
 
 Its inputs are too large to lie in tests/data, but for the field and the discriminator, which do
 (generator_tiny, ProgressiveEncoderDiscriminator_small). All else came out of PyTorch's generator,
@@ -9,7 +9,12 @@ of logarithm and cosine, 1e-6.
 import functools
 
 import goldens
+import jax
 import numpy as np
+import pigan_names
+
+from jax3dgan import steps
+from jax3dgan.rendering.hierarchical import Draws
 
 SEED_OF_THE_GENERATOR, SEED_OF_THE_STEP = 7, 41
 BATCH, SPLITS, RESOLUTION, Z_DIM, SAMPLES = 6, 2, 16, 16, 6
@@ -102,3 +107,63 @@ def inputs() -> dict:
     | {key: value for key, value in angles.items() if 'draw_' in key}
     | draws()
   )
+
+
+# Names and layouts of ours.
+
+
+def critic_layers():
+  """(path in our tree, official prefix) of the discriminator's convolutions."""
+  yield ('final',), 'final_layer'
+  for i in range(9):
+    size = 2 ** (9 - i)
+    yield (f'from_rgb_{size}',), f'fromRGB.{i}.model.0'
+    if size > 2:
+      yield (f'block_{size}', 'conv_0'), f'layers.{i}.network.0.conv'
+      yield (f'block_{size}', 'conv_1'), f'layers.{i}.network.2.conv'
+    if size >= 32:  # where the number of channels changes
+      yield (f'block_{size}', 'shortcut'), f'layers.{i}.proj'
+
+
+def critic_params(arrays, dtype) -> dict:
+  params = {}
+  for path, key in critic_layers():
+    node = params
+    for part in path:
+      node = node.setdefault(part, {})
+    node['kernel'] = arrays[f'd/param/{key}.weight'].transpose(2, 3, 1, 0).astype(dtype)
+    node['bias'] = arrays[f'd/param/{key}.bias'].astype(dtype)
+  return params
+
+
+def critic_by_official_name(params, prefix) -> dict:
+  result = {}
+  for path, key in critic_layers():
+    node = functools.reduce(dict.__getitem__, path, params)
+    result[f'{prefix}/{key}.weight'] = node['kernel'].transpose(3, 2, 0, 1)
+    result[f'{prefix}/{key}.bias'] = node['bias']
+  return result
+
+
+def generator_by_official_name(params, prefix) -> dict:
+  named = pigan_names.by_official_name(params)
+  return {f'{prefix}/{key}': value for key, value in named.items()}
+
+
+def make_inputs(arrays, parts, z, dtype) -> steps.Inputs:
+  """The `Inputs` of the official draws of some parts ('d', or 'g0' and 'g1')."""
+
+  def draw(name, samples=None):
+    values = np.concatenate([arrays[f'{part}/draw_{name}'].astype(np.float64) for part in parts])
+    shape = (BATCH,) if samples is None else (BATCH, RESOLUTION**2, samples)
+    return values.reshape(shape)
+
+  rendering = Draws(
+    draw('jitter_u', SAMPLES),
+    draw('noise_coarse_n', SAMPLES),
+    draw('pdf_u', SAMPLES),
+    draw('noise_final_n', 2 * SAMPLES),
+  )
+  yaw, pitch = np.pi / 2 + 0.3 * draw('yaw_n'), np.pi / 2 + 0.155 * draw('pitch_n')
+  inputs = steps.Inputs(arrays[z], yaw, pitch, rendering)
+  return jax.tree.map(lambda x: np.asarray(x, dtype), inputs)
