@@ -16,7 +16,8 @@ import optax
 
 from jax3dgan import cameras, generators, parallel, schedule
 from jax3dgan import state as state_lib
-from jax3dgan.losses import adversarial, regularizers
+from jax3dgan.losses import adversarial, real_images, regularizers
+from jax3dgan.losses.real_images import RealTerms
 from jax3dgan.schedule import Stage
 from jax3dgan.state import TrainState
 
@@ -136,34 +137,41 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       total += loss.latent * regularizers.latent_loss(out.latent, inputs.z)
     return total, pose_error
 
-  def r1(params, images, step):
+  def real_terms(params, images, step):
+    """Loss and R1 of real images, and their logits; R1 where it is due."""
+
+    def logits_of(params, images):
+      return judge(params, images, step).logits
+
+    def without_r1():
+      logits = logits_of(params, images)
+      return RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
+
+    def with_r1():
+      terms = real_images.real_terms(logits_of, params, images)
+      return terms._replace(r1=loss.r1_every * terms.r1)
+
     if not loss.r1:
-      return jnp.zeros(())
-
-    def penalty():
-      return regularizers.r1_penalty(lambda x: judge(params, x, step).logits, images)
-
+      return without_r1()
     if loss.r1_every <= 1:
-      return penalty()
-    due = regularizers.is_due(step, loss.r1_every)
-    return jax.lax.cond(due, lambda: loss.r1_every * penalty(), lambda: jnp.zeros(()))
+      return with_r1()
+    return jax.lax.cond(regularizers.is_due(step, loss.r1_every), with_r1, without_r1)
 
   def of_discriminator(state, images, inputs):
     def loss_fn(params, part):
       reals, inputs = part
       fakes = jax.lax.stop_gradient(fake(state.generator, inputs, state.step))
-      real = judge(params, reals, state.step).logits
+      real = real_terms(params, reals, state.step)
       out = judge(params, fakes, state.step)
-      adversarial_loss = adversarial.discriminator_loss(real, out.logits)
-      r1_penalty = r1(params, reals, state.step)
+      adversarial_loss = real.loss + adversarial.fake_loss(out.logits)
       regression, pose_error = penalties(out, inputs)
-      total = adversarial_loss + 0.5 * loss.r1 * r1_penalty + regression
+      total = adversarial_loss + 0.5 * loss.r1 * real.r1 + regression
       return total, {
         'discriminator/loss': total,
         'discriminator/adversarial': adversarial_loss,
-        'discriminator/real_logits': real.mean(),
+        'discriminator/real_logits': real.logits.mean(),
         'discriminator/fake_logits': out.logits.mean(),
-        'discriminator/r1': r1_penalty,
+        'discriminator/r1': real.r1,
         'discriminator/pose_error': pose_error,
       }
 

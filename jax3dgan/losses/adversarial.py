@@ -8,9 +8,19 @@ import jax
 import jax.numpy as jnp
 
 
+def real_loss(real_logits):
+  """softplus(-real) of logits [b], averaged: the discriminator's loss on real images; a scalar."""
+  return jax.nn.softplus(-real_logits).mean()
+
+
+def fake_loss(fake_logits):
+  """softplus(fake) of logits [b], averaged: the discriminator's loss on fakes; a scalar."""
+  return jax.nn.softplus(fake_logits).mean()
+
+
 def discriminator_loss(real_logits, fake_logits):
-  """softplus(fake) + softplus(-real) of logits [b], averaged over each batch; a scalar."""
-  return jax.nn.softplus(fake_logits).mean() + jax.nn.softplus(-real_logits).mean()
+  """`real_loss` + `fake_loss`."""
+  return fake_loss(fake_logits) + real_loss(real_logits)
 
 
 def generator_losses(fake_logits):

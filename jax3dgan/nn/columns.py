@@ -5,7 +5,7 @@ product and both of its backward products have the many points last, the form th
 end computes best: the gradient of a field takes three quarters of the time that it takes with
 points as rows. One thing is in the way: the cotangent of the columns, weightsᵀ·g, asks for the
 transpose of the left factor, for which that back end has only a slow product and copies. Here the
-small weights are transposed first. `benchmarks/columns.py` measures it.
+small weights are transposed first. `benchmarks/techniques.py` measures it.
 """
 
 import functools

@@ -218,22 +218,23 @@ def render_chunked(
   """
   b, r = rays.directions.shape[:2]
   size = divisor(r, options.ray_chunk)
-  given, keys = (keys, None) if isinstance(keys, Draws) else (_DETERMINISTIC, keys)
+  # All at once and outside of what is computed again: numbers do not depend on the chunks.
+  if keys is None:
+    draws = _DETERMINISTIC
+  else:
+    draws = keys if isinstance(keys, Draws) else draw(keys, r, options, noise)
 
-  def render(part: Rays, draws: Draws, index):
-    if keys is not None:
-      draws = draw(jax.vmap(lambda key: jax.random.fold_in(key, index))(keys), size, options, noise)
-    return render_rays(field, part, options, draws, noise_std)._replace(weights=None)
+  def render(part):
+    return render_rays(field, part[0], options, part[1], noise_std)._replace(weights=None)
 
   if size == r:
     if options.saved_activations == 'phases':
-      render = jax.checkpoint(render, policy=phases.POLICY, static_argnums=2)
-    return render(rays, given, 0)
+      render = jax.checkpoint(render, policy=phases.POLICY)
+    return render((rays, draws))
   chunks = jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, given)
+    lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, draws)
   )
-  body = jax.checkpoint(lambda args: render(*args), policy=phases.POLICY)
-  out = jax.lax.map(body, (*chunks, jnp.arange(r // size)))
+  out = jax.lax.map(jax.checkpoint(render, policy=phases.POLICY), chunks)
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
 
 

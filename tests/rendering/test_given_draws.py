@@ -26,8 +26,7 @@ def test_given_draws_render_as_their_keys_do_in_any_chunks():
 
   @jax.jit
   def render():
-    first_chunk = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)
-    draws = hierarchical.draw(first_chunk, NUM_RAYS, OPTIONS)
+    draws = hierarchical.draw(keys, NUM_RAYS, OPTIONS)
     by_keys = hierarchical.render_chunked(field, every, OPTIONS, keys, NOISE_STD)
     without_noise = draws._replace(coarse_noise=None, final_noise=None)
     chunked = [
