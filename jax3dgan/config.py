@@ -87,6 +87,8 @@ def base_config() -> ml_collections.ConfigDict:
         latent_dim=256,
         pose_dim=2,
         matmul_dtype='float32',
+        # Whether convolutions see their pixel's place; None for what is usual with the block.
+        coord_conv=ml_collections.config_dict.placeholder(bool),
       ),
       loss=dict(
         r1=0.2,
@@ -136,11 +138,21 @@ def base_config() -> ml_collections.ConfigDict:
 
 
 def complete(config) -> ml_collections.ConfigDict:
-  """A config with the groups of fields that have come since it was written, at their defaults."""
-  missing = {name: value for name, value in base_config().items() if name not in config}
+  """A config with the fields that have come since it was written, at their defaults.
+
+  Fields that it has stay as they are, also such as there are no longer.
+  """
   with config.unlocked():
-    config.update(missing)
+    _fill(config, base_config())
   return config
+
+
+def _fill(config, defaults) -> None:
+  for name, value in defaults.items():
+    if name not in config:
+      config[name] = value
+    elif isinstance(value, ml_collections.ConfigDict) and isinstance(config[name], type(value)):
+      _fill(config[name], value)
 
 
 def tiny(config) -> ml_collections.ConfigDict:
@@ -158,6 +170,8 @@ def tiny(config) -> ml_collections.ConfigDict:
     )
     config.resolution = 8 if config.stages else 16
     config.model.update(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
+    if config.model.embedding_channels:
+      config.model.embedding_resolution = 4
     config.render.update(num_coarse=4, num_fine=4, ray_chunk=0)
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})

@@ -13,8 +13,11 @@ from jax3dgan.config import base_config
 from jax3dgan.errors import UserError
 
 CONFIG_FILE = 'config.json'
-# Fields that fix the shapes of the state; the others may change between two legs of a run.
+# Fields that fix the shapes of the state or what its numbers mean; the others may change between
+# two legs of a run.
 _SHAPING = ('model', 'discriminator', 'ema.rates')
+# But for these, which only say how precisely the same network is computed.
+_FREE = ('model.matmul_dtype', 'discriminator.matmul_dtype')
 
 _DISK_ERRORS = {
   errno.ENOSPC: ('the disk is full', 'free some space, then run the same command'),
@@ -107,12 +110,13 @@ def _value_at(config: dict, name: str):
 
 
 def check_same_run(workdir: pathlib.Path, config: dict) -> None:
-  """UserError where the run in `workdir` has other shapes than the plain `config` asks for."""
+  """UserError where the run in `workdir` has another model than the plain `config` asks for."""
   path = workdir / CONFIG_FILE
   if not path.exists():
     return
   changed = differences(plain(load_config(workdir)), config)
   fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
+  fixed = {k: v for k, v in fixed.items() if k not in _FREE}
   # A run that is older than a field was made as the field's default says.
   defaults = plain(base_config())
   fixed = {k: v for k, v in fixed.items() if v != (None, _value_at(defaults, k))}

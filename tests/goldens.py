@@ -12,7 +12,11 @@ import pytest
 _TESTS = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_TESTS / 'data' / 'pigan', _TESTS.parent.parent / 'shared' / 'goldens' / 'pigan')
 # What stands in for files that are too large to lie in tests/data.
-_PARTS = {'generator_small': 'generator_tiny', 'generator_small_extra': 'generator_tiny'}
+_PARTS = {
+  'generator_small': 'generator_tiny',
+  'generator_small_extra': 'generator_tiny',
+  'train_step_small': 'train_step_tiny',
+}
 FILES = (
   'generator_small',
   'generator_small_extra',
@@ -59,7 +63,7 @@ def load(name: str, whole: bool = False) -> dict[str, np.ndarray]:
   Args:
     name: The file's name without its ending, for example 'volume_edge_cases'.
     whole: Take no part of it instead (generator_tiny for generator_small and
-      generator_small_extra).
+      generator_small_extra, train_step_tiny for train_step_small).
 
   The small files lie in tests/data/pigan; the large ones are looked for in ../shared/goldens/pigan,
   beside the repository.

@@ -199,3 +199,13 @@ def test_a_run_that_is_older_than_a_field_goes_on(tmp_path):
   changed = {**config, 'model': {**config['model'], 'embedding_channels': 4}}
   with pytest.raises(UserError, match='model.embedding_channels is None there and 4 here'):
     workdirs.check_same_run(tmp_path, changed)
+
+
+def test_precision_may_change_within_a_run_but_not_the_model(tmp_path):
+  config = config_lib.tiny(config_lib.base_config())
+  workdirs.save_config(tmp_path, workdirs.plain(config))
+  config.model.matmul_dtype = config.discriminator.matmul_dtype = 'bfloat16'
+  workdirs.check_same_run(tmp_path, workdirs.plain(config))
+  config.model.density_gain = 2.0  # the same shapes, another field
+  with pytest.raises(UserError, match=r'config: model.density_gain is 1.0 there and 2.0 here\. '):
+    workdirs.check_same_run(tmp_path, workdirs.plain(config))

@@ -60,7 +60,8 @@ def test_top_k_ties_and_gradient():
 
 @settings(max_examples=25, deadline=None)
 @given(
-  st.lists(st.floats(-5, 5, width=32), min_size=6, max_size=6),
+  # XLA takes subnormal numbers for zeros, and so an order for a tie.
+  st.lists(st.floats(-5, 5, width=32, allow_subnormal=False), min_size=6, max_size=6),
   st.floats(1 / 64, 1, width=32),
 )
 def test_top_k_properties(logits, fraction):

@@ -134,8 +134,11 @@ def test_sizes_of_the_release():
 
 
 def test_a_config_may_ask_for_it():
-  config = config_lib.tiny(config_lib.base_config())
-  assert config.model.embedding_channels == 0
+  config = config_lib.base_config()
+  assert config_lib.tiny(config).model.embedding_resolution == 64  # of no account
+  config.model.embedding_channels = CHANNELS
+  config = config_lib.tiny(config)
+  assert (config.model.embedding_channels, config.model.embedding_resolution) == (CHANNELS, 4)
   config.model.update(embedding_channels=CHANNELS, embedding_resolution=1)
   with pytest.raises(UserError, match='embedding_resolution of 1 is no grid'):
     generators.init_params(generators.create(config), jax.random.key(0))

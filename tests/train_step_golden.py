@@ -11,9 +11,9 @@ import functools
 import goldens
 import jax
 import numpy as np
-import pigan_names
 
 from jax3dgan import steps
+from jax3dgan.convert import pigan
 from jax3dgan.rendering.hierarchical import Draws
 
 SEED_OF_THE_GENERATOR, SEED_OF_THE_STEP = 7, 41
@@ -112,41 +112,29 @@ def inputs() -> dict:
 # Names and layouts of ours.
 
 
-def critic_layers():
-  """(path in our tree, official prefix) of the discriminator's convolutions."""
-  yield ('final',), 'final_layer'
-  for i in range(9):
-    size = 2 ** (9 - i)
-    yield (f'from_rgb_{size}',), f'fromRGB.{i}.model.0'
-    if size > 2:
-      yield (f'block_{size}', 'conv_0'), f'layers.{i}.network.0.conv'
-      yield (f'block_{size}', 'conv_1'), f'layers.{i}.network.2.conv'
-    if size >= 32:  # where the number of channels changes
-      yield (f'block_{size}', 'shortcut'), f'layers.{i}.proj'
+@functools.cache
+def critic_names() -> list:
+  """Pairs of `pigan.discriminator_names`."""
+  arrays = goldens.load('ProgressiveEncoderDiscriminator_small')
+  return list(pigan.discriminator_names(of('param', arrays)))
 
 
-def critic_params(arrays, dtype) -> dict:
-  params = {}
-  for path, key in critic_layers():
-    node = params
-    for part in path:
-      node = node.setdefault(part, {})
-    node['kernel'] = arrays[f'd/param/{key}.weight'].transpose(2, 3, 1, 0).astype(dtype)
-    node['bias'] = arrays[f'd/param/{key}.bias'].astype(dtype)
-  return params
+def of(prefix, arrays) -> dict:
+  """Those of the arrays whose name begins with `prefix/`, without it."""
+  return {k.removeprefix(f'{prefix}/'): v for k, v in arrays.items() if k.startswith(f'{prefix}/')}
 
 
-def critic_by_official_name(params, prefix) -> dict:
-  result = {}
-  for path, key in critic_layers():
-    node = functools.reduce(dict.__getitem__, path, params)
-    result[f'{prefix}/{key}.weight'] = node['kernel'].transpose(3, 2, 0, 1)
-    result[f'{prefix}/{key}.bias'] = node['bias']
-  return result
+def params(arrays, dtype) -> tuple[dict, dict]:
+  """The parameter trees of generator and discriminator, of `inputs`."""
+  return (
+    pigan.from_official(of('param', arrays), dtype=dtype),
+    pigan.from_official(of('d/param', arrays), critic_names(), dtype),
+  )
 
 
-def generator_by_official_name(params, prefix) -> dict:
-  named = pigan_names.by_official_name(params)
+def by_official_name(tree, prefix, critic=False) -> dict:
+  """{prefix/key: array in the official layout} of a tree in the shape of the parameters."""
+  named = pigan.to_official(tree, critic_names() if critic else None)
   return {f'{prefix}/{key}': value for key, value in named.items()}
 
 

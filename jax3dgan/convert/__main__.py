@@ -126,9 +126,13 @@ def _summary(args, config, curriculum, step, generator, averages, discriminator)
 
   model = generator.model
   num = sum(value.size for value in generator.weights.values())
+  grid = ''
+  if model.get('embedding_channels'):
+    grid = f', {model["embedding_channels"]} features on a grid of {model["embedding_resolution"]}³'
   yield (
-    f'Generator: {generator.class_name or args.field}, {num:,} parameters (z {model["z_dim"]}, '
-    f'{model["num_layers"]} layers of {model["hidden_dim"]}), step {step:,}.'
+    f'Generator: {generator.class_name or args.field or "spatial"}, {num:,} parameters '
+    f'(z {model["z_dim"]}, {model["num_layers"]} layers of {model["hidden_dim"]}{grid}), '
+    f'step {step:,}.'
   )
   for rate in config.ema.rates:
     average = next((average for average in averages if average.rate == rate), None)

@@ -12,7 +12,12 @@ from jax3dgan.convert.values import Inert, Object, show
 from jax3dgan.errors import UserError
 
 FIELDS = {'spatial': 2 / 0.24, 'tall': 1.0}  # factors on the points, see `fields.siren.FilmSiren`
-_FIELD_OF_CLASS = {'SPATIALSIRENBASELINE': 'spatial', 'TALLSIREN': 'tall'}
+_EMBEDDED = ('EmbeddingPiGAN128', 'EmbeddingPiGAN256')
+_FIELD_OF_CLASS = {
+  'SPATIALSIRENBASELINE': 'spatial',
+  'TALLSIREN': 'tall',
+  **dict.fromkeys(_EMBEDDED, 'spatial'),
+}
 _PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
 _MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
 _EMA_CLASS = 'ExponentialMovingAverage'
@@ -37,7 +42,7 @@ class Generator:
   @property
   def names(self) -> list[tuple[pigan.Path, str]]:
     """See `pigan.names`."""
-    return list(pigan.names(self.model['num_layers'], self.model['mapping_layers']))
+    return _names(self.model)
 
   def params(self, weights=None) -> dict:
     """Our parameters, of its own weights or others of the same names."""
@@ -76,19 +81,9 @@ def read_generator(path, field: str | None = None) -> Generator:
   weights, attributes = read.weights, read.attributes
   if not any(key.startswith('siren.') for key in weights) and 'network.0.layer.weight' in weights:
     weights = {f'siren.{key}': value for key, value in weights.items()}
-  _check_embedding(path, weights)
   model = _sizes(path, weights)
   class_name = _siren_class(attributes)
-  known = _FIELD_OF_CLASS.get(class_name)
-  if known and field and known != field:
-    raise UserError(f'{path} has the field {class_name}: leave out --field, or give {known}.')
-  if not known and not field:
-    what = f'has the field {show(class_name)}' if class_name else 'says nothing of its field'
-    raise UserError(
-      f'{path} {what}. Give --field=spatial (SPATIALSIRENBASELINE: CelebA, cats) or '
-      '--field=tall (TALLSIREN: CARLA).'
-    )
-  model['input_scale'] = FIELDS[known or field]
+  model['input_scale'] = FIELDS[_field(path, class_name, pigan.EMBEDDING in weights, field)]
   z_dim = attributes.get('z_dim')
   if z_dim is not None and z_dim != model['z_dim']:
     raise UserError(
@@ -98,14 +93,27 @@ def read_generator(path, field: str | None = None) -> Generator:
   return Generator(model, weights, _step(path, attributes), class_name)
 
 
-def _check_embedding(path, weights) -> None:
-  """Refuses models with a learned grid of features."""
-  if 'siren.spatial_embeddings' in weights:
-    shape = list(weights['siren.spatial_embeddings'].shape)
+def _field(path, class_name: str, embedded: bool, field: str | None) -> str:
+  """The key of FIELDS, from the field's class, whether it has a grid of features, and --field."""
+  known = _FIELD_OF_CLASS.get(class_name)
+  if known and embedded != (class_name in _EMBEDDED):
+    has = 'an' if embedded else 'no'
     raise UserError(
-      f'{path} has an embedding grid {shape}, which the generator here does not have. Give a model '
-      'with SPATIALSIRENBASELINE or TALLSIREN.'
+      f'{path} has the field {class_name} and {has} embedding grid: it is damaged. Download it '
+      'again.'
     )
+  if embedded:
+    known = 'spatial'
+  if known and field and known != field:
+    what = f'the field {class_name}' if class_name else 'an embedding grid'
+    raise UserError(f'{path} has {what}: leave out --field, or give {known}.')
+  if not known and not field:
+    what = f'has the field {show(class_name)}' if class_name else 'says nothing of its field'
+    raise UserError(
+      f'{path} {what}. Give --field=spatial (SPATIALSIRENBASELINE: CelebA, cats) or '
+      '--field=tall (TALLSIREN: CARLA).'
+    )
+  return known or field
 
 
 @dataclasses.dataclass
@@ -178,9 +186,28 @@ def _sizes(path, weights) -> dict[str, int]:
     'num_layers': num_layers,
     'mapping_dim': first[1].shape[0],
     'mapping_layers': mapping - 1,
+    **_embedding(path, weights),
   }
   _compare(path, {key: value.shape for key, value in weights.items()}, _shapes(model))
   return model
+
+
+def _embedding(path, weights) -> dict[str, int]:
+  """Sizes of the grid of features, where there is one."""
+  if pigan.EMBEDDING not in weights:
+    return {}
+  shape = weights[pigan.EMBEDDING].shape
+  if len(shape) != 5 or shape[0] != 1 or not shape[1] or len({*shape[2:]}) > 1 or shape[2] < 2:
+    raise UserError(
+      f'{path}: {pigan.EMBEDDING} is of the shape {list(shape)} and no grid. Give a model with one '
+      'of the shape [1, channels, side, side, side].'
+    )
+  return {'embedding_channels': shape[1], 'embedding_resolution': shape[2]}
+
+
+def _names(model) -> list[tuple[pigan.Path, str]]:
+  embedding = bool(model.get('embedding_channels'))
+  return list(pigan.names(model['num_layers'], model['mapping_layers'], embedding))
 
 
 def _count(weights, name: str, every: int = 1) -> int:
@@ -193,10 +220,14 @@ def _count(weights, name: str, every: int = 1) -> int:
 def _shapes(model) -> dict[str, tuple[int, ...]]:
   """{official key: shape} of a generator with these sizes."""
   h, wide, n = model['hidden_dim'], model['mapping_dim'], model['num_layers']
-  fan_in = {'film_0': 3, 'colour_film': 3 + h, 'hidden_0': model['z_dim'], 'out': wide}
+  channels, side = model.get('embedding_channels', 0), model.get('embedding_resolution')
+  fan_in = {'film_0': channels + 3, 'colour_film': 3 + h, 'hidden_0': model['z_dim'], 'out': wide}
   out = {'density': 1, 'colour': 3, 'out': (n + 1) * h * 2}
   shapes = {}
-  for (part, *rest), key in pigan.names(n, model['mapping_layers']):
+  for (part, *rest), key in _names(model):
+    if key == pigan.EMBEDDING:
+      shapes[key] = (1, channels, side, side, side)
+      continue
     layer = rest[0] if part == 'mapping' else rest[0].rpartition('_')[0]
     width = h if part == 'field' else wide
     rows = out.get(layer, width)

@@ -1,7 +1,7 @@
 """Names and layouts of π-GAN's official weights, and ours: one map for both ways.
 
-Official linear layers are [out, in] and convolutions [out, in, h, w]; ours are [in, out] and
-[h, w, in, out].
+Official linear layers are [out, in], convolutions [out, in, h, w] and grids of features
+[1, c, d, h, w]; ours are [in, out], [h, w, in, out] and [d, h, w, c].
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,21 @@ CLASSES = (
   'discriminators.discriminators.*',
   'discriminators.sgdiscriminators.*',
 )
+# The grid of the variant with one.
+EMBEDDING = 'siren.spatial_embeddings'
 _MAPPING = 'siren.mapping_network.network.'
 Path = tuple[str, ...]
 
 
-def names(num_layers: int = 8, mapping_layers: int = 3) -> Iterator[tuple[Path, str]]:
+def names(
+  num_layers: int = 8, mapping_layers: int = 3, embedding: bool = False
+) -> Iterator[tuple[Path, str]]:
   """(path in our tree, official key) of the generator's parameters, in the official order.
 
   That is the order of `parameters()` in PyTorch, and so of the lists in files of EMAs.
   """
+  if embedding:  # PyTorch lists a module's own parameters before those of its layers
+    yield ('field', 'spatial_embeddings'), EMBEDDING
   layers = {f'film_{i}': f'siren.network.{i}.layer' for i in range(num_layers)}
   layers |= {
     'density': 'siren.final_layer',
@@ -94,10 +100,16 @@ def to_official(params, named=None) -> dict[str, np.ndarray]:
       node = node.get(part, {})
     if not isinstance(node, dict):
       node = np.asarray(node)
-      arrays[key] = np.ascontiguousarray(node.transpose(3, 2, 0, 1) if node.ndim == 4 else node.T)
+      if key == EMBEDDING:
+        node = node.transpose(3, 0, 1, 2)[None]
+      else:
+        node = node.transpose(3, 2, 0, 1) if node.ndim == 4 else node.T
+      arrays[key] = np.ascontiguousarray(node)
   return arrays
 
 
 def to_ours(array: np.ndarray) -> np.ndarray:
-  """One official weight or bias in our layout."""
+  """One official weight, bias or grid in our layout."""
+  if array.ndim == 5:
+    return array[0].transpose(1, 2, 3, 0)
   return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import checkpoints, discriminators, generators, workdirs
+from jax3dgan import config as config_lib
 from jax3dgan import state as state_lib
 from jax3dgan.convert import curricula, pigan
 from jax3dgan.convert.official import FIELDS, Average, Discriminator, Generator
@@ -151,22 +152,31 @@ def release(workdir, weights: str = 'ema') -> Released:
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
 
   Raises:
-    UserError: No such run, or one of another model.
+    UserError: No such run, or one of another model, or one whose grid of features spans other
+      points than the release's.
   """
-  config = workdirs.load_config(workdir)
+  config = config_lib.complete(workdirs.load_config(workdir))
   model = config.model
   if model.name != 'pigan':
     raise UserError(f'{workdir} holds a {model.name}. Give a workdir of a π-GAN.')
+  embedding = bool(model.embedding_channels)
+  spatial = model.input_scale == FIELDS['spatial']
+  if embedding and not spatial:
+    raise UserError(
+      f'{workdir} has an embedding grid and input_scale {model.input_scale:g}; with a grid the '
+      f'release has {FIELDS["spatial"]:g} alone. Give a run with that.'
+    )
   rate = str(config.ema.display_rate)
   keys = ('ema', rate) if weights == 'ema' else ('generator',)
   step, params = checkpoints.read(workdir, *keys)
   field = params['field']
-  spatial = model.input_scale == FIELDS['spatial']
   for name in ('density_kernel', 'density_bias'):
     field[name] = field[name] * np.float32(model.density_gain)
   if not spatial:
     field['film_0_kernel'] = field['film_0_kernel'] * np.float32(model.input_scale)
-  named = pigan.names(model.num_layers, model.mapping_layers)
+  named = pigan.names(model.num_layers, model.mapping_layers, embedding)
   source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   class_name = 'SPATIALSIRENBASELINE' if spatial else 'TALLSIREN'
+  if embedding:
+    class_name = 'EmbeddingPiGAN128' if model.hidden_dim == 128 else 'EmbeddingPiGAN256'
   return Released(pigan.to_official(params, named), step, source, class_name)

@@ -69,17 +69,16 @@ def test_a_release_becomes_a_workdir(celeba):
   same(state['ema'], {'0.999': wanted('ema'), '0.9999': wanted('generator')})
   same(state['discriminator'], wanted('discriminator'))
   config = workdirs.load_config(celeba)
-  assert dict(config.model, matmul_dtype='') == dict(
-    name='pigan',
+  assert dict(config.model) == dict(
+    curricula.create('celeba').model,
     z_dim=4,
     hidden_dim=8,
     num_layers=8,
     mapping_dim=8,
     mapping_layers=3,
-    mapping_scale=0.25,
     input_scale=2 / 0.24,
     density_gain=1.0,
-    matmul_dtype='',
+    embedding_channels=0,
   )
   heads = config.discriminator
   assert (heads.block, heads.channels, heads.latent_dim, heads.pose_dim) == ('ccs', (4, 6, 6), 4, 2)
@@ -314,8 +313,29 @@ def test_blocks_without_coordinates_and_undecided_ones(tmp_path):
 
   assert save((4, 4, 4), False, False)['coord_conv'] is False
   assert save((4, 5, 6), False, True)['block'] == 'strided'
+  assert 'coord_conv' not in save((4, 5, 6), False, True)
   with pytest.raises(official.UserError, match='pool or stride. Give the whole'):
     save((4, 5, 6), True, True)
+
+
+def test_unusual_blocks_are_a_workdir_and_its_command(tmp_path, capsys, monkeypatch):
+  """Pooling blocks without coordinates: no class of the release, but fields of the config."""
+  fields = dict(channels=(4, 4, 4, 4, 5, 5), block='progressive')
+  shapes = official._discriminator_shapes(fields, False, 1)
+  weights = {k: np.ones(v, np.float32) for k, v in shapes.items()}
+  write.torch(tmp_path / 'd.pth', weights)
+  workdir = tmp_path / 'run'
+  flags = [f'--discriminator={tmp_path / "d.pth"}', '--curriculum=celeba', f'--workdir={workdir}']
+  assert cli.main([*files('input=generator.pth'), *flags]) == 0
+  config = workdirs.load_config(workdir)
+  assert config.discriminator.coord_conv is False
+  params = checkpoints.read(workdir, 'discriminator')[1]
+  assert params['block_64']['conv_0']['kernel'].shape == (3, 3, 4, 4)  # without coordinates
+  monkeypatch.chdir(ROOT)
+  command = re.search(r'^Training: python -m (jax3dgan\.main .*)$', capsys.readouterr().out, re.M)
+  assert '--config.discriminator.coord_conv=False' in command[1]
+  values = main_lib.parse(shlex.split(command[1]))
+  assert workdirs.plain(values.config) == workdirs.plain(config)
 
 
 def test_the_curriculum_of_the_files():
@@ -397,8 +417,12 @@ def test_errors_are_one_line(flags, words, tmp_path, monkeypatch, capsys):
     ),
     ({f'{SIREN}bias': np.float64([1e300])}, 'siren.final_layer.bias has values that are no finite'),
     (
+      {'siren__spatial_embeddings': np.zeros((1, 32, 4, 4, 5))},
+      'siren.spatial_embeddings is of the shape [1, 32, 4, 4, 5] and no grid',
+    ),
+    (
       {'siren__spatial_embeddings': np.zeros((1, 32, 4, 4, 4))},
-      'has an embedding grid [1, 32, 4, 4, 4]',
+      'siren.network.0.layer.weight is of the shape [8, 3], but of the shape [8, 35]',
     ),
   ],
 )
