@@ -127,10 +127,10 @@ def step_flops(config, stage, passes=ONE_BATCH):
   judge, entry = discriminator_flops(config, stage)
   # D: real and fake images forward and backward, but for the images' own gradient.
   discriminator = 2 * (3 * judge - entry)
-  # R1: forward, the gradient of the images, and backward through that gradient alone: the slopes
-  # of a leaky ReLU have no gradient.
+  # R1: that gradient, which comes with the loss's, and backward through it alone: the slopes of a
+  # leaky ReLU have no gradient.
   if config.loss.r1:
-    discriminator += 4 * judge / max(config.loss.r1_every, 1)
+    discriminator += (2 * judge + entry) / max(config.loss.r1_every, 1)
   discriminator += (2 + passes.judge) * judge  # G's images: forward, and their gradient
   return stage.batch_size * (generator + discriminator)
 

@@ -171,7 +171,7 @@ def model_flops(case):
   parts = {
     'forward': forward,
     'gradient': forward + backward,
-    'discriminator_step': forward + 2 * (3 * judge - entry) + 4 * judge,
+    'discriminator_step': forward + 2 * (3 * judge - entry) + 2 * judge + entry,
     'generator_step': forward + backward + 2 * judge,
     'training_step': roofline.step_flops(config, stage) / batch,
   }

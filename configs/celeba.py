@@ -1,7 +1,7 @@
 """π-GAN on CelebA at 64², with the values of the paper and its release.
 
 Score: FID 14.7 at 128² (paper, Table 1, after a curriculum of 32², 64² and 128²).
-Cost: 28.5 TFLOP a step at batch 56. The release needs about 1.4 s a step on an A6000: 3.2 days for
+Cost: 27.2 TFLOP a step at batch 56. The release needs about 1.4 s a step on an A6000: 3.2 days for
 200,000 steps. The paper trained 56 hours on two RTX 6000.
 Data: python -m jax3dgan.data.prepare --source=tfds:celeb_a --out=data/celeba64 --resolution=64
 
