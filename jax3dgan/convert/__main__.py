@@ -81,7 +81,7 @@ def say(text: str) -> None:
 def convert(args: argparse.Namespace) -> None:
   """`--from`: makes a workdir."""
   # JAX takes a second, which a refused file need not wait for.
-  from jax3dgan.convert import official
+  from jax3dgan.convert import official, official_discriminator
 
   workdir = pathlib.Path(args.workdir)
   if (workdir / 'config.json').exists() and not args.overwrite:
@@ -95,7 +95,7 @@ def convert(args: argparse.Namespace) -> None:
     raise UserError(f'Two of the --ema files have the decay {rates[0]}. Give one for each decay.')
   discriminator = None
   if args.discriminator:
-    discriminator = official.read_discriminator(_reading(args.discriminator))
+    discriminator = official_discriminator.read_discriminator(_reading(args.discriminator))
   step = generator.step if args.step is None else args.step
   if step is None:
     raise UserError(

@@ -1,4 +1,4 @@
-"""π-GAN's official files: which model they hold, inferred from names and shapes."""
+"""π-GAN's official generators: which model a file holds, inferred from names and shapes."""
 
 import dataclasses
 from typing import Any
@@ -58,15 +58,6 @@ class Average:
   weights: dict[str, np.ndarray]
 
 
-@dataclasses.dataclass
-class Discriminator:
-  """An official discriminator: fields of `config.discriminator`, our parameters, its class."""
-
-  fields: dict[str, Any]
-  params: dict
-  class_name: str
-
-
 def read_generator(path, field: str | None = None) -> Generator:
   """Reads a whole `ImplicitGenerator3d` or a state dict of one.
 
@@ -77,7 +68,7 @@ def read_generator(path, field: str | None = None) -> Generator:
   Raises:
     UserError: It is none, or does not say enough.
   """
-  read = _model(path, 'generator')
+  read = read_model(path, 'generator')
   weights, attributes = read.weights, read.attributes
   if not any(key.startswith('siren.') for key in weights) and 'network.0.layer.weight' in weights:
     weights = {f'siren.{key}': value for key, value in weights.items()}
@@ -125,7 +116,7 @@ class _Model:
   class_name: str
 
 
-def _model(path, role: str) -> _Model:
+def read_model(path, role: str) -> _Model:
   """A whole module or a state dict."""
   tree = torchfile.read(path, pigan.CLASSES)
   average = tree.cls.name == _EMA_CLASS if isinstance(tree, Object) else _is_average(tree)
@@ -171,8 +162,8 @@ _FIRST_MAPPING = 'mapping_network.network.0.weight'
 
 def _sizes(path, weights) -> dict[str, int]:
   """Sizes of the generator; all names and shapes are those of this generator."""
-  num_layers = _count(weights, 'siren.network.{}.layer.weight')
-  mapping = _count(weights, 'siren.mapping_network.network.{}.weight', 2)
+  num_layers = count_layers(weights, 'siren.network.{}.layer.weight')
+  mapping = count_layers(weights, 'siren.mapping_network.network.{}.weight', 2)
   first = [weights.get(f'siren.{name}') for name in ('network.0.layer.weight', _FIRST_MAPPING)]
   if mapping < 2 or any(weight is None or weight.ndim != 2 or not weight.size for weight in first):
     hint = ' It looks like a discriminator.' if 'final_layer.weight' in weights else ''
@@ -188,7 +179,7 @@ def _sizes(path, weights) -> dict[str, int]:
     'mapping_layers': mapping - 1,
     **_embedding(path, weights),
   }
-  _compare(path, {key: value.shape for key, value in weights.items()}, _shapes(model))
+  compare_shapes(path, {key: value.shape for key, value in weights.items()}, _shapes(model))
   return model
 
 
@@ -210,7 +201,7 @@ def _names(model) -> list[tuple[pigan.Path, str]]:
   return list(pigan.names(model['num_layers'], model['mapping_layers'], embedding))
 
 
-def _count(weights, name: str, every: int = 1) -> int:
+def count_layers(weights, name: str, every: int = 1) -> int:
   num = 0
   while name.format(num * every) in weights:
     num += 1
@@ -235,7 +226,7 @@ def _shapes(model) -> dict[str, tuple[int, ...]]:
   return shapes
 
 
-def _compare(path, found: dict, expected: dict) -> None:
+def compare_shapes(path, found: dict, expected: dict) -> None:
   for key in sorted(found.keys() | expected.keys()):
     there, wanted = found.get(key), expected.get(key)
     if there != wanted:
@@ -287,77 +278,6 @@ def read_average(path, generator: Generator) -> Average:
     )
   named = dict(zip(keys, values, strict=True))
   shapes = {key: generator.weights[key].shape for key in keys}
-  _compare(path, {key: value.shape for key, value in named.items()}, shapes)
+  compare_shapes(path, {key: value.shape for key, value in named.items()}, shapes)
   weights = {key: _float32(path, key, value.numpy()) for key, value in named.items()}
   return Average(rate, num_updates, weights)
-
-
-def read_discriminator(path) -> Discriminator:
-  """Reads any of the release's four discriminators, whole or a state dict.
-
-  Raises:
-    UserError: It is none of them, or its names and shapes fit none.
-  """
-  model = _model(path, 'discriminator')
-  # The strided one has a layer that it never uses.
-  weights = {k: v for k, v in model.weights.items() if not k.startswith('pose_layer.')}
-  num_sizes = _count(weights, 'fromRGB.{}.model.0.weight')
-  final = weights.get('final_layer.weight')
-  if num_sizes < 2 or final is None or _rows(final) in (0, 2):
-    raise UserError(
-      f"{path} has no fromRGB and final_layer as a discriminator of π-GAN. Give the release's "
-      'discriminator.pth.'
-    )
-  channels = tuple(_rows(weights[f'fromRGB.{i}.model.0.weight']) for i in range(num_sizes))
-  coords = 'layers.0.network.0.conv.weight' in weights
-  # Heads: 1 for real or not, then the latent and the two angles of the pose, or neither.
-  pose_dim = 2 if _rows(final) > 1 else 0
-  fields = {
-    'block': _block(path, weights, channels, coords, model.class_name),
-    'channels': channels,
-    'latent_dim': _rows(final) - 1 - pose_dim,
-    'pose_dim': pose_dim,
-  }
-  if coords == (fields['block'] == 'strided'):
-    fields['coord_conv'] = coords
-  shapes = {key: value.shape for key, value in weights.items()}
-  _compare(path, shapes, _discriminator_shapes(fields, coords, _rows(final)))
-  params = pigan.from_official(weights, pigan.discriminator_names(weights))
-  return Discriminator(fields, params, model.class_name)
-
-
-def _rows(weight: np.ndarray) -> int:
-  return weight.shape[0] if weight.ndim else 0
-
-
-def _block(path, weights, channels, coords: bool, class_name: str) -> str:
-  """The kind of block. Only pooling ones have no shortcut where the number of channels stays."""
-  strided = 'ccs' if coords else 'strided'
-  for i in range(len(channels) - 1):
-    if channels[i] == channels[i + 1]:
-      return strided if f'layers.{i}.proj.weight' in weights else 'progressive'
-  for name, block in (('Progressive', 'progressive'), ('CCS', 'ccs'), ('Strided', 'strided')):
-    if class_name.startswith(name):
-      return block
-  if not coords:
-    return strided
-  raise UserError(
-    f'{path} does not say whether its blocks pool or stride. Give the whole discriminator, not its '
-    'state dict.'
-  )
-
-
-def _discriminator_shapes(fields, coords: bool, num_outputs: int) -> dict[str, tuple[int, ...]]:
-  """{official key: shape} of a discriminator."""
-  channels, middle = fields['channels'], '.conv' if coords else ''
-  layers = {'final_layer': (num_outputs, channels[-1], 2)}
-  for i, c in enumerate(channels):
-    layers[f'fromRGB.{i}.model.0'] = (c, 3, 1)
-    if i + 1 < len(channels):
-      after = channels[i + 1]
-      layers[f'layers.{i}.network.0{middle}'] = (after, c + 2 * coords, 3)
-      layers[f'layers.{i}.network.2{middle}'] = (after, after + 2 * coords, 3)
-      if fields['block'] != 'progressive' or c != after:
-        layers[f'layers.{i}.proj'] = (after, c, 1)
-  shapes = {f'{name}.weight': (out, fan, k, k) for name, (out, fan, k) in layers.items()}
-  return shapes | {f'{name}.bias': layer[:1] for name, layer in layers.items()}

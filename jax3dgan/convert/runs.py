@@ -12,7 +12,8 @@ from jax3dgan import checkpoints, discriminators, generators, workdirs
 from jax3dgan import config as config_lib
 from jax3dgan import state as state_lib
 from jax3dgan.convert import curricula, pigan
-from jax3dgan.convert.official import FIELDS, Average, Discriminator, Generator
+from jax3dgan.convert.official import FIELDS, Average, Generator
+from jax3dgan.convert.official_discriminator import Discriminator
 from jax3dgan.errors import UserError
 
 

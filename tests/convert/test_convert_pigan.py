@@ -20,7 +20,7 @@ from jax3dgan import cameras, checkpoints, convert, generators, rays, train, tra
 from jax3dgan import main as main_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
-from jax3dgan.convert import curricula, official, pigan, runs, write
+from jax3dgan.convert import curricula, official, official_discriminator, pigan, runs, write
 from jax3dgan.rendering import hierarchical
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -288,7 +288,7 @@ def test_the_four_discriminators(name, tmp_path):
   arrays = goldens.load(f'{name}_small')
   weights = {k.removeprefix('param/'): v for k, v in arrays.items() if k.startswith('param/')}
   write.torch(tmp_path / 'd.pth', weights)
-  read = official.read_discriminator(tmp_path / 'd.pth')
+  read = official_discriminator.read_discriminator(tmp_path / 'd.pth')
   channels = (4, 6, 8, 10, 12, 14, 14, 14, 14)
   block, latent_dim, pose_dim = DISCRIMINATORS[name]
   assert read.fields == dict(
@@ -307,9 +307,9 @@ def test_the_four_discriminators(name, tmp_path):
 def test_blocks_without_coordinates_and_undecided_ones(tmp_path):
   def save(channels, coords, shortcuts):
     fields = dict(channels=channels, block='ccs' if shortcuts else 'progressive')
-    shapes = official._discriminator_shapes(fields, coords, 1)
+    shapes = official_discriminator.discriminator_shapes(fields, coords, 1)
     write.torch(tmp_path / 'd.pth', {k: np.zeros(v, np.float32) for k, v in shapes.items()})
-    return official.read_discriminator(tmp_path / 'd.pth').fields
+    return official_discriminator.read_discriminator(tmp_path / 'd.pth').fields
 
   assert save((4, 4, 4), False, False)['coord_conv'] is False
   assert save((4, 5, 6), False, True)['block'] == 'strided'
@@ -321,7 +321,7 @@ def test_blocks_without_coordinates_and_undecided_ones(tmp_path):
 def test_unusual_blocks_are_a_workdir_and_its_command(tmp_path, capsys, monkeypatch):
   """Pooling blocks without coordinates: no class of the release, but fields of the config."""
   fields = dict(channels=(4, 4, 4, 4, 5, 5), block='progressive')
-  shapes = official._discriminator_shapes(fields, False, 1)
+  shapes = official_discriminator.discriminator_shapes(fields, False, 1)
   weights = {k: np.ones(v, np.float32) for k, v in shapes.items()}
   write.torch(tmp_path / 'd.pth', weights)
   workdir = tmp_path / 'run'
@@ -341,7 +341,7 @@ def test_unusual_blocks_are_a_workdir_and_its_command(tmp_path, capsys, monkeypa
 def test_the_curriculum_of_the_files():
   generator = official.read_generator(DATA / 'generator.pth')
   tall = official.read_generator(DATA / 'generator_tall_legacy.pth')
-  discriminator = official.read_discriminator(DATA / 'discriminator.pth')
+  discriminator = official_discriminator.read_discriminator(DATA / 'discriminator.pth')
   assert runs.curriculum_of(tall, None) == 'carla'
   assert runs.curriculum_of(generator, discriminator) == 'celeba'
   discriminator.fields['block'] = 'strided'
