@@ -36,7 +36,8 @@ class RenderOptions:
     white_back, last_back: what a ray that passes sees, see `compositing.composite`.
     lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
-    ray_chunk: rays of an image rendered at a time; 0 for all. Bounds memory, also of gradients.
+    ray_chunk: at most so many rays of an image are rendered at a time, which bounds memory, also of
+      gradients; 0 for as many as the platform likes.
     saved_activations: what a gradient finds of a SIREN's activations. 'all': everything, or, with
       chunks, nothing, so that each chunk is rendered again; 'phases': two bytes each, of which the
       rest follows without another hidden product, see `nn.phases`.
@@ -247,7 +248,7 @@ def render_images(
     field: a pytree of arrays [b, ...], or [1, ...] where all images share them, with the static
       attribute `width`, the features of a point in each layer.
     options: `ray_chunk` bounds the rays of a tile.
-    The rest: see `render_chunked`.
+    The rest and the result: see `render_chunked`.
   """
   b, r = rays.directions.shape[:2]
   samples = max(options.num_coarse, options.num_fine)
