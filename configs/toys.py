@@ -4,7 +4,7 @@ The images are rendered at first use (`jax3dgan.data.builders.toys`). The camera
 round, so the pose head regresses the direction of the camera; colours do not depend on the view,
 because that would let the generator explain a turn by paint; the ground is white and rays may pass.
 
-Cost: 800 steps of .44 to .50 s on two shared cores, about 20 s of compilation before them.
+Cost: 800 steps of .18 to .50 s on two shared cores, 12 to 20 s of compilation before them.
 Result: cars with wheels, windows and roofs that turn in one piece, their paint still blotchy;
 2,750 steps bring hubs, headlights and sharper paint (the model in jax3dgan/pretrained).
 """
