@@ -262,7 +262,7 @@ def test_the_official_image_through_a_workdir(tmp_path, quick_fresh_discriminato
 
 def test_the_official_model_through_a_workdir(tmp_path, quick_fresh_discriminator):
   """With its own mapping network: from z to the image."""
-  arrays = goldens.load('generator_small')
+  arrays = goldens.load('generator_small', whole=True)
   weights = {k.removeprefix('param/'): v for k, v in arrays.items() if k.startswith('param/')}
   model = golden_workdir(weights, tmp_path)
   w = model.map(arrays['z'], psi=1)
