@@ -32,7 +32,7 @@ from orbax.checkpoint import v1 as ocp
 from jax3dgan import workdirs
 from jax3dgan.errors import UserError
 
-FOLDER = 'checkpoints'
+FOLDER = workdirs.CHECKPOINTS
 
 
 class _NotOrbax(logging.Filter):

@@ -9,10 +9,11 @@ from typing import Any
 
 import ml_collections
 
-from jax3dgan.config import base_config
+from jax3dgan.config import complete
 from jax3dgan.errors import UserError
 
 CONFIG_FILE = 'config.json'
+CHECKPOINTS = 'checkpoints'  # the folder in it
 # Fields that fix the shapes of the state or what its numbers mean; the others may change between
 # two legs of a run.
 _SHAPING = ('model', 'discriminator', 'ema.rates')
@@ -102,11 +103,14 @@ def differences(old: dict, new: dict, prefix: str = '') -> dict[str, tuple[Any, 
   return found
 
 
-def _value_at(config: dict, name: str):
-  """The value of the field 'a.b' of a plain config; None where there is none."""
-  for part in name.split('.'):
-    config = config.get(part) if isinstance(config, dict) else None
-  return config
+def check_free(workdir, overwrite: bool) -> None:
+  """UserError where a run is in `workdir` and is to stay."""
+  workdir = pathlib.Path(workdir)
+  saved = any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob('*'))
+  if ((workdir / CONFIG_FILE).exists() or saved) and not overwrite:
+    raise UserError(
+      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
+    )
 
 
 def check_same_run(workdir: pathlib.Path, config: dict) -> None:
@@ -114,12 +118,12 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
   path = workdir / CONFIG_FILE
   if not path.exists():
     return
-  changed = differences(plain(load_config(workdir)), config)
+  before = load_config(workdir)
+  changed = differences(plain(before), config)
   fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
-  fixed = {k: v for k, v in fixed.items() if k not in _FREE}
   # A run that is older than a field was made as the field's default says.
-  defaults = plain(base_config())
-  fixed = {k: v for k, v in fixed.items() if v != (None, _value_at(defaults, k))}
+  still = differences(plain(complete(before)), config)
+  fixed = {k: v for k, v in fixed.items() if k in still and k not in _FREE}
   if fixed:
     fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
     raise UserError(

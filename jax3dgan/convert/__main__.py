@@ -80,14 +80,12 @@ def say(text: str) -> None:
 
 def convert(args: argparse.Namespace) -> None:
   """`--from`: makes a workdir."""
-  # JAX takes a second, which a refused file need not wait for.
+  # Not `runs` yet: JAX takes a second, which a refused file need not wait for.
+  from jax3dgan import workdirs
   from jax3dgan.convert import official, official_discriminator
 
   workdir = pathlib.Path(args.workdir)
-  if (workdir / 'config.json').exists() and not args.overwrite:
-    raise UserError(
-      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
-    )
+  workdirs.check_free(workdir, args.overwrite)
   generator = official.read_generator(_reading(args.input), args.field)
   averages = [official.read_average(_reading(path), generator) for path in args.ema or ()]
   rates = [average.rate for average in averages]

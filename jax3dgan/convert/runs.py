@@ -72,7 +72,7 @@ def create(
     UserError: A run is there already, or the disk does not take it.
   """
   workdir = pathlib.Path(workdir)
-  check_free(workdir, overwrite)
+  workdirs.check_free(workdir, overwrite)
   state = state_lib.create(
     config, generators.create(config), discriminators.create(config.discriminator)
   )
@@ -94,16 +94,6 @@ def create(
   )
   saver.save(step, state, force=True)
   saver.close()
-
-
-def check_free(workdir, overwrite: bool) -> None:
-  """UserError where a run is in `workdir` and is to stay."""
-  workdir = pathlib.Path(workdir)
-  there = (workdir / workdirs.CONFIG_FILE).exists() or checkpoints.steps(workdir)
-  if there and not overwrite:
-    raise UserError(
-      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
-    )
 
 
 def _like(expected, params):
