@@ -131,6 +131,33 @@ def base_config() -> ml_collections.ConfigDict:
         # How many of the toys to make; 0 for the usual 4,000.
         num_images=0,
       ),
+      # Measures, see docs/evaluation.md.
+      eval=dict(
+        # Steps between two evaluations during training; 0 for none.
+        every=0,
+        # Names, separated by commas, or 'all'.
+        metrics='all',
+        # Generated images of FID, KID, precision and recall; and photos, 0 for all there are.
+        num_images=50_000,
+        num_real=0,
+        # Camera protocols of the generated images, separated by commas: random, dataset, fixed.
+        cameras='random',
+        # Latents of each 3D metric.
+        num_latents=256,
+        truncation_psi=1.0,
+        seed=0,
+        # File with the Inception weights; which features: 2048, 768, or 0 for the most it has.
+        inception='',
+        dims=0,
+        # How images come to 299²: 'half_pixel' (pytorch-fid) or 'tensorflow' (the 2015 graph).
+        resize='half_pixel',
+        kid_subsets=100,
+        kid_subset_size=1000,
+        neighbours=3,
+        # Steps of training of the networks that read poses and identities from labelled images.
+        probe_steps=1500,
+        batch_size=64,
+      ),
       log=dict(every=100, images_every=2000, num_grid=8),
       checkpoint=dict(every=1000, keep=3),
     )
@@ -180,6 +207,9 @@ def tiny(config) -> ml_collections.ConfigDict:
     if config.discriminator.latent_dim:
       config.discriminator.latent_dim = 8
     config.data.num_images = 64
+    config.eval.update(
+      num_images=16, num_latents=4, kid_subsets=2, kid_subset_size=8, probe_steps=2, batch_size=8
+    )
     config.log.update(every=1, images_every=2, num_grid=2)
     config.checkpoint.update(every=1, keep=2)
   return config
