@@ -23,6 +23,7 @@ CORE = [
   'imageio-ffmpeg==0.6.0',  # brings its own ffmpeg; 0.8.1 writes a header that breaks readers
   'importlib_resources>=6.4',  # tensorflow-datasets needs it and does not list it
   'jax>=0.10.2',
+  'matplotlib>=3.9',  # the plot of metrics over steps
   'ml-collections>=1.1',
   'numpy>=2.1',
   'optax>=0.2.8',

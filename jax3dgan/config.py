@@ -137,13 +137,16 @@ def base_config() -> ml_collections.ConfigDict:
         every=0,
         # Names, separated by commas, or 'all'.
         metrics='all',
+        # The checkpoint; 0 for the latest.
+        step=0,
         # Generated images of FID, KID, precision and recall; and photos, 0 for all there are.
         num_images=50_000,
         num_real=0,
         # Camera protocols of the generated images, separated by commas: random, dataset, fixed.
         cameras='random',
-        # Latents of each 3D metric.
+        # Latents of each 3D metric; and photos whose inversion is compared with their truth.
         num_latents=256,
+        num_inverted=8,
         truncation_psi=1.0,
         seed=0,
         # File with the Inception weights; which features: 2048, 768, or 0 for the most it has.
@@ -207,9 +210,8 @@ def tiny(config) -> ml_collections.ConfigDict:
     if config.discriminator.latent_dim:
       config.discriminator.latent_dim = 8
     config.data.num_images = 64
-    config.eval.update(
-      num_images=16, num_latents=4, kid_subsets=2, kid_subset_size=8, probe_steps=2, batch_size=8
-    )
+    config.eval.update(num_images=16, num_latents=4, num_inverted=2, probe_steps=2, batch_size=8)
+    config.eval.update(kid_subsets=2, kid_subset_size=8)
     config.log.update(every=1, images_every=2, num_grid=2)
     config.checkpoint.update(every=1, keep=2)
   return config

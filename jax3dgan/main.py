@@ -1,9 +1,11 @@
 """Trains a model: `python -m jax3dgan.main --config=configs/toys.py --workdir=runs/toys`.
 
 Any field of the config is overridden on the command line: `--config.batch_size=32`. Running the
-same command again goes on where the run stopped. Other flags: `--debug` shows the whole stack of
-an error; `--coordinator=HOST:PORT --num_processes=N --process_id=I` join processes where no cluster
-manager does it.
+same command again goes on where the run stopped. `--mode=eval` measures the model of the workdir,
+or, with `--pretrained=NAME`, one of the package; there `--config` may be left out, and is then that
+of the model. Other flags: `--debug` shows the whole stack of an error;
+`--coordinator=HOST:PORT --num_processes=N --process_id=I` join processes where no cluster manager
+does it.
 """
 
 import difflib
@@ -31,14 +33,24 @@ _KINDS = {
 _OUT_OF_MEMORY = ('out of memory', 'Out of memory', 'Failed to allocate')
 
 
-def define_flags(argv: Sequence[str]) -> flags.FlagValues:
-  """Returns the flags, not parsed yet. Their own set, so that `main` may be called repeatedly."""
+def define_flags(argv: Sequence[str], config=None) -> flags.FlagValues:
+  """Returns the flags, not parsed yet. Their own set, so that `main` may be called repeatedly.
+
+  Args:
+    argv: The program's name and its arguments.
+    config: Whose fields are overridden, instead of those of a file that the arguments name.
+  """
   values = flags.FlagValues()
   own = {'flag_values': values}
-  config_flags.DEFINE_config_file(
-    'config', None, 'File with get_config(), such as configs/toys.py.', sys_argv=list(argv), **own
-  )
+  if config is None:
+    config_flags.DEFINE_config_file(
+      'config', None, 'File with get_config(), such as configs/toys.py.', sys_argv=list(argv), **own
+    )
+  else:
+    config_flags.DEFINE_config_dict('config', config, sys_argv=list(argv), **own)
+  flags.DEFINE_enum('mode', 'train', ['train', 'eval'], 'What to do.', **own)
   flags.DEFINE_string('workdir', None, 'Folder for checkpoints, metrics and pictures.', **own)
+  flags.DEFINE_string('pretrained', None, 'Model of the package to evaluate.', **own)
   flags.DEFINE_bool('debug', False, 'Show the whole stack of an error.', **own)
   flags.DEFINE_string('coordinator', '', 'host:port of process 0, for several machines.', **own)
   flags.DEFINE_integer('num_processes', 0, 'How many processes there are.', **own)
@@ -55,29 +67,44 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
   Raises:
     UserError: What is wrong with them, and the nearest right thing.
   """
-  values = define_flags(argv)
-  path = _config_path(argv)
+  path, own = _argument(argv, 'config'), None
   if path is not None:
     _check_config_file(path)
+  elif _argument(argv, 'mode') == 'eval':
+    own = _own_config(_argument(argv, 'workdir'), _argument(argv, 'pretrained'))
+  values = define_flags(argv, own)
   try:
     rest = values(list(argv))[1:]
   except Exception as error:
-    raise _explain_flags(error, argv, path) from error
+    raise _explain_flags(error, argv, path, own) from error
   if rest:
     raise UserError(f'{rest[0]!r} is not a flag. Flags begin with --, as --config=configs/toys.py.')
   if values.config is None:
     raise UserError(f'--config is missing. Choose one of {_config_files(_CONFIGS)}.')
+  if values.pretrained and values.mode == 'train':
+    raise UserError('--pretrained goes with --mode=eval. Leave it out to train.')
+  if values.pretrained and not values.workdir:
+    values.workdir = f'runs/{values.pretrained}_pretrained'
   if not values.workdir:
     raise UserError('--workdir is missing. Name a folder for the run, such as --workdir=runs/toys.')
   return values
 
 
-def _config_path(argv: Sequence[str]) -> str | None:
+def _argument(argv: Sequence[str], flag: str) -> str | None:
   for arg, after in zip(argv, [*argv[1:], ''], strict=True):
     name, equals, value = arg.partition('=')
-    if name in ('--config', '-config'):
+    if name in (f'--{flag}', f'-{flag}'):
       return value if equals else after
   return None
+
+
+def _own_config(workdir: str | None, pretrained: str | None) -> ml_collections.ConfigDict:
+  """The config of the model that is to be evaluated."""
+  from jax3dgan import trained
+
+  if not workdir and not pretrained:
+    raise UserError('Say what to evaluate: --workdir=DIR of a run, or --pretrained=NAME.')
+  return trained.config_of(workdir, pretrained)
 
 
 def _config_files(folder: pathlib.Path) -> str:
@@ -100,19 +127,24 @@ def _check_config_file(path: str) -> None:
   raise UserError(f'The config file {path} does not exist. {remedy}')
 
 
-def _explain_flags(error: Exception, argv: Sequence[str], path: str | None) -> UserError:
-  """Returns the one-line form of an error of the flags."""
+def _explain_flags(
+  error: Exception, argv: Sequence[str], path: str | None, config=None
+) -> UserError:
+  """Returns the one-line form of an error of the flags; see `define_flags` for `config`."""
   overrides = [a.lstrip('-') for a in argv if a.lstrip('-').startswith(('config.', 'noconfig.'))]
-  if isinstance(error, config_flags.FlagOrderError) or (path is None and overrides):
+  missing = path is None and config is None
+  if isinstance(error, config_flags.FlagOrderError) or (missing and overrides):
     return UserError('Fields are set before they are there. Put --config=FILE before --config.….')
-  if path is None:
+  if missing:
     return UserError(_first_line(error))
-  alone = define_flags(argv[:1])
-  try:
-    alone([argv[0], f'--config={path}'])
-    fields = _flat(alone.config)
-  except Exception as own:  # whatever the config file, which is a program, raises
-    return UserError(f'The config file {path} is wrong: {_first_line(own)}')
+  if config is None:
+    alone = define_flags(argv[:1])
+    try:
+      alone([argv[0], f'--config={path}'])
+      config = alone.config
+    except Exception as own:  # whatever the config file, which is a program, raises
+      return UserError(f'The config file {path} is wrong: {_first_line(own)}')
+  fields = _flat(config)
   for override in overrides:
     name, _, value = override.partition('=')
     name = name.removeprefix('no').removeprefix('config.')
@@ -187,11 +219,16 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
 
 def run(values: flags.FlagValues) -> None:
-  """Joins the other processes, if any, and trains."""
+  """Joins the other processes, if any, and does what the mode says."""
   from jax3dgan import compilation, parallel
 
   compilation.use_cache()
   parallel.initialize(values.coordinator, values.num_processes, values.process_id)
+  if values.mode == 'eval':
+    from jax3dgan.evaluation import evaluate
+
+    evaluate.run(values.config, values.workdir, values.pretrained)
+    return
   from jax3dgan import train
 
   train.run(values.config, values.workdir)
@@ -221,7 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run(values)
     return 0
   except KeyboardInterrupt:
-    print('\n' + _stopped(values.workdir, argv) if values else '\nStopped.', file=sys.stderr)
+    training = values is not None and values.mode == 'train'
+    print('\n' + _stopped(values.workdir, argv) if training else '\nStopped.', file=sys.stderr)
     return 130
   except Exception as error:
     explained = explain(error, values.workdir if values else '')

@@ -209,11 +209,11 @@ def load(
   """
   if (workdir is None) == (pretrained is None):
     raise UserError('Give either a workdir or the name of a pretrained model.')
+  config = config_of(workdir, pretrained, directory)
   if pretrained is not None:
-    return _load_pretrained(pretrained, pathlib.Path(directory))
+    return _load_pretrained(pretrained, config, pathlib.Path(directory))
   from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
 
-  config = config_lib.complete(workdirs.load_config(workdir))
   rate = str(config.ema.display_rate if ema is None else ema)
   step, params = checkpoints.read(workdir, 'ema', rate, step=step)
   name = pathlib.Path(workdir).resolve().name
@@ -225,16 +225,26 @@ def pretrained_names(directory=PRETRAINED) -> list[str]:
   return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
 
 
-def _load_pretrained(name: str, directory: pathlib.Path) -> Trained:
+def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):
+  """Returns the config of a pretrained model, or else of a run; see `load`."""
+  if pretrained is None:
+    return config_lib.complete(workdirs.load_config(workdir))
+  return config_lib.complete(workdirs.config_from(_about(pretrained, directory)['config']))
+
+
+def _about(name: str, directory) -> dict:
   names = pretrained_names(directory)
   if name not in names:
     known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
     raise UserError(f'No pretrained model is called {name!r}. {known}.')
-  about = json.loads((directory / f'{name}.json').read_text(encoding='utf-8'))
+  return json.loads((pathlib.Path(directory) / f'{name}.json').read_text(encoding='utf-8'))
+
+
+def _load_pretrained(name: str, config, directory: pathlib.Path) -> Trained:
+  step = _about(name, directory)['step']
   with np.load(directory / f'{name}.npz', allow_pickle=False) as file:
     flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
-  config = config_lib.complete(workdirs.config_from(about['config']))
-  return Trained(config, generators.create(config), _nested(flat), about['step'], name)
+  return Trained(config, generators.create(config), _nested(flat), step, name)
 
 
 def save_pretrained(model: Trained, directory=PRETRAINED, notes: str = '') -> pathlib.Path:

@@ -1,0 +1,123 @@
+"""Generated images for the distribution metrics, on all devices, by camera protocol.
+
+Image i of a protocol hangs on (seed, i) alone, whatever the batch and the devices. The protocols
+(what moves FID as much as a method does, so it is named with every figure):
+  random: cameras from the pose prior of the training;
+  dataset: cameras of the photos, drawn without replacement, again from the start where more are
+    asked for than there are; a mapping network that sees the camera is shown the same;
+  fixed: the same cameras, but the mapping network is always shown the frontal one (FID_3D).
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan import cameras, parallel
+from jax3dgan.errors import UserError
+
+PROTOCOLS = ('random', 'dataset', 'fixed')
+
+
+def sees_camera(generator) -> bool:
+  """Whether the mapping network is conditioned on the camera."""
+  return bool(getattr(generator, 'label_dim', 0))
+
+
+def dataset_labels(dataset, num: int, seed: int) -> np.ndarray:
+  """Camera labels [num, 25] of a data set, in a seeded order.
+
+  Raises:
+    UserError: The data has no labels.
+  """
+  if not dataset.labelled:
+    raise UserError(
+      f'{dataset.name} has no cameras for the protocol dataset. Set --config.eval.cameras=random, '
+      'or name a data set with labels: --config.data.source=DIR.'
+    )
+  order = np.random.default_rng(seed).permutation(len(dataset))
+  labels = {int(i): dataset.source.read(int(i)).label for i in np.sort(order[:num])}
+  return np.stack([labels[int(order[i % len(order)])] for i in range(num)])
+
+
+class Fakes:
+  """Generated images of one generator, compiled once; `model` may be given other parameters.
+
+  Args:
+    model: A `trained.Trained`.
+    mesh: The devices that share the work; None for all of them.
+    batch_size: Images at a time, of all devices together; rounded up to a multiple of them.
+    truncation_psi: 1 for none, which is the usual protocol.
+    seed: Of latents and cameras.
+  """
+
+  def __init__(self, model, mesh=None, batch_size: int = 64, truncation_psi=1.0, seed: int = 0):
+    self.model, self.seed, self.psi = model, seed, truncation_psi
+    self.mesh = mesh or parallel.make_mesh()
+    self.batch_size = -(-batch_size // self.mesh.size) * self.mesh.size
+    self.options = model.options()
+    self._steps = {}
+
+  def batches(
+    self, num: int, labels: np.ndarray | None = None, fixed: bool = False
+  ) -> Iterator[np.ndarray]:
+    """Yields uint8 images [n, h, w, 3], num in all.
+
+    Args:
+      num: How many.
+      labels: [num, 25] the cameras; None draws them from the pose prior.
+      fixed: The mapping network is shown the frontal camera instead of each image's own.
+    """
+    average = None if self.psi == 1 else self.model.average_w
+    fixed = fixed and sees_camera(self.model.generator)
+    if fixed not in self._steps:
+      self._steps[fixed] = jax.jit(self._step(fixed))
+    for start in range(0, num, self.batch_size):
+      index = np.arange(start, start + self.batch_size)
+      rows = None if labels is None else labels[np.minimum(index, num - 1)]
+      images, bad = self._steps[fixed]((self.model.params, average), (index, rows))
+      if int(bad):
+        raise UserError(
+          f'{self.model.name} makes images with {int(bad)} values that are not numbers at step '
+          f'{self.model.step:,}: its training diverged. Take an earlier checkpoint: '
+          '--config.eval.step=STEP.'
+        )
+      yield np.asarray(images)[: num - start]
+
+  def _step(self, fixed: bool):
+    model, generator = self.model, self.model.generator
+    render = model.config.render
+    front = cameras.orbit(0.0, model.mean_elevation, render.radius, render.fov_degrees).label()
+    seed = jax.random.key(self.seed)
+
+    def shard(state, batch):
+      params, average = state
+      index, labels = batch
+      keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(seed, i)))(index)
+      z = jax.vmap(lambda key: jax.random.normal(key, (generator.z_dim,)))(keys[:, 0])
+      if labels is None:
+        sample = functools.partial(cameras.sample_angles, model.pose_prior)
+        yaw, pitch = jax.vmap(sample)(keys[:, 1])
+        camera = cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees)
+      else:
+        camera = cameras.from_label(labels)
+      label = None
+      if sees_camera(generator):
+        own = camera.label()
+        label = jnp.broadcast_to(front, own.shape) if fixed else own
+      truncation = {}
+      if average is not None:
+        truncation = {'truncation_psi': self.psi, 'average_w': average}
+      w = generator.apply({'params': params}, z, label, method='map', **truncation)
+      image = generator.apply(
+        {'params': params}, w, camera, key=None, options=self.options, method='synthesize'
+      ).image
+      # As viz.to_uint8 would save it: the metrics are defined on files. NaN becomes black there, so
+      # it is counted here instead.
+      bad = jax.lax.psum(jnp.sum(~jnp.isfinite(image)), parallel.AXIS)
+      image = jnp.round(jnp.clip((image + 1) * 127.5, 0, 255)).astype(jnp.uint8)
+      return jax.lax.all_gather(image, parallel.AXIS, tiled=True), bad
+
+    return parallel.data_parallel(shard, self.mesh)
