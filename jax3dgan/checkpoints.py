@@ -1,7 +1,9 @@
 """Checkpoints of a run: all that is needed to go on, or to render.
 
 A workdir holds `config.json` and `checkpoints/<step>/`. A checkpoint is written under a temporary
-name and renamed when it is whole, so a killed run or a full disk leaves the earlier ones good.
+name and renamed when it is whole, so a killed run or a full disk leaves the earlier ones good. Its
+arrays are compared with their checksums when they are read: one that was damaged later is named and
+put aside into `damaged/`, and the one before serves.
 
 In `train.py`:
 
@@ -23,16 +25,27 @@ import contextlib
 import logging
 import os
 import pathlib
-from typing import Any
+import shutil
+from collections.abc import Callable
 
 import jax
-import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from jax3dgan import workdirs
+from jax3dgan import checksums, workdirs
+from jax3dgan.checkpoint_files import (
+  CHECKSUMS,
+  FOLDER,
+  Damaged,
+  damage,
+  metadata_of,
+  read,
+  steps,
+  verify,
+)
 from jax3dgan.errors import UserError
 
-FOLDER = workdirs.CHECKPOINTS
+DAMAGED = 'damaged'  # where checkpoints go that cannot be read
 
 
 class _NotOrbax(logging.Filter):
@@ -62,11 +75,7 @@ class Checkpoints:
   def __init__(self, workdir, every: int, keep: int, config=None):
     _quiet()
     self._workdir = pathlib.Path(workdir).resolve()
-    training = ocp.training
-    decide = training.save_decision_policies
-    context = ocp.Context()
-    # Made in the background, a folder on a read-only disk is a time-out instead of an error.
-    context.asynchronous.create_directories_asynchronously = False
+    self._every, self._keep = every, keep
     config = None if config is None else workdirs.plain(config)
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
@@ -74,17 +83,37 @@ class Checkpoints:
         workdirs.check_same_run(self._workdir, config)
       if config is not None and jax.process_index() == 0:
         workdirs.save_config(self._workdir, config)
-      self._checkpointer = training.Checkpointer(
-        self._workdir / FOLDER,
-        context=context,
-        save_decision_policy=decide.AnySavePolicy(
-          [decide.FixedIntervalPolicy(every), decide.PreemptionCheckpointingPolicy()]
-        ),
-        preservation_policy=training.preservation_policies.LatestN(keep),
-        cleanup_tmp_directories=True,
-      )
+    self._told = []  # of checkpoints put aside before `restore` had somebody to tell
+    for step in steps(self._workdir):
+      # The files that say what a checkpoint is; Orbax reads those of all when it opens a folder.
+      try:
+        metadata_of(self._workdir / FOLDER / str(step))
+      except Damaged as error:
+        self._put_aside(step, error)
+    with workdirs.disk_errors(self._workdir):
+      self._checkpointer = self._open()
     self._pending = None
     self._failed = False
+
+  def _open(self):
+    training = ocp.training
+    decide = training.save_decision_policies
+    context = ocp.Context()
+    # Made in the background, a folder on a read-only disk is a time-out instead of an error.
+    context.asynchronous.create_directories_asynchronously = False
+    return training.Checkpointer(
+      self._workdir / FOLDER,
+      context=context,
+      save_decision_policy=decide.AnySavePolicy(
+        [decide.FixedIntervalPolicy(self._every), decide.PreemptionCheckpointingPolicy()]
+      ),
+      preservation_policy=training.preservation_policies.LatestN(self._keep),
+      cleanup_tmp_directories=True,
+    )
+
+  def should_save(self, step: int) -> bool:
+    """Whether the policy wants a checkpoint after `step`."""
+    return self._checkpointer.should_save(step)
 
   @property
   def latest_step(self) -> int | None:
@@ -104,24 +133,62 @@ class Checkpoints:
     if self.latest_step == step:
       return False
     with workdirs.disk_errors(self._workdir):
-      self._pending = self._checkpointer.save_async(step, state, force=True)
+      sums = {CHECKSUMS: checksums.tree(state)}
+      self._pending = self._checkpointer.save_async(step, state, force=True, custom_metadata=sums)
     return True
 
-  def restore(self, abstract_state):
-    """Returns the latest state, or None where the run has no checkpoint yet.
+  def restore(self, abstract_state, say: Callable[[str], None] = print):
+    """Returns the latest state that is whole, or None where the run has no checkpoint yet.
 
     Args:
       abstract_state: The state's structure: its leaves are arrays or `jax.ShapeDtypeStruct`s, whose
         shardings are taken over (without one: the first local device).
+      say: Is told of a damaged checkpoint, in one line.
 
     Raises:
-      UserError: The checkpoint is of another structure or other shapes.
+      UserError: The checkpoint is of another structure or other shapes, or all are damaged.
     """
-    step = self.latest_step
-    if step is None:
-      return None
-    self._check(abstract_state, self._checkpointer.metadata(step).metadata)
-    return self._checkpointer.load(step, jax.tree.map(_abstract, abstract_state))
+    for step in reversed(steps(self._workdir)):
+      try:
+        state = self._load(step, abstract_state)
+      except Damaged as error:
+        self._checkpointer.close()
+        self._put_aside(step, error)
+        self._checkpointer = self._open()
+        continue
+      self._tell(say, f'Going on from step {step:,}.')
+      return state
+    if self._told:
+      raise UserError(
+        f'{" ".join(self._told)} No other is left in {self._workdir}. Bring one back from a copy, '
+        'or choose another --workdir to begin anew.'
+      )
+    return None
+
+  def _tell(self, say, then: str) -> None:
+    told, self._told = self._told, []
+    if told:
+      say(f'{" ".join(told)} {then}')
+
+  def _load(self, step: int, abstract_state):
+    metadata = metadata_of(self._workdir / FOLDER / str(step))
+    self._check(abstract_state, metadata.metadata)
+    with damage():
+      state = self._checkpointer.load(step, jax.tree.map(_abstract, abstract_state))
+    verify(state, metadata)
+    return state
+
+  def _put_aside(self, step: int, error: Exception) -> None:
+    aside = self._workdir / DAMAGED / str(step)
+    self._told.append(f'The checkpoint of step {step:,} is damaged ({error}); put into {aside}.')
+    if jax.process_index() == 0:
+      with workdirs.disk_errors(self._workdir):
+        aside.parent.mkdir(exist_ok=True)
+        if aside.exists():
+          shutil.rmtree(aside)
+        (self._workdir / FOLDER / str(step)).rename(aside)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f'damaged checkpoint {step}')
 
   def _check(self, expected, stored) -> None:
     expected, stored = _shapes(expected), _shapes(stored)
@@ -169,45 +236,4 @@ def _shapes(tree) -> dict[str, list[int]]:
   }
 
 
-def steps(workdir) -> list[int]:
-  """Returns the steps of the whole checkpoints in `workdir`, in ascending order."""
-  folder = pathlib.Path(workdir) / FOLDER
-  return sorted(int(p.name) for p in folder.glob('*') if p.name.isdigit() and p.is_dir())
-
-
-def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
-  """Reads a part of a checkpoint alone, as NumPy arrays: `read(workdir, 'ema', '0.999')`.
-
-  Args:
-    workdir: The folder of a run.
-    *keys: The way from the state to the part.
-    step: The checkpoint's step; None for the latest.
-
-  Returns:
-    The step and the part.
-
-  Raises:
-    UserError: No such checkpoint, or no such part in it (the parts that there are get named).
-  """
-  there = steps(workdir)
-  if not there:
-    raise UserError(f'{workdir} has no checkpoint yet. Train first, or wait for the first one.')
-  step = there[-1] if step is None else step
-  if step not in there:
-    raise UserError(f'{workdir} has no checkpoint of step {step}. There are: {there}.')
-  path = pathlib.Path(workdir).resolve() / FOLDER / str(step)
-  part = ocp.metadata(path).metadata
-  for key in keys:
-    if key not in part:
-      raise UserError(f'The checkpoint {path} has no {key!r}. There are: {sorted(part)}.')
-    part = part[key]
-  wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
-  for key in reversed(keys):
-    wanted = {key: wanted}
-  context = ocp.Context()
-  context.pytree.loading.partial_load = True
-  with context:
-    loaded = ocp.load(path, wanted)
-  for key in keys:
-    loaded = loaded[key]
-  return step, loaded
+__all__ = ['DAMAGED', 'FOLDER', 'Checkpoints', 'read', 'steps']
