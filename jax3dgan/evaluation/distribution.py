@@ -164,7 +164,9 @@ def _fid(real, fake, kind):
 
 def _kid(real, fake, kind, subsets, subset_size, seed):
   found = kid_lib.kid(real.features, fake.features, subsets, subset_size, seed)
-  values = {f'KID{kind}': found.mean, f'KID{kind}/standard_error': found.standard_error}
+  values = {f'KID{kind}': found.mean}
+  if subsets > 1:
+    values[f'KID{kind}/standard_error'] = found.standard_error
   line = (
     f'{_counts(len(fake.features), len(real.features))}, kernel (x·y/d + 1)³, ×1, '
     f'{subsets:,} subsets of {subset_size:,}, seed {seed}'
@@ -190,7 +192,8 @@ def sheet(
   """Returns a picture of the generated images that are most, and least, like photos.
 
   They are in the order of their realism score, see `precision_recall.realism`: two rows from the
-  top, and two from the bottom, the worst last.
+  top, and two from the bottom, the worst last. Fewer images reach 1 than count for precision, as
+  the score leaves out the larger half of the photos' balls.
 
   Args:
     images: uint8 [n, h, w, 3].
@@ -219,6 +222,6 @@ def sheet(
     title = f'{what} like photos: realism {first:.2f} to {last:.2f}'
     return title, viz.grid(tiles, min(_COLUMNS, shown))
 
-  title = f'of {len(images):,} generated images, {np.mean(scores >= 1):.0%} reach 1 (see realism)'
+  title = f'of {len(images):,} generated images, {np.mean(scores >= 1):.0%} reach 1'
   best, worst = row('most', ranking[:shown]), row('least', ranking[-shown:])
   return viz.sheet([(f'{best[0]}; {title}', best[1]), worst])

@@ -20,9 +20,9 @@ def too_few(count: int, dims: int, photos: bool = False) -> str:
   remedies = [f'set --config.eval.num_images={dims + 1} or more']
   if photos:
     remedies = ['set --config.eval.num_real=0, which takes all photos', 'give more photos']
-  if dims > 768:
-    remedies.append('set --config.eval.dims=768' + ('' if count > 768 else ' with more than 768'))
-  remedy = ', or '.join(remedies)
+  if dims > 768 and count > 768:
+    remedies.append('set --config.eval.dims=768')
+  remedy = ', or '.join(remedies)  # each would do
   return (
     f'FID on {dims:,} features needs more than {dims:,} {"photos" if photos else "images"}, '
     f'there are {count:,}. {remedy[0].upper()}{remedy[1:]}.'

@@ -84,6 +84,12 @@ def test_measure_gives_what_the_parts_give():
   assert '×1, 6 subsets of 20, seed 3' in found['kid'].protocol
 
 
+def test_one_subset_has_no_standard_error():
+  real, fake = (_collect(_images(50, seed=i)) for i in range(2))
+  found = distribution.measure(real, fake, 'FID-5', ['kid'], kid_subsets=1, kid_subset_size=20)
+  assert list(found['kid'].values) == ['KID-5']
+
+
 def test_better_images_get_better_figures():
   real = _collect(_images(400), keep=400)
   good, bad = (
