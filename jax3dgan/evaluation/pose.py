@@ -196,9 +196,9 @@ def draw_directions(images: np.ndarray, asked: np.ndarray, read: np.ndarray) -> 
     draw = ImageDraw.Draw(picture)
     cx = cy = radius + 2
     draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), 'white', (150, 150, 150))
-    for direction, colour in ((green, (20, 150, 60)), (red, (210, 40, 40))):
+    for direction, colour, width in ((green, (60, 190, 90), 5), (red, (210, 40, 40), 2)):
       angle = float(azimuth(direction))
       end = (cx + radius * math.sin(angle), cy - radius * math.cos(angle))
-      draw.line((cx, cy, *end), colour, 2)
+      draw.line((cx, cy, *end), colour, width)
     out.append(np.asarray(picture))
   return viz.grid(np.stack(out), columns=images.shape[1])

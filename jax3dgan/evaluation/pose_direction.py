@@ -14,7 +14,8 @@ its best chance:
 
 Poses that go all the way round have no single direction: where the sine grows at the front, it
 shrinks at the back. Hence `ridge`, `conditional` and `mean` come as one direction for all, as the
-`tangent` at each latent's own azimuth, and as a `circle` in the plane of the two.
+`tangent` at each latent's own azimuth, as a `circle` in the plane of the two, and as a `rotation`
+of the latent's own part in that plane.
 """
 
 import dataclasses
@@ -74,13 +75,14 @@ class Direction:
   Attributes:
     name: How it was found.
     space: Where it is.
-    step: (azimuths [n] of the starts in radians, position on the grid) → steps [n, d].
+    step: (latents [n, d] at the start, their azimuths [n] in radians, position on the grid) →
+      steps [n, d].
     extent: The grid goes from −extent to extent.
   """
 
   name: str
   space: Space
-  step: Callable[[np.ndarray, float], np.ndarray]
+  step: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
   extent: float = _SIGMAS
 
 
@@ -123,7 +125,8 @@ def candidates(
     azimuth: [n] radians, read from their images.
     embedded: [n, k] their identities.
   """
-  x = np.asarray(x, np.float64) - x.mean(0)
+  centre = x.mean(0, dtype=np.float64)
+  x = x - centre
   circle = np.stack([np.sin(azimuth), np.cos(azimuth)], axis=-1)  # [n, 2]
   y, e = circle - circle.mean(0), embedded - embedded.mean(0)
 
@@ -133,7 +136,7 @@ def candidates(
 
   def line(name, v):
     v = sigma(v[None])[0]
-    return Direction(name, space, lambda phi, a: np.broadcast_to(a * v, (len(phi), len(v))))
+    return Direction(name, space, lambda x, phi, a: np.broadcast_to(a * v, x.shape))
 
   weights = ridge(x, y)  # [d, 2]
   nuisance = np.linalg.qr(ridge(x, e))[0]  # [d, k] orthonormal
@@ -144,15 +147,24 @@ def candidates(
     for i, part in enumerate(('sine', 'cosine')):
       yield line(f'{name}, {part}', plane[:, i])
 
-    def tangent(phi, a, plane=plane):
+    def tangent(x, phi, a, plane=plane):
       return a * sigma(np.cos(phi)[:, None] * plane[:, 0] - np.sin(phi)[:, None] * plane[:, 1])
 
+    # A way to read sine and cosine, and the smallest step that changes what is read; for the means
+    # it is the step that is known.
+    way_back = np.linalg.pinv(plane).T
+    reading, back = (way_back, plane) if name == 'mean' else (plane, way_back)
+
+    def rotated(x, phi, a, reading=reading, back=back):
+      now = (x - centre) @ reading  # [n, 2]
+      c, s = np.cos(a), np.sin(a)
+      return (now @ np.array([[c, -s], [s, c]]) - now) @ back.T
+
     yield Direction(f'{name}, tangent', space, tangent)
-    # The smallest step that changes what the regression predicts; the means are a step already.
-    back = plane if name == 'mean' else np.linalg.pinv(plane).T
+    yield Direction(f'{name}, rotation', space, rotated, np.pi)
     for gain in (1, 2, 3):
 
-      def turned(phi, a, back=back, gain=gain):
+      def turned(x, phi, a, back=back, gain=gain):
         change = np.stack([np.sin(phi + a) - np.sin(phi), np.cos(phi + a) - np.cos(phi)], axis=-1)
         return gain * change @ back.T
 
@@ -171,7 +183,8 @@ def traverse(
 ) -> turning.Traversal:
   """Latents z [l, z_dim] with styles w [l, ...] at azimuths [l], moved along a direction."""
   grid = np.linspace(-direction.extent, direction.extent, num_steps)
-  styles = [direction.space.moved(z, w, direction.step(azimuth, a)) for a in grid]
+  x = direction.space.vectors(z, w)
+  styles = [direction.space.moved(z, w, direction.step(x, azimuth, a)) for a in grid]
   styles = np.stack(styles, axis=1).astype(np.float32)  # [l, s, ...]
   images = _images(model, styles.reshape(-1, *styles.shape[2:]))
   return turning.read(probes, grid, images.reshape(*styles.shape[:2], *images.shape[1:]))

@@ -18,6 +18,7 @@ from jax3dgan.evaluation.probes import Probes
 ANGLES = (15, 30, 60, 90)  # degrees of turn at which identity is compared
 KEPT = 0.5  # identity counts as kept up to this part of the distance between two objects
 _TOLERANCE = 10  # degrees by which an achieved turn may miss the angle asked for
+_JUMP = 60  # degrees between neighbouring images beyond which nothing has turned
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,10 +44,12 @@ class Traversal:
 
   @property
   def turn(self) -> np.ndarray:
-    """Degrees turned since the start, [l, s], followed along the path beyond half a circle."""
-    steps = pose.wrap(np.diff(self.azimuth, axis=1))
-    turned = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)], axis=1)
-    return np.degrees(turned - turned[:, self.start, None])
+    """Degrees turned since the start, [l, s], in [−180, 180).
+
+    The difference to the start, not the sum of the steps: one misread image on the way would shift
+    all that follow.
+    """
+    return np.degrees(pose.wrap(self.azimuth - self.azimuth[:, self.start, None]))
 
   @property
   def change(self) -> np.ndarray:
@@ -92,35 +95,38 @@ class Traversal:
     return float(self.change[rows, index[rows]].mean()) if rows.size else math.nan
 
   def reach(self, kept: float = KEPT) -> np.ndarray:
-    """Degrees from end to end over which each latent keeps its identity, [l], at most 360.
+    """Degrees from end to end over which each latent turns and keeps its identity, [l].
 
-    On each side the largest turn before `change` first exceeds `kept`.
+    On each side the largest turn before `change` first exceeds `kept`, or before the object jumps
+    instead of turning: by more than 60° from one image to the next.
     """
     total = np.zeros(len(self.azimuth))
     for side in (slice(self.start, None), slice(self.start, None, -1)):
       turn, change = self.turn[:, side], self.change[:, side]
-      before = np.cumprod(change <= kept, axis=1)
-      # A path may turn back: what counts is how far to one side it got.
+      jump = np.abs(pose.wrap(np.diff(self.azimuth[:, side], axis=1, prepend=np.nan)))
+      jump[:, 0] = 0
+      before = np.cumprod((change <= kept) & (jump <= math.radians(_JUMP)), axis=1)
       total += np.abs(turn * before).max(1)
-    return total.clip(max=360)
+    return total
 
   def calibrated_error(self, degrees: float) -> float:
     """Mean error, degrees, of turns to which one position on the path is set for all latents.
 
-    The position is the one that turns them by `degrees` on average; NaN where none does.
+    The position is the one whose mean turn (circular, either way) is nearest to `degrees`, the
+    error taken about that mean; NaN where none comes within 10°.
     """
-    mean = self.turn.mean(0)
-    sign = 1 if mean.max() >= -mean.min() else -1
-    past = np.flatnonzero(sign * mean >= degrees)
-    if not past.size:
+    mean = np.degrees(np.angle(np.exp(1j * np.radians(self.turn)).mean(0)))
+    miss = np.abs(np.abs(mean) - degrees)
+    index = miss.argmin()
+    if miss[index] > _TOLERANCE:
       return math.nan
-    index = past[np.abs(past - self.start).argmin()]
-    return float(np.abs(sign * self.turn[:, index] - degrees).mean())
+    error = pose.wrap(np.radians(self.turn[:, index] - mean[index]))
+    return float(np.degrees(np.abs(error).mean()))
 
-  def score(self, degrees: float = 45) -> float:
-    """For choosing among directions: share that can be turned × identity that is kept, 0 to 1."""
-    change = self.identity_change(degrees)
-    return 0.0 if math.isnan(change) else self.share(degrees) * max(1 - change, 0.0)
+  def score(self) -> float:
+    """For choosing among directions: share that can be turned × identity kept, mean of `ANGLES`."""
+    kept = [self.share(a) * max(1 - self.identity_change(a), 0) for a in ANGLES if self.share(a)]
+    return sum(kept) / len(ANGLES)
 
   def values(self, prefix: str = 'turn') -> dict[str, float]:
     """The figures: 'identity_ANGLE', 'share_ANGLE', 'error_ANGLE', 'reach_degrees' (median)."""
