@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable
 
 import jax
+import numpy as np
 
 from jax3dgan import compilation, generators, parallel, progress, trained, workdirs, writers
 from jax3dgan import config as config_lib
@@ -42,6 +43,8 @@ GEOMETRY = {
 PROBED = {'pose': pose.measure, 'identity': identity.measure}
 # Generated images of which the sheet of precision and recall shows some.
 _KEPT_IMAGES = 2048
+# Labelled photos from which the probe of pose learns.
+_PROBE_IMAGES = 20_000
 METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED)
 
 
@@ -116,14 +119,14 @@ class Evaluator:
       return report.skipped(self._reasons[name])
     self.say(f'Measuring {name} ...')
     options = self.config.eval
-    common = dict(seed=options.seed, psi=options.truncation_psi, say=self.say)
+    common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
     try:
       if name in GEOMETRY:
-        return GEOMETRY[name](model, num_latents=options.num_latents, **common)
+        return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
       if name == 'truth':
         return self._truth(model)
       probe = self._open_probes(model)
-      return PROBED[name](model, probe, num_latents=options.num_latents, **common)
+      return PROBED[name](model, probe, say=self.say, **common)
     except UserError as error:
       if self._asked:
         raise
@@ -223,13 +226,8 @@ class Evaluator:
         'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
       )
     options = self.config.eval
-    data = self.config.data.copy_and_resolve_references()
-    with data.unlocked():
-      data.update(split='test', num_images=0, flip=False, loader='arrays', on_device=False)
-    dataset = pipeline.open_dataset(data, model.resolution)
-    return truth.measure_by_inversion(
-      model, dataset, options.num_inverted, seed=options.seed, say=self.say
-    )
+    examples = truth.toys_examples(options.num_inverted)
+    return truth.measure_by_inversion(model, examples, seed=options.seed, say=self.say)
 
   def _open_data(self, resolution):
     """The photos at a resolution; those of one stage of the training serve no other."""
@@ -258,10 +256,35 @@ class Evaluator:
           model.resolution, options.probe_steps, options.seed, cache, self.say
         )
       else:
+        images, labels = _labelled(dataset)
         self._probes = probes.pose_from_labels(
-          dataset, options.probe_steps, options.seed, cache, self.say
+          images, labels, options.probe_steps, options.seed, cache, self.say
         )
     return self._probes
+
+
+def _counting(name: str, total: int, say):
+  """Turns the numbers of latents done so far into lines of progress."""
+  counter, before = progress.Counter(f'{name}, latents', total, say), 0
+
+  def done(number):
+    nonlocal before
+    counter.add(number - before)
+    before = number
+
+  return done
+
+
+def _labelled(dataset):
+  """Images and labels to train a probe of pose with."""
+  if not dataset.labelled:
+    raise UserError(
+      f'{dataset.name} has no cameras, so nothing can learn to read poses from it. Name a data set '
+      'with labels (--config.data.source=DIR), or leave pose and identity out of '
+      '--config.eval.metrics.'
+    )
+  pairs = [dataset[i] for i in range(min(len(dataset), _PROBE_IMAGES))]
+  return tuple(np.stack(parts) for parts in zip(*pairs, strict=True))
 
 
 def measure(evaluator: Evaluator, model: trained.Trained, workdir, writer=None) -> dict:
