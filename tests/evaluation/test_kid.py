@@ -84,6 +84,14 @@ def test_the_standard_error_is_that_of_means_of_subsets():
   assert spread == pytest.approx(np.mean([run.standard_error for run in runs]), rel=0.3)
 
 
+def test_figures_of_known_subsets(monkeypatch):
+  values = iter([1.0, 2.0, 3.0, 6.0])
+  monkeypatch.setattr(kid, 'unbiased_mmd2', lambda x, y: next(values))
+  found = kid.kid(np.zeros((9, 2)), np.zeros((9, 2)), subsets=4, subset_size=3)
+  # Squares around the mean 3: 4, 1, 0, 9.
+  assert found == pytest.approx((3.0, np.sqrt(14 / 3) / 2, np.sqrt(14 / 3)))
+
+
 def test_subsets_have_no_image_twice(monkeypatch):
   seen = []
   monkeypatch.setattr(kid, 'unbiased_mmd2', lambda x, y: seen.append((x, y)) or 0.0)

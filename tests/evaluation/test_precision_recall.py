@@ -39,6 +39,16 @@ def test_identical_sets(k):
   assert figures == pytest.approx((1, 1, (k + 1) / k, 1))
 
 
+def test_a_point_on_an_edge_is_within(monkeypatch):
+  points = np.random.default_rng(0).standard_normal((200, 301)).astype(np.float32)
+  figures = pr.precision_recall(points, points[::-1].copy(), 3)
+  assert figures == pytest.approx((1, 1, 4 / 3, 1), rel=1e-12)
+  # Products of other shapes round a radius and the same distance in different ways.
+  monkeypatch.setattr(pr, '_CHUNK', 7)
+  some = pr.precision_recall(points, points[3:8], 3)
+  assert some == pytest.approx(_brute_force(points, points[3:8], 3))
+
+
 def test_separated_clusters():
   rng = np.random.default_rng(0)
   real, fake = rng.standard_normal((2, 40, 5))

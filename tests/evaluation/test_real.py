@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import shutil
 import zipfile
 
@@ -51,7 +52,7 @@ class Extractor:
 
   def __call__(self, batches):
     for batch in batches:
-      assert batch.dtype == np.uint8 and batch.shape[1:] == (SIZE, SIZE, 3)
+      assert batch.dtype == np.uint8 and batch.ndim == 4
       self.sizes.append(len(batch))
       yield _features(batch)
 
@@ -128,7 +129,8 @@ def test_the_second_time_nothing_is_computed(dataset, tmp_path):
 
 def test_other_protocols_are_other_files(dataset, tmp_path):
   extractor = Extractor()
-  options = [{}, {'num': 20}, {'num': 19}, {'seed': 1}, {'mirror': True}, {'num': 20, 'seed': 1}]
+  options = [{}, {'num': 20}, {'num': 19}, {'seed': 1}, {'num': 20, 'seed': 1}]
+  options += [{'mirror': True}, {'num': 20, 'mirror': True}]
   for option in options:
     before = extractor.seen
     real.real_statistics(dataset, extractor, cache_dir=tmp_path, **option)
@@ -136,15 +138,24 @@ def test_other_protocols_are_other_files(dataset, tmp_path):
   other = Extractor()
   other.fingerprint = 'other weights'
   real.real_statistics(dataset, other, cache_dir=tmp_path)
-  cropped = dataclasses.replace(dataset, crop='0.5', resolution=SIZE // 2)
-  with pytest.raises(AssertionError):  # the extractor of this test insists on the size
-    real.real_statistics(cropped, extractor, cache_dir=tmp_path)
   assert other.seen == COUNT and len(list((tmp_path / 'eval').iterdir())) == len(options) + 1
   # All of them, said in another way.
   before = extractor.seen
   for num in (COUNT, COUNT + 1):
     real.real_statistics(dataset, extractor, num, tmp_path)
   assert extractor.seen == before
+
+
+def test_other_pictures_are_other_files(dataset, tmp_path):
+  other = _write(tmp_path / 'other', _photos(seed=1))
+  half = dataclasses.replace(dataset, resolution=SIZE // 2)
+  cropped = dataclasses.replace(half, crop='0.5')
+  means = []
+  for each in (dataset, other, half, cropped):
+    extractor = Extractor()
+    means.append(tuple(real.real_statistics(each, extractor, cache_dir=tmp_path).statistics.mean))
+    assert extractor.seen == COUNT
+  assert len(set(means)) == 4
 
 
 def test_a_damaged_file_is_made_again(dataset, tmp_path):
@@ -172,14 +183,26 @@ def test_a_damaged_file_is_made_again(dataset, tmp_path):
   assert path.read_bytes() == whole and len(list(path.parent.iterdir())) == 1
 
 
+class Trap:
+  """Makes a folder where it is unpickled."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return os.mkdir, (self.path,)
+
+
 def test_pickles_in_the_cache_are_not_opened(dataset, tmp_path):
   extractor = Extractor()
   real.real_statistics(dataset, extractor, cache_dir=tmp_path)
   (path,) = (tmp_path / 'eval').iterdir()
   with open(path, 'wb') as file:
-    np.savez(file, count=np.int64(COUNT), mean=np.array([print], object), scatter=np.zeros((6, 6)))
+    mean = np.array([Trap(str(tmp_path / 'sprung'))], object)
+    np.savez(file, count=np.int64(COUNT), mean=mean, scatter=np.zeros((6, 6)))
   real.real_statistics(dataset, extractor, cache_dir=tmp_path)
   assert extractor.seen == 2 * COUNT
+  assert not (tmp_path / 'sprung').exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_loss(dataset, tmp_path):
