@@ -307,7 +307,7 @@ def _sheet(columns, values, num_shown=6):
   )
   legend = (
     'photo | found | true depth | depth | masks: both green, missing blue, too much red'
-    ' — first camera, then the second'
+    '; first camera, then the second'
   )
   picture = viz.grid(np.stack(tiles), columns=10)
   return viz.sheet([(title, np.full((1, 1, 3), 255, np.uint8)), (legend, picture)])
