@@ -15,7 +15,11 @@ occlusions.
   reprojection/occluded, outside, silhouette   the others, by reason; the four sum to one
   reprojection/solid    solid pixels / all pixels of the targets
 
-All views weigh by their valid pixels. Without any valid pixel the errors are NaN.
+All views weigh by their valid pixels. Without any valid pixel the errors are NaN. Read `valid` and
+`solid` first: an untrained field is fog, with a handful of solid pixels and a small error on them.
+
+Within the tolerance nothing counts as hidden: points just beyond a source's outline are compared
+with the surface in front of them. On a sphere of exact depth this leaves an MSE of 2e-4 at 64².
 """
 
 import numpy as np
@@ -124,8 +128,7 @@ def measure(
       pair = (1, 6)[len(shown) % 2]  # the middle view, from either neighbour
       shown.append((image[source[pair]], image[target[pair]], warped, pair))
   figures = {f'reprojection/{name}': value for name, value in values(sums).items()}
-  middle = 'a middle by golden angles' if model.yaw_half_range > 3 else 'the front'
-  views = f'5 azimuths {step:.2g} rad apart about {middle}, 8 warps between neighbours'
+  views = f'5 azimuths {step:.2g} rad apart about {geometry3d.middle_view(model)}, 8 warps between neighbours'
   extra = f'occlusion tolerance {tolerance:.3g}'
   text = geometry3d.protocol(model, options, seeds, psi, views, extra)
   return Result(figures, text, _sheet(shown, figures))
