@@ -141,7 +141,7 @@ def known_photos():
 
 def test_photos_of_a_known_scene_give_it_back():
   model, frame, examples = known_photos()
-  result = truth.measure_by_inversion(model, examples, 40, frame=frame, resolution=16)
+  result = truth.measure_by_inversion(model, examples, 30, frame=frame, resolution=16)
   values = result.values
   assert values['frame/yaw_degrees'] == pytest.approx(math.degrees(2.0))
   assert values['inversion/psnr'] > values['second/psnr'] > values['second/psnr_average'] + 2
