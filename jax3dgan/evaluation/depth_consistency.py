@@ -119,8 +119,7 @@ def measure(
     column = table[:, i][np.isfinite(table[:, i])]
     values[f'chamfer/{name}'] = float(column.mean()) if len(column) else float('nan')
   values['chamfer/measured'] = float(measured[:, 0].mean())
-  middle = 'a middle by golden angles' if model.yaw_half_range > 3 else 'the front'
-  views = f'{middle} against {side:.2g} rad to the side'
+  views = f'{geometry3d.middle_view(model)} against {side:.2g} rad to the side'
   extra = f'unit: sample bin {unit:.4g}; hidden: a bin behind'
   text = geometry3d.protocol(model, options, seeds, psi, views, extra)
   return Result(values, text, _sheet(shown, values))

@@ -208,10 +208,19 @@ def base_azimuth(model, seeds: Sequence[int]) -> np.ndarray:
   With a prior that covers the circle there is no front to prefer: seed s looks from s golden
   angles, so that any few of them see all sides.
   """
-  if model.yaw_half_range < 0.95 * math.pi:
+  if not _is_full_circle(model):
     return np.zeros(len(seeds))
   golden = math.pi * (3 - math.sqrt(5))
   return np.remainder(np.asarray(seeds) * golden + math.pi, 2 * math.pi) - math.pi
+
+
+def middle_view(model) -> str:
+  """What `base_azimuth` chose, for a protocol."""
+  return 'a middle by golden angles' if _is_full_circle(model) else 'the front'
+
+
+def _is_full_circle(model):
+  return model.yaw_half_range > 0.95 * math.pi
 
 
 def azimuth_step(model) -> float:

@@ -15,7 +15,12 @@ occlusions.
   reprojection/occluded, outside, silhouette   the others, by reason; the four sum to one
   reprojection/solid    solid pixels / all pixels of the targets
 
-All views weigh by their valid pixels. Without any valid pixel the errors are NaN.
+All views weigh by their valid pixels. Without any valid pixel the errors are NaN. Read `valid` and
+`solid` first: an untrained field is fog, with a handful of solid pixels and a small error on them.
+
+Within the tolerance nothing counts as hidden: points just beyond a source's outline are compared
+with the surface in front of them. On a textured sphere of exact depth, radius 0.3 at distance 1
+and tolerance 0.0375, this and the interpolation leave an MSE of 2e-5 at 32² and at 64².
 """
 
 import numpy as np
@@ -124,7 +129,7 @@ def measure(
       pair = (1, 6)[len(shown) % 2]  # the middle view, from either neighbour
       shown.append((image[source[pair]], image[target[pair]], warped, pair))
   figures = {f'reprojection/{name}': value for name, value in values(sums).items()}
-  middle = 'a middle by golden angles' if model.yaw_half_range > 3 else 'the front'
+  middle = geometry3d.middle_view(model)
   views = f'5 azimuths {step:.2g} rad apart about {middle}, 8 warps between neighbours'
   extra = f'occlusion tolerance {tolerance:.3g}'
   text = geometry3d.protocol(model, options, seeds, psi, views, extra)
@@ -157,7 +162,8 @@ def _sheet(shown, figures):
   title = (
     f'Reprojection: MSE {figures["reprojection/mse"]:.4f} '
     f'(unwarped {figures["reprojection/still"]:.4f}), '
-    f'{figures["reprojection/valid"]:.0%} of solid pixels valid'
+    f'{figures["reprojection/solid"]:.1%} of pixels solid, '
+    f'{figures["reprojection/valid"]:.0%} of them valid'
   )
   legend = 'source | target | warped | masks: valid green, occluded red, outside blue, edge yellow'
   return viz.sheet(

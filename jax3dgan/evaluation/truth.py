@@ -208,13 +208,14 @@ def measure_by_inversion(
   seed: int = 0,
   frame: Frame | None = None,
   frame_steps: int = 30,
+  resolution: int | None = None,
   say=None,
 ) -> Result:
   """Inverts photos with a truth, and compares; see the head of this file.
 
   Besides the figures above, of the photo's camera ('depth/…', 'mask/iou') and of the second one
   ('second/depth/…', 'second/mask/iou'):
-    inversion/psnr, second/psnr   of the images at the model's resolution
+    inversion/psnr, second/psnr   of the images at the resolution of the inversion, dB
     second/psnr_average           of the average style from the second camera: knowing the pose
                                   alone gives as much
     frame/yaw_degrees, frame/mirrored
@@ -226,18 +227,22 @@ def measure_by_inversion(
     seed: of their noise.
     frame: None fits one to the first four photos.
     frame_steps: see `find_frame`.
+    resolution: of the inversion; None for that of training. The photos' must be a multiple.
     say: called with a line on what is being done.
   """
   say = say or (lambda line: None)
   views = [examples, [example['second'] for example in examples]]
-  resolution, size = model.resolution, examples[0]['image'].shape[0]
+  resolution, size = resolution or model.resolution, examples[0]['image'].shape[0]
   if size % resolution:
-    raise UserError(f'Photos of {size}² do not shrink to {resolution}² in whole pixels.')
+    raise UserError(
+      f'Photos of {size}² do not shrink to {resolution}² in whole pixels. '
+      f'Set a resolution that divides {size}.'
+    )
   labels = [np.stack([example['label'] for example in view]) for view in views]
   photos = [_photos(view, resolution) for view in views]
   if frame is None:
     say('fitting the frame')
-    small = min(resolution, 16)
+    small = math.gcd(size, 16)
     first = jax.tree.map(np.asarray, cameras.from_label(labels[0][:4]))
     frame, _ = find_frame(model, _photos(examples[:4], small), first, frame_steps, small)
   poses = [frame.camera(cameras.from_label(label)) for label in labels]
@@ -307,7 +312,7 @@ def _sheet(columns, values, num_shown=6):
   )
   legend = (
     'photo | found | true depth | depth | masks: both green, missing blue, too much red'
-    ' — first camera, then the second'
+    '; first camera, then the second'
   )
   picture = viz.grid(np.stack(tiles), columns=10)
   return viz.sheet([(title, np.full((1, 1, 3), 255, np.uint8)), (legend, picture)])

@@ -129,7 +129,7 @@ def measure(
     style += [(_rms(w - each[0], own), _rms(each[0], own)) for w in each[1:]]
     distance, solid = views[0]
     if query is not None:
-      camera = jax.tree.map(lambda x, n=len(distance): np.repeat(x, n, axis=0), fixed)
+      camera = jax.tree.map(lambda x, own=distance: np.repeat(x, len(own), axis=0), fixed)
       points = surface_points(distance, solid, camera, options, rng)
       origins = np.asarray(labels.origin, np.float64)[:, None, None]
       directions = points - origins
