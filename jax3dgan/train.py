@@ -118,7 +118,7 @@ def run(config, workdir) -> dict:
       if evaluator is not None and (step % config.eval.every == 0 or step == config.num_steps):
         with phases('evaluation'):
           model = _averaged(model, state, step, config)
-          evaluate.measure(evaluator, model, workdir, writer)
+          evaluate.measure(evaluator, model, workdir, writer, strict=False)
         line.restart_clock()
 
     # Results.

@@ -11,21 +11,27 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jax3dgan import compilation, generators, parallel, progress, trained, workdirs, writers
+from jax3dgan import (
+  compilation,
+  generators,
+  parallel,
+  progress,
+  schedule,
+  trained,
+  workdirs,
+  writers,
+)
 from jax3dgan import config as config_lib
 from jax3dgan.data import pipeline
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import (
+  against_photos,
   depth_consistency,
   distribution,
-  fakes,
-  features,
   flatness,
   identity,
-  inception_weights,
   pose,
   probes,
-  real,
   report,
   reprojection,
   truth,
@@ -33,7 +39,7 @@ from jax3dgan.evaluation import (
 )
 from jax3dgan.evaluation.results import Result
 
-DISTRIBUTION = ('fid', 'kid', 'precision_recall')
+DISTRIBUTION = distribution.METRICS
 GEOMETRY = {
   'reprojection': reprojection.measure,
   'chamfer': depth_consistency.measure,
@@ -41,24 +47,10 @@ GEOMETRY = {
   'view_leak': view_leak.measure,
 }
 PROBED = {'pose': pose.measure, 'identity': identity.measure}
-# Generated images of which the sheet of precision and recall shows some.
-_KEPT_IMAGES = 2048
 # Labelled photos from which the probe of pose learns.
 _PROBE_IMAGES = 20_000
+NEED_FIELD = (*GEOMETRY, 'truth')
 METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED)
-
-
-def names(text: str, known, field: str) -> list[str]:
-  """The names in 'a,b'; UserError for one that is not known."""
-  chosen = [name.strip() for name in text.split(',') if name.strip()]
-  for name in chosen:
-    if name not in known:
-      raise UserError(
-        f'config.eval.{field} has {name!r}. Choose some of {", ".join(known)}, with commas.'
-      )
-  if not chosen:
-    raise UserError(f'config.eval.{field} is empty. Choose some of {", ".join(known)}.')
-  return chosen
 
 
 class Evaluator:
@@ -77,41 +69,48 @@ class Evaluator:
     self.config, self.say = config, say
     self._mesh = mesh or parallel.make_mesh()
     self._asked = config.eval.metrics != 'all'
-    self._metrics = names(config.eval.metrics, METRICS, 'metrics') if self._asked else METRICS
-    self._cameras = names(config.eval.cameras, fakes.PROTOCOLS, 'cameras')
-    self._fakes = self._real = self._labels = self._probes = self._data = None
-    self._reasons = {}  # why a metric is left out, by its name
-    if set(self._metrics) & set(DISTRIBUTION):
-      self._prepare(DISTRIBUTION, self._open_inception)
-
-  def _prepare(self, metrics, prepare) -> None:
-    """What asked-for metrics need; its lack is an error, or the reason why they are skipped."""
-    try:
-      prepare()
-    except UserError as error:
-      if self._asked:
-        raise
-      self._reasons |= dict.fromkeys(metrics, str(error))
-
-  def _open_inception(self):
-    options = self.config.eval
-    weights = inception_weights.load(options.inception, options.dims)
-    self._extractor = features.FeatureExtractor(
-      weights, self._mesh, options.resize, options.batch_size
+    self._metrics = (
+      against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._asked else METRICS
     )
+    self._photos = self._probes = self._data = None
+    self._reasons = {}  # why a metric is left out, by its name
+    self._images = [name for name in DISTRIBUTION if name in self._metrics]
+    if self._images:
+      try:
+        self._open_photos()
+      except UserError as error:
+        if self._asked:
+          raise
+        self._reasons |= dict.fromkeys(self._images, str(error))
 
-  def run(self, model: trained.Trained) -> tuple[dict[str, Result], dict[str, float]]:
-    """Measures a model; returns the results and the seconds of each, by the metric's name."""
+  def _open_photos(self):
+    self._photos = against_photos.AgainstPhotos(self.config, self._mesh, self.say)
+    if self._asked:
+      dataset = self._open_data(schedule.stages(self.config)[-1].resolution)
+      self._photos.check(dataset, self._images)
+
+  def run(self, model: trained.Trained, strict: bool | None = None):
+    """Measures a model.
+
+    Args:
+      model: Its parameters, in the config of this evaluator.
+      strict: Whether what cannot be measured is an error, instead of a result that says why; None
+        for where the metrics were asked for by name.
+
+    Returns:
+      {metric: Result} and {metric: seconds}.
+    """
+    strict = self._asked if strict is None else strict
     phases, results = progress.Phases(), {}
-    chosen = [name for name in DISTRIBUTION if name in self._metrics]
-    if chosen and chosen[0] not in self._reasons:
-      with phases('distribution'):
-        results |= self._distribution(model, chosen)
+    images = [] if self._photos is None else self._images
+    if images:
+      with phases('images'):
+        dataset = self._open_data(model.resolution)
+        results |= _tried(lambda: self._photos.measure(model, dataset, images), images, strict)
     for name in self._metrics:
-      if name in DISTRIBUTION and name not in self._reasons:
-        continue
-      with phases(name):
-        results[name] = self._one(name, model)
+      if name not in images:
+        with phases(name):
+          results |= _tried(lambda name=name: {name: self._one(name, model)}, [name], strict)
     return results, phases.seconds
 
   def _one(self, name: str, model) -> Result:
@@ -119,104 +118,17 @@ class Evaluator:
       return report.skipped(self._reasons[name])
     self.say(f'Measuring {name} ...')
     options = self.config.eval
+    if name in NEED_FIELD and not hasattr(model.generator, 'query'):
+      raise UserError(
+        f'The generator {model.config.model.name} makes pictures without a field: there is no '
+        f'depth to measure. Leave {name} out of --config.eval.metrics.'
+      )
     common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
-    try:
-      if name in GEOMETRY:
-        return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
-      if name == 'truth':
-        return self._truth(model)
-      probe = self._open_probes(model)
-      return PROBED[name](model, probe, say=self.say, **common)
-    except UserError as error:
-      if self._asked:
-        raise
-      return report.skipped(str(error))
-
-  def _distribution(self, model, chosen) -> dict[str, Result]:
-    """FID, KID, precision and recall, for each camera protocol."""
-    options, results = self.config.eval, {}
-    dataset = self._open_data(model.resolution)
-    keep = distribution.kept_by(chosen)
-    size = len(dataset) * (2 if self.config.data.flip else 1)
-    for name in chosen:
-      why = distribution.problem(
-        name,
-        min(options.num_real, size) or size,
-        options.num_images,
-        self._extractor.dims,
-        options.kid_subset_size,
-        options.neighbours,
-      )
-      if why and self._asked:
-        raise UserError(why)
-    if self._real is None:
-      self.say(f'Photos of {dataset.name} through the network ...')
-      self._real = real.real_statistics(
-        dataset,
-        self._extractor,
-        options.num_real,
-        self.config.data.cache_dir or None,
-        self.say,
-        keep,
-        mirror=self.config.data.flip,
-        seed=options.seed,
-      )
-    if self._fakes is None:
-      self._fakes = fakes.Fakes(
-        model, self._mesh, options.batch_size, options.truncation_psi, options.seed
-      )
-    self._fakes.model = model
-    for cameras in self._cameras:
-      batches, why = self._batches(cameras, model, dataset)
-      suffix = '' if cameras == 'random' else f'/{cameras}_cameras'
-      if why:
-        results |= {name + suffix: report.skipped(why) for name in chosen}
-        continue
-      counter = progress.Counter(f'images, {cameras} cameras', options.num_images, self.say)
-      fake = distribution.collect(batches, self._extractor, keep, _KEPT_IMAGES, counter)
-      measured = distribution.measure(
-        self._real,
-        fake,
-        self._extractor.label,
-        chosen,
-        kid_subsets=options.kid_subsets,
-        kid_subset_size=options.kid_subset_size,
-        neighbours=options.neighbours,
-        seed=options.seed,
-        protocol=self._protocol(cameras, model, dataset),
-      )
-      for name, result in measured.items():
-        values = {f'{key}{suffix}': value for key, value in result.values.items()}
-        results[name + suffix] = dataclasses.replace(result, values=values)
-    return results
-
-  def _batches(self, cameras, model, dataset):
-    """The generated images of a camera protocol, or why there are none."""
-    num, seed = self.config.eval.num_images, self.config.eval.seed
-    if cameras == 'random':
-      return self._fakes.batches(num), ''
-    if cameras == 'fixed' and not fakes.sees_camera(model.generator):
-      return None, (
-        f'The mapping network of {model.config.model.name} sees no camera, so FID with a fixed one '
-        'is FID of dataset cameras. Set --config.eval.cameras=dataset.'
-      )
-    if self._labels is None:
-      self._labels = fakes.dataset_labels(dataset, num, seed)
-    return self._fakes.batches(num, self._labels, cameras == 'fixed'), ''
-
-  def _protocol(self, cameras, model, dataset) -> str:
-    options, render = self.config.eval, self._fakes.options
-    mirrored = ' and their mirror images' if self.config.data.flip else ''
-    seen = {
-      'random': 'random cameras of the pose prior',
-      'dataset': "the data set's cameras",
-      'fixed': "the data set's cameras, a fixed one for the mapping network",
-    }[cameras]
-    return (
-      f'{seen}, {model.resolution}² pixels, {render.num_coarse}+{render.num_fine} samples a ray, '
-      f'ψ {options.truncation_psi:g}, seed {options.seed}, photos of {dataset.name}{mirrored}, '
-      f'Inception of {self._extractor.dims} features, {options.resize} resizing'
-    )
+    if name in GEOMETRY:
+      return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
+    if name == 'truth':
+      return self._truth(model)
+    return PROBED[name](model, self._open_probes(model), say=self.say, **common)
 
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""
@@ -237,12 +149,7 @@ class Evaluator:
         data.loader = 'arrays'
       data.on_device = False
     if self._data is None or self._data.resolution != resolution:
-      self._data, self._real, self._fakes, self._probes = (
-        pipeline.open_dataset(data, resolution),
-        None,
-        None,
-        None,
-      )
+      self._data, self._probes = pipeline.open_dataset(data, resolution), None
     return self._data
 
   def _open_probes(self, model):
@@ -261,6 +168,15 @@ class Evaluator:
           images, labels, options.probe_steps, options.seed, cache, self.say
         )
     return self._probes
+
+
+def _tried(measure, metrics, strict: bool) -> dict[str, Result]:
+  try:
+    return measure()
+  except UserError as error:
+    if strict:
+      raise
+    return {name: report.skipped(str(error)) for name in metrics}
 
 
 def _counting(name: str, total: int, say):
@@ -287,9 +203,12 @@ def _labelled(dataset):
   return tuple(np.stack(parts) for parts in zip(*pairs, strict=True))
 
 
-def measure(evaluator: Evaluator, model: trained.Trained, workdir, writer=None) -> dict:
-  """Measures a model and writes what `report.write` writes; returns the record."""
-  results, seconds = evaluator.run(model)
+def measure(evaluator: Evaluator, model, workdir, writer=None, strict: bool | None = None) -> dict:
+  """Measures a model and writes what `report.write` writes; returns the record.
+
+  See `Evaluator.run` for `strict`.
+  """
+  results, seconds = evaluator.run(model, strict)
   about = report.record(model, evaluator.config, results, seconds)
   if jax.process_index() == 0:
     report.write(workdir, about, results, writer)

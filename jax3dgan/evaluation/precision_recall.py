@@ -93,7 +93,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Figures:
 def realism(real: np.ndarray, fake: np.ndarray, k: int = 3) -> np.ndarray:
   """Returns the realism score of each generated image, float64 [m].
 
-  Kynkäänniemi et al. (2019), realism score: the largest ratio of a photo's radius to its distance; 1
+  Kynkäänniemi et al. (2019): the largest ratio of a photo's radius to its distance; 1
   and above is within the manifold. Only the half of the photos with the smaller radii count, as
   the paper has it, so that lone photos do not vouch for everything; inf where an image is a photo.
 
