@@ -152,9 +152,10 @@ def find_frame(
 ) -> tuple[Frame, np.ndarray]:
   """Fits the generator's frame to photos: the one in which they are inverted best.
 
-  Eight turns of the circle, with and without mirroring, then eight finer ones around the best;
-  each is scored by the mean loss of all photos after a short inversion from the average style,
-  without noise: the search is deterministic.
+  Eight turns of the circle, then eight finer ones around the best, without and with mirroring:
+  only the finer ones tell these two apart. Each frame is scored by the mean loss of all photos
+  after a short inversion from the average style, without noise: the search is deterministic. Of
+  things that are their own mirror images, such as cars, both are right, each with its own turn.
 
   Args:
     image: [n, h, h, 3] in [−1, 1], h the search's resolution.
@@ -163,7 +164,7 @@ def find_frame(
     resolution: h.
 
   Returns:
-    (Frame, losses [3, 8] of the turns plain, mirrored, and finer).
+    (Frame, losses [4, 8]: turns and finer turns plain, turns and finer turns mirrored).
   """
   circle = np.arange(_NUM_OFFSETS) * 2 * math.pi / _NUM_OFFSETS
   losses = []
@@ -177,13 +178,14 @@ def find_frame(
     if say is not None:
       say(len(losses))
 
+  finer = []
+  spread = (np.arange(_NUM_OFFSETS) - _NUM_OFFSETS // 2) * (circle[1] / _NUM_OFFSETS)
   for mirrored in (False, True):
     score([Frame(float(yaw), mirrored) for yaw in circle])
-  mirrored, best = np.unravel_index(np.argmin(losses), (2, _NUM_OFFSETS))
-  spread = (np.arange(_NUM_OFFSETS) - _NUM_OFFSETS // 2) * (circle[1] / _NUM_OFFSETS)
-  finer = [Frame(float(circle[best] + turn), bool(mirrored)) for turn in spread]
-  score(finer)
-  return finer[int(np.argmin(losses[-1]))], np.stack(losses)
+    best = circle[np.argmin(losses[-1])]
+    finer += [Frame(float(best + turn), mirrored) for turn in spread]
+    score(finer[-_NUM_OFFSETS:])
+  return finer[int(np.argmin([losses[1], losses[3]]))], np.stack(losses)
 
 
 def _invert(model, image, camera, resolution, num_steps, key):

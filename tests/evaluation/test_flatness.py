@@ -18,7 +18,8 @@ def test_scores_in_closed_form():
   depth = [0.6, 0.6, 0.6, 1.2]
   assert flatness.non_flatness(depth, 0.5, 1.5) == pytest.approx(np.exp(entropy))
   # Beyond the ends counts at the ends.
-  assert flatness.non_flatness([0.0, 0.5, 1.5, 9.0], 0.5, 1.5) == pytest.approx(2)
+  beyond = [0.0, 0.2, 0.5, 9.0]
+  assert flatness.non_flatness(beyond, 0.5, 1.5) == pytest.approx(np.exp(entropy))
   assert np.isnan(flatness.non_flatness([], 0.5, 1.5))
 
 

@@ -116,7 +116,7 @@ def test_the_frame_is_found(monkeypatch, frame):
 
   monkeypatch.setattr(truth, '_invert', invert)
   found, losses = truth.find_frame(None, image, camera)
-  assert losses.shape == (3, 8) and found.mirrored == frame.mirrored
+  assert losses.shape == (4, 8) and found.mirrored == frame.mirrored
   turn = (found.yaw - frame.yaw + math.pi) % (2 * math.pi) - math.pi
   assert abs(turn) <= math.pi / 64 + 1e-6  # half of the finer step
 
