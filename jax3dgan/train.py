@@ -120,14 +120,13 @@ def run(config, workdir) -> dict:
       saver.close()
   with phases('pictures'):
     results = ['samples.png', *(['turntable.mp4'] if model.has_camera else [])]
-    line.say(f'Rendering {" and ".join(results)} ...')
+    missing = '' if model.has_camera else ' (no turntable: a 2D generator has no camera)'
+    line.say(f'Rendering {" and ".join(results)}{missing} ...')
     model = _pictures(model, state, step, config, workdir, writer)
     if jax.process_index() == 0:
       samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=model.has_depth)
-      if model.has_camera:  # a 2D generator has nothing to turn
-        turntable.write(
-          model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth
-        )
+      if model.has_camera:
+        turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
   writer.close()
   summary = _summary(config, phases, step, images_seen, rates, mesh)
   if jax.process_index() == 0:

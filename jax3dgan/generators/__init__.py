@@ -48,9 +48,7 @@ def model_config(name: str, **fields) -> dict:
     raise UserError(f"No generator is called '{name}'. Choose one of {', '.join(GENERATORS)}.")
   defaults = _fields(name)
   if unknown := sorted(set(fields) - set(defaults)):
-    raise UserError(
-      f"'{name}' has no field {unknown[0]}. It has: {', '.join(sorted(defaults))}."
-    )
+    raise UserError(f"'{name}' has no field {unknown[0]}. It has: {', '.join(sorted(defaults))}.")
   return {'name': name, **defaults, **fields}
 
 

@@ -1,5 +1,5 @@
-"""StyleGAN2's generator (Karras et al., *Analyzing and Improving the Image Quality of StyleGAN*, CVPR
-2020, arXiv 1912.04958): images without a third dimension.
+"""StyleGAN2's generator: images without a third dimension (Karras et al., *Analyzing and Improving
+the Image Quality of StyleGAN*, CVPR 2020, arXiv 1912.04958).
 
 The 2D case that 3D-aware GANs are built on and measured against: `MappingNetwork` and
 `SynthesisNetwork` are their parts too (EG3D's planes come from one with 96 image channels).
@@ -45,7 +45,9 @@ class MappingNetwork(nn.Module):
     x = normalize_2nd_moment(z)
     if self.label_dim:
       if label is None or label.shape[-1] != self.label_dim:
-        raise UserError(f'The generator is conditioned on labels. Pass label [b, {self.label_dim}].')
+        raise UserError(
+          f'The generator is conditioned on labels. Pass label [b, {self.label_dim}].'
+        )
       embedded = EqualizedDense(self.w_dim, name='embed')(label)
       x = jnp.concatenate([x, normalize_2nd_moment(embedded)], axis=-1)
     for i in range(self.num_layers):
