@@ -11,7 +11,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='toys', loader='arrays', on_device=True)
-  config.num_steps = 6000
+  config.num_steps = 8000
   config.resolution = 32
   config.batch_size = 16
   config_lib.set_model(
@@ -19,7 +19,7 @@ def get_config():
   )
   config.discriminator.update(channels=(16, 32, 64, 128, 128), latent_dim=0, pose_dim=0)
   config.loss.update(r1=3.0, pose=0.0, top_k_interval=0, density_noise=0.0)
-  config.optimizer.update(lr_generator=2e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99)
+  config.optimizer.update(lr_generator=2e-3, lr_discriminator=5e-4, beta1=0.0, beta2=0.99)
   config.ema.update(rates=(0.995,), display_rate=0.995)
   config.log.update(every=50, images_every=1000)
   config.checkpoint.update(every=500)
