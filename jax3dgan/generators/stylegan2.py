@@ -232,7 +232,7 @@ class StyleGAN2(nn.Module):
     return average_w + truncation_psi * (w - average_w)
 
   def synthesize(self, w, camera=None, key=None, options: RenderOptions | None = None, noise_std=0):
-    """Images of styles w [b, num_ws, w_dim].
+    """Images of styles w [b, num_ws, w_dim]; in [−1, 1] by training, not by a bound.
 
     Args:
       camera: unused: the image shows its object from where it likes.
