@@ -1,7 +1,12 @@
 """A small StyleGAN2 on the toy cars, 32²: the 2D baseline, on one CPU core.
 
 The images of configs/toys.py with a generator that has no camera and no field: what the same data
-allows where nothing has to be one object from every side. The pose prior of the config is not used.
+allows where nothing has to be one object from every side. The discriminator is that of
+configs/toys.py without its pose head; the config's pose prior is of no account.
+
+Cost: steps of .13 s on one core that nothing else uses, 22 s of compilation before them.
+Result: after 4,600 steps, cars with wheels, windows, hubs and clean paint, some of them bent (the
+model in jax3dgan/pretrained).
 """
 
 from jax3dgan import config as config_lib
@@ -11,7 +16,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='toys', loader='arrays', on_device=True)
-  config.num_steps = 8000
+  config.num_steps = 5000
   config.resolution = 32
   config.batch_size = 16
   config_lib.set_model(
