@@ -137,8 +137,8 @@ def find() -> pathlib.Path:
     raise UserError(f'{folder} has several files ({names}). Set {VARIABLE} to the one to use.')
   if not found:
     raise UserError(
-      f'The weights of the Inception network are missing, which FID and KID need. {_GET}, put it '
-      f'into {folder} or set {VARIABLE} to its path.'
+      f'The weights of the Inception network are missing, which FID and KID need. {_GET} and name '
+      f'it (--config.eval.inception=FILE, or {VARIABLE}), or put it into {folder}.'
     )
   return (official or found)[0]
 
