@@ -31,6 +31,7 @@ def get_config():
   config.loss.update(r1=2.0, pose=5.0, top_k_interval=0, density_noise_steps=1000, fade_steps=400)
   config.optimizer.update(lr_generator=5e-4, lr_discriminator=2e-4, beta2=0.99)
   config.ema.update(rates=(0.995,), display_rate=0.995)
+  config.eval.update(num_images=7000, num_latents=64)
   config.log.update(every=50, images_every=500)
   config.checkpoint.update(every=500)
   return config

@@ -63,6 +63,8 @@ def get_config():
   )
   config.optimizer.update(lr_generator=8e-4, lr_discriminator=4e-4, beta2=0.99)
   config.ema.update(rates=(0.995,), display_rate=0.995)
+  # As many images as photos.
+  config.eval.update(num_images=4000, num_latents=64)
   config.log.update(every=20, images_every=250)
   config.checkpoint.update(every=250)
   return config

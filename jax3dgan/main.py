@@ -72,8 +72,8 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     _check_config_file(path)
   elif _argument(argv, 'mode') == 'eval':
     own = _own_config(_argument(argv, 'workdir'), _argument(argv, 'pretrained'))
-  values = define_flags(argv, own)
   try:
+    values = define_flags(argv, own)
     rest = values(list(argv))[1:]
   except Exception as error:
     raise _explain_flags(error, argv, path, own) from error

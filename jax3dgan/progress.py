@@ -17,7 +17,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
@@ -72,25 +72,61 @@ class Phases:
     return ', '.join(f'{name} {duration(value)}' for name, value in self.seconds.items())
 
 
-class Progress:
-  """One line: step, images per second, time left, losses.
+class Line:
+  """A line that says how far something is.
 
   In a terminal the line is rewritten in place; elsewhere (a file, a notebook) each is a new line.
 
   Args:
+    stream: Where to write; None for the standard error of process 0 and nothing on the others.
+  """
+
+  def __init__(self, stream=None):
+    self._stream = stream or (sys.stderr if jax.process_index() == 0 else None)
+    self._open = False
+
+  def show(self, text: str) -> None:
+    """Writes the line, in the place of the last one."""
+    if self._stream is None:
+      return
+    if self._stream.isatty():
+      width = shutil.get_terminal_size().columns - 1
+      # \033[K clears what a longer line before left behind.
+      print(f'\r{text[:width]}\033[K', end='', file=self._stream, flush=True)
+      self._open = True
+    else:
+      print(text, file=self._stream, flush=True)
+
+  def say(self, text: str) -> None:
+    """Writes a line that stays."""
+    if self._stream is None:
+      return
+    self.close()
+    print(text, file=self._stream, flush=True)
+
+  def close(self) -> None:
+    """Ends a line that is rewritten in place."""
+    if self._open:
+      print(file=self._stream, flush=True)
+      self._open = False
+
+
+class Progress(Line):
+  """One line: step, images per second, time left, losses.
+
+  Args:
     num_steps: The step at which the run ends.
     first_step: The step at which this leg of it begins.
-    stream: Where to write; None for the standard error of process 0 and nothing on the others.
+    stream: See `Line`.
     clock: Gives the time in seconds.
   """
 
   def __init__(self, num_steps: int, first_step: int = 0, stream=None, clock=time.perf_counter):
+    super().__init__(stream)
     self._num_steps = num_steps
-    self._stream = stream or (sys.stderr if jax.process_index() == 0 else None)
     self._clock = clock
     self._last = (first_step, 0, clock())
     self._seconds_per_step = None
-    self._open = False
 
   def update(self, step: int, images: int, losses: Mapping[str, float] | None = None) -> float:
     """Writes the line.
@@ -118,33 +154,55 @@ class Progress:
       left = (self._num_steps - step) * self._seconds_per_step
       parts.append(f'{duration(left)} left')
     parts += [f'{name} {value:.3g}' for name, value in (losses or {}).items()]
-    self._write(' · '.join(parts))
+    self.show(' · '.join(parts))
     return rate
 
   def restart_clock(self) -> None:
     """Leaves what was done since the last update (compilation, pictures) out of the next rate."""
     self._last = (*self._last[:2], self._clock())
 
-  def say(self, text: str) -> None:
-    """Writes a line that stays."""
-    if self._stream is None:
-      return
-    self.close()
-    print(text, file=self._stream, flush=True)
 
-  def close(self) -> None:
-    """Ends a line that is rewritten in place."""
-    if self._open:
-      print(file=self._stream, flush=True)
-      self._open = False
+class Counter:
+  """Counts images: 'photos 1,280/7,007 · 31.2 images/s · 3 min 04 s left'.
 
-  def _write(self, text: str) -> None:
-    if self._stream is None:
-      return
-    if self._stream.isatty():
-      width = shutil.get_terminal_size().columns - 1
-      # \033[K clears what a longer line before left behind.
-      print(f'\r{text[:width]}\033[K', end='', file=self._stream, flush=True)
-      self._open = True
-    else:
-      print(text, file=self._stream, flush=True)
+  Args:
+    name: What is counted.
+    total: How many there will be.
+    say: Called with the text, at most every few seconds and at the end, as `Line.show`; or None.
+    every: Seconds between two texts.
+    clock: Gives the time in seconds.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    total: int,
+    say: Callable[[str], None] | None = None,
+    every: float = 5.0,
+    clock=time.perf_counter,
+  ):
+    self._name, self._total, self._say, self._every, self._clock = name, total, say, every, clock
+    self._count = 0
+    self._first = (0, clock())
+    self._said = clock()
+
+  def add(self, number: int) -> None:
+    """Counts `number` more."""
+    now = self._clock()
+    if not self._count:
+      # The first batch waits for a compilation: the rate is that of the later ones.
+      self._first = (number, now)
+    self._count += number
+    if self._say and (now - self._said >= self._every or self._count >= self._total):
+      self._said = now
+      self._say(self._text(now))
+
+  def _text(self, now):
+    parts = [f'{self._name} {self._count:,}/{self._total:,}']
+    first, began = self._first
+    if self._count > first and now > began:
+      rate = (self._count - first) / (now - began)
+      parts.append(f'{rate:.1f} images/s')
+      if self._count < self._total:
+        parts.append(f'{duration((self._total - self._count) / rate)} left')
+    return ' · '.join(parts)

@@ -23,8 +23,9 @@ from jax3dgan import (
 )
 from jax3dgan import state as state_lib
 from jax3dgan.apps import samples, turntable
-from jax3dgan.data import arrays, order, pipeline
+from jax3dgan.data import feed
 from jax3dgan.errors import UserError
+from jax3dgan.evaluation import evaluate
 
 _GRID_SEEDS = 16
 _TURNTABLE_SEEDS = (0, 1, 2, 3)
@@ -35,7 +36,7 @@ def run(config, workdir) -> dict:
   writes.
 
   In the workdir: config.json, checkpoints/, samples/*.png, TensorBoard events; at the end
-  samples.png, turntable.mp4 and summary.json.
+  samples.png, turntable.mp4 (not of a 2D generator) and summary.json.
 
   Raises:
     UserError: for what a user can mend; nothing that was saved is lost.
@@ -59,7 +60,7 @@ def run(config, workdir) -> dict:
 
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with phases('data'):
-    source = Source(config, mesh, stages[0])
+    source = feed.Feed(config, mesh, stages[0])
 
   with interruption.Interruption() as stop:
     # Models, and the state: from the last checkpoint or fresh.
@@ -74,6 +75,7 @@ def run(config, workdir) -> dict:
       step = int(state.step)
       writer = writers.create(workdir)
       line = progress.Progress(config.num_steps, step)
+      evaluator = evaluate.Evaluator(config, line.say, mesh) if config.eval.every else None
       _introduce(line, config, workdir, mesh, state, step)
 
     # The loop.
@@ -113,97 +115,31 @@ def run(config, workdir) -> dict:
           writer.close()
           line.close()
           raise KeyboardInterrupt
+      if evaluator is not None and (step % config.eval.every == 0 or step == config.num_steps):
+        with phases('evaluation'):
+          model = _averaged(model, state, step, config)
+          evaluate.measure(evaluator, model, workdir, writer, strict=False)
+        line.restart_clock()
 
     # Results.
     with phases('checkpoints'):
       saver.save(step, state, force=True)
       saver.close()
   with phases('pictures'):
-    line.say('Rendering samples.png and turntable.mp4 ...')
+    results = ['samples.png', *(['turntable.mp4'] if model.has_camera else [])]
+    missing = '' if model.has_camera else ' (no turntable: a 2D generator has no camera)'
+    line.say(f'Rendering {" and ".join(results)}{missing} ...')
     model = _pictures(model, state, step, config, workdir, writer)
     if jax.process_index() == 0:
-      samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=True)
-      turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=True)
+      samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=model.has_depth)
+      if model.has_camera:
+        turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
   writer.close()
   summary = _summary(config, phases, step, images_seen, rates, mesh)
   if jax.process_index() == 0:
     (workdir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-  line.say(f'Done: {workdir}/samples.png, {workdir}/turntable.mp4. Time: {phases}.')
+  line.say(f'Done: {", ".join(f"{workdir}/{name}" for name in results)}. Time: {phases}.')
   return summary
-
-
-class Source:
-  """Batches for the compiled step, by the step's number.
-
-  Either batches of images, split over the devices, or the whole data set, resident on every
-  device, with the place to draw from.
-  """
-
-  def __init__(self, config, mesh, stage):
-    self._config, self._mesh, self._stage = config, mesh, stage
-    self._dataset, self._iterator, self._resident = None, None, None
-    self._open(stage.resolution)
-
-  def _open(self, resolution):
-    if self._dataset is not None and self._dataset.resolution == resolution:
-      return
-    self._dataset = pipeline.open_dataset(
-      self._config.data, resolution, self._config.compat.same_order
-    )
-    self._resident = None
-    if self._dataset.on_device:
-      self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
-
-  def enter(self, stage, step):
-    """Makes ready for a stage, at a step of it."""
-    self._stage = stage
-    self._open(stage.resolution)
-    if self._resident is None:
-      batches = pipeline.batches(
-        self._dataset,
-        stage.batch_size // jax.process_count(),
-        stage.position_at(step),
-        seed=self._config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-      )
-      sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-      self._iterator = pipeline.prefetch_to_device(
-        ({'image': b['image']} for b in batches), sharding
-      )
-
-  def batch(self, step):
-    """What the compiled step takes at `step`."""
-    if self._resident is None:
-      return next(self._iterator)
-    place = order.split(self._stage.position_at(step), len(self._dataset))
-    return {'data': self._resident, 'place': place}
-
-  def example(self, step):
-    """What `batch` gives, in shapes alone where making it would use up a batch."""
-    if self._resident is not None:
-      return self.batch(step)
-    size = self._stage.resolution
-    shape = (self._stage.batch_size, size, size, 3)
-    sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
-
-  @property
-  def spec(self):
-    """How `batch` lies on the mesh."""
-    return parallel.SPLIT if self._resident is None else parallel.REPLICATED
-
-  def images(self, batch):
-    """This device's images [b, h, w, 3], inside the compiled step."""
-    if self._resident is None:
-      return batch['image']
-    local = self._stage.batch_size // self._mesh.size
-    start = jax.lax.axis_index(parallel.AXIS) * local
-    data = self._dataset
-    drawn = arrays.draw(
-      batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
-    )
-    return drawn['image']
 
 
 def _check_resolution(config, resolution):
@@ -274,13 +210,18 @@ def _short(means):
   return {short: means[name] for short, name in names.items()}
 
 
+def _averaged(model, state, step, config):
+  """The model with the averaged parameters of a step."""
+  params = state.ema[str(config.ema.display_rate)]
+  return model.with_params(jax.tree.map(lambda x: x.addressable_data(0), params), step)
+
+
 def _pictures(model, state, step, config, workdir, writer):
   """Fixed seeds from one view and from five, with depth: to TensorBoard and samples/."""
-  params = state.ema[str(config.ema.display_rate)]
-  model = model.with_params(jax.tree.map(lambda x: x.addressable_data(0), params), step)
+  model = _averaged(model, state, step, config)
   if jax.process_index() == 0:
     sheet = samples.sheet(
-      model, range(config.log.num_grid), config.display.truncation_psi, depth=True
+      model, range(config.log.num_grid), config.display.truncation_psi, depth=model.has_depth
     )
     writer.write_images(step, {'samples': sheet[None]})
     folder = workdir / 'samples'

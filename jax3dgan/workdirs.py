@@ -132,6 +132,18 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
     )
 
 
+def check_same_model(trained, config, name: str) -> None:
+  """UserError where `config` describes another model than the config that one was trained with."""
+  changed = differences(plain(trained.model), plain(config.model), 'model.')
+  changed = {key: pair for key, pair in changed.items() if key not in _FREE}
+  if changed:
+    fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in changed.items())
+    raise UserError(
+      f'{name} is a model of another config: {fields}. Give the config of its training, or leave '
+      'out --config.'
+    )
+
+
 def save_config(workdir: pathlib.Path, config: dict) -> None:
   """Writes config.json, whole or not at all."""
   path = workdir / CONFIG_FILE

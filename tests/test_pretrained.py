@@ -1,4 +1,4 @@
-"""The model that comes with the package is a 3D one."""
+"""The models that come with the package: a 3D one, and a 2D one to measure it against."""
 
 import math
 
@@ -47,3 +47,33 @@ def test_identities_differ_more_than_views_of_one(views):
   between = colour.mean(1).std(0).mean()
   within = colour.std(1).mean()
   assert between > within
+
+
+@pytest.fixture(scope='module')
+def flat():
+  """32 seeds of the 2D baseline, [32, 32, 32, 3], not truncated."""
+  model = trained.load(pretrained='toys_2d')
+  out = model.render(model.map(model.latents(range(32)), psi=1), model.orbit(0.0))
+  assert out.depth is None
+  return out.image
+
+
+def test_the_2d_baseline_is_small_and_says_how_it_was_trained():
+  path = trained.PRETRAINED / 'toys_2d.npz'
+  assert path.stat().st_size <= 2 * 2**20
+  assert 'configs/toys_2d.py' in (trained.PRETRAINED / 'toys_2d.json').read_text()
+
+
+def test_the_2d_baseline_draws_objects_on_a_white_ground(flat):
+  corners = np.stack([flat[:, y, x] for y in (0, -1) for x in (0, -1)])
+  assert np.median(corners) > 0.95
+  middle = flat[:, 10:22, 10:22]
+  assert np.all(middle.mean((1, 2, 3)) < 0.8)
+  assert np.mean(np.abs(flat) > 1.2) < 0.02  # in [−1, 1] by training alone
+
+
+def test_the_2d_baselines_objects_differ(flat):
+  """Hardly two alike: the nearest other one is not much nearer than the others are."""
+  distances = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean((2, 3, 4)))
+  nearest = np.sort(distances, axis=1)[:, 1]
+  assert nearest.min() > 0.2 * np.median(distances)

@@ -77,3 +77,31 @@ def test_in_a_terminal_the_line_is_rewritten():
   first, second = stream.getvalue().split('\r')[1:]
   assert first.startswith('step 1/4') and first.endswith('\033[K')
   assert second.endswith('1 s left\033[K\nsaved\n') or second.endswith('2 s left\033[K\nsaved\n')
+
+
+def test_counter_leaves_the_first_batch_out_of_its_rate():
+  clock, said = Clock(), []
+  count = progress.Counter('photos', 7007, said.append, every=5, clock=clock)
+  clock.now += 60  # a compilation
+  count.add(64)
+  assert said == ['photos 64/7,007']
+  for _ in range(3):
+    clock.now += 2
+    count.add(64)
+  # 192 images in 6 seconds after the first; the other texts would have come too early.
+  assert said[1:] == ['photos 256/7,007 · 32.0 images/s · 3 min 31 s left']
+  clock.now += 1
+  count.add(6751)  # the end is always told
+  assert said[2:] == ['photos 7,007/7,007 · 991.9 images/s']
+  progress.Counter('photos', 1).add(1)  # and nobody need listen
+
+
+def test_counter_shows_its_text_on_a_line():
+  clock, stream = Clock(), Terminal()
+  line = progress.Line(stream)
+  count = progress.Counter('photos', 20, line.show, every=1, clock=clock)
+  for _ in range(2):
+    clock.now += 2
+    count.add(10)
+  line.close()
+  assert stream.getvalue() == '\rphotos 10/20\033[K\rphotos 20/20 · 5.0 images/s\033[K\n'

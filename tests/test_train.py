@@ -21,6 +21,7 @@ from jax3dgan import (
   train,
 )
 from jax3dgan import state as state_lib
+from jax3dgan.data import feed
 from jax3dgan.errors import UserError
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent / 'configs').glob('*.py'))
@@ -104,7 +105,7 @@ def test_the_second_epoch_is_in_the_order_of_the_first_if_so_configured(
   experiment = tiny(cache, **fields)
   mesh = parallel.make_mesh()
   (stage,) = schedule.stages(experiment)
-  source = train.Source(experiment, mesh, stage)
+  source = feed.Feed(experiment, mesh, stage)
   draw = parallel.data_parallel(
     lambda state, batch: (state, source.images(batch)), mesh, source.spec
   )

@@ -1,0 +1,81 @@
+"""Images for the compiled step: batches over the devices, or the whole data set on each of them."""
+
+import jax
+import numpy as np
+
+from jax3dgan import parallel
+from jax3dgan.data import arrays, order, pipeline
+
+
+class Feed:
+  """Batches for the compiled step, by the step's number.
+
+  Either batches of images, split over the devices, or the whole data set, resident on every
+  device, with the place to draw from.
+  """
+
+  def __init__(self, config, mesh, stage):
+    self._config, self._mesh, self._stage = config, mesh, stage
+    self._dataset, self._iterator, self._resident = None, None, None
+    self._open(stage.resolution)
+
+  def _open(self, resolution):
+    if self._dataset is not None and self._dataset.resolution == resolution:
+      return
+    self._dataset = pipeline.open_dataset(
+      self._config.data, resolution, self._config.compat.same_order
+    )
+    self._resident = None
+    if self._dataset.on_device:
+      self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
+
+  def enter(self, stage, step):
+    """Makes ready for a stage, at a step of it."""
+    self._stage = stage
+    self._open(stage.resolution)
+    if self._resident is None:
+      batches = pipeline.batches(
+        self._dataset,
+        stage.batch_size // jax.process_count(),
+        stage.position_at(step),
+        seed=self._config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
+      sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
+      self._iterator = pipeline.prefetch_to_device(
+        ({'image': b['image']} for b in batches), sharding
+      )
+
+  def batch(self, step):
+    """What the compiled step takes at `step`."""
+    if self._resident is None:
+      return next(self._iterator)
+    place = order.split(self._stage.position_at(step), len(self._dataset))
+    return {'data': self._resident, 'place': place}
+
+  def example(self, step):
+    """What `batch` gives, in shapes alone where making it would use up a batch."""
+    if self._resident is not None:
+      return self.batch(step)
+    size = self._stage.resolution
+    shape = (self._stage.batch_size, size, size, 3)
+    sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
+    return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
+
+  @property
+  def spec(self):
+    """How `batch` lies on the mesh."""
+    return parallel.SPLIT if self._resident is None else parallel.REPLICATED
+
+  def images(self, batch):
+    """This device's images [b, h, w, 3], inside the compiled step."""
+    if self._resident is None:
+      return batch['image']
+    local = self._stage.batch_size // self._mesh.size
+    start = jax.lax.axis_index(parallel.AXIS) * local
+    data = self._dataset
+    drawn = arrays.draw(
+      batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
+    )
+    return drawn['image']

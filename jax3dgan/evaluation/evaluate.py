@@ -1,0 +1,246 @@
+"""Evaluation from end to end: `python -m jax3dgan.main --mode=eval`, and during training.
+
+docs/evaluation.md defines the metrics. Everything hangs on the seed: the same model, config, seed
+and version give the same figures.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jax3dgan import (
+  compilation,
+  generators,
+  parallel,
+  progress,
+  schedule,
+  trained,
+  workdirs,
+  writers,
+)
+from jax3dgan import config as config_lib
+from jax3dgan.data import pipeline
+from jax3dgan.errors import UserError
+from jax3dgan.evaluation import (
+  against_photos,
+  depth_consistency,
+  distribution,
+  flatness,
+  identity,
+  pose,
+  probes,
+  report,
+  reprojection,
+  truth,
+  view_leak,
+)
+from jax3dgan.evaluation.results import Result
+
+DISTRIBUTION = distribution.METRICS
+GEOMETRY = {
+  'reprojection': reprojection.measure,
+  'chamfer': depth_consistency.measure,
+  'nfs': flatness.measure,
+  'view_leak': view_leak.measure,
+}
+PROBED = {'pose': pose.measure, 'identity': identity.measure}
+# Labelled photos from which the probe of pose learns.
+_PROBE_IMAGES = 20_000
+NEED_FIELD = (*GEOMETRY, 'truth')
+METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED)
+
+
+class Evaluator:
+  """Measures one generator after the other, as training goes on; what is compiled stays.
+
+  Args:
+    config: The whole config; `config.eval` says what is measured.
+    say: Takes a line of text now and then.
+    mesh: Devices for the images of the distribution metrics; None for all.
+
+  Raises:
+    UserError: At once, for what cannot be measured and was asked for by name.
+  """
+
+  def __init__(self, config, say: Callable[[str], None], mesh=None):
+    self.config, self.say = config, say
+    self._mesh = mesh or parallel.make_mesh()
+    self._asked = config.eval.metrics != 'all'
+    self._metrics = (
+      against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._asked else METRICS
+    )
+    self._photos = self._probes = self._data = None
+    self._reasons = {}  # why a metric is left out, by its name
+    self._images = [name for name in DISTRIBUTION if name in self._metrics]
+    if self._images:
+      try:
+        self._open_photos()
+      except UserError as error:
+        if self._asked:
+          raise
+        self._reasons |= dict.fromkeys(self._images, str(error))
+
+  def _open_photos(self):
+    self._photos = against_photos.AgainstPhotos(self.config, self._mesh, self.say)
+    if self._asked:
+      dataset = self._open_data(schedule.stages(self.config)[-1].resolution)
+      self._photos.check(dataset, self._images)
+
+  def run(self, model: trained.Trained, strict: bool | None = None):
+    """Measures a model.
+
+    Args:
+      model: Its parameters, in the config of this evaluator.
+      strict: Whether what cannot be measured is an error, instead of a result that says why; None
+        for where the metrics were asked for by name.
+
+    Returns:
+      {metric: Result} and {metric: seconds}.
+    """
+    strict = self._asked if strict is None else strict
+    phases, results = progress.Phases(), {}
+    images = [] if self._photos is None else self._images
+    if images:
+      with phases('images'):
+        dataset = self._open_data(model.resolution)
+        results |= _tried(lambda: self._photos.measure(model, dataset, images), images, strict)
+    for name in self._metrics:
+      if name not in images:
+        with phases(name):
+          results |= _tried(lambda name=name: {name: self._one(name, model)}, [name], strict)
+    return results, phases.seconds
+
+  def _one(self, name: str, model) -> Result:
+    if name in self._reasons:
+      return report.skipped(self._reasons[name])
+    self.say(f'Measuring {name} ...')
+    options = self.config.eval
+    if name in NEED_FIELD and not hasattr(model.generator, 'query'):
+      raise UserError(
+        f'The generator {model.config.model.name} makes pictures without a field: there is no '
+        f'depth to measure. Leave {name} out of --config.eval.metrics.'
+      )
+    common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
+    if name in GEOMETRY:
+      return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
+    if name == 'truth':
+      return self._truth(model)
+    return PROBED[name](model, self._open_probes(model), say=self.say, **common)
+
+  def _truth(self, model) -> Result:
+    """Depth and mask of inverted photos whose truth is known."""
+    if self.config.data.source != 'toys':
+      raise UserError(
+        f'Nothing is known of the depth of {self.config.data.source}. '
+        'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
+      )
+    options = self.config.eval
+    examples = truth.toys_examples(options.num_inverted)
+    return truth.measure_by_inversion(model, examples, seed=options.seed, say=self.say)
+
+  def _open_data(self, resolution):
+    """The photos at a resolution; those of one stage of the training serve no other."""
+    data = self.config.data.copy_and_resolve_references()
+    with data.unlocked():
+      if not data.source.startswith(pipeline.TFDS):
+        data.loader = 'arrays'
+      data.on_device = False
+    if self._data is None or self._data.resolution != resolution:
+      self._data, self._probes = pipeline.open_dataset(data, resolution), None
+    return self._data
+
+  def _open_probes(self, model):
+    """Networks that read pose and identity, of this data at the model's resolution."""
+    dataset = self._open_data(model.resolution)
+    if self._probes is None:
+      options = self.config.eval
+      cache = self.config.data.cache_dir or None
+      if self.config.data.source == 'toys':
+        self._probes = probes.toys(
+          model.resolution, options.probe_steps, options.seed, cache, self.say
+        )
+      else:
+        images, labels = _labelled(dataset)
+        self._probes = probes.pose_from_labels(
+          images, labels, options.probe_steps, options.seed, cache, self.say
+        )
+    return self._probes
+
+
+def _tried(measure, metrics, strict: bool) -> dict[str, Result]:
+  try:
+    return measure()
+  except UserError as error:
+    if strict:
+      raise
+    return {name: report.skipped(str(error)) for name in metrics}
+
+
+def _counting(name: str, total: int, say):
+  """Turns the numbers of latents done so far into lines of progress."""
+  counter, before = progress.Counter(f'{name}, latents', total, say), 0
+
+  def done(number):
+    nonlocal before
+    counter.add(number - before)
+    before = number
+
+  return done
+
+
+def _labelled(dataset):
+  """Images and labels to train a probe of pose with."""
+  if not dataset.labelled:
+    raise UserError(
+      f'{dataset.name} has no cameras, so nothing can learn to read poses from it. Name a data set '
+      'with labels (--config.data.source=DIR), or leave pose and identity out of '
+      '--config.eval.metrics.'
+    )
+  pairs = [dataset[i] for i in range(min(len(dataset), _PROBE_IMAGES))]
+  return tuple(np.stack(parts) for parts in zip(*pairs, strict=True))
+
+
+def measure(evaluator: Evaluator, model, workdir, writer=None, strict: bool | None = None) -> dict:
+  """Measures a model and writes what `report.write` writes; returns the record.
+
+  See `Evaluator.run` for `strict`.
+  """
+  results, seconds = evaluator.run(model, strict)
+  about = report.record(model, evaluator.config, results, seconds)
+  if jax.process_index() == 0:
+    report.write(workdir, about, results, writer)
+  evaluator.say(report.table(about, results))
+  return about
+
+
+def run(config, workdir, pretrained: str | None = None) -> dict:
+  """Evaluates the model of a workdir, or a pretrained one, under a config; returns the record.
+
+  Args:
+    config: `config.eval` says what is measured and `config.data` against which photos. Its model
+      must be the one that was trained.
+    workdir: Where the run lies, and the folder `eval` is written.
+    pretrained: The name of a model of the package, instead of the run's.
+
+  Raises:
+    UserError: Nothing there to evaluate, another model, or what cannot be measured.
+  """
+  compilation.use_cache()
+  line = progress.Line()
+  workdir = pathlib.Path(workdir)
+  model = trained.load(None if pretrained else workdir, pretrained, step=config.eval.step or None)
+  config = config_lib.complete(config)
+  workdirs.check_same_model(model.config, config, pretrained or str(workdir))
+  model = dataclasses.replace(model, config=config, generator=generators.create(config))
+  evaluator = Evaluator(config, line.say)
+  with workdirs.disk_errors(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    writer = writers.create(workdir)
+    about = measure(evaluator, model, workdir, writer)
+    writer.close()
+  folder = workdir / report.FOLDER / f'{model.step:08d}'
+  line.say(f'\nDone: {folder}/{report.FILE} and its pictures.')
+  return about

@@ -1,0 +1,352 @@
+"""The Inception network of FID, and the resizing in front of it.
+
+FID (Heusel et al. 2017, arXiv 1706.08500) takes the activations of one certain network:
+TensorFlow's Inception v3 (Szegedy et al. 2015, arXiv 1512.00567), graph inception-2015-12-05. It
+differs from the Inception v3 of today's libraries: other weights, average pools that do not count
+their padding, and a maximum pool where the paper averages in the last block. pytorch-fid agrees
+with it, and this with pytorch-fid.
+
+Layers have the names of TensorFlow's graph, with '_' for '/'. Batch norm (epsilon 1e-3) is folded
+into the convolutions. On CPUs XLA's convolutions vary by a factor of seven with things that do not
+matter to the result; `_correlate` knows which (`benchmarks/inception.py` times the whole).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan.nn import backend, conv
+
+SIZE = 299  # of the images that the network was trained on
+RESIZES = ('half_pixel', 'tensorflow')
+# The last block that each length of features needs.
+LAST_BLOCK = {768: 'mixed_7', 2048: 'mixed_10'}
+MIN_SIZE = 75  # smaller images vanish in the pools and strides
+
+
+class Layer(NamedTuple):
+  """One convolution: kernel [height, width, c_in, features]; 'SAME' padding where `same`."""
+
+  height: int
+  width: int
+  c_in: int
+  features: int
+  stride: int = 1
+  same: bool = True
+
+  @property
+  def shape(self) -> tuple[int, int, int, int]:
+    return self[:4]
+
+
+def _block_35(c, pool):
+  """35²: Mixed_5b to Mixed_5d of the paper's figure 5."""
+  return {
+    'conv': Layer(1, 1, c, 64),
+    'tower_conv': Layer(1, 1, c, 48),
+    'tower_conv_1': Layer(5, 5, 48, 64),
+    'tower_1_conv': Layer(1, 1, c, 64),
+    'tower_1_conv_1': Layer(3, 3, 64, 96),
+    'tower_1_conv_2': Layer(3, 3, 96, 96),
+    'tower_2_conv': Layer(1, 1, c, pool),
+  }
+
+
+def _block_17(n):
+  """17²: Mixed_6b to Mixed_6e of figure 6, n channels between the 1 × 7 and 7 × 1 kernels."""
+  return {
+    'conv': Layer(1, 1, 768, 192),
+    'tower_conv': Layer(1, 1, 768, n),
+    'tower_conv_1': Layer(1, 7, n, n),
+    'tower_conv_2': Layer(7, 1, n, 192),
+    'tower_1_conv': Layer(1, 1, 768, n),
+    'tower_1_conv_1': Layer(7, 1, n, n),
+    'tower_1_conv_2': Layer(1, 7, n, n),
+    'tower_1_conv_3': Layer(7, 1, n, n),
+    'tower_1_conv_4': Layer(1, 7, n, 192),
+    'tower_2_conv': Layer(1, 1, 768, 192),
+  }
+
+
+def _block_8(c):
+  """8²: Mixed_7b and Mixed_7c of figure 7."""
+  return {
+    'conv': Layer(1, 1, c, 320),
+    'tower_conv': Layer(1, 1, c, 384),
+    'tower_mixed_conv': Layer(1, 3, 384, 384),
+    'tower_mixed_conv_1': Layer(3, 1, 384, 384),
+    'tower_1_conv': Layer(1, 1, c, 448),
+    'tower_1_conv_1': Layer(3, 3, 448, 384),
+    'tower_1_mixed_conv': Layer(1, 3, 384, 384),
+    'tower_1_mixed_conv_1': Layer(3, 1, 384, 384),
+    'tower_2_conv': Layer(1, 1, c, 192),
+  }
+
+
+BLOCKS = {
+  'mixed': _block_35(192, 32),
+  'mixed_1': _block_35(256, 64),
+  'mixed_2': _block_35(288, 64),
+  'mixed_3': {
+    'conv': Layer(3, 3, 288, 384, stride=2, same=False),
+    'tower_conv': Layer(1, 1, 288, 64),
+    'tower_conv_1': Layer(3, 3, 64, 96),
+    'tower_conv_2': Layer(3, 3, 96, 96, stride=2, same=False),
+  },
+  'mixed_4': _block_17(128),
+  'mixed_5': _block_17(160),
+  'mixed_6': _block_17(160),
+  'mixed_7': _block_17(192),
+  'mixed_8': {
+    'tower_conv': Layer(1, 1, 768, 192),
+    'tower_conv_1': Layer(3, 3, 192, 320, stride=2, same=False),
+    'tower_1_conv': Layer(1, 1, 768, 192),
+    'tower_1_conv_1': Layer(1, 7, 192, 192),
+    'tower_1_conv_2': Layer(7, 1, 192, 192),
+    'tower_1_conv_3': Layer(3, 3, 192, 192, stride=2, same=False),
+  },
+  'mixed_9': _block_8(1280),
+  'mixed_10': _block_8(2048),
+}
+_STEM = {
+  'conv': Layer(3, 3, 3, 32, stride=2, same=False),
+  'conv_1': Layer(3, 3, 32, 32, same=False),
+  'conv_2': Layer(3, 3, 32, 64),
+  'conv_3': Layer(1, 1, 64, 80, same=False),
+  'conv_4': Layer(3, 3, 80, 192, same=False),
+}
+
+
+def blocks(dims: int) -> list[str]:
+  """Names of the blocks behind the stem that features of this length need, in their order."""
+  names = list(BLOCKS)
+  return names[: names.index(LAST_BLOCK[dims]) + 1]
+
+
+def layers(dims: int) -> dict[str, Layer]:
+  """All convolutions of the network up to features of this length (768 or 2048), by name."""
+  found = dict(_STEM)
+  for block in blocks(dims):
+    found |= {f'{block}_{name}': layer for name, layer in BLOCKS[block].items()}
+  return found
+
+
+def resize_matrix(size: int, target: int = SIZE, resize: str = 'half_pixel') -> np.ndarray:
+  """The matrix [target, size] that resizes one axis bilinearly, without antialiasing.
+
+  Args:
+    size, target: Pixels before and after.
+    resize: 'half_pixel': pixel centres at halves, as `F.interpolate(align_corners=False)` and so
+      pytorch-fid have it; 'tensorflow': target pixel i looks at i · size / target, as the graph's
+      own ResizeBilinear does. The two shift an image against each other (see Parmar et al. 2022,
+      arXiv 2104.11222, on what resizing does to FID).
+  """
+  position = np.arange(target)
+  if resize == 'half_pixel':
+    position = np.maximum((position + 0.5) * size / target - 0.5, 0)
+  else:
+    position = position * size / target
+  low = np.minimum(np.floor(position).astype(np.int64), size - 1)
+  high = np.minimum(low + 1, size - 1)
+  share = position - low
+  matrix = np.zeros((target, size))
+  np.add.at(matrix, (np.arange(target), low), 1 - share)
+  np.add.at(matrix, (np.arange(target), high), share)
+  return matrix.astype(np.float32)
+
+
+def preprocess(images, size: int = SIZE, resize: str = 'half_pixel'):
+  """What the network sees of images.
+
+  pytorch-fid maps values v of 0 to 255 to 2v/255 − 1, TensorFlow's graph to (v − 128)/128; each
+  goes with its resizing.
+
+  Args:
+    images: [b, h, w, c], uint8 or float in [−1, 1].
+    size: Pixels of a side afterwards; 0 leaves them.
+    resize: See `resize_matrix`.
+
+  Returns:
+    float32 [b, size, size, c].
+  """
+  whole_numbers = images.dtype == jnp.uint8
+  x = images.astype(jnp.float32)
+  for axis, spec in ((1, 'oi,bihc->bohc'), (2, 'oi,bhic->bhoc')):
+    # Resizing to the same size changes nothing in either convention.
+    if size and x.shape[axis] != size:
+      matrix = resize_matrix(x.shape[axis], size, resize)
+      x = jnp.einsum(spec, matrix, x, precision=jax.lax.Precision.HIGHEST)
+  if resize == 'half_pixel':
+    return x / 127.5 - 1 if whole_numbers else x
+  values = x if whole_numbers else (x + 1) * 127.5
+  return (values - 128) / 128
+
+
+def _lax(x, kernel, stride, padding):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    padding,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    precision=jax.lax.Precision.HIGHEST,  # without TF32, which is off by 1e-3
+  )
+
+
+def _correlate(x, kernel, stride, same):
+  """x [b, h, w, c] with kernel [kh, kw, c, f], the fastest way on this platform."""
+  height, width = kernel.shape[:2]
+  if height == width == 1:
+    return jnp.einsum('bhwc,cf->bhwf', x, kernel[0, 0], precision=jax.lax.Precision.HIGHEST)
+  if same or backend.platform() != 'cpu':
+    return _lax(x, kernel, stride, 'SAME' if same else 'VALID')
+  if stride > 1:
+    return conv.conv2d(x, kernel, stride=stride)
+  # Without padding XLA's CPU convolution takes four to seven times as long as with it (conv_1,
+  # conv_4): compute the border too and cut it off.
+  return _lax(x, kernel, 1, 'SAME')[:, height // 2 : -(height // 2), width // 2 : -(width // 2)]
+
+
+def _stencil(x, combine, stride):
+  """combine(combine(three rows), three columns): a 3 × 3 window as slices, unpadded.
+
+  XLA's CPU reduce_window, which goes pixel by pixel, is much slower.
+  """
+  for axis in (1, 2):
+    count = (x.shape[axis] - 3) // stride + 1
+    window = (
+      jax.lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis) for i in range(3)
+    )
+    first, second, third = window
+    x = combine(combine(first, second), third)
+  return x
+
+
+def _pad(x, value):
+  return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=value)
+
+
+def max_pool(x, stride: int = 2, same: bool = False):
+  """Maximum over 3 × 3 of x [b, h, w, c]; 'SAME' padding or none."""
+  if backend.platform() != 'cpu':
+    return nn.max_pool(x, (3, 3), (stride, stride), 'SAME' if same else 'VALID')
+  return _stencil(_pad(x, -jnp.inf) if same else x, jnp.maximum, stride)
+
+
+def average_pool(x):
+  """Mean over 3 × 3 of x [b, h, w, c], stride 1; at the border over what is inside only."""
+  counts = [np.full(n, 3, np.float32) for n in x.shape[1:3]]
+  for count in counts:
+    count[0] -= 1
+    count[-1] -= 1
+  weight = 1 / (counts[0][:, None] * counts[1])
+  return _stencil(_pad(x, 0), jnp.add, 1) * weight[..., None]
+
+
+class _Weights(nn.Module):
+  """The kernel and the bias of a layer."""
+
+  layer: Layer
+
+  @nn.compact
+  def __call__(self):
+    init = nn.initializers.he_normal()
+    return (
+      self.param('kernel', init, self.layer.shape),
+      self.param('bias', nn.initializers.zeros, (self.layer.features,)),
+    )
+
+
+class Inception(nn.Module):
+  """The network up to its pooled features.
+
+  Attributes:
+    dims: 2048, the features of FID (pool_3), or 768, the means over mixed_7 (pytorch-fid's
+      `--dims 768`): another scale, to be called FID-768 and never compared with the former.
+    size: Side of the square that images are resized to; 0 leaves them as they are, at least
+      `MIN_SIZE` a side.
+    resize: See `resize_matrix`.
+  """
+
+  dims: int = 2048
+  size: int = SIZE
+  resize: str = 'half_pixel'
+
+  @nn.compact
+  def __call__(self, images):
+    """Features float32 [b, dims] of images [b, h, w, 3], uint8 or float in [−1, 1]."""
+    table = layers(self.dims)
+    weights = {name: _Weights(layer, name=name)() for name, layer in table.items()}
+
+    def layer(name, x):
+      kernel, bias = weights[name]
+      return nn.relu(_correlate(x, kernel, table[name].stride, table[name].same) + bias)
+
+    def chain(x, *names):
+      for name in names:
+        x = layer(name, x)
+      return x
+
+    def pointwise(x, block, names, pooled=None):
+      """The 1 × 1 layers that look at the same x in one product, and `pooled` where there is one.
+
+      A mean over pixels and a product over channels commute: the average pool of x and the layer
+      behind it is done on what the product makes of x, which has a fraction of its channels.
+      """
+      every = [f'{block}_{name}' for name in (*names, *([pooled] if pooled else []))]
+      kernel = jnp.concatenate([weights[name][0] for name in every], axis=-1)
+      ends = np.cumsum([table[name].features for name in every])[:-1]
+      parts = jnp.split(_correlate(x, kernel, 1, True), ends, axis=-1)
+      if pooled:
+        parts[-1] = average_pool(parts[-1])
+      return [nn.relu(y + weights[name][1]) for name, y in zip(every, parts, strict=True)]
+
+    def block_35(x, b):
+      names = ('conv', 'tower_conv', 'tower_1_conv')
+      plain, tower, tower_1, pool = pointwise(x, b, names, 'tower_2_conv')
+      tower = layer(f'{b}_tower_conv_1', tower)
+      tower_1 = chain(tower_1, f'{b}_tower_1_conv_1', f'{b}_tower_1_conv_2')
+      return plain, tower, tower_1, pool
+
+    def block_17(x, b):
+      names = ('conv', 'tower_conv', 'tower_1_conv')
+      plain, tower, tower_1, pool = pointwise(x, b, names, 'tower_2_conv')
+      tower = chain(tower, f'{b}_tower_conv_1', f'{b}_tower_conv_2')
+      tower_1 = chain(tower_1, *(f'{b}_tower_1_conv_{i}' for i in range(1, 5)))
+      return plain, tower, tower_1, pool
+
+    def block_8(x, b):
+      names = ('conv', 'tower_conv', 'tower_1_conv')
+      if b == 'mixed_10':  # its pool takes the maximum, in this graph alone
+        plain, tower, tower_1 = pointwise(x, b, names)
+        pool = layer(f'{b}_tower_2_conv', max_pool(x, 1, True))
+      else:
+        plain, tower, tower_1, pool = pointwise(x, b, names, 'tower_2_conv')
+      tower_1 = layer(f'{b}_tower_1_conv_1', tower_1)
+      split = ('mixed_conv', 'mixed_conv_1')
+      towers = [layer(f'{b}_tower_{name}', tower) for name in split]
+      return plain, *towers, *(layer(f'{b}_tower_1_{name}', tower_1) for name in split), pool
+
+    def mixed_3(x, b):
+      tower = chain(x, *(f'{b}_tower_{name}' for name in ('conv', 'conv_1', 'conv_2')))
+      return layer(f'{b}_conv', x), tower, max_pool(x)
+
+    def mixed_8(x, b):
+      tower, tower_1 = pointwise(x, b, ('tower_conv', 'tower_1_conv'))
+      tower = layer(f'{b}_tower_conv_1', tower)
+      tower_1 = chain(tower_1, *(f'{b}_tower_1_conv_{i}' for i in range(1, 4)))
+      return tower, tower_1, max_pool(x)
+
+    kinds = dict.fromkeys(('mixed', 'mixed_1', 'mixed_2'), block_35)
+    kinds |= dict.fromkeys(('mixed_4', 'mixed_5', 'mixed_6', 'mixed_7'), block_17)
+    kinds |= dict(mixed_3=mixed_3, mixed_8=mixed_8, mixed_9=block_8, mixed_10=block_8)
+
+    x = preprocess(images, self.size, self.resize)
+    x = max_pool(chain(x, 'conv', 'conv_1', 'conv_2'))
+    x = max_pool(chain(x, 'conv_3', 'conv_4'))
+    for block in blocks(self.dims):
+      x = jnp.concatenate(kinds[block](x, block), axis=-1)
+    return x.mean((1, 2))

@@ -1,0 +1,414 @@
+"""Small networks that read pose and identity from images, trained on the spot.
+
+The measures of the field (ArcFace for identity, face reconstruction for pose) rest on weights that
+may not be passed on, and know faces only. Here a small convnet learns them in a minute or two from
+images that have labels: `pose_from_labels` the direction of the camera, of any labelled data set;
+`toys` that and what makes a toy car this one and no other, its colours and sizes, which the
+renderer of the toys knows. An attribute of a car is the same from everywhere, so that a network
+that reads it well says the same of all views of a car.
+
+How well it reads is measured on images kept back, and stays with the probe: `Probes.report`.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax3dgan import cameras, viz
+from jax3dgan.compilation import cache_root
+from jax3dgan.data.builders.toys import car as cars
+from jax3dgan.data.builders.toys import generate, scene
+from jax3dgan.errors import UserError
+
+MIN_R2 = 0.5  # below it more than half of what an attribute's probe says is not the attribute
+NUM_TRAIN = 8192  # images of the toys; more do not help within 1,500 steps
+NUM_HELD_OUT = 1024
+_VERSION = 1  # to be raised with every change of network or training: no cache mixes them
+_BATCH = 64
+_RATE = 2e-3
+# Of the augmentation: the weight of the 3×3 mean and the standard deviation of the noise, each
+# uniform from 0 to this per image. Generated images are softer and rougher than rendered ones.
+_BLUR, _NOISE = 0.7, 0.08
+
+
+class Network(nn.Module):
+  """[b, h, w, 3] in [−1, 1] → [b, outputs]: a 4×4 patch embedding and 3×3 convolutions."""
+
+  outputs: int
+  features: int = 64
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Conv(self.features // 2, (4, 4), (2, 2))(x)
+    x = nn.gelu(nn.LayerNorm()(x))
+    for features in (self.features, 2 * self.features):
+      x = nn.Conv(features, (3, 3), (2, 2))(x)
+      x = nn.gelu(nn.LayerNorm()(x))
+    if x.shape[1] > 4:  # the dense layer's size does not grow with the image
+      x = nn.avg_pool(x, (x.shape[1] // 4,) * 2, (x.shape[1] // 4,) * 2)
+    x = x.reshape(x.shape[0], -1)
+    x = nn.gelu(nn.Dense(4 * self.features)(x))
+    return nn.Dense(self.outputs)(x)
+
+
+@dataclasses.dataclass(eq=False)
+class Probes:
+  """What reads images; all take [n, h, w, 3], uint8 or float in [−1, 1], of one resolution.
+
+  Attributes:
+    pose: images → [n, 3] directions towards the camera as seen from the object, not normalised:
+      the length falls below 1 where the network is unsure.
+    embedding: images → [n, d], in which distances say how different two objects are; None where
+      nothing is known about identity. Each coordinate has unit variance over the data.
+    report: Held-out figures: 'pose/median_degrees', 'pose/mean_degrees' and 'r2/ATTRIBUTE'.
+    names: What the embedding's coordinates are.
+    about: How it was trained, in a few words.
+    views: (number, azimuths [n, v] in radians, seed) → images [n, v, h, w, 3] of real objects, for
+      the floor of every measure; None where there is no renderer.
+  """
+
+  pose: Callable[[np.ndarray], np.ndarray]
+  embedding: Callable[[np.ndarray], np.ndarray] | None
+  report: dict[str, float]
+  names: tuple[str, ...] = ()
+  about: str = ''
+  views: Callable | None = None
+
+  def direction(self, images) -> np.ndarray:
+    """Unit vectors [n, 3] from the object towards the camera."""
+    raw = self.pose(images)
+    return raw / np.maximum(np.linalg.norm(raw, axis=-1, keepdims=True), 1e-9)
+
+  @property
+  def protocol(self) -> str:
+    """How good the probes are, for a line of protocol."""
+    parts = [self.about] if self.about else []
+    if 'pose/median_degrees' in self.report:
+      parts.append(f'pose probe {self.report["pose/median_degrees"]:.1f}° median held-out error')
+    read = [(n, self.report[f'r2/{n}']) for n in self.names if f'r2/{n}' in self.report]
+    if read:
+      low, high = min(r for _, r in read), max(r for _, r in read)
+      total = sum(name.startswith('r2/') for name in self.report)
+      parts.append(f'{len(read)} of {total} attributes read, held-out R² {low:.2f} to {high:.2f}')
+    return ', '.join(parts)
+
+
+# The toys as training data
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _draw(key, num):
+  car_key, camera_key = jax.random.split(key)
+  car = jax.vmap(cars.sample_car)(jax.random.split(car_key, num))
+  camera = jax.vmap(scene.sample_camera)(jax.random.split(camera_key, num))
+  return car, camera
+
+
+def _cpu_key(seed: int):
+  key = jax.random.key(seed, impl='threefry2x32')
+  return jax.device_put(key, jax.local_devices(backend='cpu')[0])
+
+
+def _render(car, camera, resolution: int) -> np.ndarray:
+  """uint8 [n, h, w, 3] of n cars from n cameras, by threads: rendering leaves Python's lock."""
+  car, camera = jax.tree.map(np.asarray, (car, camera))
+
+  def one(i):
+    return np.asarray(scene.render(*jax.tree.map(lambda x: x[i], (car, camera)), resolution))
+
+  with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+    return np.stack(list(pool.map(one, range(camera.cam2world.shape[0]))))
+
+
+def toys_images(num: int, seed: int, resolution: int = 32):
+  """Toy cars, one view of each.
+
+  Returns:
+    images uint8 [n, h, w, 3], directions [n, 3] towards the camera, attributes [n, a]; see
+    `ATTRIBUTES` for their names.
+  """
+  car, camera = _draw(_cpu_key(seed), num)
+  direction = np.asarray(camera.origin) / scene.RADIUS
+  return _render(car, camera, resolution), direction, _attributes(car)
+
+
+def toys_views(num: int, azimuth, seed: int, resolution: int = 32) -> np.ndarray:
+  """Images uint8 [n, v, h, w, 3] of toy cars, each from its azimuths [n, v] (radians).
+
+  The elevation is the pose prior's middle. The cars are others than `toys_images` draws.
+  """
+  azimuth = np.broadcast_to(np.asarray(azimuth, np.float32), (num, np.shape(azimuth)[-1]))
+  car, _ = _draw(jax.random.fold_in(_cpu_key(seed), 7), num)
+  car = jax.tree.map(lambda x: np.repeat(np.asarray(x), azimuth.shape[1], axis=0), car)
+  elevation = math.radians(sum(scene.ELEVATION_DEGREES) / 2)
+  camera = _orbit(azimuth.ravel(), np.full(azimuth.size, elevation, np.float32))
+  return _render(car, camera, resolution).reshape(*azimuth.shape, resolution, resolution, 3)
+
+
+_orbit = jax.jit(lambda a, e: cameras.orbit(a, e, scene.RADIUS, scene.FOV_DEGREES))
+_SHAPES = tuple(name for name in cars.Car._fields if 'colour' not in name)
+ATTRIBUTES = _SHAPES + tuple(f'{part}_{c}' for part in ('body', 'roof') for c in 'rgb')
+
+
+def _attributes(car) -> np.ndarray:
+  columns = [getattr(car, name) for name in _SHAPES] + [*car.colour, *car.roof_colour]
+  return np.stack([np.asarray(c) for c in columns], axis=-1)
+
+
+# Training
+
+
+def fit(
+  images: np.ndarray,
+  targets: np.ndarray,
+  steps: int,
+  seed: int = 0,
+  say: Callable[[str], None] | None = None,
+):
+  """Trains a `Network` to regress targets [n, k] from images uint8 [n, h, w, 3].
+
+  Mean squared error, Adam with a cosine schedule; images slightly blurred and made noisy.
+
+  Returns:
+    its parameters.
+  """
+  network = Network(targets.shape[-1])
+  params = jax.jit(network.init)(jax.random.key(seed), _to_float(images[:1]))
+  optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, max(steps, 1)))
+
+  def loss(params, images, targets):
+    return jnp.mean((network.apply(params, images) - targets) ** 2)
+
+  @jax.jit
+  def step(params, state, images, targets, key):
+    value, gradient = jax.value_and_grad(loss)(params, augment(_to_float(images), key), targets)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state, value
+
+  state, rng = jax.jit(optimizer.init)(params), np.random.default_rng(seed)
+  targets = np.asarray(targets, np.float32)
+  order = np.zeros(0, np.int64)
+  for i in range(steps):
+    if order.size < _BATCH:
+      order = np.concatenate([order, rng.permutation(len(images))])
+    if order.size < _BATCH:  # fewer images than a batch
+      order = np.resize(order, _BATCH)
+    rows, order = order[:_BATCH], order[_BATCH:]
+    key = jax.random.key(rng.integers(2**31))
+    params, state, value = step(params, state, images[rows], targets[rows], key)
+    if say and (i + 1) % 500 == 0:
+      say(f'probe: step {i + 1:,} of {steps:,}, squared error {float(value):.3f}')
+  return params
+
+
+def augment(images, key):
+  """Blurs and roughens images [b, h, w, 3] a little, each by a strength of its own."""
+  blur_key, strength_key, noise_key = jax.random.split(key, 3)
+  weight = jax.random.uniform(blur_key, (images.shape[0], 1, 1, 1), maxval=_BLUR)
+  padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
+  h, w = images.shape[1:3]
+  mean = sum(padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9
+  strength = jax.random.uniform(strength_key, (images.shape[0], 1, 1, 1), maxval=_NOISE)
+  noise = strength * jax.random.normal(noise_key, images.shape)
+  return images + weight * (mean - images) + noise
+
+
+def _to_float(images):
+  return images.astype(jnp.float32) / 127.5 - 1
+
+
+def predictor(params, outputs: int, resolution: int) -> Callable[[np.ndarray], np.ndarray]:
+  """The function images [n, h, w, 3] → float64 [n, outputs] of a trained network."""
+  apply = jax.jit(Network(outputs).apply)
+
+  def predict(images):
+    # Through 8 bits: a generator's images are read as they would be stored.
+    images = viz.to_uint8(images)
+    if images.ndim != 4 or images.shape[1:] != (resolution, resolution, 3):
+      raise UserError(
+        f'The probes read images of {resolution}², not of shape {images.shape[1:]}. '
+        f'Train probes of the same resolution.'
+      )
+    out = []
+    for start in range(0, len(images), 256):
+      part = images[start : start + 256]
+      padded = np.pad(part, ((0, 256 - len(part)), (0, 0), (0, 0), (0, 0)))  # one shape
+      out.append(np.asarray(apply(params, _to_float(padded)))[: len(part)])
+    return np.concatenate(out).astype(np.float64) if out else np.zeros((0, outputs))
+
+  return predict
+
+
+def r_squared(truth: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+  """Coefficient of determination per column: 1 is perfect, 0 as good as the mean. [n, k] → [k]."""
+  residual = ((truth - estimate) ** 2).sum(0)
+  return 1 - residual / np.maximum(((truth - truth.mean(0)) ** 2).sum(0), 1e-12)
+
+
+def angular_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Angles in degrees between vectors [..., 3]; exact for small ones too."""
+  cross = np.linalg.norm(np.cross(a, b), axis=-1)
+  return np.degrees(np.arctan2(cross, (np.asarray(a) * b).sum(-1)))
+
+
+def _pose_report(predict, images, directions) -> dict[str, float]:
+  error = angular_error(predict(images), directions)
+  return {
+    'pose/median_degrees': float(np.median(error)),
+    'pose/mean_degrees': float(error.mean()),
+  }
+
+
+# The probes
+
+
+def toys(
+  resolution: int = 32,
+  steps: int = 1500,
+  seed: int = 0,
+  cache_dir=None,
+  say: Callable[[str], None] | None = None,
+  num_train: int = NUM_TRAIN,
+  num_held_out: int = NUM_HELD_OUT,
+) -> Probes:
+  """Probes of pose and identity for toy cars, trained unless they are in the cache.
+
+  Args:
+    resolution: Pixels on a side of the images they will read.
+    steps: Of training, of 64 images each; each of the two networks.
+    seed: Of data, initial values and order.
+    cache_dir: Where caches are, see `compilation.cache_root`.
+    say: Called with a line of progress now and then.
+    num_train, num_held_out: Images rendered for each purpose; no car is in both.
+
+  Returns:
+    Probes; the embedding's coordinates are the attributes read with R² of `MIN_R2` or more on the
+    cars held out.
+  """
+  k = len(ATTRIBUTES)
+  what = dict(toys=generate.VERSION, version=_VERSION, resolution=resolution, steps=steps)
+  what |= dict(seed=seed, num_train=num_train, num_held_out=num_held_out)
+
+  def train():
+    if say:
+      say(f'probes: rendering {num_train + num_held_out:,} toy cars at {resolution}²')
+    images, direction, attributes = toys_images(num_train + num_held_out, seed, resolution)
+    mean, std = attributes[:num_train].mean(0), attributes[:num_train].std(0)
+    standard = (attributes - mean) / np.maximum(std, 1e-9)
+    pose_params = fit(images[:num_train], direction[:num_train], steps, seed, say)
+    identity_params = fit(images[:num_train], standard[:num_train], steps, seed + 1, say)
+    held_out, truth = images[num_train:], standard[num_train:]
+    report = _pose_report(predictor(pose_params, 3, resolution), held_out, direction[num_train:])
+    score = r_squared(truth, predictor(identity_params, k, resolution)(held_out))
+    report |= {f'r2/{name}': float(r) for name, r in zip(ATTRIBUTES, score, strict=True)}
+    return {'pose': pose_params, 'identity': identity_params}, report
+
+  templates = {'pose': _template(3, resolution), 'identity': _template(k, resolution)}
+  params, report = _cached('toys', what, templates, train, cache_dir)
+  kept = [i for i, name in enumerate(ATTRIBUTES) if report[f'r2/{name}'] >= MIN_R2]
+  read = predictor(params['identity'], k, resolution)
+  return Probes(
+    pose=predictor(params['pose'], 3, resolution),
+    embedding=(lambda images: read(images)[:, kept]) if kept else None,
+    report=report,
+    names=tuple(ATTRIBUTES[i] for i in kept),
+    about=f'probes trained on {num_train:,} toy cars for {steps:,} steps',
+    views=functools.partial(toys_views, resolution=resolution),
+  )
+
+
+def pose_from_labels(
+  images: np.ndarray,
+  labels: np.ndarray,
+  steps: int = 1500,
+  seed: int = 0,
+  cache_dir=None,
+  say: Callable[[str], None] | None = None,
+  embedding: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Probes:
+  """A probe of pose for any data set with camera labels; every eighth image is held out.
+
+  Args:
+    images: uint8 [n, h, w, 3].
+    labels: [n, 25], see `cameras.from_label`; the position's direction from the origin is learned.
+    steps, seed, cache_dir, say: See `toys`.
+    embedding: Passed on to the Probes: anything in which objects can be told apart.
+
+  Raises:
+    UserError: Labels that do not fit the images, or are no cameras.
+  """
+  labels = np.asarray(labels, np.float32)
+  if labels.shape != (len(images), 25) or len(images) < 16:
+    raise UserError(
+      f'A pose probe needs 16 images or more, each with a label of 25 numbers, not {len(images)} '
+      f'images with labels {labels.shape}. Use a data set that was prepared with cameras.'
+    )
+  position = labels[:, :16].reshape(-1, 4, 4)[:, :3, 3]
+  distance = np.linalg.norm(position, axis=-1, keepdims=True)
+  if not (np.isfinite(position).all() and (distance > 1e-6).all()):
+    raise UserError(
+      'Some labels have no camera away from the origin. Mend cam2world in the labels of the data.'
+    )
+  direction, resolution = position / distance, images.shape[1]
+  held_out = np.arange(len(images)) % 8 == 7
+  digest = hashlib.sha256(np.ascontiguousarray(images))
+  digest.update(labels.tobytes())
+  what = dict(data=digest.hexdigest(), version=_VERSION, resolution=resolution, steps=steps)
+
+  def train():
+    params = fit(images[~held_out], direction[~held_out], steps, seed, say)
+    predict = predictor(params, 3, resolution)
+    return {'pose': params}, _pose_report(predict, images[held_out], direction[held_out])
+
+  templates = {'pose': _template(3, resolution)}
+  params, report = _cached('pose', what | {'seed': seed}, templates, train, cache_dir)
+  about = f'pose probe trained on {int((~held_out).sum()):,} labelled images for {steps:,} steps'
+  return Probes(predictor(params['pose'], 3, resolution), embedding, report, about=about)
+
+
+# The cache
+
+
+def _template(outputs: int, resolution: int):
+  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+  return jax.eval_shape(Network(outputs).init, jax.random.key(0), image)
+
+
+def _cached(kind: str, what: dict, templates, train, cache_dir):
+  """(parameters, report) of the file that `what` names, or of `train`, which then makes it."""
+  name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+  path = pathlib.Path(cache_dir or cache_root()) / 'eval' / f'probes-{kind}-{name}.npz'
+  shapes, tree = jax.tree.flatten(templates)
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      leaves = [file[f'leaf_{i}'] for i in range(len(shapes))]
+      report = json.loads(str(file['report']))
+      if [x.shape for x in leaves] == [x.shape for x in shapes]:
+        return jax.tree.unflatten(tree, leaves), report
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    pass  # none yet, or a damaged one: it is made again
+  params, report = train()
+  params = jax.tree.map(np.asarray, params)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{os.getpid()}-{path.name}')
+    leaves = {f'leaf_{i}': x for i, x in enumerate(jax.tree.leaves(params))}
+    with open(temporary, 'wb') as file:
+      np.savez(file, report=json.dumps(report), **leaves)
+    temporary.replace(path)
+  except OSError:
+    pass  # a cache that cannot be written costs time, not the measurement
+  return params, report

@@ -1,0 +1,223 @@
+"""The statistics of a data set's photos, computed once and kept in a cache.
+
+The cache is `eval/` under `compilation.cache_root()`. A file's name is a hash of all that its
+numbers depend on: no other data, size, choice of photos or network is ever taken for it.
+"""
+
+import collections
+import concurrent.futures
+import hashlib
+import io
+import itertools
+import json
+import os
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from jax3dgan import compilation, progress
+from jax3dgan.data import images, order, records, sources
+from jax3dgan.errors import UserError
+from jax3dgan.evaluation.statistics import Collected
+
+# To be raised with every change of the numbers, so that no cache mixes them.
+VERSION = 1
+# Batches of photos in the making while one is being used.
+_AHEAD = 2
+
+
+def dataset_hash(dataset) -> str:
+  """Returns a hash (hex) of the content of a data set's files, in their order.
+
+  Of prepared shards the sha256 of each, from their index; of a zip the names, sizes and CRCs of its
+  images, from its directory; of anything else the files of its images, which are read. The name of
+  the data set is not in it: a copy in another folder has the same hash.
+
+  Args:
+    dataset: A `data.pipeline.Dataset`.
+  """
+  source = dataset.source
+  if isinstance(source, records.Shards):
+    parts = ['shards', *(entry['sha256'] for entry in source.index['shards'])]
+  elif isinstance(source, sources.ZipSource):
+    parts = ['zip', *_zip_entries(os.path.expanduser(dataset.name))]
+  else:
+    parts = ['files', *_mapped(lambda i: _file_hash(dataset, i), range(len(source)))]
+  return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+
+
+def _zip_entries(path):
+  with zipfile.ZipFile(path) as file:
+    entries = {entry.filename: entry for entry in file.infolist() if not entry.is_dir()}
+  names = sorted(name for name in entries if sources.is_image(name))
+  return [f'{name}\0{entries[name].file_size}\0{entries[name].CRC}' for name in names]
+
+
+def _file_hash(dataset, i):
+  try:
+    return hashlib.sha256(dataset.source.read(i).image).hexdigest()
+  except images.ImageError as error:
+    raise UserError(
+      f'{dataset.source.describe(i)} of {dataset.name} cannot be read: {error}. '
+      'Prepare the data set: python -m jax3dgan.data.prepare --help'
+    ) from error
+
+
+def choose(size: int, num: int = 0, mirror: bool = False, seed: int = 0):
+  """Returns which photos are taken: (index, whether mirrored), int64 [n] and bool [n].
+
+  The order is a permutation by `data.order.shuffled_index`, so that the first photos are a fair
+  sample too (files are often sorted by what they show). Mirrored, the photos and their mirror
+  images count as a data set of twice the size.
+
+  Args:
+    size: Number of photos that there are.
+    num: How many to take; 0, or more than there are, for all.
+    mirror: Whether to mirror.
+    seed: Of the permutation.
+  """
+  whole = size * (2 if mirror else 1)
+  count = min(num or whole, whole)
+  numbers = order.shuffled_index(np.arange(count), whole, seed).astype(np.int64)
+  return numbers % size, numbers >= size
+
+
+def photos(dataset, chosen, batch_size: int = 64) -> Iterator[np.ndarray]:
+  """Yields the chosen photos, uint8 [b, h, w, 3]; the last batch may be smaller.
+
+  Args:
+    dataset: A `data.pipeline.Dataset`.
+    chosen: From `choose`.
+    batch_size: Images in a batch. They are decoded on threads.
+
+  Raises:
+    UserError: A photo cannot be used.
+  """
+
+  def read(i, mirrored):
+    image, _ = dataset[int(i)]
+    return image[:, ::-1] if mirrored else image
+
+  pairs = list(zip(*(part.tolist() for part in chosen), strict=True))
+  for rows in _batched(read, pairs, batch_size):
+    yield np.stack(rows)
+
+
+def real_statistics(
+  dataset,
+  extractor,
+  num: int = 0,
+  cache_dir=None,
+  say: Callable[[str], None] | None = None,
+  keep: int = 0,
+  *,
+  mirror: bool = False,
+  seed: int = 0,
+  batch_size: int = 64,
+) -> Collected:
+  """Returns the statistics of a data set's photos, from the cache where they are there.
+
+  Photos are as training sees them: cropped and box-downscaled to the data set's resolution, and
+  only mirrored where `mirror` says so (which suits a generator that was trained with
+  `config.data.flip`), never at random.
+
+  Args:
+    dataset: A `data.pipeline.Dataset`.
+    extractor: Has `dims`, `fingerprint` (str) and, called with an iterator of uint8
+      [n, h, w, 3], gives an iterator of float32 [n, dims].
+    num: How many photos, see `choose`; 0 for all.
+    cache_dir: Folder of the caches; None for `compilation.cache_root()`.
+    say: Called with lines of progress.
+    keep: Of how many photos to keep the features.
+    mirror, seed: See `choose`.
+    batch_size: Images in a batch.
+
+  Raises:
+    UserError: A photo cannot be used. (A cache that cannot be written is only a warning.)
+  """
+  chosen = choose(len(dataset), num, mirror, seed)
+  count = len(chosen[0])
+  keep = min(keep, count)
+  path = _path(cache_dir, dataset, extractor, count, mirror, seed)
+  found = _read(path, count, extractor.dims, keep)
+  if found is not None:
+    return found
+  counter = progress.Counter('photos', count, say)
+  collected = Collected(extractor.dims, keep)
+  for features in extractor(photos(dataset, chosen, batch_size)):
+    collected.update(features)
+    counter.add(len(features))
+  if collected.statistics.count != count:
+    raise ValueError(f'{count} photos gave {collected.statistics.count} rows of features')
+  _write(path, collected, say)
+  return collected
+
+
+def _path(cache_dir, dataset, extractor, count, mirror, seed) -> pathlib.Path:
+  protocol = {
+    'version': VERSION,
+    'dataset': dataset_hash(dataset),
+    'resolution': dataset.resolution,
+    'crop': str(dataset.crop),
+    # Taken all, their order changes which features are kept.
+    'seed': seed,
+    'count': count,
+    'mirror': mirror,
+    'features': str(extractor.fingerprint),
+    'dims': extractor.dims,
+  }
+  name = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:32]
+  return pathlib.Path(cache_dir or compilation.cache_root()) / 'eval' / f'photos-{name}.npz'
+
+
+def _read(path, count, dims, keep) -> Collected | None:
+  """What is in the cache; None where there is nothing, too little, or a damaged file."""
+  try:
+    # Opened here: NumPy leaves a file that is no zip open.
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
+      found = Collected.from_npz(arrays, keep)
+  except Exception:  # Whatever zipfile and NumPy stumble over in a damaged file: it is made again.
+    return None
+  statistics = found.statistics
+  return found if (statistics.count, statistics.dims) == (count, dims) else None
+
+
+def _write(path, collected, say) -> None:
+  file = io.BytesIO()
+  np.savez(file, **collected.to_npz())
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write_atomically(path, file.getbuffer())
+  except OSError as error:
+    # What has taken minutes is not thrown away for it.
+    (say or warnings.warn)(
+      f'The statistics of the photos are not kept: {path}: {error.strerror or error}. '
+      'Make room, or set JAX3DGAN_CACHE to another folder.'
+    )
+
+
+def _mapped(function, values) -> list:
+  """`function` of each value, on threads, in order."""
+  pairs = [(value,) for value in values]
+  return [row for rows in _batched(function, pairs, 256) for row in rows]
+
+
+def _batched(function, arguments, batch_size):
+  """Yields lists of the results of a batch of arguments, computed on threads a little ahead."""
+  starts = iter(range(0, len(arguments), batch_size))
+  with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+
+    def submit(start):
+      return [pool.submit(function, *each) for each in arguments[start : start + batch_size]]
+
+    queue = collections.deque(submit(start) for start in itertools.islice(starts, _AHEAD))
+    try:
+      while queue:
+        queue.extend(submit(start) for start in itertools.islice(starts, 1))
+        yield [future.result() for future in queue.popleft()]
+    finally:
+      for future in itertools.chain(*queue):
+        future.cancel()
