@@ -161,6 +161,9 @@ def base_config() -> ml_collections.ConfigDict:
         probe_steps=1500,
         batch_size=64,
       ),
+      # A loss beyond this, either way, counts as diverged, as one that is not a number does; 0 for
+      # no limit.
+      faults=dict(max_loss=1e5),
       log=dict(every=100, images_every=2000, num_grid=8),
       checkpoint=dict(every=1000, keep=3),
     )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import cameras, generators, parallel, schedule
+from jax3dgan import cameras, faults, generators, parallel, schedule
 from jax3dgan import state as state_lib
 from jax3dgan.losses import adversarial, real_images, regularizers
 from jax3dgan.losses.real_images import RealTerms
@@ -255,6 +255,7 @@ def make_train_step(
       of_discriminator(state, images, draw(keys, DISCRIMINATOR))
     )
     d_metrics['discriminator/gradient_norm'] = optax.tree.norm(gradients)
+    d_metrics[faults.PREFIX + 'discriminator'] = faults.first_bad_leaf(gradients)
     params, optimizer_state = update(
       state.discriminator, state.discriminator_optimizer, gradients, stage.lr_discriminator
     )
@@ -262,6 +263,7 @@ def make_train_step(
 
     gradients, g_metrics = _mean_over_devices(of_generator(state, draw(keys, GENERATOR)))
     g_metrics['generator/gradient_norm'] = optax.tree.norm(gradients)
+    g_metrics[faults.PREFIX + 'generator'] = faults.first_bad_leaf(gradients)
     params, optimizer_state = update(
       state.generator, state.generator_optimizer, gradients, stage.lr_generator
     )

@@ -11,7 +11,9 @@ from jax3dgan import (
   checkpoints,
   compilation,
   discriminators,
+  faults,
   generators,
+  health,
   interruption,
   parallel,
   progress,
@@ -22,7 +24,7 @@ from jax3dgan import (
   writers,
 )
 from jax3dgan import state as state_lib
-from jax3dgan.apps import samples, turntable
+from jax3dgan.apps import common, samples, turntable
 from jax3dgan.data import feed
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
@@ -70,17 +72,24 @@ def run(config, workdir) -> dict:
       saver = checkpoints.Checkpoints(
         workdir, config.checkpoint.every, config.checkpoint.keep, config=config
       )
-      state = parallel.replicate(state_lib.create(config, generator, discriminator), mesh)
-      state = saver.restore(state) or state
+      fresh = lambda: parallel.replicate(  # noqa: E731
+        state_lib.create(config, generator, discriminator), mesh
+      )
+      line = progress.Progress(config.num_steps)
+      state = fresh()
+      state = saver.restore(state, line.say) or state
       step = int(state.step)
-      writer = writers.create(workdir)
       line = progress.Progress(config.num_steps, step)
+      writer = writers.create(workdir)
       evaluator = evaluate.Evaluator(config, line.say, mesh) if config.eval.every else None
       _introduce(line, config, workdir, mesh, state, step)
 
     # The loop.
     model = trained.Trained(config, generator, None, step, workdir.resolve().name)
-    compiled, stage, images_seen, metrics, rates = None, None, 0, [], []
+    compiled, stage, images_seen, rates, diverged = None, None, 0, [], []
+    networks = {'generator': state.generator, 'discriminator': state.discriminator}
+    watch = faults.Watch(networks, config.faults.max_loss)
+    doctor = health.Health(health.photos_diversity(source.dataset), line.say)
     while step < config.num_steps:
       if stage is None or step >= stage.to_step:
         stage = schedule.stage_at(stages, step)
@@ -92,30 +101,43 @@ def run(config, workdir) -> dict:
         line.restart_clock()
       with phases('steps'):
         state, step_metrics = compiled(state, source.batch(step))
-        metrics.append(step_metrics)
+        watch.note(step, step_metrics)
         step += 1
         images_seen += stage.batch_size
-        if step % config.log.every == 0 or step == config.num_steps:
-          means = _means(metrics)
-          metrics = []
+        looks = _is_due(step, config.log.images_every) and step < config.num_steps
+        measures = evaluator and (_is_due(step, config.eval.every) or step == config.num_steps)
+        logs = _is_due(step, config.log.every) or step == config.num_steps
+        stops = stop.requested(step)
+        # Nothing is shown or saved before it is known to be sound.
+        if logs or looks or measures or stops or saver.should_save(step):
+          fault = watch.check()
+          if fault:
+            diverged.append(fault)
+            state, step = _go_back(saver, state, fresh, diverged, line)
+            watch.forget()
+            if step >= stage.from_step:
+              source.enter(stage, step)
+            else:
+              stage = None  # also compiled again
+            continue
+        if logs:
+          means = watch.means()
           rate = line.update(step, images_seen, _short(means))
           rates.append(rate)
           writer.write_scalars(step, {**means, 'images_per_second': rate})
-      if (
-        config.log.images_every and step % config.log.images_every == 0 and step < config.num_steps
-      ):
-        with phases('pictures'):
-          model = _pictures(model, state, step, config, workdir, writer)
-        line.restart_clock()
+          doctor.losses(step, means)
       with phases('checkpoints'):
-        saver.save(step, state)
-        if stop.requested(step):
-          saver.save(step, state, force=True)
+        saver.save(step, state, force=stops)
+        if stops:
           saver.close()
           writer.close()
           line.close()
           raise KeyboardInterrupt
-      if evaluator is not None and (step % config.eval.every == 0 or step == config.num_steps):
+      if looks:
+        with phases('pictures'):
+          model = _pictures(model, state, step, config, workdir, writer, doctor)
+        line.restart_clock()
+      if measures:
         with phases('evaluation'):
           model = _averaged(model, state, step, config)
           evaluate.measure(evaluator, model, workdir, writer, strict=False)
@@ -199,12 +221,6 @@ def _compile(config, generator, discriminator, stage, source, state, step, mesh)
   return jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step)).compile()
 
 
-def _means(metrics):
-  """Means over steps of a list of dicts of device scalars, in one transfer."""
-  metrics = jax.device_get(metrics)
-  return {name: float(np.mean([values[name] for values in metrics])) for name in metrics[0]}
-
-
 def _short(means):
   names = {'D': 'discriminator/adversarial', 'G': 'generator/adversarial', 'R1': 'discriminator/r1'}
   return {short: means[name] for short, name in names.items()}
@@ -216,10 +232,35 @@ def _averaged(model, state, step, config):
   return model.with_params(jax.tree.map(lambda x: x.addressable_data(0), params), step)
 
 
-def _pictures(model, state, step, config, workdir, writer):
+def _is_due(step: int, every: int) -> bool:
+  return bool(every) and step % every == 0
+
+
+def _go_back(saver, state, fresh, diverged, line):
+  """The last sound state, with other random numbers, and its step; or the end of the run."""
+  if len(diverged) > faults.MAX_RESTORES:
+    saver.close()
+    line.close()
+    raise faults.diagnosis(diverged)
+  saver.wait()
+  state = saver.restore(state, line.say) or fresh()
+  key = faults.reseed(state.key, len(diverged))
+  step = int(state.step)
+  line.say(
+    f'Training diverged at {diverged[-1]}. Going on from step {step:,} with other random numbers '
+    f'({len(diverged)} of at most {faults.MAX_RESTORES} times).'
+  )
+  return state.replace(key=jax.device_put(key, state.key.sharding)), step
+
+
+def _pictures(model, state, step, config, workdir, writer, doctor=None):
   """Fixed seeds from one view and from five, with depth: to TensorBoard and samples/."""
   model = _averaged(model, state, step, config)
   if jax.process_index() == 0:
+    if doctor is not None:
+      w = model.map(model.latents(range(_GRID_SEEDS)), psi=1)
+      out = model.render(w, model.orbit(common.show_azimuth(model)))
+      writer.write_scalars(step, doctor.samples(step, out, model.options()))
     sheet = samples.sheet(
       model, range(config.log.num_grid), config.display.truncation_psi, depth=model.has_depth
     )

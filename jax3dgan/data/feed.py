@@ -64,6 +64,11 @@ class Feed:
     return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
 
   @property
+  def dataset(self):
+    """The data set at the resolution of the stage."""
+    return self._dataset
+
+  @property
   def spec(self):
     """How `batch` lies on the mesh."""
     return parallel.SPLIT if self._resident is None else parallel.REPLICATED

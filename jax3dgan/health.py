@@ -1,0 +1,97 @@
+"""The silent failures of 3D-aware GANs, watched during training: mode collapse, flat geometry, a
+discriminator that has stopped teaching. None of them shows in the losses' being finite.
+
+Warnings come once they hold for two looks in a row, and again only after they have gone.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from jax3dgan.evaluation import flatness
+
+# Share of the photos' diversity below which samples count as collapsed. The trained toys and
+# cats have .56 and .87 (from one camera, where photos are from all of theirs).
+MIN_DIVERSITY = 0.25
+# Of 64 bins: a plane that is a little inclined fills three.
+MIN_NON_FLATNESS = 3.0
+# A logistic discriminator with this loss is right on all, and its gradients vanish.
+MIN_DISCRIMINATOR_LOSS = 0.02
+_NUM_PHOTOS = 64
+
+
+def diversity(images: np.ndarray) -> float:
+  """How much images [n, h, w, 3] in [−1, 1] differ: mean over pixels of their deviation."""
+  return float(np.mean(np.std(np.asarray(images, np.float32), axis=0)))
+
+
+def photos_diversity(dataset) -> float:
+  """The diversity of the first photos of a data set."""
+  photos = np.stack([dataset[i][0] for i in range(min(_NUM_PHOTOS, len(dataset)))])
+  return diversity(photos / np.float32(127.5) - 1)
+
+
+class Health:
+  """Watches one training.
+
+  Args:
+    reference: The photos' diversity, from one view each.
+    warn: Takes a warning, one line.
+  """
+
+  def __init__(self, reference: float, warn: Callable[[str], None]):
+    self._reference, self._warn = reference, warn
+    self._seen: dict[str, int] = {}
+
+  def losses(self, step: int, means: Mapping[str, float]) -> None:
+    """Looks at the means of a line of the log."""
+    loss = means.get('discriminator/adversarial', 1.0)
+    self._look(
+      step,
+      'saturated discriminator',
+      loss < MIN_DISCRIMINATOR_LOSS,
+      f'its loss is {loss:.2g}, so that the generator learns nothing',
+      'lower --config.optimizer.lr_discriminator, or raise --config.loss.r1',
+    )
+
+  def samples(self, step: int, rendering, options) -> dict[str, float]:
+    """Looks at renderings of fixed latents from one camera; returns the figures.
+
+    Args:
+      step: Steps done.
+      rendering: See `generators.Rendering`; the images' diversity and the depth count.
+      options: Those of the rendering.
+    """
+    ratio = diversity(rendering.image) / max(self._reference, 1e-6)
+    figures = {'health/diversity': ratio}
+    self._look(
+      step,
+      'mode collapse',
+      ratio < MIN_DIVERSITY,
+      f'other latents differ by {ratio:.0%} of what photos differ by',
+      'raise --config.loss.r1 or the batch size, or go back to an earlier checkpoint',
+    )
+    if rendering.depth is None:
+      return figures
+    _, distance, solid = flatness.depths(rendering, options)
+    scores = [
+      flatness.non_flatness(d[s], options.near, options.far)
+      for d, s in zip(distance, solid, strict=True)
+      if s.any()
+    ]
+    if scores:
+      figures['health/nfs_solid'] = score = float(np.mean(scores))
+      self._look(
+        step,
+        'flat geometry',
+        score < MIN_NON_FLATNESS,
+        f'its depth fills {score:.1f} of 64 bins',
+        'raise --config.loss.pose, widen the pose prior to what the photos show, or raise '
+        '--config.model.density_gain',
+      )
+    return figures
+
+  def _look(self, step, what, holds, how, remedy) -> None:
+    self._seen[what] = self._seen.get(what, 0) + 1 if holds else 0
+    if self._seen[what] == 2:
+      self._warn(f'Warning at step {step:,}: {what}? {how[0].upper()}{how[1:]}. Remedy: {remedy}.')
