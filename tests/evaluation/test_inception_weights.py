@@ -166,7 +166,10 @@ def test_places_without_a_file_are_told(tmp_path, monkeypatch):
 def test_the_file_is_found(torch_file, random_weights, tmp_path, monkeypatch):
   monkeypatch.delenv(inception_weights.VARIABLE, raising=False)
   monkeypatch.setenv('JAX3DGAN_CACHE', str(tmp_path))
-  with pytest.raises(UserError, match='are missing.*config.eval.inception=FILE, or JAX3DGAN_INCEPTION.*put it into .*inception'):
+  with pytest.raises(
+    UserError,
+    match='are missing.*eval.inception=FILE, or JAX3DGAN_INCEP.*put it into',
+  ):
     load()
   (tmp_path / 'inception').mkdir()
   (tmp_path / 'inception' / 'a.pth').symlink_to(torch_file)
