@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jax3dgan.evaluation import features, inception_weights
+from jax3dgan.evaluation import features, inception_layers, inception_weights
 
 
 def pytorch_fid(state, dims, resize_input=True):
@@ -54,7 +54,7 @@ def torch_state(weights):
   """`Weights` as pytorch-fid's state dict, with a batch norm that does nothing but add the bias."""
   state = {}
   for name, layer in weights.params.items():
-    torch_name, ones = inception_weights.TORCH_NAMES[name], np.ones_like(layer['bias'])
+    torch_name, ones = inception_layers.TORCH_NAMES[name], np.ones_like(layer['bias'])
     state[f'{torch_name}.conv.weight'] = layer['kernel'].transpose(3, 2, 0, 1)
     state[f'{torch_name}.bn.weight'] = ones
     state[f'{torch_name}.bn.bias'] = layer['bias']

@@ -118,7 +118,7 @@ class Evaluator:
       return report.skipped(self._reasons[name])
     self.say(f'Measuring {name} ...')
     options = self.config.eval
-    if name in NEED_FIELD and not hasattr(model.generator, 'query'):
+    if name in NEED_FIELD and not model.has_depth:
       raise UserError(
         f'The generator {model.config.model.name} makes pictures without a field: there is no '
         f'depth to measure. Leave {name} out of --config.eval.metrics.'

@@ -21,8 +21,8 @@ from jax3dgan.evaluation import inception
 from jax3dgan.evaluation.inception_weights import Weights
 from jax3dgan.nn import backend
 
-# Images that a CPU takes at a time: one leaves its cores waiting, more fall out of its caches and
-# of the allocator's reused pages (`benchmarks/inception.py`).
+# Images that a CPU takes at a time: their activations fit its caches, and one image alone leaves
+# its cores waiting. Of a loop's rounds each also finds its memory mapped by the one before.
 _CPU_TILE = 4
 # Generators overshoot [−1, 1] somewhat; what is beyond this is no such image but one of 0 to 255.
 _LARGEST = 8.0

@@ -6,132 +6,22 @@ differs from the Inception v3 of today's libraries: other weights, average pools
 their padding, and a maximum pool where the paper averages in the last block. pytorch-fid agrees
 with it, and this with pytorch-fid.
 
-Layers have the names of TensorFlow's graph, with '_' for '/'. Batch norm (epsilon 1e-3) is folded
-into the convolutions. On CPUs XLA's convolutions vary by a factor of seven with things that do not
+Layers have the names of `inception_layers`; batch norm (epsilon 1e-3) is folded into the
+convolutions. On CPUs XLA's convolutions vary by a factor of seven with things that do not
 matter to the result; `_correlate` knows which (`benchmarks/inception.py` times the whole).
 """
-
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.evaluation.inception_layers import Layer, blocks, layers
 from jax3dgan.nn import backend, conv
 
 SIZE = 299  # of the images that the network was trained on
 RESIZES = ('half_pixel', 'tensorflow')
-# The last block that each length of features needs.
-LAST_BLOCK = {768: 'mixed_7', 2048: 'mixed_10'}
 MIN_SIZE = 75  # smaller images vanish in the pools and strides
-
-
-class Layer(NamedTuple):
-  """One convolution: kernel [height, width, c_in, features]; 'SAME' padding where `same`."""
-
-  height: int
-  width: int
-  c_in: int
-  features: int
-  stride: int = 1
-  same: bool = True
-
-  @property
-  def shape(self) -> tuple[int, int, int, int]:
-    return self[:4]
-
-
-def _block_35(c, pool):
-  """35²: Mixed_5b to Mixed_5d of the paper's figure 5."""
-  return {
-    'conv': Layer(1, 1, c, 64),
-    'tower_conv': Layer(1, 1, c, 48),
-    'tower_conv_1': Layer(5, 5, 48, 64),
-    'tower_1_conv': Layer(1, 1, c, 64),
-    'tower_1_conv_1': Layer(3, 3, 64, 96),
-    'tower_1_conv_2': Layer(3, 3, 96, 96),
-    'tower_2_conv': Layer(1, 1, c, pool),
-  }
-
-
-def _block_17(n):
-  """17²: Mixed_6b to Mixed_6e of figure 6, n channels between the 1 × 7 and 7 × 1 kernels."""
-  return {
-    'conv': Layer(1, 1, 768, 192),
-    'tower_conv': Layer(1, 1, 768, n),
-    'tower_conv_1': Layer(1, 7, n, n),
-    'tower_conv_2': Layer(7, 1, n, 192),
-    'tower_1_conv': Layer(1, 1, 768, n),
-    'tower_1_conv_1': Layer(7, 1, n, n),
-    'tower_1_conv_2': Layer(1, 7, n, n),
-    'tower_1_conv_3': Layer(7, 1, n, n),
-    'tower_1_conv_4': Layer(1, 7, n, 192),
-    'tower_2_conv': Layer(1, 1, 768, 192),
-  }
-
-
-def _block_8(c):
-  """8²: Mixed_7b and Mixed_7c of figure 7."""
-  return {
-    'conv': Layer(1, 1, c, 320),
-    'tower_conv': Layer(1, 1, c, 384),
-    'tower_mixed_conv': Layer(1, 3, 384, 384),
-    'tower_mixed_conv_1': Layer(3, 1, 384, 384),
-    'tower_1_conv': Layer(1, 1, c, 448),
-    'tower_1_conv_1': Layer(3, 3, 448, 384),
-    'tower_1_mixed_conv': Layer(1, 3, 384, 384),
-    'tower_1_mixed_conv_1': Layer(3, 1, 384, 384),
-    'tower_2_conv': Layer(1, 1, c, 192),
-  }
-
-
-BLOCKS = {
-  'mixed': _block_35(192, 32),
-  'mixed_1': _block_35(256, 64),
-  'mixed_2': _block_35(288, 64),
-  'mixed_3': {
-    'conv': Layer(3, 3, 288, 384, stride=2, same=False),
-    'tower_conv': Layer(1, 1, 288, 64),
-    'tower_conv_1': Layer(3, 3, 64, 96),
-    'tower_conv_2': Layer(3, 3, 96, 96, stride=2, same=False),
-  },
-  'mixed_4': _block_17(128),
-  'mixed_5': _block_17(160),
-  'mixed_6': _block_17(160),
-  'mixed_7': _block_17(192),
-  'mixed_8': {
-    'tower_conv': Layer(1, 1, 768, 192),
-    'tower_conv_1': Layer(3, 3, 192, 320, stride=2, same=False),
-    'tower_1_conv': Layer(1, 1, 768, 192),
-    'tower_1_conv_1': Layer(1, 7, 192, 192),
-    'tower_1_conv_2': Layer(7, 1, 192, 192),
-    'tower_1_conv_3': Layer(3, 3, 192, 192, stride=2, same=False),
-  },
-  'mixed_9': _block_8(1280),
-  'mixed_10': _block_8(2048),
-}
-_STEM = {
-  'conv': Layer(3, 3, 3, 32, stride=2, same=False),
-  'conv_1': Layer(3, 3, 32, 32, same=False),
-  'conv_2': Layer(3, 3, 32, 64),
-  'conv_3': Layer(1, 1, 64, 80, same=False),
-  'conv_4': Layer(3, 3, 80, 192, same=False),
-}
-
-
-def blocks(dims: int) -> list[str]:
-  """Names of the blocks behind the stem that features of this length need, in their order."""
-  names = list(BLOCKS)
-  return names[: names.index(LAST_BLOCK[dims]) + 1]
-
-
-def layers(dims: int) -> dict[str, Layer]:
-  """All convolutions of the network up to features of this length (768 or 2048), by name."""
-  found = dict(_STEM)
-  for block in blocks(dims):
-    found |= {f'{block}_{name}': layer for name, layer in BLOCKS[block].items()}
-  return found
 
 
 def resize_matrix(size: int, target: int = SIZE, resize: str = 'half_pixel') -> np.ndarray:

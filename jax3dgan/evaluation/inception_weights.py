@@ -17,87 +17,14 @@ import numpy as np
 from jax3dgan import compilation
 from jax3dgan.convert import modules, torchfile
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import inception
+from jax3dgan.evaluation import inception_layers
+from jax3dgan.evaluation.inception_layers import TORCH_NAMES
 
 VARIABLE = 'JAX3DGAN_INCEPTION'
 OFFICIAL = 'pt_inception-2015-12-05-6726825d.pth'
 _GET = f"Get pytorch-fid's {OFFICIAL}"
 EPSILON = 1e-3  # of the graph's and pytorch-fid's batch norm
 _MAX_BYTES = 2**30  # the network has 96 MB
-
-_STEM = {
-  'conv': 'Conv2d_1a_3x3',
-  'conv_1': 'Conv2d_2a_3x3',
-  'conv_2': 'Conv2d_2b_3x3',
-  'conv_3': 'Conv2d_3b_1x1',
-  'conv_4': 'Conv2d_4a_3x3',
-}
-_BRANCHES_35 = {
-  'conv': 'branch1x1',
-  'tower_conv': 'branch5x5_1',
-  'tower_conv_1': 'branch5x5_2',
-  'tower_1_conv': 'branch3x3dbl_1',
-  'tower_1_conv_1': 'branch3x3dbl_2',
-  'tower_1_conv_2': 'branch3x3dbl_3',
-  'tower_2_conv': 'branch_pool',
-}
-_BRANCHES_17 = {
-  'conv': 'branch1x1',
-  'tower_conv': 'branch7x7_1',
-  'tower_conv_1': 'branch7x7_2',
-  'tower_conv_2': 'branch7x7_3',
-  'tower_1_conv': 'branch7x7dbl_1',
-  'tower_1_conv_1': 'branch7x7dbl_2',
-  'tower_1_conv_2': 'branch7x7dbl_3',
-  'tower_1_conv_3': 'branch7x7dbl_4',
-  'tower_1_conv_4': 'branch7x7dbl_5',
-  'tower_2_conv': 'branch_pool',
-}
-_BRANCHES_8 = {
-  'conv': 'branch1x1',
-  'tower_conv': 'branch3x3_1',
-  'tower_mixed_conv': 'branch3x3_2a',
-  'tower_mixed_conv_1': 'branch3x3_2b',
-  'tower_1_conv': 'branch3x3dbl_1',
-  'tower_1_conv_1': 'branch3x3dbl_2',
-  'tower_1_mixed_conv': 'branch3x3dbl_3a',
-  'tower_1_mixed_conv_1': 'branch3x3dbl_3b',
-  'tower_2_conv': 'branch_pool',
-}
-_BRANCHES_TO_17 = {
-  'conv': 'branch3x3',
-  'tower_conv': 'branch3x3dbl_1',
-  'tower_conv_1': 'branch3x3dbl_2',
-  'tower_conv_2': 'branch3x3dbl_3',
-}
-_BRANCHES_TO_8 = {
-  'tower_conv': 'branch3x3_1',
-  'tower_conv_1': 'branch3x3_2',
-  'tower_1_conv': 'branch7x7x3_1',
-  'tower_1_conv_1': 'branch7x7x3_2',
-  'tower_1_conv_2': 'branch7x7x3_3',
-  'tower_1_conv_3': 'branch7x7x3_4',
-}
-# TensorFlow's block: PyTorch's block, and its branches.
-_BLOCKS = {
-  'mixed': ('Mixed_5b', _BRANCHES_35),
-  'mixed_1': ('Mixed_5c', _BRANCHES_35),
-  'mixed_2': ('Mixed_5d', _BRANCHES_35),
-  'mixed_3': ('Mixed_6a', _BRANCHES_TO_17),
-  'mixed_4': ('Mixed_6b', _BRANCHES_17),
-  'mixed_5': ('Mixed_6c', _BRANCHES_17),
-  'mixed_6': ('Mixed_6d', _BRANCHES_17),
-  'mixed_7': ('Mixed_6e', _BRANCHES_17),
-  'mixed_8': ('Mixed_7a', _BRANCHES_TO_8),
-  'mixed_9': ('Mixed_7b', _BRANCHES_8),
-  'mixed_10': ('Mixed_7c', _BRANCHES_8),
-}
-# Every convolution: its name in TensorFlow's graph ('_' for '/') and in pytorch-fid's state dict.
-TORCH_NAMES = _STEM | {
-  f'{block}_{name}': f'{torch_block}.{branch}'
-  for block, (torch_block, branches) in _BLOCKS.items()
-  for name, branch in branches.items()
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,7 +84,7 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
   Raises:
     UserError: In one line, why not and what to do.
   """
-  if dims not in (0, *inception.LAST_BLOCK):
+  if dims not in (0, *inception_layers.LAST_BLOCK):
     raise UserError(f'No features of the Inception have {dims} dimensions. Choose 2048 or 768.')
   path = pathlib.Path(path).expanduser() if str(path) else find()
   if path.is_dir():
@@ -168,7 +95,7 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
   parts_of = _npz_parts if kind == 'npz' else _torch_parts
   parts = {name: parts_of(arrays, name) for name in TORCH_NAMES}
   have = [d for d in (2048, 768) if all(parts[name] for name in _last_block(d))]
-  missing = [name for name in inception.layers(have[0] if have else 768) if not parts[name]]
+  missing = [name for name in inception_layers.layers(have[0] if have else 768) if not parts[name]]
   if missing:
     raise UserError(
       f'{path} is not the FID Inception: {len(missing)} of its layers are missing, the first of '
@@ -180,7 +107,7 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
       f'ask for dims={have[0]}, whose FID is another scale.'
     )
   dims = dims or have[0]
-  table = inception.layers(dims)
+  table = inception_layers.layers(dims)
   params = {name: _folded(path, layer, parts[name]) for name, layer in table.items()}
   digest = hashlib.sha256()
   for name, layer in params.items():
@@ -192,8 +119,8 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
 
 def _last_block(dims: int) -> list[str]:
   """Names of the layers of the last block; a file that has these is meant to have all before."""
-  block = inception.LAST_BLOCK[dims]
-  return [f'{block}_{name}' for name in inception.BLOCKS[block]]
+  block = inception_layers.LAST_BLOCK[dims]
+  return [f'{block}_{name}' for name in inception_layers.BLOCKS[block]]
 
 
 def _is_npz(path) -> bool:
@@ -232,7 +159,11 @@ def _plain(name: str) -> str:
 
 
 def _torch(path) -> dict[str, np.ndarray]:
-  arrays = modules.state_dict(torchfile.read(path))
+  tree = torchfile.read(path)
+  try:
+    arrays = modules.state_dict(tree)
+  except UserError as error:
+    raise UserError(f'{path} is not the FID Inception. {error} {_GET}.') from None
   classes = arrays.get('fc.weight', np.zeros((1008, 0))).shape[:1]
   if classes == (1000,) or any(name.startswith('AuxLogits.') for name in arrays):
     raise UserError(

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from jax3dgan.evaluation import inception, inception_weights
+from jax3dgan.evaluation import inception_layers, inception_weights
 
 _TESTS = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = _TESTS / 'data' / 'inception' / 'pytorch_fid.npz'
@@ -38,15 +38,15 @@ def images(size: int = 64) -> np.ndarray:
 def random_state(dims: int = 2048) -> dict[str, np.ndarray]:
   """A state dict as pytorch-fid's, with random weights.
 
-  The i-th layer of `inception.layers` draws from default_rng([2048, i]): the kernel in HWIO, normal
+  The i-th layer of `layers(dims)` draws from default_rng([2048, i]): the kernel in HWIO, normal
   with variance 2 / fan-in; scale and variance from U(0.5, 1.5); bias and mean, normal × 0.1.
   """
   state = {}
-  for i, (name, layer) in enumerate(inception.layers(dims).items()):
+  for i, (name, layer) in enumerate(inception_layers.layers(dims).items()):
     rng, n = np.random.default_rng([2048, i]), layer.features
     kernel = rng.standard_normal(layer.shape, np.float32)
     kernel *= np.float32((2 / np.prod(layer.shape[:3])) ** 0.5)
-    torch_name = inception_weights.TORCH_NAMES[name]
+    torch_name = inception_layers.TORCH_NAMES[name]
     state[f'{torch_name}.conv.weight'] = kernel.transpose(3, 2, 0, 1)
     for part in ('weight', 'running_var'):
       state[f'{torch_name}.bn.{part}'] = rng.uniform(0.5, 1.5, n).astype(np.float32)

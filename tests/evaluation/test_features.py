@@ -11,13 +11,13 @@ import pytest
 
 from jax3dgan import viz
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import features, inception, inception_weights
+from jax3dgan.evaluation import features, inception, inception_layers, inception_weights
 
 
 def weights_768():
   """Random, of the smaller network: the extractor does not care."""
   rng, params = np.random.default_rng(0), {}
-  for name, layer in inception.layers(768).items():
+  for name, layer in inception_layers.layers(768).items():
     kernel = rng.standard_normal(layer.shape, np.float32)
     kernel *= np.float32((2 / np.prod(layer.shape[:3])) ** 0.5)
     params[name] = {'kernel': kernel, 'bias': np.zeros(layer.features, np.float32)}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan.evaluation import inception, inception_weights
+from jax3dgan.evaluation import inception, inception_layers, inception_weights
 from jax3dgan.nn import backend
 
 
@@ -103,9 +103,9 @@ def test_convolutions_by_the_definition(kernel, stride, same):
 
 
 def test_names_are_the_same_on_both_sides():
-  assert set(inception_weights.TORCH_NAMES) == set(inception.layers(2048))
-  assert len(set(inception_weights.TORCH_NAMES.values())) == len(inception.layers(2048)) == 94
-  assert len(inception.layers(768)) == 70
+  assert set(inception_layers.TORCH_NAMES) == set(inception_layers.layers(2048))
+  assert len(set(inception_layers.TORCH_NAMES.values())) == len(inception_layers.layers(2048)) == 94
+  assert len(inception_layers.layers(768)) == 70
 
 
 def test_parameters_of_a_fresh_module_are_those_of_the_files():
@@ -113,7 +113,7 @@ def test_parameters_of_a_fresh_module_are_those_of_the_files():
   x = jnp.zeros((1, inception.MIN_SIZE, inception.MIN_SIZE, 3))
   params = jax.eval_shape(module.init, jax.random.key(0), x)['params']
   assert {name: layer['kernel'].shape for name, layer in params.items()} == {
-    name: layer.shape for name, layer in inception.layers(2048).items()
+    name: layer.shape for name, layer in inception_layers.layers(2048).items()
   }
 
 

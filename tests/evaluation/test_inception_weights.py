@@ -10,8 +10,9 @@ import pytest
 
 from jax3dgan.convert import write
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import inception, inception_weights
-from jax3dgan.evaluation.inception_weights import TORCH_NAMES, load
+from jax3dgan.evaluation import inception_layers, inception_weights
+from jax3dgan.evaluation.inception_layers import TORCH_NAMES
+from jax3dgan.evaluation.inception_weights import load
 
 
 def as_graph(state, form):
@@ -43,7 +44,7 @@ def as_graph(state, form):
 @pytest.fixture(scope='module')
 def small(random_state):
   """The state dict up to mixed_7."""
-  wanted = {TORCH_NAMES[name] for name in inception.layers(768)}
+  wanted = {TORCH_NAMES[name] for name in inception_layers.layers(768)}
   return {k: v for k, v in random_state.items() if k.rsplit('.', 2)[0] in wanted}
 
 
@@ -63,7 +64,7 @@ def test_every_form_gives_the_same(form, random_state, random_weights, tmp_path)
 
 def test_fewer_features_of_a_whole_file(torch_file, random_weights, small, tmp_path):
   weights = load(torch_file, dims=768)
-  assert weights.dims == 768 and set(weights.params) == set(inception.layers(768))
+  assert weights.dims == 768 and set(weights.params) == set(inception_layers.layers(768))
   assert weights.fingerprint != random_weights.fingerprint
   write.npz(tmp_path / 'x.npz', as_graph(small, 'folded'))
   assert load(tmp_path / 'x.npz').fingerprint == weights.fingerprint
