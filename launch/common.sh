@@ -25,7 +25,8 @@ quoted() {
     if [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then
       out+=("$word")
     else
-      out+=("'${word//\'/\'\\\'\'}'")
+      # By sed: in ${…//…} versions of bash differ about quotes and backslashes.
+      out+=("'$(printf '%s\n' "$word" | sed "s/'/'\\\\''/g")'")
     fi
   done
   printf '%s\n' "${out[*]}"

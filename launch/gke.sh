@@ -18,7 +18,8 @@
 #        HOSTS_PER_SLICE (4), NUM_SLICES (1)
 #   GPU: GPU_ACCELERATOR (nvidia-h100-80gb), GPUS_PER_NODE (8), NUM_NODES (1)
 #   DRY_RUN=1         prints the manifest instead of submitting it
-# The cluster needs the JobSet controller (v0.6 or later) and the Cloud Storage FUSE CSI driver.
+# The cluster needs the JobSet controller (v0.6 or later) and the Cloud Storage FUSE CSI driver. This
+# script needs bash 4 or later, which macOS does not come with.
 set -euo pipefail
 here=$(dirname "$0")
 # shellcheck source=launch/common.sh

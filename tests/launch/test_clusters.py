@@ -6,6 +6,7 @@ What the stand-ins answer is what the documentation says; no cluster has been as
 import re
 import shutil
 import sys
+import time
 
 import pytest
 from launch_scripts import ROOT
@@ -78,6 +79,64 @@ def test_a_run_that_crashes_again_and_again_is_given_up(scripts):
   assert code == 2 and 'The run stopped 3 times' in errors
   start, again = ['setup', 'run'], ['stop', 'kill', 'setup', 'run']
   assert calls == [*start, *again, *again]
+
+
+# One host, which is this machine: what would go to it by ssh is done in $HOME.
+_HOST = """
+for word in "$@"; do case $word in --command=*) command=${word#--command=} ;; esac; done
+case "$3" in
+  tpu-vm) [[ $4 == scp ]] && exec cp "$5" "$HOME/${6#*:}"; cd "$HOME" && bash -c "$command" ;;
+esac
+"""
+
+
+def test_a_tpu_vm_starts_shows_and_stops_a_run(scripts):
+  scripts.program('gcloud', _HOST)
+  host = scripts.home / 'jax3dgan/launch/tpu_host.sh'
+  host.parent.mkdir(parents=True)
+  stub = scripts.program(
+    'stub',
+    'printf "<%s>" "$@"; echo; trap "echo saved; exit 130" TERM; while :; do sleep 0.1; done',
+  )
+  host.symlink_to(stub)
+
+  def call(*args):
+    return scripts.call('tpu_vm.sh', *args, **_TPU)
+
+  odd = "--config.data.source=it's (.9, .99) $HOME"
+  assert call('run', *_RUN, odd)[0] == 0
+  log = scripts.home / 'jax3dgan/run.log'
+  try:
+    assert call('alive')[0] == 0
+    code, _, errors = call('run', *_RUN)
+    assert code == 1 and 'A run is at work here already.' in errors
+  finally:
+    assert call('stop')[0] == 0
+  for _ in range(300):
+    if call('alive')[0]:
+      break
+    time.sleep(0.1)
+  assert call('alive')[0] == 1
+  words = ['run', *_RUN, odd]
+  assert log.read_text().splitlines() == [''.join(f'<{word}>' for word in words), 'saved']
+
+
+@pytest.mark.skipif(not (ROOT / '.git').exists(), reason='copies the last commit')
+def test_a_tpu_vm_is_set_up_with_the_last_commit(scripts):
+  scripts.program('gcloud', _HOST)
+  scripts.program('gcsfuse', 'echo "$*" >"$HOME/mounted"')
+  scripts.program('python3', 'echo "$PWD $*" >>"$HOME/installed"')
+  variables = dict(_TPU, TMPDIR=str(scripts.home))
+  code, _, errors = scripts.call('tpu_vm.sh', 'setup', _RUN[1], **variables)
+  assert code == 0, errors
+  folder = scripts.home / 'jax3dgan'
+  assert (folder / 'setup.py').is_file() and (folder / 'configs/toys.py').is_file()
+  installed = (scripts.home / 'installed').read_text().splitlines()
+  assert installed[-1].startswith(f'{folder} -m uv pip install') and '.[tpu]' in installed[-1]
+  assert (
+    (scripts.home / 'mounted').read_text().endswith(f'my-bucket {scripts.home}/buckets/my-bucket\n')
+  )
+  assert not list(scripts.home.glob('jax3dgan_toys*'))
 
 
 @pytest.mark.parametrize(
