@@ -175,6 +175,18 @@ def test_commands_of_xpk(scripts):
   )
 
 
+def test_commands_of_slurm(scripts):
+  job = dict(SLURM_JOB_ID='7', DRY_RUN='1')
+  code, output, errors = scripts.call('slurm.sbatch', RUN[0], '/shared/runs/x', RUN[2], **job)
+  assert code == 0, errors
+  assert output == (
+    'JAX_COMPILATION_CACHE_DIR=/shared/runs/jax_cache srun --kill-on-bad-exit=1 '
+    f'python {MAIN} --workdir=/shared/runs/x --config.seed=1\n'
+  )
+  options = re.findall(r'^#SBATCH (\S+)$', (LAUNCH / 'slurm.sbatch').read_text(), re.MULTILINE)
+  assert {'--requeue', '--signal=TERM@120', '--open-mode=append'} <= set(options)
+
+
 def test_the_image_is_built_from_what_there_is(tmp_path):
   """No builder here: that its sources exist, that they suffice for setup.py, and the extras."""
   text = (LAUNCH / 'Dockerfile').read_text().replace('\\\n', ' ')
