@@ -164,13 +164,37 @@ def base_config() -> ml_collections.ConfigDict:
   ).lock()
 
 
+def set_model(config, name: str, **fields) -> None:
+  """Makes another generator than π-GAN the config's: `config.model` gets the generator's fields.
+
+  Args:
+    config: changed in place, locked or not.
+    name: of `generators.GENERATORS`.
+    fields: those that are not at their defaults.
+  """
+  from jax3dgan import generators  # brings JAX, which reading a config does without
+
+  with config.unlocked():
+    config.model = ml_collections.ConfigDict(generators.model_config(name, **fields))
+
+
 def complete(config) -> ml_collections.ConfigDict:
   """A config with the fields that have come since it was written, at their defaults.
 
   Fields that it has stay as they are, also such as there are no longer.
   """
+  defaults = base_config()
+  name = (config.get('model') or {}).get('name')
+  if name and name != defaults.model.name:  # its fields are not π-GAN's
+    from jax3dgan import generators
+
+    if name in generators.GENERATORS:
+      set_model(defaults, name)
+    else:  # of a later version; whoever wants to build it says so
+      with defaults.unlocked():
+        del defaults.model
   with config.unlocked():
-    _fill(config, base_config())
+    _fill(config, defaults)
   return config
 
 
@@ -180,6 +204,15 @@ def _fill(config, defaults) -> None:
       config[name] = value
     elif isinstance(value, ml_collections.ConfigDict) and isinstance(config[name], type(value)):
       _fill(config[name], value)
+
+
+def _tiny_model(model, resolution: int) -> dict:
+  """Fields that make a generator small, and its images of a resolution where it fixes that."""
+  if model.name == 'stylegan2':
+    channels = (8,) * (resolution.bit_length() - 2)  # at 4², 8², ...
+    return dict(z_dim=8, w_dim=8, mapping_layers=1, channels=channels)
+  fields = dict(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
+  return fields | (dict(embedding_resolution=4) if model.embedding_channels else {})
 
 
 def tiny(config) -> ml_collections.ConfigDict:
@@ -196,9 +229,7 @@ def tiny(config) -> ml_collections.ConfigDict:
       for i, stage in enumerate(config.stages[:1])
     )
     config.resolution = 8 if config.stages else 16
-    config.model.update(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
-    if config.model.embedding_channels:
-      config.model.embedding_resolution = 4
+    config.model.update(_tiny_model(config.model, config.resolution))
     config.render.update(num_coarse=4, num_fine=4, ray_chunk=0)
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})

@@ -35,7 +35,7 @@ def run(config, workdir) -> dict:
   writes.
 
   In the workdir: config.json, checkpoints/, samples/*.png, TensorBoard events; at the end
-  samples.png, turntable.mp4 and summary.json.
+  samples.png, turntable.mp4 (not of a 2D generator) and summary.json.
 
   Raises:
     UserError: for what a user can mend; nothing that was saved is lost.
@@ -119,16 +119,19 @@ def run(config, workdir) -> dict:
       saver.save(step, state, force=True)
       saver.close()
   with phases('pictures'):
-    line.say('Rendering samples.png and turntable.mp4 ...')
+    results = ['samples.png', *(['turntable.mp4'] if model.has_camera else [])]
+    missing = '' if model.has_camera else ' (no turntable: a 2D generator has no camera)'
+    line.say(f'Rendering {" and ".join(results)}{missing} ...')
     model = _pictures(model, state, step, config, workdir, writer)
     if jax.process_index() == 0:
-      samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=True)
-      turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=True)
+      samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=model.has_depth)
+      if model.has_camera:
+        turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
   writer.close()
   summary = _summary(config, phases, step, images_seen, rates, mesh)
   if jax.process_index() == 0:
     (workdir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-  line.say(f'Done: {workdir}/samples.png, {workdir}/turntable.mp4. Time: {phases}.')
+  line.say(f'Done: {", ".join(f"{workdir}/{name}" for name in results)}. Time: {phases}.')
   return summary
 
 
@@ -280,7 +283,7 @@ def _pictures(model, state, step, config, workdir, writer):
   model = model.with_params(jax.tree.map(lambda x: x.addressable_data(0), params), step)
   if jax.process_index() == 0:
     sheet = samples.sheet(
-      model, range(config.log.num_grid), config.display.truncation_psi, depth=True
+      model, range(config.log.num_grid), config.display.truncation_psi, depth=model.has_depth
     )
     writer.write_images(step, {'samples': sheet[None]})
     folder = workdir / 'samples'

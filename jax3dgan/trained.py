@@ -78,6 +78,16 @@ class Trained:
     """Elevation of the pose prior's middle, radians."""
     return math.pi / 2 - cameras.mean_pitch(self.pose_prior)
 
+  @property
+  def has_camera(self) -> bool:
+    """Whether its images depend on the camera; those of a 2D generator do not."""
+    return getattr(self.generator, 'uses_camera', True)
+
+  @property
+  def has_depth(self) -> bool:
+    """Whether its renderings have a depth and an opacity: whether it has a field."""
+    return hasattr(self.generator, 'query')
+
   def latents(self, seeds: Sequence[int]) -> np.ndarray:
     """Returns z [n, z_dim] of seeds [n]: the z of a seed depends on nothing else."""
     size = self.generator.z_dim

@@ -1,5 +1,5 @@
-"""Arrays from the official pi-GAN code: loading, comparing with them, and a table of what was
-compared (`pytest --parity`)."""
+"""Arrays from official code (pi-GAN's, EG3D's): loading, comparing with them, and a table of what
+was compared (`pytest --parity`)."""
 
 import dataclasses
 import functools
@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 _TESTS = pathlib.Path(__file__).resolve().parent
-_FOLDERS = (_TESTS / 'data' / 'pigan', _TESTS.parent.parent / 'shared' / 'goldens' / 'pigan')
+_SHARED = _TESTS.parent.parent / 'shared' / 'goldens'
+_FOLDERS = (
+  _TESTS / 'data' / 'pigan',
+  _TESTS / 'data' / 'style',
+  _SHARED / 'pigan',
+  _SHARED / 'eg3d',
+)
 # What stands in for files that are too large to lie in tests/data.
 _PARTS = {
   'generator_small': 'generator_tiny',
@@ -65,8 +71,8 @@ def load(name: str, whole: bool = False) -> dict[str, np.ndarray]:
     whole: Take no part of it instead (generator_tiny for generator_small and
       generator_small_extra, train_step_tiny for train_step_small).
 
-  The small files lie in tests/data/pigan; the large ones are looked for in ../shared/goldens/pigan,
-  beside the repository.
+  The small files lie in tests/data/pigan and tests/data/style; the large ones are looked for in
+  ../shared/goldens, beside the repository.
   """
   if path := _path(name):
     return dict(_read(path))

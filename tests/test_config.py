@@ -32,6 +32,26 @@ def test_a_whole_config_stays_as_it_is():
   assert workdirs.plain(config_lib.complete(config)) == before
 
 
+def test_another_model_is_completed_with_its_own_fields():
+  config = config_lib.base_config()
+  config_lib.set_model(config, 'stylegan2', z_dim=7)
+  whole = workdirs.plain(config)
+  older = workdirs.plain(config)
+  del older['model']['w_dim'], older['loss']['r1_every'], older['eval']
+  assert workdirs.plain(config_lib.complete(workdirs.config_from(older))) == whole
+  older['model'] = {'name': 'of_tomorrow', 'width': 3}
+  later = config_lib.complete(workdirs.config_from(older))
+  assert workdirs.plain(later.model) == older['model'] and later.is_locked
+  for without in ({}, {'model': None}, {'model': {'hidden_dim': 3}}):
+    filled = workdirs.plain(config_lib.complete(workdirs.config_from({'seed': 1, **without})))
+    expected = workdirs.plain(config_lib.base_config())['model']
+    if without.get('model', {}) is None:
+      expected = None
+    else:
+      expected.update(without.get('model', {}))
+    assert filled['model'] == expected
+
+
 @pytest.mark.parametrize('value', [None, True, False])
 def test_coord_conv_goes_through_config_json(value):
   config = config_lib.base_config()

@@ -83,6 +83,12 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     sys.exit(130)
 
 
+def check_camera(model, remedy: str) -> None:
+  """UserError, with what to do instead, where the generator's images have no camera."""
+  if not model.has_camera:
+    raise UserError(f'{model.name} is a 2D model: its images have no camera to move. {remedy}')
+
+
 def goes_round(model) -> bool:
   """Whether the cameras of training go all the way round."""
   return model.yaw_half_range > math.radians(170)

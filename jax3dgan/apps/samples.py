@@ -32,7 +32,8 @@ def write(
     path: The PNG file.
     seeds: The grid's; the first four are shown from several sides too.
     psi: Truncation; None takes the config's.
-    yaws: Azimuths in degrees, 0 in front; None for five that suit the pose prior; () for none.
+    yaws: Azimuths in degrees, 0 in front; None for five that suit the pose prior, or none where
+      the generator has no camera; () for none.
     resolution: Pixels on a side; None for that of training.
     depth: Whether to add the depth map to each view.
   """
@@ -50,7 +51,12 @@ def sheet(model, seeds, psi, yaws=None, resolution=None, depth=False) -> np.ndar
 
   resolution = resolution or model.resolution
   factor = common.enlargement(resolution)
-  azimuths = common.show_views(model, 5) if yaws is None else np.radians(yaws)
+  if yaws is None:
+    azimuths = common.show_views(model, 5 if model.has_camera else 0)
+  else:
+    if len(yaws):
+      common.check_camera(model, 'Leave out --yaws.')
+    azimuths = np.radians(yaws)
   w = np.asarray(model.map(model.latents(seeds), psi))
   turned = w[: _NUM_TURNED if len(azimuths) else 0]
   # All in one go: one compilation, full batches.

@@ -57,9 +57,13 @@ def write(
     depth: Whether depth maps turn beside the objects.
     trajectory: 'orbit' or 'sweep'; None for the full circle where the pose prior covers it.
     progress: Whether to show a bar.
+
+  Raises:
+    UserError: The generator has no camera.
   """
   from jax3dgan import viz
 
+  common.check_camera(model, 'Use jax3dgan.apps.samples.')
   trajectory = trajectory or ('orbit' if common.goes_round(model) else 'sweep')
   angles = azimuths(trajectory, frames, model.yaw_half_range)
   # A sweep passes each angle twice: render it once.

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import Rendering
 from jax3dgan.generators.pigan import PiGAN
+from jax3dgan.generators.stylegan2 import StyleGAN2
 from jax3dgan.rendering.hierarchical import RenderOptions
 
-GENERATORS = {'pigan': PiGAN}
+GENERATORS = {'pigan': PiGAN, 'stylegan2': StyleGAN2}
 
 
 def create(config):
@@ -20,13 +21,35 @@ def create(config):
   name = fields.pop('name')
   if name not in GENERATORS:
     raise UserError(f"No generator is called '{name}'. Choose one of {', '.join(GENERATORS)}.")
-  known = {field.name for field in dataclasses.fields(GENERATORS[name])}
-  unknown = sorted(set(fields) - known)
+  known = _fields(name)
+  unknown = sorted(set(fields) - set(known))
   if unknown:
     raise UserError(
       f"config.model.{unknown[0]} is no field of '{name}'. It has: {', '.join(sorted(known))}."
     )
+  # Of a config.json come lists, and a module must be hashable.
+  fields = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
   return GENERATORS[name](**fields)
+
+
+def _fields(name: str) -> dict:
+  """{field: default} of a generator."""
+  fields = dataclasses.fields(GENERATORS[name])
+  # Flax adds two of its own.
+  return {field.name: field.default for field in fields if field.name not in ('parent', 'name')}
+
+
+def model_config(name: str, **fields) -> dict:
+  """What `config.model` is for a generator: its name and every field, at the default or as given.
+
+  Raises UserError for a name or a field that is not known.
+  """
+  if name not in GENERATORS:
+    raise UserError(f"No generator is called '{name}'. Choose one of {', '.join(GENERATORS)}.")
+  defaults = _fields(name)
+  if unknown := sorted(set(fields) - set(defaults)):
+    raise UserError(f"'{name}' has no field {unknown[0]}. It has: {', '.join(sorted(defaults))}.")
+  return {'name': name, **defaults, **fields}
 
 
 def init_params(generator, key):

@@ -1,0 +1,259 @@
+"""StyleGAN2's generator: images without a third dimension (Karras et al., *Analyzing and Improving
+the Image Quality of StyleGAN*, CVPR 2020, arXiv 1912.04958).
+
+The 2D case that 3D-aware GANs are built on and measured against: `MappingNetwork` and
+`SynthesisNetwork` are their parts too (EG3D's planes come from one with 96 image channels).
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.errors import UserError
+from jax3dgan.generators.base import Rendering
+from jax3dgan.nn import resample
+from jax3dgan.nn.equalized import EqualizedDense, normalize_2nd_moment
+from jax3dgan.nn.modulated_conv import SynthesisLayer, ToRGB
+from jax3dgan.rendering.hierarchical import RenderOptions
+
+
+def channels_of(resolution: int, base: int = 32768, largest: int = 512) -> tuple[int, ...]:
+  """The papers' widths at 4², 8², ... resolution²: base/size, at most `largest`."""
+  sizes = [4 << i for i in range((resolution // 4).bit_length())]
+  return tuple(min(base // size, largest) for size in sizes)
+
+
+class MappingNetwork(nn.Module):
+  """z, and a label where there is one, to w: `fc_0` ... dense layers with leaky ReLU (Sec. 2.1).
+
+  Attributes:
+    w_dim, num_layers: width and number of the layers.
+    label_dim: length of the label, 0 for none; it enters by a layer `embed`.
+    lr_multiplier: see `nn.equalized`.
+  """
+
+  w_dim: int = 512
+  num_layers: int = 8
+  label_dim: int = 0
+  lr_multiplier: float = 0.01
+
+  @nn.compact
+  def __call__(self, z, label=None):
+    """z [b, z_dim], label [b, label_dim] → w [b, w_dim]."""
+    x = normalize_2nd_moment(z)
+    if self.label_dim:
+      if label is None or label.shape[-1] != self.label_dim:
+        raise UserError(
+          f'The generator is conditioned on labels. Pass label [b, {self.label_dim}].'
+        )
+      embedded = EqualizedDense(self.w_dim, name='embed')(label)
+      x = jnp.concatenate([x, normalize_2nd_moment(embedded)], axis=-1)
+    for i in range(self.num_layers):
+      x = EqualizedDense(
+        self.w_dim, activation='lrelu', lr_multiplier=self.lr_multiplier, name=f'fc_{i}'
+      )(x)
+    return x
+
+
+class SynthesisBlock(nn.Module):
+  """One size of the image: `conv0` up to it (not in the first), `conv1`, `torgb` (Fig. 7, skip).
+
+  Attributes:
+    features: channels.
+    image_channels: of the image.
+    first: whether it starts from the learned constant `const` [4, 4, features].
+    use_noise, clamp, matmul_dtype: see `SynthesisLayer`.
+  """
+
+  features: int
+  image_channels: int = 3
+  first: bool = False
+  use_noise: bool = True
+  clamp: float | None = None
+  matmul_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x, image, w, noise):
+    """x [b, h/2, w/2, c] and the image so far → x [b, h, w, features], image [b, h, w, channels].
+
+    Args:
+      x, image: None in the first block.
+      w: [b, 2 or 3, w_dim], one for each layer, to-RGB last.
+      noise: one [b or 1, h, w, 1] or None for each layer but to-RGB.
+    """
+
+    def layer(name, up=1):
+      return SynthesisLayer(
+        self.features,
+        up=up,
+        use_noise=self.use_noise,
+        clamp=self.clamp,
+        matmul_dtype=self.matmul_dtype,
+        name=name,
+      )
+
+    if self.first:
+      const = self.param('const', nn.initializers.normal(1), (4, 4, self.features))
+      x = jnp.broadcast_to(const, (w.shape[0], *const.shape))
+    else:
+      x = layer('conv0', up=2)(x, w[:, 0], noise[0])
+    x = layer('conv1')(x, w[:, -2], noise[-1])
+    torgb = ToRGB(self.image_channels, self.clamp, self.matmul_dtype, name='torgb')
+    rgb = torgb(x, w[:, -1])
+    return x, rgb if image is None else resample.upsample(image) + rgb
+
+
+class SynthesisNetwork(nn.Module):
+  """Styles to an image: blocks `b4`, `b8`, ... whose to-RGB results add up (Sec. 4.1).
+
+  Attributes:
+    channels: features at 4², 8², ...; as many sizes as there are entries.
+    image_channels: of the image.
+    use_noise, clamp, matmul_dtype: see `SynthesisLayer`.
+  """
+
+  channels: tuple[int, ...] = channels_of(256)
+  image_channels: int = 3
+  use_noise: bool = True
+  clamp: float | None = None
+  matmul_dtype: str = 'float32'
+
+  @property
+  def resolution(self) -> int:
+    """Pixels on a side."""
+    return 4 << (len(self.channels) - 1)
+
+  @property
+  def num_ws(self) -> int:
+    """How many styles: one for each convolution, and one for the last to-RGB (the others share the
+    style of the next block's first convolution)."""
+    return 2 * len(self.channels)
+
+  @property
+  def noise_sizes(self) -> tuple[int, ...]:
+    """Pixels on a side of each layer's noise."""
+    return (4, *(4 << i for i in range(1, len(self.channels)) for _ in range(2)))
+
+  def draw_noise(self, keys) -> list[jax.Array]:
+    """Noise of every layer, [b, h, w, 1] each, from per-example keys [b]."""
+    sizes = [size**2 for size in self.noise_sizes]
+    flat = jax.vmap(lambda key: jax.random.normal(key, (sum(sizes),)))(keys)
+    parts = jnp.split(flat, [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)], axis=1)
+    return [p.reshape(-1, n, n, 1) for p, n in zip(parts, self.noise_sizes, strict=True)]
+
+  @nn.compact
+  def __call__(self, w, noise: Sequence | None = None):
+    """w [b, num_ws, w_dim] → image [b, r, r, image_channels].
+
+    Args:
+      noise: one [b or 1, h, w, 1] for each of `noise_sizes`; None for none.
+    """
+    noise = [None] * len(self.noise_sizes) if noise is None else noise
+    x = image = None
+    first_w, first_noise = 0, 0
+    for i, features in enumerate(self.channels):
+      num_convs = 1 if i == 0 else 2
+      block = SynthesisBlock(
+        features,
+        self.image_channels,
+        first=i == 0,
+        use_noise=self.use_noise,
+        clamp=self.clamp,
+        matmul_dtype=self.matmul_dtype,
+        name=f'b{4 << i}',
+      )
+      styles = w[:, first_w : first_w + num_convs + 1]
+      x, image = block(x, image, styles, noise[first_noise : first_noise + num_convs])
+      first_w += num_convs
+      first_noise += num_convs
+    return image
+
+
+class StyleGAN2(nn.Module):
+  """The generator: mapping network, then synthesis network. It has no camera and no field.
+
+  Styles w are [b, num_ws, w_dim], the same for every layer unless they are mixed.
+
+  Attributes:
+    z_dim, w_dim: sizes of latent and style.
+    mapping_layers, mapping_lr_multiplier: see `MappingNetwork`.
+    channels: features at 4², 8², ...; the last entry's size is the image's.
+    use_noise: whether the layers have noise inputs.
+    matmul_dtype: precision policy of the convolutions, see `nn.precision`.
+  """
+
+  z_dim: int = 512
+  w_dim: int = 512
+  mapping_layers: int = 8
+  mapping_lr_multiplier: float = 0.01
+  channels: tuple[int, ...] = channels_of(256)
+  use_noise: bool = True
+  matmul_dtype: str = 'float32'
+
+  # Not a field: what it draws does not depend on the camera.
+  uses_camera = False
+
+  def setup(self):
+    self.mapping = MappingNetwork(
+      self.w_dim, self.mapping_layers, lr_multiplier=self.mapping_lr_multiplier
+    )
+    self.synthesis = SynthesisNetwork(
+      tuple(self.channels), use_noise=self.use_noise, matmul_dtype=self.matmul_dtype
+    )
+
+  @property
+  def resolution(self) -> int:
+    """Pixels on a side of the images, the only size there is."""
+    return 4 << (len(self.channels) - 1)
+
+  @property
+  def num_ws(self) -> int:
+    """Styles of an image."""
+    return 2 * len(self.channels)
+
+  def map(self, z, label=None, truncation_psi=1.0, average_w=None):
+    """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
+
+    Args:
+      label: unused.
+      truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
+    """
+    del label
+    w = self.mapping(z)
+    w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
+    if average_w is None:
+      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
+        raise UserError(
+          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
+        )
+      return w
+    return average_w + truncation_psi * (w - average_w)
+
+  def synthesize(self, w, camera=None, key=None, options: RenderOptions | None = None, noise_std=0):
+    """Images of styles w [b, num_ws, w_dim].
+
+    Args:
+      camera: unused: the image shows its object from where it likes.
+      key: per-example keys [b] of the noise inputs; None leaves the noise out.
+      options: only the resolution is looked at, and must be the generator's.
+      noise_std: unused: there is no density.
+    """
+    del camera, noise_std
+    if options is not None and options.resolution != self.resolution:
+      raise UserError(
+        f'The generator makes images of {self.resolution}², not {options.resolution}²: it has '
+        f'{len(self.channels)} sizes from 4² up. Set the resolution to {self.resolution}, or train '
+        'one with more or fewer entries in config.model.channels.'
+      )
+    noise = None if key is None or not self.use_noise else self.synthesis.draw_noise(key)
+    return Rendering(image=self.synthesis(w, noise))
+
+  def __call__(self, z, camera=None, key=None, options: RenderOptions | None = None, noise_std=0):
+    """`map`, then `synthesize`."""
+    return self.synthesize(self.map(z), camera, key, options, noise_std)
+
+  def initialise(self, z):
+    """Touches every parameter, for `init`: z [1, z_dim]."""
+    return self(z).image
