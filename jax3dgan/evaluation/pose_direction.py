@@ -211,7 +211,7 @@ def find(
   model,
   probes: Probes,
   num_fit: int = NUM_FIT,
-  num_scored: int = 24,
+  num_scored: int = 16,
   num_steps: int = 17,
   seed: int = 0,
   psi: float | None = 1.0,
@@ -279,7 +279,7 @@ def measure(
   """
   if probes.embedding is None:
     return Result({}, skipped='No embedding tells the objects of this data set apart. Pass one.')
-  if getattr(model, 'has_camera', True):
+  if model.has_camera:
     w = model.map(model.latents(range(seed, seed + num_latents)), psi)
     start = turning.starts(num_latents, model.yaw_half_range, seed)
     path = turning.by_camera(model, probes, w, start, turning.camera_grid(num_steps))

@@ -52,11 +52,15 @@ class Traversal:
     return np.degrees(pose.wrap(self.azimuth - self.azimuth[:, self.start, None]))
 
   @property
+  def across(self) -> float:
+    """Mean squared distance between two starts."""
+    return float(2 * self.embedded[:, self.start].var(axis=0, ddof=1).sum())
+
+  @property
   def change(self) -> np.ndarray:
     """Squared distance to the start's embedding, over the mean one of two starts: [l, s]."""
     first = self.embedded[:, self.start, None]
-    across = 2 * first[:, 0].var(axis=0, ddof=1).sum()
-    return ((self.embedded - first) ** 2).sum(-1) / max(across, 1e-300)
+    return ((self.embedded - first) ** 2).sum(-1) / max(self.across, 1e-300)
 
   def at(self, degrees: float) -> np.ndarray:
     """Where each latent has turned by so much, either way: index in the grid [l], −1 for nowhere.
