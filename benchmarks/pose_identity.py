@@ -72,7 +72,8 @@ def row(label: str, path: turning.Traversal, real: turning.Traversal) -> str:
   noise = real.identity_change(60) * real.across
   above = (path.identity_change(60) * path.across - noise) / (path.across - noise)
   reach, error = np.median(path.reach()), path.calibrated_error(30)
-  cells += [f'{above:.2f}', f'{reach:.0f}°', '–' if np.isnan(error) else f'{error:.1f}°']
+  cells += [f'{above:.2f}', f'{path.score():.2f}', f'{reach:.0f}°']
+  cells += ['–' if np.isnan(error) else f'{error:.1f}°']
   return f'| {label} | ' + ' | '.join(cells) + ' |'
 
 
@@ -93,7 +94,7 @@ def curves(paths, file: pathlib.Path) -> None:
     right.plot(_CURVE, share, 'o-', color=colour, markersize=3)
   left.axhline(1, color='0.7', linestyle='--', linewidth=1)
   left.text(1, 1.02, 'two random objects', color='0.5', fontsize=8)
-  left.set(xlabel='achieved turn, degrees', ylabel='squared identity change', ylim=(0, None))
+  left.set(xlabel='achieved turn, degrees', ylabel='squared identity change', ylim=(0, 1.15))
   right.set(xlabel='turn, degrees', ylabel='objects that can be turned so far', ylim=(0, 1.05))
   left.legend(fontsize=7, loc='upper left', bbox_to_anchor=(0, 0.93), frameon=False)
   temporary = file.with_name(f'.{os.getpid()}-{file.name}')
@@ -134,8 +135,8 @@ def main(args: argparse.Namespace) -> None:
   paths += [('3D, camera', camera), ('real cars, renderer', real)]
 
   angles = ' | '.join(f'{angle}°' for angle in turning.ANGLES)
-  say(f'\n| turned by | {angles} | 60°, noise off | reach | error at 30° |')
-  say('|---' * (4 + len(turning.ANGLES)) + '|')
+  say(f'\n| turned by | {angles} | 60°, noise off | score | reach | error at 30° |')
+  say('|---' * (5 + len(turning.ANGLES)) + '|')
   for label, path in paths:
     say(row(label, path, real))
   for part in ('colours', 'shape'):

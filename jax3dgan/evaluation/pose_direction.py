@@ -168,7 +168,7 @@ def candidates(
         change = np.stack([np.sin(phi + a) - np.sin(phi), np.cos(phi + a) - np.cos(phi)], axis=-1)
         return gain * change @ back.T
 
-      yield Direction(f'{name}, circle × {gain}', space, turned, np.pi)
+      yield Direction(f'{name}, circle x{gain}', space, turned, np.pi)
   for i, part in enumerate(('sides', 'front and back')):
     clear = np.abs(circle[:, i]) > 0.5  # those whose side is beyond doubt, as InterFaceGAN does
     if 0 < (circle[clear, i] > 0).sum() < clear.sum():
