@@ -26,6 +26,7 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import pose, turning
+from jax3dgan.evaluation.identity import NO_EMBEDDING
 from jax3dgan.evaluation.probes import Probes
 from jax3dgan.evaluation.results import Result
 
@@ -278,7 +279,7 @@ def measure(
   See `turning.Traversal.values` for the figures and `pose.measure` for the arguments.
   """
   if probes.embedding is None:
-    return Result({}, skipped='No embedding tells the objects of this data set apart. Pass one.')
+    return Result({}, skipped=NO_EMBEDDING)
   if model.has_camera:
     w = model.map(model.latents(range(seed, seed + num_latents)), psi)
     start = turning.starts(num_latents, model.yaw_half_range, seed)
