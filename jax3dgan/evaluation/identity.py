@@ -110,6 +110,11 @@ def measure(
   """
   if probes.embedding is None:
     return Result({}, skipped=NO_EMBEDDING)
+  if not model.has_camera:
+    return Result(
+      {},
+      skipped='The images have no camera to vary. evaluation.pose_direction turns them otherwise.',
+    )
   if num_latents < 2:
     raise UserError('Disentanglement compares latents. Set --config.eval.num_latents=2 or more.')
   if say:

@@ -64,9 +64,9 @@ def test_latents_that_differ_by_noise_alone_have_no_identity_to_keep():
   assert np.isnan(values['identity/ratio_above_floor'])
 
 
-def test_a_2d_generator_ignores_the_camera_and_so_keeps_identity(tiny_model):
-  """Why the ratio alone says nothing about a 2D model: it never turned."""
-  model = standin.Generator(lambda z: z[:, 0], lambda z: z[:, 2:6])
+def test_identity_that_the_camera_cannot_move_is_kept(tiny_model):
+  """A generator that answers no camera keeps identity to the last bit; so do these real objects."""
+  model = standin.Generator(lambda z: z[:, 0], lambda z: z[:, 2:6], has_camera=True)
   model.pose_prior, model.orbit = tiny_model.pose_prior, tiny_model.orbit
 
   def views(num, azimuth, seed):
@@ -80,6 +80,12 @@ def test_a_2d_generator_ignores_the_camera_and_so_keeps_identity(tiny_model):
   assert result.values['identity/floor'] == pytest.approx(0, abs=1e-9)
   assert result.values['identity/latent_share'] == pytest.approx(1)
   assert result.sheet.dtype == np.uint8
+
+
+def test_a_generator_without_a_camera_is_not_praised_for_it():
+  model = standin.Generator(lambda z: z[:, 0], lambda z: z[:, 2:6])
+  result = identity.measure(model, standin.probes())
+  assert not result.values and 'pose_direction' in result.skipped
 
 
 def test_without_an_embedding_nothing_is_measured():
