@@ -96,7 +96,7 @@ def curves(paths, file: pathlib.Path) -> None:
   left.text(1, 1.02, 'two random objects', color='0.5', fontsize=8)
   left.set(xlabel='achieved turn, degrees', ylabel='squared identity change', ylim=(0, 1.15))
   right.set(xlabel='turn, degrees', ylabel='objects that can be turned so far', ylim=(0, 1.05))
-  left.legend(fontsize=7, loc='upper left', bbox_to_anchor=(0, 0.93), frameon=False)
+  left.legend(fontsize=7, loc='upper left', bbox_to_anchor=(0, 0.86), frameon=False)
   temporary = file.with_name(f'.{os.getpid()}-{file.name}')
   figure.savefig(temporary, dpi=110, format='png')
   pyplot.close(figure)
