@@ -16,6 +16,10 @@ from jax3dgan.evaluation.probes import Probes
 from jax3dgan.evaluation.results import Result
 
 NUM_REAL = 64  # real objects behind the floor
+NO_EMBEDDING = (
+  'No embedding tells the objects of this data set apart. Pass one, or, for the toys, train the '
+  'probes longer: --config.eval.probe_steps=1500.'
+)
 
 
 def _checked(embedded) -> np.ndarray:
@@ -105,7 +109,12 @@ def measure(
   See `pose.measure` for the arguments. Without an embedding nothing is measured.
   """
   if probes.embedding is None:
-    return Result({}, skipped='No embedding tells the objects of this data set apart. Pass one.')
+    return Result({}, skipped=NO_EMBEDDING)
+  if not model.has_camera:
+    return Result(
+      {},
+      skipped='The images have no camera to vary. evaluation.pose_direction turns them otherwise.',
+    )
   if num_latents < 2:
     raise UserError('Disentanglement compares latents. Set --config.eval.num_latents=2 or more.')
   if say:

@@ -26,6 +26,7 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import pose, turning
+from jax3dgan.evaluation.identity import NO_EMBEDDING
 from jax3dgan.evaluation.probes import Probes
 from jax3dgan.evaluation.results import Result
 
@@ -168,7 +169,7 @@ def candidates(
         change = np.stack([np.sin(phi + a) - np.sin(phi), np.cos(phi + a) - np.cos(phi)], axis=-1)
         return gain * change @ back.T
 
-      yield Direction(f'{name}, circle × {gain}', space, turned, np.pi)
+      yield Direction(f'{name}, circle x{gain}', space, turned, np.pi)
   for i, part in enumerate(('sides', 'front and back')):
     clear = np.abs(circle[:, i]) > 0.5  # those whose side is beyond doubt, as InterFaceGAN does
     if 0 < (circle[clear, i] > 0).sum() < clear.sum():
@@ -211,7 +212,7 @@ def find(
   model,
   probes: Probes,
   num_fit: int = NUM_FIT,
-  num_scored: int = 24,
+  num_scored: int = 16,
   num_steps: int = 17,
   seed: int = 0,
   psi: float | None = 1.0,
@@ -278,8 +279,8 @@ def measure(
   See `turning.Traversal.values` for the figures and `pose.measure` for the arguments.
   """
   if probes.embedding is None:
-    return Result({}, skipped='No embedding tells the objects of this data set apart. Pass one.')
-  if getattr(model, 'has_camera', True):
+    return Result({}, skipped=NO_EMBEDDING)
+  if model.has_camera:
     w = model.map(model.latents(range(seed, seed + num_latents)), psi)
     start = turning.starts(num_latents, model.yaw_half_range, seed)
     path = turning.by_camera(model, probes, w, start, turning.camera_grid(num_steps))

@@ -10,12 +10,11 @@ that reads it well says the same of all views of a car.
 How well it reads is measured on images kept back, and stays with the probe: `Probes.report`.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import io
 import json
-import math
 import os
 import pathlib
 import zipfile
@@ -27,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jax3dgan import cameras, viz
+from jax3dgan import viz
 from jax3dgan.compilation import cache_root
-from jax3dgan.data.builders.toys import car as cars
-from jax3dgan.data.builders.toys import generate, scene
+from jax3dgan.data.builders.toys import generate
 from jax3dgan.errors import UserError
+from jax3dgan.evaluation import toy_cars
 
 MIN_R2 = 0.5  # below it more than half of what an attribute's probe says is not the attribute
 NUM_TRAIN = 8192  # images of the toys; more do not help within 1,500 steps
@@ -45,23 +44,34 @@ _BLUR, _NOISE = 0.7, 0.08
 
 
 class Network(nn.Module):
-  """[b, h, w, 3] in [−1, 1] → [b, outputs]: a 4×4 patch embedding and 3×3 convolutions."""
+  """[b, h, w, 3] in [−1, 1] → [b, outputs]: three convolutions of stride 2, two dense layers."""
 
   outputs: int
   features: int = 64
 
   @nn.compact
   def __call__(self, x):
-    x = nn.Conv(self.features // 2, (4, 4), (2, 2))(x)
-    x = nn.gelu(nn.LayerNorm()(x))
-    for features in (self.features, 2 * self.features):
-      x = nn.Conv(features, (3, 3), (2, 2))(x)
+    sizes = ((4, self.features // 2), (3, self.features), (3, 2 * self.features))
+    for size, features in sizes:
+      x = nn.Dense(features)(_patches(x, size))
       x = nn.gelu(nn.LayerNorm()(x))
     if x.shape[1] > 4:  # the dense layer's size does not grow with the image
       x = nn.avg_pool(x, (x.shape[1] // 4,) * 2, (x.shape[1] // 4,) * 2)
     x = x.reshape(x.shape[0], -1)
     x = nn.gelu(nn.Dense(4 * self.features)(x))
     return nn.Dense(self.outputs)(x)
+
+
+def _patches(x, size: int):
+  """[b, h, w, c] → [b, h/2, w/2, size²·c]: what a convolution of stride 2 multiplies.
+
+  As products of patches a small network's gradient takes a CPU a fraction of XLA's convolutions.
+  """
+  low = (size - 2) // 2
+  x = jnp.pad(x, ((0, 0), (low, size - 2 - low), (low, size - 2 - low), (0, 0)))
+  h, w = x.shape[1] - size + 1, x.shape[2] - size + 1
+  parts = [x[:, i : i + h : 2, j : j + w : 2] for i in range(size) for j in range(size)]
+  return jnp.concatenate(parts, axis=-1)
 
 
 @dataclasses.dataclass(eq=False)
@@ -104,68 +114,6 @@ class Probes:
       total = sum(name.startswith('r2/') for name in self.report)
       parts.append(f'{len(read)} of {total} attributes read, held-out R² {low:.2f} to {high:.2f}')
     return ', '.join(parts)
-
-
-# The toys as training data
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _draw(key, num):
-  car_key, camera_key = jax.random.split(key)
-  car = jax.vmap(cars.sample_car)(jax.random.split(car_key, num))
-  camera = jax.vmap(scene.sample_camera)(jax.random.split(camera_key, num))
-  return car, camera
-
-
-def _cpu_key(seed: int):
-  key = jax.random.key(seed, impl='threefry2x32')
-  return jax.device_put(key, jax.local_devices(backend='cpu')[0])
-
-
-def _render(car, camera, resolution: int) -> np.ndarray:
-  """uint8 [n, h, w, 3] of n cars from n cameras, by threads: rendering leaves Python's lock."""
-  car, camera = jax.tree.map(np.asarray, (car, camera))
-
-  def one(i):
-    return np.asarray(scene.render(*jax.tree.map(lambda x: x[i], (car, camera)), resolution))
-
-  with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-    return np.stack(list(pool.map(one, range(camera.cam2world.shape[0]))))
-
-
-def toys_images(num: int, seed: int, resolution: int = 32):
-  """Toy cars, one view of each.
-
-  Returns:
-    images uint8 [n, h, w, 3], directions [n, 3] towards the camera, attributes [n, a]; see
-    `ATTRIBUTES` for their names.
-  """
-  car, camera = _draw(_cpu_key(seed), num)
-  direction = np.asarray(camera.origin) / scene.RADIUS
-  return _render(car, camera, resolution), direction, _attributes(car)
-
-
-def toys_views(num: int, azimuth, seed: int, resolution: int = 32) -> np.ndarray:
-  """Images uint8 [n, v, h, w, 3] of toy cars, each from its azimuths [n, v] (radians).
-
-  The elevation is the pose prior's middle. The cars are others than `toys_images` draws.
-  """
-  azimuth = np.broadcast_to(np.asarray(azimuth, np.float32), (num, np.shape(azimuth)[-1]))
-  car, _ = _draw(jax.random.fold_in(_cpu_key(seed), 7), num)
-  car = jax.tree.map(lambda x: np.repeat(np.asarray(x), azimuth.shape[1], axis=0), car)
-  elevation = math.radians(sum(scene.ELEVATION_DEGREES) / 2)
-  camera = _orbit(azimuth.ravel(), np.full(azimuth.size, elevation, np.float32))
-  return _render(car, camera, resolution).reshape(*azimuth.shape, resolution, resolution, 3)
-
-
-_orbit = jax.jit(lambda a, e: cameras.orbit(a, e, scene.RADIUS, scene.FOV_DEGREES))
-_SHAPES = tuple(name for name in cars.Car._fields if 'colour' not in name)
-ATTRIBUTES = _SHAPES + tuple(f'{part}_{c}' for part in ('body', 'roof') for c in 'rgb')
-
-
-def _attributes(car) -> np.ndarray:
-  columns = [getattr(car, name) for name in _SHAPES] + [*car.colour, *car.roof_colour]
-  return np.stack([np.asarray(c) for c in columns], axis=-1)
 
 
 # Training
@@ -298,14 +246,14 @@ def toys(
     Probes; the embedding's coordinates are the attributes read with R² of `MIN_R2` or more on the
     cars held out.
   """
-  k = len(ATTRIBUTES)
+  k = len(toy_cars.ATTRIBUTES)
   what = dict(toys=generate.VERSION, version=_VERSION, resolution=resolution, steps=steps)
   what |= dict(seed=seed, num_train=num_train, num_held_out=num_held_out)
 
   def train():
     if say:
       say(f'probes: rendering {num_train + num_held_out:,} toy cars at {resolution}²')
-    images, direction, attributes = toys_images(num_train + num_held_out, seed, resolution)
+    images, direction, attributes = toy_cars.images(num_train + num_held_out, seed, resolution)
     mean, std = attributes[:num_train].mean(0), attributes[:num_train].std(0)
     standard = (attributes - mean) / np.maximum(std, 1e-9)
     pose_params = fit(images[:num_train], direction[:num_train], steps, seed, say)
@@ -313,20 +261,20 @@ def toys(
     held_out, truth = images[num_train:], standard[num_train:]
     report = _pose_report(predictor(pose_params, 3, resolution), held_out, direction[num_train:])
     score = r_squared(truth, predictor(identity_params, k, resolution)(held_out))
-    report |= {f'r2/{name}': float(r) for name, r in zip(ATTRIBUTES, score, strict=True)}
+    report |= {f'r2/{name}': float(r) for name, r in zip(toy_cars.ATTRIBUTES, score, strict=True)}
     return {'pose': pose_params, 'identity': identity_params}, report
 
   templates = {'pose': _template(3, resolution), 'identity': _template(k, resolution)}
   params, report = _cached('toys', what, templates, train, cache_dir)
-  kept = [i for i, name in enumerate(ATTRIBUTES) if report[f'r2/{name}'] >= MIN_R2]
+  kept = [i for i, name in enumerate(toy_cars.ATTRIBUTES) if report[f'r2/{name}'] >= MIN_R2]
   read = predictor(params['identity'], k, resolution)
   return Probes(
     pose=predictor(params['pose'], 3, resolution),
     embedding=(lambda images: read(images)[:, kept]) if kept else None,
     report=report,
-    names=tuple(ATTRIBUTES[i] for i in kept),
+    names=tuple(toy_cars.ATTRIBUTES[i] for i in kept),
     about=f'probes trained on {num_train:,} toy cars for {steps:,} steps',
-    views=functools.partial(toys_views, resolution=resolution),
+    views=functools.partial(toy_cars.views, resolution=resolution),
   )
 
 
@@ -393,7 +341,8 @@ def _cached(kind: str, what: dict, templates, train, cache_dir):
   path = pathlib.Path(cache_dir or cache_root()) / 'eval' / f'probes-{kind}-{name}.npz'
   shapes, tree = jax.tree.flatten(templates)
   try:
-    with np.load(path, allow_pickle=False) as file:
+    # Read whole: of a damaged archive np.load leaves the file open.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
       leaves = [file[f'leaf_{i}'] for i in range(len(shapes))]
       report = json.loads(str(file['report']))
       if [x.shape for x in leaves] == [x.shape for x in shapes]:

@@ -20,6 +20,27 @@ from jax3dgan.evaluation.results import Result
 
 FOLDER = 'eval'
 FILE = 'metrics.json'
+# What the plot shows, by the start of the name: the figures that one follows; the rest explains
+# them and stands in metrics.json and TensorBoard.
+HEADLINES = (
+  'FID-',
+  'KID-',
+  'precision-',
+  'recall-',
+  'reprojection/mse',
+  'reprojection/valid',
+  'chamfer/median',
+  'nfs_solid',
+  'view_leak/depth',
+  'mask/iou',
+  'depth/aligned',
+  'second/psnr',
+  'pose/error_degrees_aligned',
+  'pose/frame_spread_degrees',
+  'identity/ratio_above_floor',
+  'identity/latent_share',
+)
+_NOT_HEADLINES = ('/standard_error', '/measured', '_all', '_average')
 _PACKAGE = pathlib.Path(jax3dgan.__file__).parent
 
 
@@ -119,14 +140,15 @@ def history(workdir) -> list[dict]:
 
 
 def plot(path, records: list[dict]) -> None:
-  """Draws each metric over the steps, as small multiples; one evaluation alone gives points."""
+  """Draws the headlines over the steps, as small multiples; one evaluation alone gives points."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
   series = {}
   for about in records:
     for name, value in about['metrics'].items():
-      if value is not None and not name.endswith('standard_error'):
+      shown = name.startswith(HEADLINES) and not name.endswith(_NOT_HEADLINES)
+      if shown and value is not None:
         series.setdefault(name, []).append((about['step'], value))
   if not series:
     return

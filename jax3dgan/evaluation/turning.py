@@ -52,21 +52,38 @@ class Traversal:
     return np.degrees(pose.wrap(self.azimuth - self.azimuth[:, self.start, None]))
 
   @property
+  def across(self) -> float:
+    """Mean squared distance between two starts."""
+    return float(2 * self.embedded[:, self.start].var(axis=0, ddof=1).sum())
+
+  @property
   def change(self) -> np.ndarray:
     """Squared distance to the start's embedding, over the mean one of two starts: [l, s]."""
     first = self.embedded[:, self.start, None]
-    across = 2 * first[:, 0].var(axis=0, ddof=1).sum()
-    return ((self.embedded - first) ** 2).sum(-1) / max(across, 1e-300)
+    return ((self.embedded - first) ** 2).sum(-1) / max(self.across, 1e-300)
+
+  @property
+  def followed(self) -> np.ndarray:
+    """Where each latent has come to by turning, [l, s]: by no step of more than 60°.
+
+    An object that looks the other way from one image to the next has not turned.
+    """
+    steps = np.abs(np.degrees(pose.wrap(np.diff(self.azimuth, axis=1)))) <= _JUMP
+    out = np.ones(self.azimuth.shape, bool)
+    out[:, self.start + 1 :] = np.cumprod(steps[:, self.start :], axis=1)
+    out[:, : self.start] = np.cumprod(steps[:, : self.start][:, ::-1], axis=1)[:, ::-1]
+    return out
 
   def at(self, degrees: float) -> np.ndarray:
     """Where each latent has turned by so much, either way: index in the grid [l], −1 for nowhere.
 
     The first crossing on the way out, on the side that gets there in fewer steps. A latent that
-    jumps past the angle by more than 10° (half the angle, if less) has not been turned to it.
+    jumps past the angle by more than 10° (half the angle, if less) has not been turned to it, nor
+    one that has got there by a jump, see `followed`.
     """
     tolerance = min(_TOLERANCE, degrees / 2)
     found = np.full(len(self.azimuth), -1)
-    for i, turn in enumerate(np.abs(self.turn)):
+    for i, turn in enumerate(np.abs(self.turn) * self.followed):
       best = None
       for side in (-1, 1):
         path = np.arange(self.start, len(turn) if side > 0 else -1, side)
@@ -97,16 +114,13 @@ class Traversal:
   def reach(self, kept: float = KEPT) -> np.ndarray:
     """Degrees from end to end over which each latent turns and keeps its identity, [l].
 
-    On each side the largest turn before `change` first exceeds `kept`, or before the object jumps
-    instead of turning: by more than 60° from one image to the next.
+    On each side the largest turn before `change` first exceeds `kept`, or before the object jumps,
+    see `followed`.
     """
     total = np.zeros(len(self.azimuth))
+    good = (self.change <= kept) & self.followed
     for side in (slice(self.start, None), slice(self.start, None, -1)):
-      turn, change = self.turn[:, side], self.change[:, side]
-      jump = np.abs(pose.wrap(np.diff(self.azimuth[:, side], axis=1, prepend=np.nan)))
-      jump[:, 0] = 0
-      before = np.cumprod((change <= kept) & (jump <= math.radians(_JUMP)), axis=1)
-      total += np.abs(turn * before).max(1)
+      total += np.abs(self.turn[:, side] * np.cumprod(good[:, side], axis=1)).max(1)
     return total
 
   def calibrated_error(self, degrees: float) -> float:

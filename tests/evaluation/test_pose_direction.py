@@ -70,7 +70,7 @@ def test_a_full_circle_needs_more_than_one_direction():
   directions = {(d.space.name, d.name): d for _, d in found.ranking}
   line, circle, rotation = (
     pose_direction.traverse(model, probes, directions['w', name], z, model.map(z), azimuth, 97)
-    for name in ('ridge, sine', 'ridge, circle × 1', 'ridge, rotation')
+    for name in ('ridge, sine', 'ridge, circle x1', 'ridge, rotation')
   )
   assert 150 < np.median(line.reach()) < 181
   assert np.median(circle.reach()) > 250
@@ -164,6 +164,13 @@ def test_reach_ends_where_identity_does_and_where_an_object_jumps():
 def test_an_angle_that_is_jumped_over_is_not_reached():
   t = path([[0, 0, 0, 5, 170], [0, 0, 0, 30, 62]], np.zeros((2, 5)))
   np.testing.assert_array_equal(t.at(60), [-1, 4])
+
+
+def test_a_flip_is_no_turn():
+  t = path([[-65, -20, 0, 90, 60], [90, 60, 0, 50, 90]], np.zeros((2, 5)))
+  np.testing.assert_array_equal(t.followed, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+  np.testing.assert_array_equal(t.at(60), [0, 1])
+  np.testing.assert_array_equal(t.at(90), [-1, 0])
 
 
 def test_calibrated_error_is_the_spread_of_one_setting():
