@@ -46,6 +46,8 @@ from jax3dgan.checkpoint_files import (
 from jax3dgan.errors import UserError
 
 DAMAGED = 'damaged'  # where checkpoints go that cannot be read
+ON_ERROR = ('warn', 'stop')
+_TEMPORARY = 'orbax-checkpoint-tmp'  # in the names of Orbax's temporary folders
 
 
 class _NotOrbax(logging.Filter):
@@ -70,10 +72,27 @@ class Checkpoints:
     keep: How many of the latest stay.
     config: Where given, it is compared with the run's config.json (UserError where the model is
       another one and checkpoints exist) and written there.
+    on_error: 'stop' raises where the disk refuses a save; 'warn' says so and goes on without it, up
+      to `close`, which raises. Of several processes, which have to agree, it is always 'stop'.
+    say: Is told of a save that failed, in one line.
   """
 
-  def __init__(self, workdir, every: int, keep: int, config=None):
+  def __init__(
+    self,
+    workdir,
+    every: int,
+    keep: int,
+    config=None,
+    on_error: str = 'stop',
+    say: Callable[[str], None] = print,
+  ):
     _quiet()
+    if on_error not in ON_ERROR:
+      raise UserError(
+        f'config.checkpoint.on_error is {on_error!r}. Set it to one of {", ".join(ON_ERROR)}.'
+      )
+    self._warns = on_error == 'warn' and jax.process_count() == 1
+    self._say = say
     self._workdir = pathlib.Path(workdir).resolve()
     self._every, self._keep = every, keep
     config = None if config is None else workdirs.plain(config)
@@ -92,8 +111,7 @@ class Checkpoints:
         self._put_aside(step, error)
     with workdirs.disk_errors(self._workdir):
       self._checkpointer = self._open()
-    self._pending = None
-    self._failed = False
+    self._pending, self._saving = None, None
 
   def _open(self):
     training = ocp.training
@@ -132,10 +150,11 @@ class Checkpoints:
     self.wait()
     if self.latest_step == step:
       return False
-    with workdirs.disk_errors(self._workdir):
-      sums = {CHECKSUMS: checksums.tree(state)}
+    sums = {CHECKSUMS: checksums.tree(state)}
+    with self._disk(step, self._warns):
       self._pending = self._checkpointer.save_async(step, state, force=True, custom_metadata=sums)
-    return True
+      self._saving = step
+    return self._pending is not None
 
   def restore(self, abstract_state, say: Callable[[str], None] = print):
     """Returns the latest state that is whole, or None where the run has no checkpoint yet.
@@ -201,22 +220,47 @@ class Checkpoints:
         )
 
   def wait(self) -> None:
-    """Waits for a save that is under way; raises its failure."""
+    """Waits for a save that is under way; raises its failure, or tells it, see `on_error`."""
+    self._wait(self._warns)
+
+  def _wait(self, warns: bool) -> None:
     pending, self._pending = self._pending, None
     if pending is not None:
-      self._failed = True
-      with workdirs.disk_errors(self._workdir):
+      with self._disk(self._saving, warns):
         pending.result()
-      self._failed = False
+
+  @contextlib.contextmanager
+  def _disk(self, step: int, warns: bool):
+    """Around a save: after an error of the disk, what was half written is gone."""
+    try:
+      with workdirs.disk_errors(self._workdir):
+        yield
+    except Exception as error:
+      self._pending = None
+      # Orbax would raise the failure once more, and holds the step for saved.
+      with contextlib.suppress(Exception):
+        self._checkpointer.close()
+      if jax.process_count() == 1:
+        for path in (self._workdir / FOLDER).glob(f'*{_TEMPORARY}*'):
+          shutil.rmtree(path, ignore_errors=True)
+      with workdirs.disk_errors(self._workdir):
+        self._checkpointer = self._open()
+      if not (warns and isinstance(error, UserError)):
+        raise
+      cause = str(error).split(' Remedy')[0]
+      last = self.latest_step
+      kept = 'There is none yet' if last is None else f'The one of step {last:,} is kept'
+      self._say(
+        f'Warning: the checkpoint of step {step:,} is not saved. {cause} {kept}; training goes on '
+        f'and tries again at the next. Remedy: free some space.'
+      )
 
   def close(self) -> None:
-    """Waits for a save that is under way, then lets go of everything."""
+    """Waits for a save that is under way, raising its failure, then lets go of everything."""
     try:
-      self.wait()
+      self._wait(warns=False)
     finally:
-      # Orbax raises a failed save once more; it was raised by `wait` already.
-      with contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
-        self._checkpointer.close()
+      self._checkpointer.close()
 
 
 def _abstract(leaf):

@@ -130,6 +130,9 @@ def base_config() -> ml_collections.ConfigDict:
         cache_dir='',
         # How many of the toys to make; 0 for the usual 4,000.
         num_images=0,
+        # How many damaged images may be skipped before the run stops; 0 for none, -1 for one in a
+        # thousand, but at least three.
+        max_skipped=-1,
       ),
       # Measures, see docs/evaluation.md.
       eval=dict(
@@ -165,7 +168,9 @@ def base_config() -> ml_collections.ConfigDict:
       # no limit.
       faults=dict(max_loss=1e5),
       log=dict(every=100, images_every=2000, num_grid=8),
-      checkpoint=dict(every=1000, keep=3),
+      # Where a checkpoint cannot be written (a full disk): 'warn' trains on and tries again at the
+      # next one, 'stop' ends the run.
+      checkpoint=dict(every=1000, keep=3, on_error='warn'),
     )
   ).lock()
 

@@ -97,6 +97,30 @@ class Watch:
     return None
 
 
+class Broken:
+  """Finds what is not finite in a state itself: a gradient that is may still overflow Adam's step.
+
+  Args:
+    names: The fields of the state to look at, in order.
+  """
+
+  def __init__(self, names: Sequence[str] = ('discriminator', 'generator', 'ema')):
+    self._fields = names
+    self._first = jax.jit(lambda trees: {name: first_bad_leaf(t) for name, t in trees.items()})
+
+  def __call__(self, state, step: int) -> Fault | None:
+    """The first fault in a state after `step` steps; waits for it."""
+    trees = {name: getattr(state, name) for name in self._fields}
+    found = jax.device_get(self._first(trees))
+    for name in self._fields:
+      if found[name] >= 0:
+        network = name if name in NETWORKS else 'generator'
+        leaf = _names(trees[name])[int(found[name])]
+        average = 'the average of ' if name not in NETWORKS else ''
+        return Fault(step - 1, network, f'{average}{leaf} is not finite after the step')
+    return None
+
+
 def diagnosis(faults: Sequence[Fault]) -> UserError:
   """The end of a run that went wrong again after each restore."""
   told = '; '.join(map(str, faults))

@@ -1,5 +1,6 @@
 """The training loop, from top to bottom: mesh, models, checkpoints, data, step, loop, results."""
 
+import contextlib
 import json
 import pathlib
 import resource
@@ -70,7 +71,12 @@ def run(config, workdir) -> dict:
       generator = generators.create(config)
       discriminator = discriminators.create(config.discriminator)
       saver = checkpoints.Checkpoints(
-        workdir, config.checkpoint.every, config.checkpoint.keep, config=config
+        workdir,
+        config.checkpoint.every,
+        config.checkpoint.keep,
+        config=config,
+        on_error=config.checkpoint.on_error,
+        say=lambda text: line.say(text),  # of the line that there is then
       )
       fresh = lambda: parallel.replicate(  # noqa: E731
         state_lib.create(config, generator, discriminator), mesh
@@ -88,19 +94,22 @@ def run(config, workdir) -> dict:
     model = trained.Trained(config, generator, None, step, workdir.resolve().name)
     compiled, stage, images_seen, rates, diverged = None, None, 0, [], []
     networks = {'generator': state.generator, 'discriminator': state.discriminator}
-    watch = faults.Watch(networks, config.faults.max_loss)
+    watch, broken = faults.Watch(networks, config.faults.max_loss), faults.Broken()
+    source.tell(line.say)
     doctor = health.Health(health.photos_diversity(source.dataset), line.say)
     while step < config.num_steps:
       if stage is None or step >= stage.to_step:
         stage = schedule.stage_at(stages, step)
-        with phases('data'):
+        with phases('data'), _saved_first(saver, state, step, watch, broken, line):
           source.enter(stage, step)
         with phases('compilation'):
           line.say(f'Compiling the step: {stage.resolution}², batch {stage.batch_size} ...')
           compiled = _compile(config, generator, discriminator, stage, source, state, step, mesh)
         line.restart_clock()
       with phases('steps'):
-        state, step_metrics = compiled(state, source.batch(step))
+        with _saved_first(saver, state, step, watch, broken, line):
+          batch = source.batch(step)
+        state, step_metrics = compiled(state, batch)
         watch.note(step, step_metrics)
         step += 1
         images_seen += stage.batch_size
@@ -109,8 +118,9 @@ def run(config, workdir) -> dict:
         logs = _is_due(step, config.log.every) or step == config.num_steps
         stops = stop.requested(step)
         # Nothing is shown or saved before it is known to be sound.
-        if logs or looks or measures or stops or saver.should_save(step):
-          fault = watch.check()
+        saves = stops or saver.should_save(step) or step == config.num_steps
+        if logs or looks or measures or saves:
+          fault = watch.check() or (broken(state, step) if saves else None)
           if fault:
             diverged.append(fault)
             state, step = _go_back(saver, state, fresh, diverged, line)
@@ -158,6 +168,7 @@ def run(config, workdir) -> dict:
         turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
   writer.close()
   summary = _summary(config, phases, step, images_seen, rates, mesh)
+  summary['images_skipped'] = len(source.dataset.skips)
   if jax.process_index() == 0:
     (workdir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
   line.say(f'Done: {", ".join(f"{workdir}/{name}" for name in results)}. Time: {phases}.')
@@ -251,6 +262,25 @@ def _go_back(saver, state, fresh, diverged, line):
     f'({len(diverged)} of at most {faults.MAX_RESTORES} times).'
   )
   return state.replace(key=jax.device_put(key, state.key.sharding)), step
+
+
+@contextlib.contextmanager
+def _saved_first(saver, state, step, watch, broken, line):
+  """Around what reads data: an error there must not cost the steps since the last checkpoint."""
+  try:
+    yield
+  except UserError:
+    # Several processes would have to agree, and the others are in the next step already.
+    if jax.process_count() == 1 and not (watch.check() or broken(state, step)):
+      try:
+        if step and saver.save(step, state, force=True):
+          saver.wait()
+          line.say(f'The data failed; saved the state of step {step:,} first.')
+      finally:
+        with contextlib.suppress(UserError):  # the data's error is the one to show
+          saver.close()
+        line.close()
+    raise
 
 
 def _pictures(model, state, step, config, workdir, writer, doctor=None):

@@ -3,7 +3,9 @@
 import errno
 import functools
 import os
+import shutil
 import signal
+import subprocess
 
 import flax.struct
 import jax
@@ -209,3 +211,42 @@ def test_precision_may_change_within_a_run_but_not_the_model(tmp_path):
   config.model.density_gain = 2.0  # the same shapes, another field
   with pytest.raises(UserError, match=r'config: model.density_gain is 1.0 there and 2.0 here\. '):
     workdirs.check_same_run(tmp_path, workdirs.plain(config))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 3 MiB."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  command = ['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', str(folder)]
+  if not shutil.which('mount') or subprocess.run(command, capture_output=True).returncode:
+    pytest.skip('mounting a small file system is not permitted')
+  yield folder
+  subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def test_a_full_disk_costs_one_checkpoint_and_leaves_nothing_half_written(small_disk):
+  state = {'w': jnp.asarray(np.random.default_rng(0).normal(size=250_000), jnp.float32)}  # 1 MB
+  told = []
+  saver = checkpoints.Checkpoints(
+    small_disk / 'run', every=1, keep=1, on_error='warn', say=told.append
+  )
+  saver.save(1, state)
+  saver.wait()
+  filler = small_disk / 'filler'
+  filler.write_bytes(b'0' * 1_300_000)
+  saver.save(2, state)
+  saver.wait()
+  assert len(told) == 1 and 'checkpoint of step 2 is not saved' in told[0]
+  assert 'the disk is full' in told[0] and 'of step 1 is kept' in told[0]
+  assert [path.name for path in (small_disk / 'run' / checkpoints.FOLDER).iterdir()] == ['1']
+  filler.unlink()
+  assert saver.save(3, state)
+  saver.close()
+  assert checkpoints.steps(small_disk / 'run')[-1] == 3
+  filler.write_bytes(b'0' * 1_300_000)
+  saver = checkpoints.Checkpoints(small_disk / 'run', every=1, keep=1, on_error='stop')
+  with pytest.raises(UserError, match='the disk is full'):
+    saver.save(4, state)
+    saver.close()
+  np.testing.assert_array_equal(saver.restore(state)['w'], state['w'])

@@ -6,6 +6,7 @@ import pathlib
 
 import imageio_ffmpeg
 import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,6 +19,7 @@ from jax3dgan import (
   interruption,
   parallel,
   schedule,
+  steps,
   train,
 )
 from jax3dgan import state as state_lib
@@ -192,3 +194,73 @@ def test_default_model_has_the_published_size():
   assert len(leaves) == 30 and sum(leaf.size for leaf in leaves) == 1_910_788
   size = sum(leaf.size for leaf in jax.tree.leaves(shapes.discriminator))
   assert 12.4e6 < size < 13.3e6
+
+
+def _break_generator(monkeypatch, at, times):
+  """Puts NaN into the generator after step `at` (counted from 0), for the first `times` keys."""
+  make = steps.make_train_step
+  run_key = jax.random.key_data(jax.random.split(jax.random.key(0), 3)[2])
+  keys = [run_key]
+
+  def broken(*args):
+    step_fn = make(*args)
+
+    def step(state, images):
+      hit = state.step == at
+      if times:
+        hit &= jnp.all(state.key == keys[0])
+      new, metrics = step_fn(state, images)
+      leaves, tree = jax.tree.flatten(new.generator)
+      leaves[1] = jnp.where(hit, jnp.nan, leaves[1])
+      return new.replace(generator=jax.tree.unflatten(tree, leaves)), metrics
+
+    return step
+
+  monkeypatch.setattr(train.steps, 'make_train_step', broken)
+
+
+def _assert_sound(workdir):
+  for step in checkpoints.steps(workdir):
+    _, state = checkpoints.read(workdir, step=step)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+
+
+# Before there is a checkpoint; after one; just where one is due; across the end of a stage.
+@pytest.mark.parametrize('at, every', [(1, 3), (2, 2), (3, 2)])
+def test_a_run_that_breaks_goes_back_and_finishes(cache, tmp_path, monkeypatch, capsys, at, every):
+  _break_generator(monkeypatch, at, 1)
+  fields = {'checkpoint.every': every, 'log.every': 2, 'log.images_every': 0}
+  if every == 3:
+    fields['stages'] = ({'from_step': 1, 'batch_size': 8},)
+  train.run(tiny(cache, **fields), tmp_path)
+  said = capsys.readouterr()
+  said = said.out + said.err
+  assert 'Training diverged at step' in said and 'generator' in said, said
+  assert f'Going on from step {(at // every) * every:,} with other random numbers' in said
+  _assert_sound(tmp_path)
+  assert checkpoints.steps(tmp_path)[-1] == 4
+
+
+def test_a_run_that_always_breaks_stops_and_keeps_its_checkpoint(cache, tmp_path, monkeypatch):
+  _break_generator(monkeypatch, 2, 0)
+  fields = {'checkpoint.every': 2, 'log.images_every': 0}
+  with pytest.raises(UserError, match='Training diverged 4 times.*lower --config.optimizer'):
+    train.run(tiny(cache, **fields), tmp_path)
+  assert checkpoints.steps(tmp_path) == [2]
+  _assert_sound(tmp_path)
+
+
+def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch, capsys):
+  batch = feed.Feed.batch
+
+  def away(self, step):
+    if step == 3:
+      raise UserError('Cannot read shard 7.')
+    return batch(self, step)
+
+  monkeypatch.setattr(feed.Feed, 'batch', away)
+  with pytest.raises(UserError, match='shard 7'):
+    train.run(tiny(cache, **{'checkpoint.every': 100, 'log.images_every': 0}), tmp_path)
+  assert checkpoints.steps(tmp_path) == [3]
+  said = capsys.readouterr()
+  assert 'saved the state of step 3 first' in said.out + said.err

@@ -1,5 +1,7 @@
 """Images for the compiled step: batches over the devices, or the whole data set on each of them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -22,9 +24,12 @@ class Feed:
   def _open(self, resolution):
     if self._dataset is not None and self._dataset.resolution == resolution:
       return
-    self._dataset = pipeline.open_dataset(
-      self._config.data, resolution, self._config.compat.same_order
+    before, self._dataset = (
+      self._dataset,
+      pipeline.open_dataset(self._config.data, resolution, self._config.compat.same_order),
     )
+    if before is not None:  # at another resolution the same images are damaged
+      self._dataset = dataclasses.replace(self._dataset, skips=before.skips)
     self._resident = None
     if self._dataset.on_device:
       self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
@@ -62,6 +67,11 @@ class Feed:
     shape = (self._stage.batch_size, size, size, 3)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
     return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
+
+  def tell(self, say):
+    """Lets `say` report skipped images and files that are away, instead of stderr."""
+    if jax.process_index() == 0:  # elsewhere nothing is shown but stderr
+      self._dataset.skips.say = say
 
   @property
   def dataset(self):

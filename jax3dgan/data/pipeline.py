@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from jax3dgan.data import images, labels, records, sources
+from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
 LOADERS = ('arrays', 'tfdata')
@@ -33,6 +34,7 @@ class Dataset:
     loader: 'arrays' or 'tfdata'.
     on_device: whether to keep it on the device (`arrays.resident`).
     same_order: whether every epoch reads the images in the same order.
+    skips: the images found to be damaged, for which others stand in; by default none yet.
   """
 
   name: str
@@ -44,25 +46,55 @@ class Dataset:
   loader: str = 'arrays'
   on_device: bool = False
   same_order: bool = False
+  skips: skips_lib.Skips | None = None
+
+  def __post_init__(self):
+    if self.skips is None:
+      object.__setattr__(self, 'skips', skips_lib.Skips(len(self.source)))
 
   def __len__(self):
     return len(self.source)
 
   def __getitem__(self, i):
-    """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored."""
+    """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored.
+
+    For a damaged image another stands in, see `skips`.
+    """
+    return self.skips.usable(i, self.decode)
+
+  def record(self, i):
+    """Record i, with a label where the data has labels; a UserError where it cannot be used."""
     try:
       record = self.source.read(i)
+    except sources.UnreachableImageError as error:
+      raise skips_lib.UnreachableError(
+        f'{self.source.describe(i)} of {self.name} cannot be read: {error}. '
+        'Bring the file or its disk back, then run the same command.'
+      ) from error
+    except images.ImageError as error:
+      raise self.unusable(i, error) from error
+    if self.labelled and (record.label is None or len(record.label) != labels.NUM_NUMBERS):
+      raise self.unusable(i, 'it has no label')
+    return record
+
+  def decode(self, i):
+    """As [i], but a UserError where image i itself cannot be used."""
+    record = self.record(i)
+    try:
       image = images.decode(record.image)
+      stored = getattr(self.source, 'resolution', None)
+      if stored and image.shape[:2] != (stored, stored):
+        raise images.ImageError('its size is not that of the index')
       label = record.label
       if label is not None:
         label = labels.crop(label, *image.shape[:2], images.crop_box(*image.shape[:2], self.crop))
       return images.fit(image, self.resolution, self.crop), label
     except images.ImageError as error:
-      raise UserError(
-        f'{self.source.describe(i)} of {self.name} cannot be used: {error}. Run '
-        f'{prepare_command(self.name, "DIR", self.resolution)}, which leaves such images out, '
-        'and set --config.data.source=DIR.'
-      ) from error
+      raise self.unusable(i, error) from error
+
+  def unusable(self, i, cause):
+    """The error of image i that cannot be used."""
+    return skips_lib.DamagedError(f'{self.source.describe(i)} of {self.name}: {cause}.')
 
 
 def open_dataset(data_config, resolution, same_order=False):
@@ -70,7 +102,7 @@ def open_dataset(data_config, resolution, same_order=False):
 
   Args:
     data_config: ConfigDict or dict of source ('toys', a folder of prepared shards, a zip or
-      'tfds:NAME'), loader, flip, on_device, split, cache_dir.
+      'tfds:NAME'), loader, flip, on_device, split, cache_dir, max_skipped.
     resolution: size of the images wanted, in pixels.
     same_order: see `Dataset`.
 
@@ -114,6 +146,7 @@ def open_dataset(data_config, resolution, same_order=False):
     loader=loader,
     on_device=bool(data_config.get('on_device', False)),
     same_order=same_order,
+    skips=skips_lib.Skips(len(source), int(data_config.get('max_skipped', skips_lib.AUTOMATIC))),
   )
 
 

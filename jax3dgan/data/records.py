@@ -14,7 +14,7 @@ import os
 import numpy as np
 from etils import epath
 
-from jax3dgan.data import images, labels, tfrecord
+from jax3dgan.data import images, labels, skips, tfrecord
 from jax3dgan.errors import UserError
 
 INDEX = 'index.json'
@@ -205,8 +205,16 @@ class Shards:
 
   def read(self, i):
     """Record i."""
-    features = tfrecord.decode_example(self._files.payload(i))
-    key = features['image/key'].decode()
+    payload = self._files.payload(i)
+    try:
+      features = tfrecord.decode_example(payload)
+      key = features['image/key'].decode()
+    except (tfrecord.RecordError, KeyError, AttributeError, ValueError) as error:
+      raise skips.DamagedError(
+        f'{self.describe(i)} is none of {FORMAT}. Prepare the data set again.'
+      ) from error
+    if not isinstance(features.get('image/encoded'), bytes):
+      raise skips.DamagedError(f'{self.describe(i)} has no image. Prepare the data set again.')
     return Record(features['image/encoded'], features.get('label'), key, features)
 
   def close(self):

@@ -15,11 +15,15 @@ import zlib
 
 import numpy as np
 
-from jax3dgan.data import images, labels, tfrecord
+from jax3dgan.data import images, labels, skips, tfrecord
 from jax3dgan.data.records import Record
 from jax3dgan.errors import UserError
 
 LABELS_FILE = 'dataset.json'
+
+
+class UnreachableImageError(images.ImageError):
+  """An image whose file cannot be read now, perhaps later."""
 
 
 class FolderSource:
@@ -113,7 +117,9 @@ class ZipSource:
       with self._lock, self._zip.open(entry) as file:
         # The directory's sizes may lie: never more than this is unpacked.
         return file.read(images.MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except OSError as error:
+      raise UnreachableImageError(f'cannot be read from the zip ({error})') from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
       raise images.ImageError(f'damaged in the zip ({error})') from error
     except (RuntimeError, NotImplementedError) as error:
       raise images.ImageError(f'cannot be unpacked ({error})') from error
@@ -165,6 +171,8 @@ class TFRecordSource:
   def read(self, i):
     try:
       features = tfrecord.decode_example(self._files.payload(i))
+    except skips.UnreachableError as error:
+      raise UnreachableImageError(str(error)) from error
     except (UserError, tfrecord.RecordError) as error:
       raise images.ImageError(f'damaged record ({error})') from error
     data = _first(features, self._IMAGE_FEATURES)

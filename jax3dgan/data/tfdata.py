@@ -35,27 +35,37 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
   # Bound here: when the interpreter ends, a module's names go before its generators.
   tensorflow_error = tf.errors.OpError
   failures = []
-  batched = make_dataset(
-    dataset,
-    batch_size,
-    position,
-    seed=seed,
-    process_index=process_index,
-    process_count=process_count,
-    failures=failures,
-  )
-  try:
-    for batch in batched.as_numpy_iterator():
-      if batch.pop('failed').any():
-        raise failures[0]
-      # TensorFlow's buffers are read-only; the contract says nothing of the kind.
-      yield {name: np.array(array) for name, array in batch.items()}
-  except tensorflow_error as error:
-    cause = (str(error.message or error).splitlines() or ['unknown'])[0][:200]
-    raise UserError(
-      f'TensorFlow cannot decode an image of {dataset.name} ({cause}). '
-      'Prepare the data set, which leaves such images out: python -m jax3dgan.data.prepare --help'
-    ) from error
+  start, step = process_index * batch_size, process_count * batch_size
+  while True:
+    batched = make_dataset(
+      dataset,
+      batch_size,
+      position,
+      seed=seed,
+      process_index=process_index,
+      process_count=process_count,
+      failures=failures,
+    )
+    try:
+      for batch in batched.as_numpy_iterator():
+        if batch.pop('failed').any():
+          raise failures[0]
+        # TensorFlow's buffers are read-only; the contract says nothing of the kind.
+        yield {name: np.array(array) for name, array in batch.items()}
+        position += step
+    except tensorflow_error as error:
+      # Which image it was, TensorFlow does not say. It is skipped from now on, from here.
+      cause = (str(error.message or error).splitlines() or ['unknown'])[0][:200]
+      place = order.batch(position, batch_size, len(dataset), start=start)
+      indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
+      before = len(dataset.skips)
+      for i in indices.tolist():
+        dataset.skips.usable(i, lambda i: _check_decodes(dataset, i))
+      if len(dataset.skips) == before:
+        raise UserError(
+          f'TensorFlow cannot decode an image of {dataset.name} ({cause}). Prepare the data set, '
+          'which leaves such images out: python -m jax3dgan.data.prepare --help'
+        ) from error
 
 
 def make_dataset(
@@ -80,19 +90,26 @@ def make_dataset(
   black = images.encode_png(np.zeros((stored, stored, 3), np.uint8))
   start, step = process_index * batch_size, process_count * batch_size
 
-  def read_one(index, flip):
-    try:
-      record = dataset.source.read(index)
-      label = record.label
-      if label is not None and not prepared:
+  def encoded_and_label(index):
+    record = dataset.record(index)
+    label = record.label
+    if label is not None and not prepared:
+      try:
         size = images.size(record.image)
         label = labels.crop(label, *size, images.crop_box(*size, dataset.crop))
+      except images.ImageError as error:
+        raise dataset.unusable(index, error) from error
+    return record.image, label
+
+  def read_one(index, flip):
+    try:
+      encoded, label = dataset.skips.usable(index, encoded_and_label)
       if label is None:
         label = np.zeros(labels.NUM_NUMBERS, np.float32)
-      return record.image, labels.mirror(label) if flip else label, False
-    except (UserError, images.ImageError) as error:
+      return encoded, labels.mirror(label) if flip else label, False
+    except UserError as error:
       # Not raised here: TensorFlow would log its stack, and lose its type.
-      failures.append(error if isinstance(error, UserError) else UserError(f'{error}.'))
+      failures.append(error)
       return black, np.zeros(labels.NUM_NUMBERS, np.float32), True
 
   def read(number):
@@ -132,6 +149,19 @@ def make_dataset(
   options = tf.data.Options()
   options.deterministic = True
   return result.with_options(options)
+
+
+def _check_decodes(dataset, i):
+  """UserError where image i cannot be decoded by Pillow, or not by TensorFlow."""
+  dataset.decode(i)
+  prepared = isinstance(dataset.source, records.Shards)
+  decode = (lambda data: tf.io.decode_png(data, channels=3)) if prepared else _decode_any
+  try:
+    decoded = decode(dataset.record(i).image)
+    if not prepared:
+      _crop_and_resize(decoded, dataset.resolution, dataset.crop)
+  except (tf.errors.OpError, ValueError) as error:
+    raise dataset.unusable(i, 'TensorFlow cannot decode it') from error
 
 
 @tf.autograph.experimental.do_not_convert

@@ -5,6 +5,7 @@ little-endian. tensorflow/core/lib/io/record_writer.h defines it, tensorflow/cor
 the payload; TensorFlow reads what this writes, and the other way about.
 """
 
+import contextlib
 import functools
 import os
 import struct
@@ -15,7 +16,7 @@ import numpy as np
 from etils import epath
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from jax3dgan.errors import UserError
+from jax3dgan.data import skips
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -145,6 +146,7 @@ class RecordFiles:
     self._offsets = [np.asarray(part, np.int64) for part in offsets]
     self._starts = np.cumsum([0] + [len(part) - 1 for part in self._offsets])
     self._files = {}
+    self._stale = []  # not closed yet: another thread may be reading from it
     self._lock = threading.Lock()
 
   def __len__(self):
@@ -161,18 +163,24 @@ class RecordFiles:
     return f'record {number} of {self._paths[file]}'
 
   def payload(self, i):
-    """The payload of record i; UserError, which names it, where it is damaged."""
+    """The payload of record i; a UserError of `skips`, which names it, where there is none."""
     if not 0 <= i < len(self):
       raise IndexError(f'record {i} of {len(self)}')
     file, number = self.where(i)
     begin, end = (int(x) for x in self._offsets[file][number : number + 2])
     try:
       return unframe(self._read(file, begin, end - begin))
-    except (RecordError, OSError) as error:
-      raise UserError(
-        f'Cannot read {self.describe(i)}: {error}. '
-        'The file is damaged: copy it again, or delete the folder and prepare it again.'
+    except OSError as error:
+      with self._lock:  # of a file that was away, the handle stays stale
+        handle = self._files.pop(file, None)
+        if handle is not None:
+          self._stale.append(handle)
+      raise skips.UnreachableError(
+        f'Cannot read {self._paths[file]}: {error.strerror or error}. '
+        'Bring the file or its disk back, then run the same command.'
       ) from error
+    except RecordError as error:
+      raise skips.DamagedError(f'Cannot read {self.describe(i)}: {error}.') from error
 
   def _read(self, file, begin, size):
     with self._lock:
@@ -189,6 +197,9 @@ class RecordFiles:
     with self._lock:
       while self._files:
         self._files.popitem()[1].close()
+      while self._stale:
+        with contextlib.suppress(OSError):
+          self._stale.pop().close()
 
   def __del__(self):
     if hasattr(self, '_lock'):

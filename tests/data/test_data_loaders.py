@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan.data import arrays, images, labels, order, pipeline, records
+from jax3dgan.data import arrays, images, labels, order, pipeline, records, skips
 from jax3dgan.errors import UserError
 
 COUNT = 21
@@ -165,6 +165,64 @@ def test_damage_is_named_by_both_loaders(tmp_path, loader):
   with pytest.raises(UserError, match=r'record 0 of .*shard-00000\.tfrecord: checksum') as error:
     next(iterator)
   assert '\n' not in str(error.value)
+
+
+def _turn(path, place):
+  data = bytearray(path.read_bytes())
+  data[place] ^= 1
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata', 'resident'])
+def test_the_next_image_stands_in_for_a_damaged_one(tmp_path, loader):
+  if loader == 'tfdata':
+    pytest.importorskip('tensorflow')
+  examples = [_example(i) for i in range(COUNT)]
+  # A record that is whole, with half a PNG in it; and one whose checksum is wrong, just after.
+  png = images.encode_png(examples[4]['image'])
+  examples[4]['image'] = png[: len(png) // 2]
+  index = records.write_dataset(tmp_path, examples, resolution=64)
+  (shard,) = index['shards']
+  _turn(tmp_path / shard['file'], shard['offsets'][5] + 40)
+  config = {'source': str(tmp_path), 'loader': loader if loader == 'tfdata' else 'arrays'}
+  dataset = pipeline.open_dataset(config, 64)
+  told = []
+  dataset.skips.say = told.append
+  wanted = order.shuffled_index(np.arange(2 * COUNT), COUNT, 5)
+  wanted = [6 if i in (4, 5) else int(i) for i in wanted]
+  if loader == 'resident':
+    data = arrays.resident(dataset, progress=False)
+    found = [np.asarray(arrays.draw(data, jnp.uint32(0), 2 * COUNT, 5, False)['image'])]
+  else:
+    iterator = pipeline.batches(dataset, 7, seed=5)
+    found = [next(iterator)['image'] for _ in range(6)]
+  expected = np.stack([_example(i)['image'] for i in wanted])
+  np.testing.assert_array_equal(np.concatenate(found), expected)
+  assert len(dataset.skips) == len(told) == 2
+  assert any('record 5 of' in line and 'checksum' in line for line in told)
+  assert any('record 4 of' in line for line in told)
+  config['max_skipped'] = 1
+  with pytest.raises(UserError, match='2 of 21 images are damaged, and at most 1 may be'):
+    strict = pipeline.open_dataset(config, 64)
+    for i in range(COUNT):
+      strict[i]
+
+
+def test_a_shard_that_is_away_is_tried_again(tmp_path, monkeypatch):
+  index = records.write_dataset(tmp_path, [_example(0), _example(1)], resolution=64)
+  path = tmp_path / index['shards'][0]['file']
+  dataset, told = _open(str(tmp_path)), []
+  dataset.skips.say = told.append
+  away = path.rename(tmp_path / 'away')
+  monkeypatch.setattr(skips.time, 'sleep', lambda s: len(told) == 2 and away.rename(path))
+  np.testing.assert_array_equal(dataset[1][0], _example(1)['image'])
+  assert len(told) == 2 and 'Trying again in 4 s (2 of 3)' in told[1] and path.name in told[1]
+  dataset.source.close()
+  path.rename(away)
+  monkeypatch.setattr(skips.time, 'sleep', lambda s: None)
+  with pytest.raises(UserError, match='shard-00000.tfrecord: No such file.*Bring the file'):
+    dataset[0]
+  assert len(dataset.skips) == 0
 
 
 def test_tensorflow_reads_the_shards(shards):
