@@ -1,0 +1,334 @@
+"""What a run will take: FLOPs, memory, the largest batch, time. No device of its size is needed.
+
+  python -m jax3dgan.tools.plan --config=configs/celeba.py --device=h100
+  python -m jax3dgan.tools.plan --config=configs/carla.py --device=v5e --devices=8 \\
+    --config.model.matmul_dtype=bfloat16 --config.batch_size=32
+  python -m jax3dgan.tools.plan --config=configs/celeba.py --fast --json
+
+Any field of the config is overridden as in training. Each stage's step is compiled three times or
+so, a third of a minute to a minute each for the large configs; --fast only traces it, and knows no
+memory but the state's. Without the device the program in its forms is compiled for this machine's
+CPU. Its temporaries are what the program holds at once when nothing but XLA's CPU fusions spare
+memory: a GPU's own fusions, kernels and order of work give another figure, which no run has
+measured yet. FLOPs do not depend on it.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jax3dgan import discriminators, generators, main, parallel, schedule, steps
+from jax3dgan import state as state_lib
+from jax3dgan.errors import UserError
+from jax3dgan.nn import backend
+from jax3dgan.tools import devices as devices_lib
+from jax3dgan.tools import flops, hlo
+
+GIB = 2**30
+# Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
+MAX_BATCH = 4096
+_MAX_COMPILATIONS = 6
+_UNITS = {'B': 1, 'KB': 1e3, 'MB': 1e6, 'GB': 1e9, 'KIB': 2**10, 'MIB': 2**20, 'GIB': GIB}
+
+
+def parse_memory(text: str) -> int:
+  """Bytes of '80GiB', '16 GB', '900MiB'.
+
+  Raises:
+    UserError: It is none.
+  """
+  match = re.fullmatch(r'\s*(\d+(?:\.\d*)?)\s*([kmg]?i?b)\s*', text, re.IGNORECASE)
+  if not match or match[2].upper() not in _UNITS or not float(match[1]):
+    raise UserError(f'{text!r} is no amount of memory. Write it as --memory=80GiB.')
+  return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+class Step:
+  """The training step of a stage as one device runs it, for any micro-batch."""
+
+  def __init__(self, config, stage: schedule.Stage, platform: str):
+    self._config, self.stage, self._platform = config, stage, platform
+    self._generator = generators.create(config)
+    self._discriminator = discriminators.create(config.discriminator)
+    self.state = jax.eval_shape(
+      lambda: state_lib.create(config, self._generator, self._discriminator)
+    )
+
+  def trace(self, batch: int, platform: str | None = None, **fields):
+    """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
+    stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
+    step = steps.make_train_step(self._config, self._generator, self._discriminator, stage)
+    mesh = parallel.make_mesh(jax.local_devices()[:1])
+    images = jax.ShapeDtypeStruct((batch, stage.resolution, stage.resolution, 3), np.uint8)
+    step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+    with backend.lowering_for(platform or self._platform):
+      return step.trace(self.state, images)
+
+  def compile(self, micro_batch: int):
+    """(compiled step, seconds of its compilation) for micro-batches of that many images."""
+    batch = micro_batch * self.stage.micro_batches
+    with backend.lowering_for(self._platform):
+      lowered = self.trace(batch).lower()
+      began = time.perf_counter()
+      return lowered.compile(), time.perf_counter() - began
+
+
+def num_parameters(tree) -> int:
+  """Numbers in a pytree of arrays or shapes."""
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree) -> int:
+  """Bytes of a pytree of arrays or shapes."""
+  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def peak_bytes(compiled) -> int:
+  """Bytes that a compiled program holds at most: arguments, results, temporaries; what is donated
+  once."""
+  memory = compiled.memory_analysis()
+  held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return held - memory.alias_size_in_bytes
+
+
+def count_flops(step: Step, batch: int) -> dict[str, float]:
+  """FLOPs an image, as `batch` images of a device share a step.
+
+  'model': products of one batch, with neither micro-batches nor chunks: what MFU is a share of.
+  'configured': products as configured, each loop by its length.
+  'xla': XLA's analysis of the step in one batch, which has no loop that it could miscount; with
+    every addition and activation.
+  """
+  whole = step.trace(batch, 'gpu', micro_batches=1, ray_chunk=0)
+  with backend.lowering_for('gpu'):
+    analysis = whole.lower().cost_analysis()
+  return {
+    'model': flops.products(whole.jaxpr) / batch,
+    'configured': flops.products(step.trace(batch).jaxpr) / batch,
+    'xla': analysis['flops'] / batch,
+  }
+
+
+def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tuple[int, dict]:
+  """The largest micro-batch that fits, found with few compilations.
+
+  Memory is affine in the micro-batch: two points give the line, the third is what the line says is
+  the largest. Where that one is off, the line through the nearest points says where to look next.
+
+  Args:
+    peak_of: bytes of a micro-batch; each call is a compilation.
+    start: where to begin.
+    limit: bytes that there are.
+
+  Returns:
+    The largest micro-batch that was compiled and fits, 0 if none does, MAX_BATCH if all do; and
+    {'points': bytes by micro-batch, 'deviation': the third point's, relative to the line, None
+    where the line was not needed, 'exact': whether the next larger one is known not to fit}.
+  """
+  points = {size: peak_of(size) for size in (start, 2 * start)}
+  deviation = None
+  while True:
+    fits = max((m for m, used in points.items() if used <= limit), default=0)
+    over = min((m for m, used in points.items() if used > limit), default=MAX_BATCH + 1)
+    if over == fits + 1 or fits >= MAX_BATCH or len(points) == _MAX_COMPILATIONS:
+      break
+    # The two points nearest to the limit: at the end they are on both sides of it.
+    near = sorted(points, key=lambda m: abs(points[m] - limit))[:2]
+    low, high = sorted(near)
+    slope = (points[high] - points[low]) / (high - low)
+    guess = low + (limit - points[low]) / slope if slope > 0 else MAX_BATCH
+    guess = min(max(math.floor(min(guess, MAX_BATCH)), fits + 1), over - 1)
+    # A point that fits and is the last by the line: the line is checked where it matters.
+    points[guess] = peak_of(guess)
+    if deviation is None:
+      deviation = points[guess] / (points[low] + slope * (guess - low)) - 1
+    if points[guess] <= limit < points[guess] + slope:
+      fits, over = guess, guess + 1
+      break
+  return fits, {
+    'points': dict(sorted(points.items())),
+    'deviation': deviation,
+    'exact': over == fits + 1,
+  }
+
+
+def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) -> dict:
+  """Compiles the step of a stage; what it needs, and what would fit.
+
+  Args:
+    batch: images of a device.
+    limit: bytes that a device has.
+    say: told what is being compiled.
+  """
+  parts, size = step.stage.micro_batches, step.stage.resolution
+  programs = {}
+
+  def peak_of(micro_batch):
+    say(f'{size}²: compiling micro-batches of {micro_batch} ...')
+    compiled, seconds = step.compile(micro_batch)
+    memory = compiled.memory_analysis()
+    programs[micro_batch] = {
+      'seconds': seconds,
+      'arguments': memory.argument_size_in_bytes,
+      'temporaries': memory.temp_size_in_bytes,
+    }
+    if micro_batch == batch // parts:
+      programs[micro_batch]['flops'] = hlo.read(compiled.as_text()).flops / batch
+    return peak_bytes(compiled)
+
+  largest, fit = largest_batch(peak_of, batch // parts, limit)
+  own, peak = programs[batch // parts], fit['points'][batch // parts]
+  result = {
+    'arguments_bytes': own['arguments'],
+    'temporary_bytes': own['temporaries'],
+    'peak_bytes': peak,
+    'fits': peak <= limit,
+    'largest_micro_batch': largest,
+    'largest_batch': largest * parts,
+    'fit': fit,
+    'compilation_seconds': own['seconds'],
+    'compiled_flops_per_image': own['flops'],
+  }
+  if not result['fits'] and largest:
+    shares = (k for k in range(1, batch + 1) if batch % k == 0 and batch // k <= largest)
+    result['micro_batches_that_fit'] = next(shares)
+  return result
+
+
+def plan(
+  config,
+  device: devices_lib.Device,
+  memory: int | None = None,
+  num_devices: int = 1,
+  fast: bool = False,
+  mfu: float | None = None,
+  say: Callable[[str], None] = lambda line: None,
+) -> dict:
+  """The plan of a config on devices of a kind.
+
+  Args:
+    config: the run's.
+    device: one of the devices.
+    memory: bytes that a device has for the program; None for what JAX takes of the device's.
+    num_devices: how many.
+    fast: trace only; nothing of memory but the state's.
+    mfu: share of the peak, instead of the table's.
+    say: told of what takes long.
+
+  Returns:
+    A dict of plain values, see `table` for what it holds; 'stages' has one dict for each.
+
+  Raises:
+    UserError: a batch that the devices cannot share, a precision that the device has not.
+  """
+  limit = int(memory or device.memory * device.usable * GIB)
+  policy = config.model.get('matmul_dtype', 'float32')
+  peak = devices_lib.peak(device, policy)
+  share, measured = devices_lib.utilisation(device, policy, config.model.get('hidden_dim', 64))
+  share, source = (mfu, 'given') if mfu else (share, 'measured' if measured else 'assumed')
+  stages, state = [], None
+  for stage in schedule.stages(config, num_devices):
+    step, batch = Step(config, stage, device.platform), stage.batch_size // num_devices
+    state = state or step.state
+    counts = count_flops(step, batch)
+    seconds = counts['model'] * batch / (peak * share)
+    num_steps = stage.to_step - stage.from_step
+    exchanged = 4 * (num_parameters(state.generator) + num_parameters(state.discriminator))
+    record = {
+      'from_step': stage.from_step,
+      'to_step': stage.to_step,
+      'resolution': stage.resolution,
+      'batch': stage.batch_size,
+      'batch_per_device': batch,
+      'micro_batches': stage.micro_batches,
+      'flops_per_image': counts,
+      'seconds_per_step': seconds,
+      'seconds': seconds * num_steps,
+      'images_per_second': stage.batch_size / seconds,
+      'gradient_bytes': exchanged,
+    }
+    if num_devices > 1 and device.link:
+      sent = 2 * (num_devices - 1) / num_devices * exchanged
+      record['all_reduce_seconds'] = sent / (device.link * 1e9)
+    if not fast:
+      record['memory'] = plan_memory(step, batch, limit, say)
+      counts['compiled'] = record['memory'].pop('compiled_flops_per_image')
+    stages.append(record)
+  return {
+    'device': device.name,
+    'device_source': device.source,
+    'num_devices': num_devices,
+    'memory_bytes': limit,
+    'policy': policy,
+    'peak_tflops': peak / 1e12,
+    'mfu': share,
+    'mfu_source': source,
+    'compiled_for': jax.default_backend(),
+    'forms_of': device.platform,
+    'generator_parameters': num_parameters(state.generator),
+    'discriminator_parameters': num_parameters(state.discriminator),
+    'state_bytes': num_bytes(state),
+    'stages': stages,
+    'seconds': sum(stage['seconds'] for stage in stages),
+  }
+
+
+def parse(argv) -> tuple[argparse.Namespace, object]:
+  """The flags, and the config with its overrides; UserError for wrong ones."""
+  own = argparse.ArgumentParser(
+    prog='python -m jax3dgan.tools.plan',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  own.add_argument('--device', help=f'{", ".join(devices_lib.DEVICES)}; default: what is here')
+  own.add_argument('--memory', help='of a device, such as 80GiB; default: what JAX takes of it')
+  own.add_argument('--devices', type=int, default=1, help='how many; default: 1')
+  own.add_argument('--mfu', type=float, help='share of the peak that a step reaches, 0 to 1')
+  own.add_argument('--fast', action='store_true', help='trace only, compile nothing')
+  own.add_argument('--json', action='store_true', help='print JSON')
+  args, rest = own.parse_known_args(argv[1:])
+  values = main.parse([argv[0], *rest, '--workdir=.'])
+  if args.devices < 1:
+    raise UserError(f'--devices={args.devices} is none. Give 1 or more.')
+  if args.mfu is not None and not 0 < args.mfu <= 1:
+    raise UserError(f'--mfu={args.mfu} is no share of a peak. Give a number from 0 to 1.')
+  return args, values.config
+
+
+def run(argv=None) -> int:
+  """The program; returns its exit code."""
+  from jax3dgan.tools import plan_table
+
+  argv = list(sys.argv if argv is None else argv)
+  try:
+    args, config = parse(argv)
+    name = args.device or devices_lib.name_of(jax.devices()[0].device_kind)
+    memory = parse_memory(args.memory) if args.memory else None
+    say = print if sys.stderr.isatty() else (lambda *line, **options: None)
+    result = plan(
+      config,
+      devices_lib.find(name),
+      memory,
+      args.devices,
+      args.fast,
+      args.mfu,
+      lambda line: say(line, file=sys.stderr),
+    )
+  except UserError as error:
+    print(f'Error: {error}', file=sys.stderr)
+    return 1
+  print(json.dumps(result, indent=2) if args.json else plan_table.table(result))
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(run())
