@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 
 def valid_taps(size: int, taps: int, outputs: int, stride=1, low=0, inner=1, spread=1) -> int:
@@ -68,8 +69,14 @@ def products(jaxpr) -> int:
   Raises:
     ValueError: A while loop with products in it, whose length the jaxpr does not say.
   """
+  # Rematerialisation leaves products behind of which nothing is used; lowering drops them too.
+  used, _ = partial_eval.dce_jaxpr(getattr(jaxpr, 'jaxpr', jaxpr), True)
+  return _products(used)
+
+
+def _products(jaxpr) -> int:
   total = 0
-  for eqn in getattr(jaxpr, 'jaxpr', jaxpr).eqns:
+  for eqn in jaxpr.eqns:
     name, params = eqn.primitive.name, eqn.params
     if name == 'dot_general':
       contracting = params['dimension_numbers'][0][0]
@@ -78,7 +85,7 @@ def products(jaxpr) -> int:
     if name == 'conv_general_dilated':
       total += _conv(eqn)
       continue
-    parts = [products(inner) for value in params.values() for inner in _inner(value)]
+    parts = [_products(inner) for value in params.values() for inner in _inner(value)]
     if name == 'while' and any(parts):
       raise ValueError('a while loop holds products; how often it runs is not known')
     if name == 'cond':

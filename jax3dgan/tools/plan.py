@@ -239,7 +239,9 @@ def plan(
     step, batch = Step(config, stage, device.platform), stage.batch_size // num_devices
     state = state or step.state
     counts = count_flops(step, batch)
-    seconds = counts['model'] * batch / (peak * share)
+    # A CPU's devices share its cores, and the table's peak is that of all of them.
+    sharers = num_devices if device.platform == 'cpu' else 1
+    seconds = counts['model'] * batch * sharers / (peak * share)
     num_steps = stage.to_step - stage.from_step
     exchanged = 4 * (num_parameters(state.generator) + num_parameters(state.discriminator))
     record = {
