@@ -156,7 +156,7 @@ def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tupl
   return fits, {
     'points': dict(sorted(points.items())),
     'deviation': deviation,
-    'exact': over == fits + 1,
+    'exact': over == fits + 1 and fits < MAX_BATCH,
   }
 
 
