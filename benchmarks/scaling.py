@@ -73,7 +73,13 @@ def main(argv=None):
   numbers = [int(n) for n in args.devices.split(',')]
   jax.config.update('jax_num_cpu_devices', max(numbers))
   head = ['case', 'devices', 'images a device', 'GFLOP a device', 'share']
-  head += ['all-reduce, bytes', 'gradients, bytes', 'all-gather, bytes', 'other', 'MB sent a device']
+  head += [
+    'all-reduce, bytes',
+    'gradients, bytes',
+    'all-gather, bytes',
+    'other',
+    'MB sent a device',
+  ]
   print('| ' + ' | '.join(head) + ' |\n' + '|---' * len(head) + '|')
   for case in args.cases.split(';'):
     config, alone = load(case), None

@@ -1,8 +1,8 @@
 """What a run will take: FLOPs, memory, the largest batch, time. No device of its size is needed.
 
   python -m jax3dgan.tools.plan --config=configs/celeba.py --device=h100
-  python -m jax3dgan.tools.plan --config=configs/carla.py --device=v5e --devices=8 \\
-    --config.model.matmul_dtype=bfloat16 --config.batch_size=32
+  python -m jax3dgan.tools.plan --config=configs/celeba.py --device=v5e --devices=8 \\
+    --config.model.matmul_dtype=bfloat16 --config.batch_size=64
   python -m jax3dgan.tools.plan --config=configs/celeba.py --fast --json
 
 Any field of the config is overridden as in training. Each stage's step is compiled three times or
@@ -14,28 +14,20 @@ measured yet. FLOPs do not depend on it.
 """
 
 import argparse
-import dataclasses
 import json
-import math
 import re
 import sys
-import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
-from jax3dgan import discriminators, generators, main, parallel, schedule, steps
-from jax3dgan import state as state_lib
+from jax3dgan import main, schedule
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.tools import devices as devices_lib
-from jax3dgan.tools import flops, hlo
+from jax3dgan.tools import fit, flops
 
 GIB = 2**30
-# Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
-MAX_BATCH = 4096
-_MAX_COMPILATIONS = 6
 _UNITS = {'B': 1, 'KB': 1e3, 'MB': 1e6, 'GB': 1e9, 'KIB': 2**10, 'MIB': 2**20, 'GIB': GIB}
 
 
@@ -51,55 +43,7 @@ def parse_memory(text: str) -> int:
   return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-class Step:
-  """The training step of a stage as one device runs it, for any micro-batch."""
-
-  def __init__(self, config, stage: schedule.Stage, platform: str):
-    self._config, self.stage, self._platform = config, stage, platform
-    self._generator = generators.create(config)
-    self._discriminator = discriminators.create(config.discriminator)
-    self.state = jax.eval_shape(
-      lambda: state_lib.create(config, self._generator, self._discriminator)
-    )
-
-  def trace(self, batch: int, platform: str | None = None, **fields):
-    """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
-    stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
-    step = steps.make_train_step(self._config, self._generator, self._discriminator, stage)
-    mesh = parallel.make_mesh(jax.local_devices()[:1])
-    images = jax.ShapeDtypeStruct((batch, stage.resolution, stage.resolution, 3), np.uint8)
-    step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-    with backend.lowering_for(platform or self._platform):
-      return step.trace(self.state, images)
-
-  def compile(self, micro_batch: int):
-    """(compiled step, seconds of its compilation) for micro-batches of that many images."""
-    batch = micro_batch * self.stage.micro_batches
-    with backend.lowering_for(self._platform):
-      lowered = self.trace(batch).lower()
-      began = time.perf_counter()
-      return lowered.compile(), time.perf_counter() - began
-
-
-def num_parameters(tree) -> int:
-  """Numbers in a pytree of arrays or shapes."""
-  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-
-def num_bytes(tree) -> int:
-  """Bytes of a pytree of arrays or shapes."""
-  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def peak_bytes(compiled) -> int:
-  """Bytes that a compiled program holds at most: arguments, results, temporaries; what is donated
-  once."""
-  memory = compiled.memory_analysis()
-  held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-  return held - memory.alias_size_in_bytes
-
-
-def count_flops(step: Step, batch: int) -> dict[str, float]:
+def count_flops(step: fit.Step, batch: int) -> dict[str, float]:
   """FLOPs an image, as `batch` images of a device share a step.
 
   'model': products of one batch, with neither micro-batches nor chunks: what MFU is a share of.
@@ -115,92 +59,6 @@ def count_flops(step: Step, batch: int) -> dict[str, float]:
     'configured': flops.products(step.trace(batch).jaxpr) / batch,
     'xla': analysis['flops'] / batch,
   }
-
-
-def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tuple[int, dict]:
-  """The largest micro-batch that fits, found with few compilations.
-
-  Memory is affine in the micro-batch: two points give the line, the third is what the line says is
-  the largest. Where that one is off, the line through the nearest points says where to look next.
-
-  Args:
-    peak_of: bytes of a micro-batch; each call is a compilation.
-    start: where to begin.
-    limit: bytes that there are.
-
-  Returns:
-    The largest micro-batch that was compiled and fits, 0 if none does, MAX_BATCH if all do; and
-    {'points': bytes by micro-batch, 'deviation': the third point's, relative to the line, None
-    where the line was not needed, 'exact': whether the next larger one is known not to fit}.
-  """
-  points = {size: peak_of(size) for size in (start, 2 * start)}
-  deviation = None
-  while True:
-    fits = max((m for m, used in points.items() if used <= limit), default=0)
-    over = min((m for m, used in points.items() if used > limit), default=MAX_BATCH + 1)
-    if over == fits + 1 or fits >= MAX_BATCH or len(points) == _MAX_COMPILATIONS:
-      break
-    # The two points nearest to the limit: at the end they are on both sides of it.
-    near = sorted(points, key=lambda m: abs(points[m] - limit))[:2]
-    low, high = sorted(near)
-    slope = (points[high] - points[low]) / (high - low)
-    guess = low + (limit - points[low]) / slope if slope > 0 else MAX_BATCH
-    guess = min(max(math.floor(min(guess, MAX_BATCH)), fits + 1), over - 1)
-    # A point that fits and is the last by the line: the line is checked where it matters.
-    points[guess] = peak_of(guess)
-    if deviation is None:
-      deviation = points[guess] / (points[low] + slope * (guess - low)) - 1
-    if points[guess] <= limit < points[guess] + slope:
-      fits, over = guess, guess + 1
-      break
-  return fits, {
-    'points': dict(sorted(points.items())),
-    'deviation': deviation,
-    'exact': over == fits + 1 and fits < MAX_BATCH,
-  }
-
-
-def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) -> dict:
-  """Compiles the step of a stage; what it needs, and what would fit.
-
-  Args:
-    batch: images of a device.
-    limit: bytes that a device has.
-    say: told what is being compiled.
-  """
-  parts, size = step.stage.micro_batches, step.stage.resolution
-  programs = {}
-
-  def peak_of(micro_batch):
-    say(f'{size}²: compiling micro-batches of {micro_batch} ...')
-    compiled, seconds = step.compile(micro_batch)
-    memory = compiled.memory_analysis()
-    programs[micro_batch] = {
-      'seconds': seconds,
-      'arguments': memory.argument_size_in_bytes,
-      'temporaries': memory.temp_size_in_bytes,
-    }
-    if micro_batch == batch // parts:
-      programs[micro_batch]['flops'] = hlo.read(compiled.as_text()).flops / batch
-    return peak_bytes(compiled)
-
-  largest, fit = largest_batch(peak_of, batch // parts, limit)
-  own, peak = programs[batch // parts], fit['points'][batch // parts]
-  result = {
-    'arguments_bytes': own['arguments'],
-    'temporary_bytes': own['temporaries'],
-    'peak_bytes': peak,
-    'fits': peak <= limit,
-    'largest_micro_batch': largest,
-    'largest_batch': largest * parts,
-    'fit': fit,
-    'compilation_seconds': own['seconds'],
-    'compiled_flops_per_image': own['flops'],
-  }
-  if not result['fits'] and largest:
-    shares = (k for k in range(1, batch + 1) if batch % k == 0 and batch // k <= largest)
-    result['micro_batches_that_fit'] = next(shares)
-  return result
 
 
 def plan(
@@ -236,14 +94,14 @@ def plan(
   share, source = (mfu, 'given') if mfu else (share, 'measured' if measured else 'assumed')
   stages, state = [], None
   for stage in schedule.stages(config, num_devices):
-    step, batch = Step(config, stage, device.platform), stage.batch_size // num_devices
+    step, batch = fit.Step(config, stage, device.platform), stage.batch_size // num_devices
     state = state or step.state
     counts = count_flops(step, batch)
     # A CPU's devices share its cores, and the table's peak is that of all of them.
     sharers = num_devices if device.platform == 'cpu' else 1
     seconds = counts['model'] * batch * sharers / (peak * share)
     num_steps = stage.to_step - stage.from_step
-    exchanged = 4 * (num_parameters(state.generator) + num_parameters(state.discriminator))
+    exchanged = 4 * (fit.num_parameters(state.generator) + fit.num_parameters(state.discriminator))
     record = {
       'from_step': stage.from_step,
       'to_step': stage.to_step,
@@ -261,8 +119,10 @@ def plan(
       sent = 2 * (num_devices - 1) / num_devices * exchanged
       record['all_reduce_seconds'] = sent / (device.link * 1e9)
     if not fast:
-      record['memory'] = plan_memory(step, batch, limit, say)
-      counts['compiled'] = record['memory'].pop('compiled_flops_per_image')
+      record['memory'] = fit.plan_memory(step, batch, limit, say)
+      compiled = record['memory'].pop('compiled_flops_per_image')
+      # A GPU's program calls libraries for its products, which are not counted.
+      counts['compiled'] = compiled if jax.default_backend() == 'cpu' else None
     stages.append(record)
   return {
     'device': device.name,
@@ -275,9 +135,9 @@ def plan(
     'mfu_source': source,
     'compiled_for': jax.default_backend(),
     'forms_of': device.platform,
-    'generator_parameters': num_parameters(state.generator),
-    'discriminator_parameters': num_parameters(state.discriminator),
-    'state_bytes': num_bytes(state),
+    'generator_parameters': fit.num_parameters(state.generator),
+    'discriminator_parameters': fit.num_parameters(state.discriminator),
+    'state_bytes': fit.num_bytes(state),
     'stages': stages,
     'seconds': sum(stage['seconds'] for stage in stages),
   }

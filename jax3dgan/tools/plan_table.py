@@ -40,7 +40,10 @@ def _rows(stage: dict, result: dict) -> list[tuple[str, str]]:
     memory = stage['memory']
     fit = memory['fit']
     rows += [
-      ('  as configured, in the compiled program', f'{counts["compiled"] / 1e9:,.4g}'),
+      (
+        '  as configured, in the compiled program',
+        f'{counts["compiled"] / 1e9:,.4g}' if counts['compiled'] else '-',
+      ),
       ('peak memory a device', size(memory['peak_bytes'])),
       ('  of it temporaries', size(memory['temporary_bytes'])),
       ('fits', 'yes' if memory['fits'] else 'NO'),

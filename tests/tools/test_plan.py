@@ -10,7 +10,7 @@ from configs import toys
 from jax3dgan import config as config_lib
 from jax3dgan import schedule
 from jax3dgan.errors import UserError
-from jax3dgan.tools import devices, plan, plan_table
+from jax3dgan.tools import devices, fit, plan, plan_table
 
 CONFIG = """
 from jax3dgan import config
@@ -41,10 +41,10 @@ def test_the_largest_batch_of_affine_memory(base, slope, start, limit):
     asked.append(size)
     return base + slope * size
 
-  largest, fit = plan.largest_batch(peak_of, start, limit)
-  assert largest == max((limit - base) // slope, 0) and fit['exact']
+  largest, line = fit.largest_batch(peak_of, start, limit)
+  assert largest == max((limit - base) // slope, 0) and line['exact']
   assert len(asked) == len(set(asked)) <= 3
-  assert fit['deviation'] is None or fit['deviation'] == pytest.approx(0, abs=1e-12)
+  assert line['deviation'] is None or line['deviation'] == pytest.approx(0, abs=1e-12)
 
 
 def test_memory_that_bends_is_followed():
@@ -53,15 +53,15 @@ def test_memory_that_bends_is_followed():
   def peak_of(size):
     return 100 + 10 * size + 10 * max(size - 40, 0)
 
-  largest, fit = plan.largest_batch(peak_of, 4, 1000)
-  assert largest == 65 and fit['exact']
-  assert fit['deviation'] == pytest.approx(1500 / 1000 - 1)
+  largest, line = fit.largest_batch(peak_of, 4, 1000)
+  assert largest == 65 and line['exact']
+  assert line['deviation'] == pytest.approx(1500 / 1000 - 1)
 
 
 def test_memory_that_does_not_grow_has_no_largest_batch():
-  largest, fit = plan.largest_batch(lambda size: 50, 4, 100)
-  assert largest == plan.MAX_BATCH and not fit['exact']
-  assert plan.largest_batch(lambda size: 150, 1, 100)[0] == 0
+  largest, line = fit.largest_batch(lambda size: 50, 4, 100)
+  assert largest == fit.MAX_BATCH and not line['exact']
+  assert fit.largest_batch(lambda size: 150, 1, 100)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_compiled_plan():
   """Against the shapes of the state, and against the program's own figures."""
   config = tiny_config()
   gpu = devices.find('h100')
-  step = plan.Step(config, schedule.stages(config)[0], 'gpu')
+  step = fit.Step(config, schedule.stages(config)[0], 'gpu')
   compiled = {}
   keep = step.compile
 
@@ -91,8 +91,8 @@ def test_a_compiled_plan():
     return compiled[micro_batch]
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(plan.Step, 'compile', compile_once)
-    need = {size: plan.peak_bytes(step.compile(size)[0]) for size in (2, 4)}
+    patch.setattr(fit.Step, 'compile', compile_once)
+    need = {size: fit.peak_bytes(step.compile(size)[0]) for size in (2, 4)}
     said = []
     # Enough for the configured micro-batches of two, and not for four, if the batch is on one.
     limit = (need[2] + need[4]) // 2
@@ -127,10 +127,10 @@ def test_a_compiled_plan():
 def test_what_does_not_fit_is_split(monkeypatch):
   config = tiny_config()
   config.micro_batches = 1
-  step = plan.Step(config, schedule.stages(config)[0], 'gpu')
-  monkeypatch.setattr(plan, 'peak_bytes', lambda compiled: 10 + 10 * compiled)
+  step = fit.Step(config, schedule.stages(config)[0], 'gpu')
+  monkeypatch.setattr(fit, 'peak_bytes', lambda compiled: 10 + 10 * compiled)
   monkeypatch.setattr(step, 'compile', lambda size: (Program(size), 0.0))
-  memory = plan.plan_memory(step, 8, 60, lambda line: None)
+  memory = fit.plan_memory(step, 8, 60, lambda line: None)
   assert not memory['fits'] and memory['largest_batch'] == 5
   assert memory['micro_batches_that_fit'] == 2  # 4 images at a time
 
