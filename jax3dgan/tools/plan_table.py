@@ -50,7 +50,7 @@ def _rows(stage: dict, result: dict) -> list[tuple[str, str]]:
       ('largest batch a device', _largest(memory, parts)),
       (
         "  the line's error at the third point",
-        '-' if fit['deviation'] is None else f'{100 * fit["deviation"]:+.2g} %',
+        '-' if fit['deviation'] is None else f'{100 * fit["deviation"]:+.3g} %',
       ),
       (f'compilation, on this {result["compiled_for"]}', duration(memory['compilation_seconds'])),
     ]
@@ -86,6 +86,8 @@ def _notes(result: dict) -> list[str]:
       f"Memory: the forms for a {result['forms_of']}, compiled for this machine's "
       f"{result['compiled_for']}. A {result['forms_of']}'s own fusions give other temporaries."
     ]
+    if result['policy'] in ('bfloat16', 'float16') and result['compiled_for'] == 'cpu':
+      notes += [f'A CPU widens {result["policy"]} inputs of products: less memory on the device.']
   for index, stage in enumerate(result['stages']):
     fitting = stage.get('memory', {}).get('micro_batches_that_fit')
     if fitting:
