@@ -138,6 +138,7 @@ def plan(
     'generator_parameters': fit.num_parameters(state.generator),
     'discriminator_parameters': fit.num_parameters(state.discriminator),
     'state_bytes': fit.num_bytes(state),
+    'data_on_device': bool(config.data.on_device),
     'stages': stages,
     'seconds': sum(stage['seconds'] for stage in stages),
   }

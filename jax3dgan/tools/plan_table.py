@@ -87,7 +87,11 @@ def _notes(result: dict) -> list[str]:
       f"{result['compiled_for']}. A {result['forms_of']}'s own fusions give other temporaries."
     ]
     if result['policy'] in ('bfloat16', 'float16') and result['compiled_for'] == 'cpu':
-      notes += [f'A CPU widens {result["policy"]} inputs of products: less memory on the device.']
+      notes += [
+        f'A CPU may widen {result["policy"]} inputs of products; the device needs less then.'
+      ]
+  if compiled and result['data_on_device']:
+    notes += ['The data set, which this config keeps on each device, comes on top.']
   for index, stage in enumerate(result['stages']):
     fitting = stage.get('memory', {}).get('micro_batches_that_fit')
     if fitting:
