@@ -8,6 +8,7 @@ there, calls back to the host, products in another precision than the policy's, 
 import collections
 import functools
 import importlib
+import pathlib
 import re
 
 import jax
@@ -17,6 +18,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from jax3dgan import cameras, discriminators, generators, parallel, schedule, steps, trained
 from jax3dgan import state as state_lib
+from jax3dgan.evaluation import fakes
 from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
 
@@ -25,6 +27,9 @@ CONFIGS = ('carla', 'cats', 'cats_small', 'celeba', 'toys')
 CASES = [(name, 'cuda', i) for name in CONFIGS for i in (0, -1)]
 CASES = [case for case in CASES if case[0] in ('carla', 'cats_small') or case[2] == 0]
 CASES += [(name, 'tpu', 0) for name in CONFIGS]
+FILES = sorted(
+  path.stem for path in (pathlib.Path(__file__).parent.parent / 'configs').glob('*.py')
+)
 # Annotations of shard_map for XLA's partitioner: no code behind them.
 KNOWN_CALLS = {'Sharding', 'SPMDFullToShardShape', 'SPMDShardToFullShape'}
 
@@ -51,16 +56,31 @@ def lowered_step(config, platform, stage_index=0, mesh=None):
     return traced.lower(lowering_platforms=(platform,)).as_text(), stage
 
 
-def lowered_rendering(config, platform):
-  """The program of `Trained.render` for two images, with the display's samples."""
+def abstract_model(config):
+  """A `Trained` whose parameters are shapes."""
   generator = generators.create(config)
   params = jax.eval_shape(lambda: generators.init_params(generator, jax.random.key(0)))
-  model = trained.Trained(config, generator, params, 0)
+  return trained.Trained(config, generator, params, 0)
+
+
+def lowered_rendering(config, platform):
+  """The program of `Trained.render` for two images, with the display's samples."""
+  model = abstract_model(config)
+  generator, params = model.generator, model.params
   z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
   w = jax.eval_shape(lambda p, z: generator.apply({'params': p}, z, method='map'), params, z)
   camera = jax.eval_shape(lambda: cameras.orbit(np.zeros(2), np.zeros(2), 1.0, 12.0))
   with backend.lowering_for(platform):
     traced = model._synthesize.trace(params, w, camera, model.options())
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def lowered_evaluation(config, platform):
+  """The program that makes the images of the distribution metrics, four at a time."""
+  model = abstract_model(config)
+  step = jax.jit(fakes.Fakes(model, parallel.make_mesh(), batch_size=4)._step(fixed=False))
+  with backend.lowering_for(platform):
+    traced = step.trace((model.params, None), (np.arange(4), None))
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -130,6 +150,38 @@ def test_training_step(name, platform, stage_index):
   sines = 2 * (config.model.num_layers + 1)
   assert operations['sine'] >= 2 * sines and operations['cosine'] >= sines
   assert operations['convolution'] > 50
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+@pytest.mark.parametrize('name', FILES)
+def test_every_config_has_programs_for_accelerators(name, platform):
+  """Whatever the model: the test config's last stage, its display, the images of its metrics."""
+  config = importlib.import_module(f'configs.{name}').get_test_config()
+  text, _ = lowered_step(config, platform, -1)
+  assert check(text)['dot_general']
+  assert check(lowered_rendering(config, platform))['dot_general']
+  operations = check(lowered_evaluation(config, platform))
+  assert operations['dot_general'] and operations['all_gather'] == 1  # the images
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_what_does_not_belong_there_is_seen(platform):
+  def called(x):
+    return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+  def printed(x):
+    jax.debug.print('{}', x)
+    return x
+
+  shape = jax.ShapeDtypeStruct((3,), np.float32)
+  for function in (called, printed):
+    # A call back needs the platform's own client: without the device it is refused right away.
+    with pytest.raises((AssertionError, ValueError)):
+      check(jax.jit(function).trace(shape).lower(lowering_platforms=(platform,)).as_text())
+    with pytest.raises(AssertionError):
+      check(jax.jit(function).lower(shape).as_text())
+  with pytest.raises(AssertionError, match='float64'):
+    check('%0 = stablehlo.sine %arg0 : tensor<3xf64>')
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])

@@ -1,0 +1,155 @@
+"""The training step of a stage, compiled without running it, and the largest batch that fits.
+
+Memory is affine in the micro-batch, so that a few compilations find the largest.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jax3dgan import discriminators, generators, parallel, schedule, steps
+from jax3dgan import state as state_lib
+from jax3dgan.nn import backend
+from jax3dgan.tools import hlo
+
+# Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
+MAX_BATCH = 4096
+_MAX_COMPILATIONS = 6
+
+
+class Step:
+  """The training step of a stage as one device runs it, for any micro-batch."""
+
+  def __init__(self, config, stage: schedule.Stage, platform: str):
+    self._config, self.stage, self._platform = config, stage, platform
+    self._generator = generators.create(config)
+    self._discriminator = discriminators.create(config.discriminator)
+    self.state = jax.eval_shape(
+      lambda: state_lib.create(config, self._generator, self._discriminator)
+    )
+
+  def trace(self, batch: int, platform: str | None = None, **fields):
+    """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
+    stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
+    step = steps.make_train_step(self._config, self._generator, self._discriminator, stage)
+    mesh = parallel.make_mesh(jax.local_devices()[:1])
+    images = jax.ShapeDtypeStruct((batch, stage.resolution, stage.resolution, 3), np.uint8)
+    step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+    with backend.lowering_for(platform or self._platform):
+      return step.trace(self.state, images)
+
+  def compile(self, micro_batch: int):
+    """(compiled step, seconds of its compilation) for micro-batches of that many images."""
+    batch = micro_batch * self.stage.micro_batches
+    with backend.lowering_for(self._platform):
+      lowered = self.trace(batch).lower()
+      began = time.perf_counter()
+      return lowered.compile(), time.perf_counter() - began
+
+
+def num_parameters(tree) -> int:
+  """Numbers in a pytree of arrays or shapes."""
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree) -> int:
+  """Bytes of a pytree of arrays or shapes."""
+  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def peak_bytes(compiled) -> int:
+  """Bytes that a compiled program holds at most: arguments, results, temporaries; what is donated
+  once."""
+  memory = compiled.memory_analysis()
+  held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return held - memory.alias_size_in_bytes
+
+
+def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tuple[int, dict]:
+  """The largest micro-batch that fits, found with few compilations.
+
+  Memory is affine in the micro-batch: two points give the line, the third is what the line says is
+  the largest. Where that one is off, the line through the nearest points says where to look next.
+
+  Args:
+    peak_of: bytes of a micro-batch; each call is a compilation.
+    start: where to begin.
+    limit: bytes that there are.
+
+  Returns:
+    The largest micro-batch that was compiled and fits, 0 if none does, MAX_BATCH if all do; and
+    {'points': bytes by micro-batch, 'deviation': the third point's, relative to the line, None
+    where the line was not needed, 'exact': whether the next larger one is known not to fit}.
+  """
+  points = {size: peak_of(size) for size in (start, 2 * start)}
+  deviation = None
+  while True:
+    fits = max((m for m, used in points.items() if used <= limit), default=0)
+    over = min((m for m, used in points.items() if used > limit), default=MAX_BATCH + 1)
+    if over == fits + 1 or fits >= MAX_BATCH or len(points) == _MAX_COMPILATIONS:
+      break
+    # The two points nearest to the limit: at the end they are on both sides of it.
+    near = sorted(points, key=lambda m: abs(points[m] - limit))[:2]
+    low, high = sorted(near)
+    slope = (points[high] - points[low]) / (high - low)
+    guess = low + (limit - points[low]) / slope if slope > 0 else MAX_BATCH
+    guess = min(max(math.floor(min(guess, MAX_BATCH)), fits + 1), over - 1)
+    # A point that fits and is the last by the line: the line is checked where it matters.
+    points[guess] = peak_of(guess)
+    if deviation is None:
+      deviation = points[guess] / (points[low] + slope * (guess - low)) - 1
+    if points[guess] <= limit < points[guess] + slope:
+      fits, over = guess, guess + 1
+      break
+  return fits, {
+    'points': dict(sorted(points.items())),
+    'deviation': deviation,
+    'exact': over == fits + 1 and fits < MAX_BATCH,
+  }
+
+
+def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) -> dict:
+  """Compiles the step of a stage; what it needs, and what would fit.
+
+  Args:
+    batch: images of a device.
+    limit: bytes that a device has.
+    say: told what is being compiled.
+  """
+  parts, size = step.stage.micro_batches, step.stage.resolution
+  programs = {}
+
+  def peak_of(micro_batch):
+    say(f'{size}²: compiling micro-batches of {micro_batch} ...')
+    compiled, seconds = step.compile(micro_batch)
+    memory = compiled.memory_analysis()
+    programs[micro_batch] = {
+      'seconds': seconds,
+      'arguments': memory.argument_size_in_bytes,
+      'temporaries': memory.temp_size_in_bytes,
+    }
+    if micro_batch == batch // parts:
+      programs[micro_batch]['flops'] = hlo.read(compiled.as_text()).flops / batch
+    return peak_bytes(compiled)
+
+  largest, line = largest_batch(peak_of, batch // parts, limit)
+  own, peak = programs[batch // parts], line['points'][batch // parts]
+  result = {
+    'arguments_bytes': own['arguments'],
+    'temporary_bytes': own['temporaries'],
+    'peak_bytes': peak,
+    'fits': peak <= limit,
+    'largest_micro_batch': largest,
+    'largest_batch': largest * parts,
+    'fit': line,
+    'compilation_seconds': own['seconds'],
+    'compiled_flops_per_image': own['flops'],
+  }
+  if not result['fits'] and largest:
+    shares = (k for k in range(1, batch + 1) if batch % k == 0 and batch // k <= largest)
+    result['micro_batches_that_fit'] = next(shares)
+  return result
