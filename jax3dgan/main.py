@@ -5,7 +5,8 @@ same command again goes on where the run stopped. `--mode=eval` measures the mod
 or, with `--pretrained=NAME`, one of the package; there `--config` may be left out, and is then that
 of the model. Other flags: `--debug` shows the whole stack of an error;
 `--coordinator=HOST:PORT --num_processes=N --process_id=I` join processes where no cluster manager
-does it.
+does it, within `--coordinator_timeout` seconds. The exit code is 1 after an error, 130 after Ctrl-C
+and 0 after SIGTERM, or what JAX3DGAN_SIGTERM_EXIT_CODE says.
 """
 
 import difflib
@@ -14,6 +15,7 @@ import pathlib
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 import ml_collections
@@ -55,6 +57,7 @@ def define_flags(argv: Sequence[str], config=None) -> flags.FlagValues:
   flags.DEFINE_string('coordinator', '', 'host:port of process 0, for several machines.', **own)
   flags.DEFINE_integer('num_processes', 0, 'How many processes there are.', **own)
   flags.DEFINE_integer('process_id', 0, 'Which of them this is.', **own)
+  flags.DEFINE_float('coordinator_timeout', 300, 'Seconds to wait for the others.', **own)
   return values
 
 
@@ -205,8 +208,11 @@ def explain(error: Exception, workdir: str) -> UserError | None:
   """Returns the one-line form of an error that the user can mend, or None for a fault of ours."""
   if isinstance(error, UserError):
     return error
+  from jax3dgan import hosts
   from jax3dgan.workdirs import disk_error
 
+  if lost := hosts.lost(error):
+    return lost
   if isinstance(error, OSError):
     return disk_error(error, error.filename or workdir)
   text = str(error)
@@ -220,10 +226,15 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
 def run(values: flags.FlagValues) -> None:
   """Joins the other processes, if any, and does what the mode says."""
-  from jax3dgan import compilation, parallel
+  from jax3dgan import compilation, hosts, parallel
 
   compilation.use_cache()
-  parallel.initialize(values.coordinator, values.num_processes, values.process_id)
+  parallel.initialize(
+    values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout
+  )
+  hosts.check_same(
+    values.config, mode=values.mode, workdir=values.workdir, pretrained=values.pretrained
+  )
   if values.mode == 'eval':
     from jax3dgan.evaluation import evaluate
 
@@ -253,19 +264,31 @@ def main(argv: Sequence[str] | None = None) -> int:
   values, before = None, signal.getsignal(signal.SIGTERM)
   try:
     values = parse(argv)
+    from jax3dgan import interruption
+
     # A polite kill is as good as Ctrl-C, also before and after the steps.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interruption.on_sigterm)
     run(values)
     return 0
-  except KeyboardInterrupt:
+  except KeyboardInterrupt as stop:
     training = values is not None and values.mode == 'train'
     print('\n' + _stopped(values.workdir, argv) if training else '\nStopped.', file=sys.stderr)
-    return 130
+    from jax3dgan import interruption
+
+    return interruption.exit_code(stop)
   except Exception as error:
     explained = explain(error, values.workdir if values else '')
-    if explained is None or debug:
+    shows_stack = explained is None or debug
+    if not shows_stack:
+      print(f'Error: {explained}', file=sys.stderr)
+    from jax3dgan import hosts
+
+    if hosts.several():
+      if shows_stack:
+        traceback.print_exc()
+      hosts.leave(1)
+    if shows_stack:
       raise
-    print(f'Error: {explained}', file=sys.stderr)
     return 1
   finally:
     signal.signal(signal.SIGTERM, before)

@@ -5,46 +5,51 @@ random number hangs on the global index of its example, so that one device and m
 training.
 """
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jax3dgan import hosts
+
 AXIS = 'data'
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 
-# What cluster managers set; without one of these jax.distributed.initialize() has nobody to ask.
-_CLUSTER_VARIABLES = (
-  'SLURM_JOB_ID',
-  'TPU_WORKER_HOSTNAMES',
-  'MEGASCALE_COORDINATOR_ADDRESS',
-  'OMPI_MCA_orte_hnp_uri',
-)
 
+def initialize(
+  coordinator: str = '',
+  num_processes: int = 0,
+  process_id: int = 0,
+  timeout: float = 300,
+  heartbeat: int = hosts.HEARTBEAT_SECONDS,
+):
+  """Joins the other processes of a run; does nothing for a single one.
 
-def initialize(coordinator: str = '', num_processes: int = 0, process_id: int = 0):
-  """Joins the other processes of a multi-host run; does nothing on a single machine.
+  At the timeout the process ends, with one line and the exit code 1: JAX's wait cannot be
+  interrupted in another way.
 
   Args:
     coordinator: host:port of process 0, or '' to join only where a cluster manager is detected.
     num_processes, process_id: needed with a coordinator.
+    timeout: Seconds to wait for all of them.
+    heartbeat: Seconds of silence after which a process counts as dead, which ends the others.
+
+  Raises:
+    UserError: The arguments contradict each other, or process 0 cannot listen.
   """
-  if coordinator:
-    jax.distributed.initialize(coordinator, num_processes, process_id)
-    return
-  slurm_alone = os.environ.get('SLURM_NTASKS', '1') == '1' and 'SLURM_JOB_ID' in os.environ
-  hosts = os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')
-  tpu_alone = 'TPU_WORKER_HOSTNAMES' in os.environ and len(hosts) <= 1
-  if any(name in os.environ for name in _CLUSTER_VARIABLES) and not slurm_alone and not tpu_alone:
-    jax.distributed.initialize()
+  hosts.join(coordinator, num_processes, process_id, timeout, heartbeat)
 
 
 def make_mesh(devices=None) -> jax.sharding.Mesh:
   """All devices (or those given) in one axis, 'data'."""
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def local_mesh(mesh=None) -> jax.sharding.Mesh:
+  """The devices of a mesh (None for all devices) that are of this process, as a mesh."""
+  devices = jax.devices() if mesh is None else mesh.devices.flat
+  return make_mesh([d for d in devices if d.process_index == jax.process_index()])
 
 
 def data_parallel(step, mesh, batch_spec=SPLIT):

@@ -15,6 +15,7 @@ from jax3dgan import (
   faults,
   generators,
   health,
+  hosts,
   interruption,
   parallel,
   progress,
@@ -53,10 +54,7 @@ def run(config, workdir) -> dict:
   with phases('start'):
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
-    if mesh.size % jax.process_count():
-      raise UserError(
-        f'{mesh.size} devices on {jax.process_count()} hosts: give every host as many devices.'
-      )
+    hosts.check_same(config)
     for stage in stages:
       _check_resolution(config, stage.resolution)
     _check_heads(config)
@@ -142,7 +140,7 @@ def run(config, workdir) -> dict:
           saver.close()
           writer.close()
           line.close()
-          raise KeyboardInterrupt
+          raise stop.reason()
       if looks:
         with phases('pictures'):
           model = _pictures(model, state, step, config, workdir, writer, doctor)

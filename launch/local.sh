@@ -112,6 +112,7 @@ pids=()
 readers=()
 running=()
 signals=0
+interrupted=
 
 send() {
   if ((${#running[@]})); then kill -s "$1" "${running[@]}" 2>/dev/null || true; fi
@@ -120,10 +121,14 @@ send() {
 # shellcheck disable=SC2329  # called by the trap
 stop_all() {
   ((signals += 1))
+  if [[ $1 == INT ]]; then interrupted=1; fi
   # Ctrl-C too becomes SIGTERM, the signal at which JAX's processes agree on a step to save.
   if ((signals == 1)); then send TERM; else send KILL; fi
 }
-if [[ ! ${DRY_RUN:-} ]]; then trap stop_all INT TERM; fi
+if [[ ! ${DRY_RUN:-} ]]; then
+  trap 'stop_all INT' INT
+  trap 'stop_all TERM' TERM
+fi
 
 for ((i = 0; i < processes; i++)); do
   setting=$(settings "$i")
@@ -177,4 +182,6 @@ while ((${#running[@]})); do
   fi
 done
 wait "${readers[@]}" || true # the last lines
+# As of a single process: 130 after Ctrl-C and 0 after SIGTERM, if all went well.
+if [[ $interrupted ]] && ((status == 0)); then status=130; fi
 exit "$status"

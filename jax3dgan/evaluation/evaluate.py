@@ -59,7 +59,9 @@ class Evaluator:
   Args:
     config: The whole config; `config.eval` says what is measured.
     say: Takes a line of text now and then.
-    mesh: Devices for the images of the distribution metrics; None for all.
+    mesh: Devices for the images of the distribution metrics; None for all. Of several processes
+      each computes everything on its own of them, with the same result: nothing waits for another
+      process, and process 0 writes.
 
   Raises:
     UserError: At once, for what cannot be measured and was asked for by name.
@@ -67,7 +69,7 @@ class Evaluator:
 
   def __init__(self, config, say: Callable[[str], None], mesh=None):
     self.config, self.say = config, say
-    self._mesh = mesh or parallel.make_mesh()
+    self._mesh = parallel.local_mesh(mesh)
     self._asked = config.eval.metrics != 'all'
     self._metrics = (
       against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._asked else METRICS

@@ -47,7 +47,7 @@ class Fakes:
 
   Args:
     model: A `trained.Trained`.
-    mesh: The devices that share the work; None for all of them.
+    mesh: The devices that share the work; None for all of this process.
     batch_size: Images at a time, of all devices together; rounded up to a multiple of them.
     truncation_psi: 1 for none, which is the usual protocol.
     seed: Of latents and cameras.
@@ -55,7 +55,7 @@ class Fakes:
 
   def __init__(self, model, mesh=None, batch_size: int = 64, truncation_psi=1.0, seed: int = 0):
     self.model, self.seed, self.psi = model, seed, truncation_psi
-    self.mesh = mesh or parallel.make_mesh()
+    self.mesh = mesh or parallel.local_mesh()
     self.batch_size = -(-batch_size // self.mesh.size) * self.mesh.size
     self.options = model.options()
     self._steps = {}

@@ -151,7 +151,7 @@ def test_two_processes_train_stop_and_go_on(scripts):
     if process.poll() is None:
       os.kill(process.pid, signal.SIGTERM)
       os.kill(process.pid, signal.SIGTERM)
-  assert process.returncode == 130, errors + output
+  assert process.returncode == 0, errors + output
   (saved,) = (int(p.name) for p in (work / 'checkpoints').iterdir())
   stops = [line for line in output.splitlines() if f'saved at step {saved:,}' in line]
   assert sorted(line[:3] for line in stops) == ['[0]', '[1]']
