@@ -151,7 +151,8 @@ class Checkpoints:
     if self.latest_step == step:
       return False
     sums = {CHECKSUMS: checksums.tree(state)}
-    with self._disk(step, self._warns):
+    # What is forced is the last that there will be: nothing would try again.
+    with self._disk(step, self._warns and not force):
       self._pending = self._checkpointer.save_async(step, state, force=True, custom_metadata=sums)
       self._saving = step
     return self._pending is not None

@@ -269,15 +269,15 @@ def _saved_first(saver, state, step, watch, broken, line):
     yield
   except UserError:
     # Several processes would have to agree, and the others are in the next step already.
-    if jax.process_count() == 1 and not (watch.check() or broken(state, step)):
+    if jax.process_count() == 1:
       try:
-        if step and saver.save(step, state, force=True):
-          saver.wait()
-          line.say(f'The data failed; saved the state of step {step:,} first.')
-      finally:
-        with contextlib.suppress(UserError):  # the data's error is the one to show
-          saver.close()
-        line.close()
+        if step and not (watch.check() or broken(state, step)):
+          saver.save(step, state, force=True)
+        saver.close()
+        line.say(f'The data failed; the latest checkpoint is of step {saver.latest_step}.')
+      except UserError as error:  # the data's own is the one to raise
+        line.say(f'Warning: {error}')
+    line.close()
     raise
 
 

@@ -263,4 +263,4 @@ def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch
     train.run(tiny(cache, **{'checkpoint.every': 100, 'log.images_every': 0}), tmp_path)
   assert checkpoints.steps(tmp_path) == [3]
   said = capsys.readouterr()
-  assert 'saved the state of step 3 first' in said.out + said.err
+  assert 'the latest checkpoint is of step 3' in said.out + said.err
