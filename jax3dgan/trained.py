@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import cameras, generators, schedule, workdirs
+from jax3dgan import cameras, generators, ray_parallel, schedule, workdirs
 from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 
@@ -43,6 +43,8 @@ class Trained:
     params: Its parameters (of one EMA).
     step: Steps of training behind them.
     name: What to call it: the workdir's or the pretrained model's name.
+    devices: Those that share a rendering, of this process; None for all that it has (or the one of
+      `jax.default_device`). For others: `dataclasses.replace(model, devices=...)`.
   """
 
   config: ml_collections.ConfigDict
@@ -50,13 +52,28 @@ class Trained:
   params: Any
   step: int
   name: str = 'generator'
+  devices: Sequence[jax.Device] | None = None
+
+  _placed = (None, None)  # parameters, and their copies on the mesh
 
   def with_params(self, params, step: int) -> 'Trained':
     """Returns the same with other parameters; what is compiled already serves both."""
     other = dataclasses.replace(self, params=params, step=step)
-    for name in ('_map', '_mean', '_synthesize'):
+    for name in ('mesh', '_map', '_mean', '_synthesize'):
       other.__dict__[name] = getattr(self, name)
     return other
+
+  @functools.cached_property
+  def mesh(self) -> jax.sharding.Mesh:
+    """The devices that share a rendering."""
+    return ray_parallel.local_mesh(self.devices)
+
+  def _params_on_mesh(self):
+    if self.devices is None and self.mesh.size == 1:
+      return self.params
+    if self._placed[0] is not self.params:  # once, not for every batch
+      self._placed = (self.params, ray_parallel.place(self.params, self.mesh))
+    return self._placed[1]
 
   @functools.cached_property
   def resolution(self) -> int:
@@ -150,13 +167,14 @@ class Trained:
     batch: int | None = None,
     **overrides,
   ) -> generators.Rendering:
-    """Renders any number of images, deterministically and in bounded memory.
+    """Renders any number of images, deterministically, in bounded memory, on all devices.
 
     Args:
       w: [n, ...] styles, or [1, ...] for the same one from every camera.
       camera: n cameras, or one for all.
       resolution: Pixels on a side; None for that of training.
-      batch: Images at a time; None chooses. Compiled once per batch, resolution and overrides.
+      batch: Images at a time, of all devices together; None chooses. One that the devices cannot
+        share evenly is cut along its rays. Compiled once per batch, resolution and overrides.
       **overrides: Fields of the rendering options.
 
     Returns:
@@ -172,17 +190,24 @@ class Trained:
     options = self.options(resolution, **overrides)
     num = max(w.shape[0], camera.cam2world.shape[0])
     # About the pixels of sixteen 64² images at a time: enough to keep a device busy.
-    batch = min(batch or max(16 * 64**2 // options.resolution**2, 1), num)
+    devices = self.mesh.size
+    batch = min(batch or max(devices * 16 * 64**2 // options.resolution**2, 1), num)
+    batch = ray_parallel.even_batch(self.generator, batch, devices)
     inputs = jax.tree.map(np.asarray, (w, camera))
     inputs = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), inputs)
     for start in range(0, num, batch):
       rows = np.minimum(np.arange(start, start + batch), num - 1)  # the last image pads
-      out = self._synthesize(self.params, *_rows(inputs, rows), options)
-      yield _rows(jax.tree.map(np.asarray, out), slice(num - start))
+      out = self._synthesize(self._params_on_mesh(), *_rows(inputs, rows), options)
+      out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
+      yield _rows(out, slice(num - start))
 
   @functools.cached_property
   def _synthesize(self):
+    mesh = self.mesh
+
     def images(params, w, camera, options):
+      if mesh.size > 1:
+        return ray_parallel.synthesize(self.generator, mesh, params, w, camera, options)
       return self.generator.apply(
         {'params': params}, w, camera, key=None, options=options, method='synthesize'
       )

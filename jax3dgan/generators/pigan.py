@@ -11,7 +11,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.generators.base import Rendering
 from jax3dgan.nn.mapping import MappingNetwork
-from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 _DEFAULT = RenderOptions()
@@ -109,6 +109,21 @@ class PiGAN(nn.Module):
       depth=out.depth.reshape(size),
       opacity=out.opacity.reshape(size),
     )
+
+  def synthesize_part(
+    self, w, camera: Camera, index, count: int, options: RenderOptions = _DEFAULT
+  ):
+    """One of `count` equal parts of every picture that `synthesize` renders without a key.
+
+    Args:
+      index: which part, an integer that may be traced.
+
+    Returns:
+      Rendering of pixels in a row: leaves [b, p, ...], see `parts.render_part`.
+    """
+    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
+    out = parts.render_part(self.field.fold(w), rays, options, index, count)
+    return Rendering(image=2 * out.colour - 1, depth=out.depth, opacity=out.opacity)
 
   def query(self, w, points, directions=None):
     """Raw density [b, n] and colour [b, n, 3] in [0, 1] at points [b, n, 3].

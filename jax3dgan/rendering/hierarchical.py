@@ -239,6 +239,13 @@ def render_chunked(
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
 
 
+def tile(field: Field, num_images: int, num_rays: int, options: RenderOptions) -> tuple[int, int]:
+  """How many of the images, and at most how many rays of each, `render_images` takes at a time."""
+  samples = max(options.num_coarse, options.num_fine)
+  images, rays = backend.tile(num_images, num_rays, samples * field.width)
+  return divisor(num_images, images), min(rays, options.ray_chunk or num_rays)
+
+
 def render_images(
   field: Field, rays: Rays, options: RenderOptions, keys=None, noise_std=0.0, noise=True
 ):
@@ -251,9 +258,7 @@ def render_images(
     The rest and the result: see `render_chunked`.
   """
   b, r = rays.directions.shape[:2]
-  samples = max(options.num_coarse, options.num_fine)
-  images, num_rays = backend.tile(b, r, samples * field.width)
-  num_rays, images = min(num_rays, options.ray_chunk or r), divisor(b, images)
+  images, num_rays = tile(field, b, r, options)
   options = dataclasses.replace(options, ray_chunk=num_rays)
   if images == b:
     return render_chunked(field, rays, options, keys, noise_std, noise)

@@ -1,0 +1,45 @@
+"""One part of a picture's rays out of several equal ones, each for a device of its own.
+
+Parts are cut along the rays, not the rows: they are equal to a ray, whatever the resolution. Pure
+functions; `ray_parallel` lays them on devices.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.rays import Rays
+from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering.compositing import Composite
+from jax3dgan.rendering.hierarchical import Field, RenderOptions
+
+
+def part_size(num_rays: int, count: int, limit: int) -> int:
+  """Rays of each of `count` parts, of which at most `limit` are rendered at a time.
+
+  Rounded up to a whole number of equal chunks of nearly `limit`: a part of a size with no such
+  divisor would fall into tiny ones, see `hierarchical.divisor`.
+  """
+  size = -(-num_rays // count)
+  chunks = -(-size // limit)
+  return chunks * -(-size // chunks)
+
+
+def render_part(field: Field, rays: Rays, options: RenderOptions, index, count: int) -> Composite:
+  """Renders one part of the rays, as `hierarchical.render_images` without keys does all of them.
+
+  Args:
+    field, options: see `hierarchical.render_images`.
+    rays: all of them, [b, r, 3].
+    index: which part, an integer that may be traced.
+    count: parts in all.
+
+  Returns:
+    Composite without weights, leaves [b, p, ...] with p = `part_size`: the rays from index·p on.
+    Parts end to end are the whole, and behind it the last ray again, up to count·p.
+  """
+  b, num_rays = rays.directions.shape[:2]
+  limit = hierarchical.tile(field, b, -(-num_rays // count), options)[1]
+  size = part_size(num_rays, count, limit)
+  which = index * size + jnp.arange(size)
+  part = jax.tree.map(lambda x: jnp.take(x, which, axis=1, mode='clip'), rays)
+  return hierarchical.render_images(field, part, options)
