@@ -220,8 +220,8 @@ def _unreachable(coordinator: str, num_processes: int, process_id: int) -> str:
   """What may be wrong, as far as this process can tell."""
   if process_id == 0:
     return (
-      f'Process 0 listens at {coordinator}, but not all of 1 to {num_processes - 1} have come. See '
-      'whether they run, with the same --coordinator and --num_processes'
+      f'Process 0 listens at {coordinator}, but not all of the {num_processes - 1} others have '
+      'come. See whether they run, with the same --coordinator and --num_processes'
     )
   host, _, port = coordinator.rpartition(':')
   try:
