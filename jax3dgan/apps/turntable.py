@@ -99,7 +99,7 @@ def _gather(batches, total: int, progress: bool):
   import tqdm
 
   parts = []
-  with tqdm.tqdm(total=total, unit='image', disable=not progress) as bar:
+  with tqdm.tqdm(desc='turntable', total=total, unit='image', disable=not progress) as bar:
     for part in batches:
       parts.append(part)
       bar.update(len(part.image))
