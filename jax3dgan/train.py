@@ -23,6 +23,7 @@ from jax3dgan import (
   steps,
   trained,
   viz,
+  workdirs,
   writers,
 )
 from jax3dgan import state as state_lib
@@ -120,6 +121,8 @@ def run(config, workdir) -> dict:
         if logs or looks or measures or saves:
           fault = watch.check() or (broken(state, step) if saves else None)
           if fault:
+            if diverged and (saver.latest_step or 0) > diverged[-1].step:
+              diverged.clear()  # it had got past the one before
             diverged.append(fault)
             state, step = _go_back(saver, state, fresh, diverged, line)
             watch.forget()
@@ -142,11 +145,11 @@ def run(config, workdir) -> dict:
           line.close()
           raise stop.reason()
       if looks:
-        with phases('pictures'):
+        with phases('pictures'), workdirs.disk_warnings(workdir, line.say):
           model = _pictures(model, state, step, config, workdir, writer, doctor)
         line.restart_clock()
       if measures:
-        with phases('evaluation'):
+        with phases('evaluation'), workdirs.disk_warnings(workdir, line.say):
           model = _averaged(model, state, step, config)
           evaluate.measure(evaluator, model, workdir, writer, strict=False)
         line.restart_clock()

@@ -58,6 +58,18 @@ def disk_errors(path):
     raise explained from error
 
 
+@contextlib.contextmanager
+def disk_warnings(path, say):
+  """Turns errors of the disk into a line for `say`: for what a run can do without."""
+  try:
+    with disk_errors(path):
+      yield
+  except UserError as error:
+    if not isinstance(error.__cause__, OSError | ValueError):
+      raise
+    say(f'Warning: {error}')
+
+
 def plain(value) -> Any:
   """Returns a config (or a part of one) as JSON's types; tuples become lists."""
   if isinstance(value, ml_collections.ConfigDict):

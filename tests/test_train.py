@@ -1,5 +1,6 @@
 """Training from end to end on tiny configs: what it leaves, and how it is interrupted."""
 
+import errno
 import importlib.util
 import json
 import pathlib
@@ -264,3 +265,19 @@ def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch
   assert checkpoints.steps(tmp_path) == [3]
   said = capsys.readouterr()
   assert 'the latest checkpoint is of step 3' in said.out + said.err
+
+
+def test_pictures_that_find_no_room_are_no_end(cache, tmp_path, monkeypatch, capsys):
+  save, calls = train.viz.save_png, []
+
+  def full(path, image, texts=None):
+    calls.append(path)
+    if len(calls) == 1:
+      raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+    save(path, image, texts)
+
+  monkeypatch.setattr(train.viz, 'save_png', full)
+  train.run(tiny(cache, **{'log.images_every': 1, 'num_steps': 2}), tmp_path)
+  told = capsys.readouterr().err
+  assert 'Warning: Cannot write to' in told and 'the disk is full' in told
+  assert len(calls) > 1 and checkpoints.steps(tmp_path)[-1] == 2
