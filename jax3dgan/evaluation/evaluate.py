@@ -150,6 +150,7 @@ class Evaluator:
       if not data.source.startswith(pipeline.TFDS):
         data.loader = 'arrays'
       data.on_device = False
+      data.max_skipped = 0  # figures of other photos than those that are named would be wrong
     if self._data is None or self._data.resolution != resolution:
       self._data, self._probes = pipeline.open_dataset(data, resolution), None
     return self._data

@@ -33,7 +33,7 @@ def _write_zip(path, photos, extra=None):
       file.writestr(f'{i:03d}.png', images.encode_png(photo))
     for name, content in (extra or {}).items():
       file.writestr(name, content)
-  return pipeline.open_dataset({'source': str(path)}, SIZE)
+  return pipeline.open_dataset({'source': str(path), 'max_skipped': 0}, SIZE)
 
 
 def _features(photos):
