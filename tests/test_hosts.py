@@ -218,9 +218,13 @@ def test_whoever_waits_in_vain_says_for_whom(lost):
 
 def test_a_process_that_dies_ends_the_others(lost):
   folder, codes = lost
-  assert codes['killed'] == [1]
-  (line,) = lines_of(folder / 'killed0.log')
-  assert 'Another process is gone' in line and 'goes on from the last checkpoint' in line
+  # Whoever notices first: Gloo's closed connection, which we explain, or JAX's own service, which
+  # aborts with its stack.
+  (code,) = codes['killed']
+  assert code in (1, -6)
+  if code == 1:
+    (line,) = lines_of(folder / 'killed0.log')
+    assert 'Another process is gone' in line and 'goes on from the last checkpoint' in line
   assert f'Going on from step {codes["saved"][-1]:,}.' in (folder / 'stopped0.log').read_text()
 
 
