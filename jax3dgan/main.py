@@ -90,6 +90,12 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     values.workdir = f'runs/{values.pretrained}_pretrained'
   if not values.workdir:
     raise UserError('--workdir is missing. Name a folder for the run, such as --workdir=runs/toys.')
+  _, separator, rest = values.workdir.partition('://')
+  if separator:
+    raise UserError(
+      f'--workdir={values.workdir} is no folder of this machine. Mount the bucket (for gs:// with '
+      f'gcsfuse, see launch/README.md) and give the path below the mount, such as /mnt/{rest}.'
+    )
   return values
 
 

@@ -84,10 +84,17 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
       refreshed['fade_from'] = fade_from
     parts = num_devices * values['micro_batches']
     if values['batch_size'] % parts:
+      fewer = [
+        n for n in range(1, values['micro_batches']) if not values['batch_size'] % (num_devices * n)
+      ]
+      remedy = f'Set --config.batch_size to a multiple of {parts}'
+      if fewer:
+        remedy += (
+          f', or micro_batches to {fewer[-1]}: a device has the fewer images the more there are'
+        )
       raise UserError(
         f'batch_size {values["batch_size"]} does not divide over {num_devices} device(s) x '
-        f'{values["micro_batches"]} micro-batch(es). '
-        f'Set --config.batch_size to a multiple of {parts}.'
+        f'{values["micro_batches"]} micro-batch(es). {remedy}.'
       )
     stage = Stage(from_step=start, to_step=end, position=position, **{**values, **refreshed})
     result.append(stage)

@@ -58,6 +58,10 @@ def test_fields_are_overridden(here, runs):
   [
     ([], '--config is missing'),
     (['--config=configs/good.py'], '--workdir is missing. Name a folder'),
+    (
+      ['--config=configs/good.py', '--workdir=gs://bucket/runs/x'],
+      'is no folder of this machine. Mount the bucket',
+    ),
     (['--config=configs/god.py'], 'does not exist. Did you mean --config=configs/good.py?'),
     (
       ['--config=configs/zzzz.py'],

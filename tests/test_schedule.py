@@ -113,6 +113,15 @@ def test_unknown_fields():
     schedule.stages(config_with(STAGES[0], dict(from_step=200, lr=1e-3)))
 
 
+def test_fewer_micro_batches_where_the_devices_are_many():
+  config = config_with()
+  config.batch_size, config.micro_batches = 56, 2
+  with pytest.raises(UserError, match='a multiple of 16, or micro_batches to 1: a device has'):
+    schedule.stages(config, 8)
+  config.micro_batches = 1
+  assert schedule.stages(config, 8)[0].batch_size == 56
+
+
 @pytest.mark.parametrize('num_devices, fails', [(1, False), (2, False), (4, True), (3, True)])
 def test_batches_that_devices_cannot_share(num_devices, fails):
   config = config_with(*STAGES)  # at last 4 images in 2 parts on each device

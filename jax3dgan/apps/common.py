@@ -4,10 +4,11 @@ import argparse
 import math
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jax3dgan.apps import provenance
 from jax3dgan.errors import UserError
 
 MIN_TILE = 128  # pixels on a side below which a picture is enlarged for people
@@ -36,24 +37,52 @@ def parse_degrees(text: str) -> list[float]:
     ) from None
 
 
-def parser(name: str, description: str, endings: str, seeds: str) -> argparse.ArgumentParser:
-  """Returns a parser with the flags that every app has."""
-  flags = argparse.ArgumentParser(prog=f'python -m jax3dgan.apps.{name}', description=description)
-  source = flags.add_mutually_exclusive_group(required=True)
+def parser(
+  name: str, doc: str, endings: str | None = None, seeds: str | None = None, depth: bool = True
+) -> argparse.ArgumentParser:
+  """Returns a parser with the flags that every app has.
+
+  Args:
+    name: The app's, a module of `jax3dgan.apps`.
+    doc: Its docstring: the first line describes it, the rest (examples) closes its help.
+    endings: What `--out` may end in; None where there is no file to write.
+    seeds: The default of `--seeds`; None where there are none.
+    depth: Whether there is `--depth`.
+  """
+  description, _, examples = doc.partition('\n')
+  flags = argparse.ArgumentParser(
+    prog=f'jax3dgan {name}',
+    description=description,
+    epilog=examples.strip() or None,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  # Which of them: see `parse`, since --repeat brings one too.
+  source = flags.add_mutually_exclusive_group()
   source.add_argument('--workdir', help='folder of a run; its latest checkpoint is used')
   source.add_argument('--pretrained', metavar='NAME', help='model of the package, such as toys')
-  flags.add_argument('--out', required=True, help=f'file to write: {endings}')
-  flags.add_argument(
-    '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
-  )
+  if endings is not None:
+    flags.add_argument('--out', required=True, help=f'file to write: {endings}')
+    flags.add_argument('--repeat', metavar='FILE', help='make again what made this file')
+  if seeds is not None:
+    flags.add_argument(
+      '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
+    )
   flags.add_argument('--psi', type=float, help='truncation, 0 to 1; the config has a default')
   flags.add_argument('--resolution', type=int, help='pixels on a side; default: that of training')
   flags.add_argument('--ema', help='rate of the average of the parameters, such as 0.999')
   flags.add_argument('--step', type=int, help='checkpoint; default: the latest')
-  flags.add_argument(
-    '--depth', action=argparse.BooleanOptionalAction, default=False, help='depth maps too'
-  )
+  if depth:
+    flags.add_argument(
+      '--depth', action=argparse.BooleanOptionalAction, default=False, help='depth maps too'
+    )
+  flags.set_defaults(app=name)
   return flags
+
+
+def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+  """Returns the flags of `parser` as given, those of a `--repeat` filled in."""
+  return provenance.parse(flags, argv, flags.get_default('app'), ('workdir', 'pretrained'))
 
 
 def load(args: argparse.Namespace):
@@ -61,7 +90,14 @@ def load(args: argparse.Namespace):
   from jax3dgan import compilation, trained
 
   compilation.use_cache()
-  return trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
+  model = trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
+  then = getattr(args, 'weights_then', None)
+  if then not in (None, provenance.fingerprint(model.params)):
+    print(
+      f'Warning: the weights of {model.name} are not those that made {args.repeat}.',
+      file=sys.stderr,
+    )
+  return model
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

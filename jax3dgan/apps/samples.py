@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax3dgan.apps import common
+from jax3dgan.apps import common, provenance
 
 _NUM_TURNED = 4  # seeds that are shown from several sides
 
@@ -24,6 +24,7 @@ def write(
   yaws: Sequence[float] | None = None,
   resolution: int | None = None,
   depth: bool = False,
+  record: dict | None = None,
 ) -> None:
   """Writes the sheet.
 
@@ -36,13 +37,15 @@ def write(
       the generator has no camera; () for none.
     resolution: Pixels on a side; None for that of training.
     depth: Whether to add the depth map to each view.
+    record: How it was made, to be kept in the file; see `provenance`.
   """
   from jax3dgan import viz
 
   psi = model.config.display.truncation_psi if psi is None else psi
   image = sheet(model, seeds, psi, yaws, resolution, depth)
   about = {'model': model.name, 'step': model.step, 'seeds': list(seeds), 'psi': psi}
-  viz.save_png(path, image, {key: str(value) for key, value in about.items()})
+  about = {key: str(value) for key, value in about.items()}
+  viz.save_png(path, image, about | (provenance.texts(record) if record else {}))
 
 
 def sheet(model, seeds, psi, yaws=None, resolution=None, depth=False) -> np.ndarray:
@@ -84,15 +87,16 @@ def sheet(model, seeds, psi, yaws=None, resolution=None, depth=False) -> np.ndar
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
-  write(model, args.out, args.seeds, args.psi, args.yaws, args.resolution, args.depth)
+  record = provenance.record('samples', args, model)
+  write(model, args.out, args.seeds, args.psi, args.yaws, args.resolution, args.depth, record)
   print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
-  flags = common.parser('samples', __doc__.splitlines()[0], '.png', seeds='0-15')
+  flags = common.parser('samples', __doc__, '.png', seeds='0-15')
   flags.add_argument('--yaws', type=common.parse_degrees, help='azimuths in degrees, as -40,0,40')
-  args = flags.parse_args(argv)
+  args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() != '.png':
     flags.error(f'--out={args.out} must end in .png')
   common.run(_main, args)

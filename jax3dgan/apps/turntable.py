@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jax3dgan.apps import common
+from jax3dgan.apps import common, provenance
 
 TRAJECTORIES = ('orbit', 'sweep')
 _COLUMNS = 4
@@ -120,13 +120,14 @@ def _main(args: argparse.Namespace) -> None:
     trajectory=args.trajectory,
     progress=True,
   )
+  provenance.save_beside(args.out, provenance.record('turntable', args, model))
   print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   endings = ('.mp4', '.gif', '.webp')
-  flags = common.parser('turntable', __doc__.splitlines()[0], ', '.join(endings), seeds='0-3')
+  flags = common.parser('turntable', __doc__, ', '.join(endings), seeds='0-3')
   flags.add_argument('--frames', type=int, default=60, help='of the loop; default: 60')
   flags.add_argument('--fps', type=float, help='frames per second; default: a loop of 3 seconds')
   flags.add_argument(
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     choices=TRAJECTORIES,
     help='default: orbit where the model was trained all round',
   )
-  args = flags.parse_args(argv)
+  args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
   if args.frames < 1:

@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import jax
 
-from jax3dgan import main, schedule
+from jax3dgan import main as main_lib
+from jax3dgan import schedule
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.tools import devices as devices_lib
@@ -159,7 +160,7 @@ def parse(argv) -> tuple[argparse.Namespace, object]:
   own.add_argument('--fast', action='store_true', help='trace only, compile nothing')
   own.add_argument('--json', action='store_true', help='print JSON')
   args, rest = own.parse_known_args(argv[1:])
-  values = main.parse([argv[0], *rest, '--workdir=.'])
+  values = main_lib.parse([argv[0], *rest, '--workdir=.'])
   if args.devices < 1:
     raise UserError(f'--devices={args.devices} is none. Give 1 or more.')
   if args.mfu is not None and not 0 < args.mfu <= 1:
@@ -191,6 +192,11 @@ def run(argv=None) -> int:
     return 1
   print(json.dumps(result, indent=2) if args.json else plan_table.table(result))
   return 0
+
+
+def main(argv=None) -> int:
+  """The program of the arguments without its name, as of the console script."""
+  return run(None if argv is None else ['jax3dgan plan', *argv])
 
 
 if __name__ == '__main__':
