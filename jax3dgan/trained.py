@@ -59,7 +59,7 @@ class Trained:
   def with_params(self, params, step: int) -> 'Trained':
     """Returns the same with other parameters; what is compiled already serves both."""
     other = dataclasses.replace(self, params=params, step=step)
-    for name in ('mesh', '_map', '_mean', '_synthesize'):
+    for name in ('mesh', '_map', '_mean', '_synthesize', '_query', '_prepare'):
       other.__dict__[name] = getattr(self, name)
     return other
 
@@ -142,6 +142,60 @@ class Trained:
 
     return jax.jit(styles)
 
+  def prepare(self, w):
+    """Returns what of styles w [n, ...] depends on no camera, computed once: a scene.
+
+    A pytree with leaves [n, ...], which `render` and `query` take in place of w. For a generator
+    without such a part (π-GAN: its styles are all there is) w itself.
+    """
+    return self._prepare(self.params, w) if hasattr(self.generator, 'prepare') else w
+
+  @functools.cached_property
+  def _prepare(self):
+    return jax.jit(lambda params, w: self.generator.apply({'params': params}, w, method='prepare'))
+
+  def query(self, w, points, directions=None, chunk: int = 2**16) -> tuple[np.ndarray, np.ndarray]:
+    """Asks the field at points of world space, in the memory of one chunk.
+
+    Args:
+      w: [n, ...] styles or scenes (see `prepare`), or [1, ...] for the same one everywhere.
+      points: [n, m, 3].
+      directions: [n, m, 3] unit view directions; None looks from the front, (0, 0, −1).
+      chunk: Points of each example at a time. Compiled once per chunk size.
+
+    Returns:
+      Raw density (or signed distance) [n, m] and features [n, m, c], for π-GAN colours in [0, 1].
+
+    Raises:
+      UserError: The generator has no field.
+    """
+    if not self.has_depth:
+      raise UserError(f'{self.name} has no field to ask: its generator draws images only.')
+    points = np.asarray(points, np.float32)
+    if directions is None:
+      directions = np.broadcast_to(np.float32([0, 0, -1]), points.shape)
+    directions = np.broadcast_to(np.asarray(directions, np.float32), points.shape)
+    num = points.shape[1]
+    if not num:  # the shapes of an answer, of one point that nobody asked for
+      origin = np.zeros_like(points, shape=(len(points), 1, 3))
+      return jax.tree.map(lambda x: x[:, :0], self.query(w, origin))
+    chunk = min(chunk, num)
+    parts = []
+    for start in range(0, num, chunk):
+      rows = np.minimum(np.arange(start, start + chunk), num - 1)  # the last point pads
+      out = self._query(self.params, w, points[:, rows], directions[:, rows])
+      parts.append(jax.tree.map(lambda x, end=num - start: np.asarray(x)[:, :end], out))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+
+  @functools.cached_property
+  def _query(self):
+    def field(params, w, points, directions):
+      n = points.shape[0]
+      w = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape[1:])), w)
+      return self.generator.apply({'params': params}, w, points, directions, method='query')
+
+    return jax.jit(field)
+
   def orbit(self, azimuth, elevation=None) -> cameras.Camera:
     """Returns cameras that look at the origin as those of training do.
 
@@ -170,7 +224,7 @@ class Trained:
     """Renders any number of images, deterministically, in bounded memory, on all devices.
 
     Args:
-      w: [n, ...] styles, or [1, ...] for the same one from every camera.
+      w: [n, ...] styles or scenes (see `prepare`), or [1, ...] for the same one from every camera.
       camera: n cameras, or one for all.
       resolution: Pixels on a side; None for that of training.
       batch: Images at a time, of all devices together; None chooses. One that the devices cannot
@@ -188,7 +242,7 @@ class Trained:
   ) -> Iterator[generators.Rendering]:
     """Yields the batches of `render` as they get ready."""
     options = self.options(resolution, **overrides)
-    num = max(w.shape[0], camera.cam2world.shape[0])
+    num = max(jax.tree.leaves(w)[0].shape[0], camera.cam2world.shape[0])
     # About the pixels of sixteen 64² images at a time: enough to keep a device busy.
     devices = self.mesh.size
     batch = min(batch or max(devices * 16 * 64**2 // options.resolution**2, 1), num)

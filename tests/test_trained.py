@@ -147,3 +147,25 @@ def test_what_is_not_there(tmp_path):
     trained.load(pretrained='carz', directory=tmp_path)
   with pytest.raises(UserError, match='either a workdir or'):
     trained.load()
+
+
+def test_the_field_is_asked_in_chunks(tiny_model):
+  w = tiny_model.map(tiny_model.latents([0, 1]))
+  points = np.random.default_rng(0).uniform(-0.1, 0.1, (2, 50, 3)).astype(np.float32)
+  density, colour = tiny_model.query(w, points)
+  assert density.shape == (2, 50) and colour.shape == (2, 50, 3)
+  parts = tiny_model.query(w, points, chunk=16)  # the last chunk is padded
+  np.testing.assert_allclose(parts[0], density, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(parts[1], colour, rtol=1e-4, atol=1e-5)
+  own = tiny_model.generator.apply({'params': tiny_model.params}, w, points, method='query')
+  np.testing.assert_allclose(density, own[0], rtol=1e-4, atol=1e-4)
+  # One style for all rows, and another direction: colour changes, density does not.
+  same = tiny_model.query(w[:1], points, directions=np.float32([1, 0, 0]))
+  np.testing.assert_allclose(same[0][0], density[0], rtol=1e-4, atol=1e-4)
+  assert np.abs(same[1][0] - colour[0]).max() > 1e-4 and np.abs(same[0][1] - density[1]).max() > 0
+  assert tiny_model.query(w, points[:, :0])[0].shape == (2, 0)
+
+
+def test_a_scene_of_pigan_is_its_styles(tiny_model):
+  w = tiny_model.map(tiny_model.latents([0]))
+  assert tiny_model.prepare(w) is w
