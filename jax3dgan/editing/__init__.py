@@ -13,9 +13,9 @@ known of some seeds (InterFaceGAN). `drift` measures whether an edit leaves the 
 """
 
 from jax3dgan.editing.directions import NUM_STYLES, Directions
-from jax3dgan.editing.drift import Drift, drift
 from jax3dgan.editing.labels import MEASURES, measure, read_labels
 from jax3dgan.editing.pca import pca
+from jax3dgan.editing.pose_drift import Drift, drift
 from jax3dgan.editing.probe import probe
 from jax3dgan.editing.sefa import sefa
 

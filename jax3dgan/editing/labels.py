@@ -33,7 +33,8 @@ def read_labels(path) -> tuple[list[int], dict[str, np.ndarray]]:
   table = np.empty((len(rows) - 1, len(header)))
   for i, row in enumerate(rows[1:]):
     try:
-      table[i] = [float(cell) for cell in row]
+      for j, cell in zip(range(len(header)), row, strict=True):
+        table[i, j] = float(cell)
     except ValueError:
       raise UserError(
         f'--labels={path}: row {i + 2}, {",".join(row)!r}, is not {len(header)} numbers. Mend it.'
