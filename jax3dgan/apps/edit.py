@@ -82,7 +82,7 @@ def sheet(
     pictures = viz.grid(tiles, len(tiles))
     rows.append((_title(model, measured[-1]), np.concatenate([pictures, _line(captions, tiles)])))
   header = _line([f'{s:+g} sd' if s else '0' for s in strengths], tiles)
-  where = '' if layers is None else f', layers {layers[0]}-{layers[1]}'
+  where = '' if layers is None else f', layers {layers[0]}-{layers[1]} edited'
   title = f'{model.name}, step {model.step:,}; {directions.source}{where}; the camera stands still'
   return viz.sheet([(title, header), *rows]), measured
 
@@ -247,12 +247,15 @@ def _main(args: argparse.Namespace) -> None:
     image, rows = sheet(
       model, w, directions, args.strengths, layers, azimuth, args.resolution, True, labels
     )
+    means = summary(rows)
+    for name, figures in means.items():
+      print(f'{name}: mean ' + ', '.join(f'{key} {v:.2f}' for key, v in figures.items()))
     # JSON has no NaN.
     for row in rows:
       for key, value in row.items():
         if isinstance(value, np.ndarray):
           row[key] = [round(float(v), 4) if np.isfinite(v) else None for v in value]
-    record = provenance.record('edit', args, model, directions=about, drift=rows)
+    record = provenance.record('edit', args, model, directions=about, drift=rows, means=means)
     viz.save_png(args.out, image, provenance.texts(record))
   else:
     extent = max(map(abs, args.strengths))
@@ -260,6 +263,25 @@ def _main(args: argparse.Namespace) -> None:
     viz.write_video(args.out, _bar(pictures, args.frames), args.frames / _SECONDS)
     provenance.save_beside(args.out, provenance.record('edit', args, model, directions=about))
   print(f'{args.out}: {len(directions)} directions of {model.name}, {directions.source}')
+
+
+def summary(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
+  """Returns, of the rows of `sheet`, what each direction changes, over all styles and strengths.
+
+  {direction: {'azimuth': mean size in degrees, 'iou': mean, 'colour': mean of 255}}, the unedited
+  pictures left out; what cannot be measured is missing.
+  """
+  out = {}
+  for name in dict.fromkeys(row['direction'] for row in rows):
+    mine = [row for row in rows if row['direction'] == name]
+    edited = np.concatenate([row['strengths'] for row in mine]) != 0
+    figures = {}
+    for key in ('azimuth', 'iou', 'colour'):
+      values = np.abs(np.concatenate([row[key] for row in mine])[edited])
+      if np.isfinite(values).any():
+        figures[key] = float(np.nanmean(values))
+    out[name] = figures
+  return out
 
 
 def _bar(pictures, total: int):

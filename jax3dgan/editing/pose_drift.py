@@ -21,10 +21,12 @@ class Drift:
 
   Attributes:
     azimuth: [n] degrees by which the principal horizontal axis has turned, −90 to 90.
-    iou: [n] silhouettes' intersection over union, 1 for the same.
+    iou: [n] intersection over union of the silhouettes, Σ min / Σ max of two opacities; 1 for the
+      same.
     shift: [n] distance that the silhouette's centre has moved, share of the picture's width.
-    depth: [n] mean difference of depth where both are solid, share of the sampled range.
-    colour: [n] mean difference of the colours where both are solid, of 255.
+    depth: [n] mean difference of depth where both are, share of the sampled range.
+    colour: [n] mean difference of the colours where both are, of 255; without opacities, of the
+      whole pictures.
     elongation: [n] ratio of the two horizontal axes.
   """
 
@@ -96,29 +98,32 @@ def drift(model, scene, rendering, reference: int) -> Drift:
   image = (np.asarray(rendering.image, np.float64) + 1) * 127.5
   n, h, w, _ = image.shape
   if rendering.opacity is None:
-    solid, nothing = np.ones((n, h, w), bool), np.full(n, np.nan)
-    iou, shift, depth = nothing, nothing, nothing
+    solid = both = np.ones((n, h, w))
+    iou = shift = depth = np.full(n, np.nan)
   else:
-    solid = np.asarray(rendering.opacity) > 0.5
-    both, either = solid & solid[reference], solid | solid[reference]
-    iou = both.sum(axis=(1, 2)) / np.maximum(either.sum(axis=(1, 2)), 1)
+    # Opacities rather than where they pass a threshold: what is half there counts half.
+    solid = np.asarray(rendering.opacity, np.float64)
+    both = np.minimum(solid, solid[reference])
+    iou = both.sum(axis=(1, 2)) / _total(np.maximum(solid, solid[reference]))
     centre = _centres(solid) / w
     shift = np.linalg.norm(centre - centre[reference], axis=1)
-    surface = np.asarray(rendering.depth) / np.maximum(rendering.opacity, 1e-3)
+    surface = np.asarray(rendering.depth, np.float64) / np.maximum(solid, 1e-3)
     options = model.options()
     depth = _mean(np.abs(surface - surface[reference]), both) / (options.far - options.near)
-  colour = _mean(np.abs(image - image[reference]).mean(axis=-1), solid & solid[reference])
+  colour = _mean(np.abs(image - image[reference]).mean(axis=-1), both)
   return Drift(np.where(round_, np.nan, turned), iou, shift, depth, colour, elongation)
 
 
-def _mean(values, mask) -> np.ndarray:
-  return (values * mask).sum(axis=(1, 2)) / np.maximum(mask.sum(axis=(1, 2)), 1)
+def _total(weights) -> np.ndarray:
+  return np.maximum(weights.sum(axis=(1, 2)), 1e-9)
 
 
-def _centres(mask) -> np.ndarray:
-  """Centres [n, 2] of masks [n, h, w], pixels."""
-  total = np.maximum(mask.sum(axis=(1, 2)), 1)
-  y, x = np.indices(mask.shape[1:])
-  return np.stack(
-    [(mask * x).sum(axis=(1, 2)) / total, (mask * y).sum(axis=(1, 2)) / total], axis=1
-  )
+def _mean(values, weights) -> np.ndarray:
+  return (values * weights).sum(axis=(1, 2)) / _total(weights)
+
+
+def _centres(weights) -> np.ndarray:
+  """Centres [n, 2] of weights [n, h, w], pixels."""
+  y, x = np.indices(weights.shape[1:])
+  rows = [(weights * axis).sum(axis=(1, 2)) / _total(weights) for axis in (x, y)]
+  return np.stack(rows, axis=1)

@@ -64,8 +64,8 @@ def sefa(
   vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).reshape(k, *styles.shape)
   share = values / values.sum()
   report = {name: {'share': float(share[i])} for i, name in enumerate(names)}
-  where = '' if layers is None else f', layers {layers[0]}-{layers[1]}'
-  return Directions(names, vectors, styles.scales(vectors), f'SeFa{where}', report)
+  where = 'all layers' if layers is None else f'layers {layers[0]}-{layers[1]}'
+  return Directions(names, vectors, styles.scales(vectors), f'SeFa of {where}', report)
 
 
 def _of_affine(flat, affine, shape, layers):
