@@ -164,6 +164,11 @@ def test_the_file_is_plain_and_the_same_each_time(tiny_model, written, tmp_path)
   num = sum(x.size for x in jax.tree.leaves(tiny_model.params))
   assert size == num + tiny_model.average_w.size
   assert told['w_shape'] == ['b', *tiny_model.average_w.shape]
+  assert told['outputs'] == {
+    'image': ['b', 8, 8, 3],
+    'depth': ['b', 8, 8],
+    'opacity': ['b', 8, 8],
+  }
   assert told['options']['resolution'] == 8 and told['camera']['radius'] == 1.0
   again = tmp_path / 'again.zip'
   export.write(tiny_model, again, resolution=8)

@@ -163,10 +163,15 @@ def about(
   import jax3dgan
 
   options = model.options(resolution, **overrides)
-  r = options.resolution
-  outputs = {'image': ['b', r, r, 3]}
-  if model.has_depth:
-    outputs |= {'depth': ['b', r, r], 'opacity': ['b', r, r]}
+  like = jax.eval_shape(
+    lambda params, w, camera: model.generator.apply(
+      {'params': params}, w, camera, key=None, options=options, method='synthesize'
+    ),
+    model.params,
+    model.average_w[None],
+    model.orbit(0.0),
+  )
+  outputs = {k: ['b', *v.shape[1:]] for k, v in vars(like).items() if v is not None}
   camera = None
   if model.has_camera:
     render = model.config.render
