@@ -66,7 +66,9 @@ class Panel:
   def _edit(self, num_layers, directions):
     gui = self.gui
     with gui.add_folder('Style mixing', visible=num_layers > 0):
-      self.mix = gui.add_checkbox('Mix in a second seed', False)
+      self.mix = gui.add_checkbox(
+        'Mix', False, hint='Styles of a second seed in some of the layers'
+      )
       self.mix_seed = gui.add_number('Second seed', 1, min=0, max=_MAX_SEED, step=1)
       last = max(num_layers, 1)
       self.layers = gui.add_multi_slider(
@@ -104,13 +106,15 @@ class Panel:
       hint=f'PNG, JPEG or WebP, up to {uploads.MAX_BYTES >> 20} MiB',
     )
     self.steps = gui.add_slider('Steps', 50, 700, 50, 300)
-    self.use_photo = gui.add_checkbox('Show the photo’s style', False, visible=False)
+    self.use_photo = gui.add_checkbox(
+      'Show it', False, visible=False, hint='The style of the photo'
+    )
 
   def _save(self, meshes):
     gui, model = self.gui, self.model
     self.snapshot = gui.add_button('Snapshot (PNG)')
     with gui.add_folder('Video', visible=model.has_camera):
-      self.record = gui.add_checkbox('Record while I move', False)
+      self.record = gui.add_checkbox('Record', False, hint='The camera, while you move it')
       self.keyframe = gui.add_button('Add keyframe')
       self.path = gui.add_markdown('No views yet.')
       self.duration = gui.add_slider(

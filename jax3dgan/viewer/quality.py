@@ -70,23 +70,29 @@ class Ladder:
     self.target = target
     self.sizes = sorted({*still_sizes(model), *([still] if still else [])})
     self._still = still
-    self._seconds: dict[Level, float] = {}
+    # What a picture of each level costs, beside the others', and how slow the machine is just now.
+    # One slowness for all: a level that is not in use stays as well known as those that are.
+    self._costs: dict[Level, float] = {}
+    self._slowness = 1.0
     self._lock = threading.Lock()
 
   def measured(self, level: Level, seconds: float) -> None:
     """Notes what a picture took, after it was compiled; later ones count more."""
     with self._lock:
-      before = self._seconds.get(level, seconds)
-      self._seconds[level] = 0.7 * before + 0.3 * seconds
+      if level not in self._costs:
+        self._costs[level] = seconds / self._slowness
+      else:
+        self._slowness = 0.8 * self._slowness + 0.2 * seconds / self._costs[level]
 
   def seconds(self, level: Level) -> float | None:
-    """Returns what a picture takes; None where none was measured."""
-    return self._seconds.get(level)
+    """Returns what a picture takes now; None where none was measured."""
+    cost = self._costs.get(level)
+    return None if cost is None else cost * self._slowness
 
   def moving(self, clients: int = 1) -> Level:
     """Returns the largest measured level in time for so many clients that move at once."""
-    ready = [level for level in self.levels if level in self._seconds]
-    fast = [level for level in ready if self._seconds[level] * max(clients, 1) <= self.target]
+    ready = [level for level in self.levels if level in self._costs]
+    fast = [level for level in ready if self.seconds(level) * max(clients, 1) <= self.target]
     return fast[-1] if fast else min(ready or self.levels, key=lambda level: level.resolution)
 
   def still(self, chosen: int | None = None) -> Level:
@@ -98,15 +104,16 @@ class Ladder:
     return Level(size)
 
   def _guess(self, size: int) -> float:
-    """Seconds of a picture of this size with all samples, from what was measured."""
-    done = self._seconds
-    if Level(size) in done:
-      return done[Level(size)]
-    if not done:
+    """Seconds of a picture of this size with all samples, on an idle machine: the size at rest
+    must not come and go with what else runs."""
+    if not self._costs:
       return 0.0
-    near = max(done, key=lambda level: level.resolution)
+    near = Level(size) if Level(size) in self._costs else self._largest()
     share = 1 if near.num_coarse is None else 2
-    return share * done[near] * (size / near.resolution) ** 2
+    return share * self._costs[near] * (size / near.resolution) ** 2
+
+  def _largest(self) -> Level:
+    return max(self._costs, key=lambda level: level.resolution)
 
   def warm_up(self, render, report=lambda level: None, stopped=lambda: False) -> None:
     """Compiles and measures the moving levels, as far as this machine is in time for them.
@@ -119,13 +126,16 @@ class Ladder:
     first = min(len(self.levels) - 1, 1)  # 32²: 16² only where that is too slow
     for index in [*range(first, len(self.levels)), *range(first)]:
       level = self.levels[index]
-      done = [self._seconds[done] for done in self.levels if done in self._seconds]
+      done = [self.seconds(done) for done in self.levels if done in self._costs]
       too_slow = any(seconds > self.target for seconds in done)
       if stopped() or (too_slow if index >= first and done else index < first and not too_slow):
         continue
       report(level)
       render(level)
-      start = time.perf_counter()
-      render(level)
-      self.measured(level, time.perf_counter() - start)
+      times = []
+      for _ in range(3):  # the least: what else the machine does comes and goes
+        start = time.perf_counter()
+        render(level)
+        times.append(time.perf_counter() - start)
+      self.measured(level, min(times))
     report(None)

@@ -1,19 +1,24 @@
 """The viewer: viser's server, a session for each browser, the threads that render and compile."""
 
 import argparse
+import contextlib
 import errno
 import importlib.util
+import io
 import itertools
 import logging
 import math
 import queue
 import signal
 import socket
+import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 
+from jax3dgan.apps import common
 from jax3dgan.errors import UserError
 from jax3dgan.viewer import poses
 from jax3dgan.viewer.identity import Identity, Styles
@@ -106,7 +111,7 @@ class Viewer:
     self.sessions: dict[int, object] = {}
     self.wants_directions = directions is not None or _has('jax3dgan.editing')
     self.makes_meshes = _has('jax3dgan.apps.meshing')
-    self.start_camera = poses.start(model) if camera is None else camera
+    self.start_camera = poses.start(model, common.show_azimuth(model)) if camera is None else camera
     front = poses.start(model)
     self.radius = float(np.linalg.norm(front.cam2world[0, :3, 3]))
     self.fov = 2 * math.atan(0.5 / float(front.intrinsics[0, 1, 1]))
@@ -117,7 +122,8 @@ class Viewer:
     self._ready = threading.Event()
     self._stopping = threading.Event()
     self._orders: queue.Queue = queue.Queue()
-    self._ordered: set = set()
+    self._waiting: dict = {}  # sessions, by the level that they wait for
+    self._lock = threading.Lock()
     self._notices: dict[int, object] = {}
     self._compiler = threading.Thread(target=self._compile, name='viewer-compile', daemon=True)
 
@@ -138,7 +144,10 @@ class Viewer:
     except ImportError:
       raise UserError('The viewer needs viser. Run pip install jax3dgan[viewer].') from None
     check_port(self.host, self.port)
-    self.server = viser.ViserServer(self.host, self.port, label='jax3dgan', verbose=False)
+    # A client that has gone while its picture was rendered is nothing to warn of.
+    warnings.filterwarnings('ignore', 'Queued a .* on a closed connection')
+    with contextlib.redirect_stdout(io.StringIO()):  # viser's banner; the app says the address
+      self.server = viser.ViserServer(self.host, self.port, label='jax3dgan', verbose=False)
     if self.port and self.server.get_port() != self.port:  # somebody was quicker
       self.server.stop()
       raise UserError(f'Port {self.port} of {self.host} is in use. Set another --port.')
@@ -150,7 +159,9 @@ class Viewer:
   def _set_up(self, server) -> None:
     # viser can hand the page to a relay on the internet; this viewer stays where it listens.
     server.request_share_url = lambda verbose=True: None
-    server.gui.configure_theme(show_logo=False, show_share_button=False, control_width='medium')
+    server.gui.configure_theme(show_logo=False, show_share_button=False)
+    if hasattr(server.gui, 'main_panel'):  # beside the picture, not on it
+      server.gui.main_panel.dock_right()
     server.scene.set_up_direction('+y')
     start = server.initial_camera
     start.position, _, _ = poses.to_viser(self.start_camera)
@@ -203,9 +214,12 @@ class Viewer:
 
   def compile_later(self, level, session) -> None:
     """Compiles a level beside the rendering; then the session draws anew."""
-    if level not in self._ordered:
-      self._ordered.add(level)
-      self._orders.put((level, session))
+    with self._lock:
+      waiting = self._waiting.setdefault(level, [])
+      waiting.append(session)
+      first = len(waiting) == 1
+    if first:
+      self._orders.put(level)
 
   # The thread that compiles.
 
@@ -231,13 +245,16 @@ class Viewer:
       self.ladder.warm_up(self._render_once, self._report, self._stopping.is_set)
       self._find_directions()
       while not self._stopping.is_set():
-        order = self._orders.get()
-        if order is None:
+        level = self._orders.get()
+        if level is None:
           return
-        level, session = order
-        self._render_once(level)
-        if session.client.client_id in self.sessions:
-          session.changed()
+        if not self.is_compiled(level):
+          self._render_once(level)
+        with self._lock:
+          waiting = self._waiting.pop(level, [])
+        for session in waiting:
+          if session.client.client_id in self.sessions:
+            session.changed()
     except Exception as error:
       if not self._stopping.is_set():
         logging.exception('could not prepare the renderer')
@@ -286,6 +303,8 @@ class Viewer:
 
 
 def _has(module: str) -> bool:
+  if module in sys.modules:
+    return True
   try:
     return importlib.util.find_spec(module) is not None
   except ImportError:

@@ -62,8 +62,8 @@ class Session:
     self.photo = None
     self.mesh = None
     self._limits = (None, None)  # of depth: identity, (near, far)
-    self._lock = threading.Lock()
-    self._outside = None
+    self._lock = threading.RLock()  # viser calls back from many threads: what is newest stays so
+    self._outside = self._aspect = None
     self.jobs = Jobs(self.failed, self._job_changed)
     self.panel = Panel(
       client,
@@ -134,6 +134,14 @@ class Session:
     camera, radius = self.client.camera, self.viewer.radius
     camera.min_orbit_distance = radius * _NEAREST
     camera.max_orbit_distance = radius * _FARTHEST
+    self._set_fov()
+
+  def _set_fov(self):
+    """Lets the square of the canvas see what training's images did."""
+    camera = self.client.camera
+    fov = poses.canvas_fov(self.viewer.fov, camera.aspect)
+    if abs(camera.fov - fov) > 1e-4:  # a tall window: its square is as wide as it is
+      camera.fov = fov
 
   def reset_view(self):
     """Turns the camera back to where it started."""
@@ -146,27 +154,27 @@ class Session:
   def _camera_moved(self):
     camera = self.client.camera
     if not self.model.has_camera:
-      if getattr(self, '_aspect', None) != camera.aspect:
+      if self._aspect != camera.aspect:
         self.changed()
       return
-    fov = poses.canvas_fov(self.viewer.fov, camera.aspect)
-    if abs(camera.fov - fov) > 1e-4:  # a tall window: its square is as wide as it is
-      camera.fov = fov
+    self._set_fov()
     if self.panel.record.value:
-      savings.record_view(self)
+      with self._lock:
+        savings.record_view(self)
     self.changed()
 
   def changed(self):
     """Asks for a picture of what the panel and the camera say now."""
-    view = self.view()
-    if self.mesh is not None:
-      if view.identity == self.mesh[0]:
-        return  # viser itself draws the mesh
-      savings.hide_mesh(self)
-    self.moved_at = time.monotonic()
-    self._aspect = view.aspect
-    self._show_hint(view)
-    self.viewer.worker.submit(self, view)
+    with self._lock:
+      view = self.view()
+      if self.mesh is not None:
+        if view.identity == self.mesh[0]:
+          return  # viser itself draws the mesh
+        savings.hide_mesh(self)
+      self.moved_at = time.monotonic()
+      self._aspect = view.aspect
+      self._show_hint(view)
+      self.viewer.worker.submit(self, view)
 
   def view(self) -> View:
     """What the panel and the camera say now."""
