@@ -202,7 +202,7 @@ def main() -> None:
   full = (options.num_coarse, options.num_fine)
   print('| picture | samples | rendering alone | what a client gets |\n|---|---|---|---|')
   for size in map(int, args.sizes.split(',')):
-    for coarse, fine in (full, tuple(n // 2 for n in full)):
+    for coarse, fine in (full, (sum(full) // 2, 0)):
       alone, client = measure(model, Level(size, coarse, fine), args.seconds)
       print(f'| {size}² | {coarse} + {fine} | {alone:.1f} fps | {client:.1f} fps |', flush=True)
 

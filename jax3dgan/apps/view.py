@@ -30,7 +30,8 @@ def make(args: argparse.Namespace):
     entry = provenance.read(args.repeat)
     start = savings.identity_of(entry, styles)
     more = {'start': start, 'camera': savings.camera_of(entry)}
-    more['kind'] = entry.get('view', {}).get('kind', 'colour')
+    about = entry.get('view', {})
+    more['kind'], more['look_at'] = about.get('kind', 'colour'), about.get('look_at', (0, 0, 0))
   if args.directions is not None:
     from jax3dgan import editing
 

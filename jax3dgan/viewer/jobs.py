@@ -27,13 +27,14 @@ class Jobs:
     self._failed = failed
     self._changed = changed
     self._thread = None
+    self._running = False
     self._cancel = threading.Event()
     self._lock = threading.Lock()
 
   @property
   def busy(self) -> bool:
     """Whether a job runs."""
-    return self._thread is not None and self._thread.is_alive()
+    return self._running
 
   def start(self, name: str, work: Callable[[Callable[[float], None]], None]) -> None:
     """Starts `work(step)`; it calls step(share done), which raises `Cancelled` when it is to end.
@@ -44,6 +45,7 @@ class Jobs:
     with self._lock:
       if self.busy:
         raise UserError('Something else is being made. Wait for it, or cancel it.')
+      self._running = True
       self._cancel = threading.Event()
       self._thread = threading.Thread(
         target=self._run, args=(name, work, self._cancel), name=f'viewer-{name}', daemon=True
@@ -65,6 +67,7 @@ class Jobs:
       if not cancel.is_set():
         self._failed(error)
     finally:
+      self._running = False  # before it is said: then the next one may start
       self._changed(None, 1.0)
 
   def cancel(self, wait: float = 0.0) -> None:

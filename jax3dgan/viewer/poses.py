@@ -83,6 +83,15 @@ def dolly_to_zoom(camera: Camera, look_at, radius: float) -> Camera:
   return Camera(cam2world, intrinsics)
 
 
+def zoom_to_dolly(camera: Camera, look_at, fov: float) -> np.ndarray:
+  """Returns the position [3] from which a camera of this field of view (radians, of the square)
+  sees as much as a zoomed one [1]: what `dolly_to_zoom` started from."""
+  camera = jax.tree.map(np.asarray, camera)
+  look_at = np.asarray(look_at, np.float64)
+  share = 0.5 / math.tan(fov / 2) / float(camera.intrinsics[0, 1, 1])
+  return look_at + (camera.cam2world[0, :3, 3] - look_at) * share
+
+
 def angles(position, look_at=(0.0, 0.0, 0.0)) -> tuple[float, float]:
   """Returns (azimuth, elevation) in radians, see `cameras.orbit`, of a position about a point."""
   x, y, z = np.asarray(position, np.float64) - np.asarray(look_at, np.float64)

@@ -81,7 +81,9 @@ class Viewer:
     directions: An `editing.Directions`, or None to look for them where the package can.
     start: Whom sessions start with, instead of seed and psi.
     camera: The camera [1] that they start with; None for the front.
+    look_at: The point that it turns about.
     kind: What they show first, of `pictures.KINDS`.
+    styles: Makes the styles, where it knows photos already; None for a new one.
   """
 
   def __init__(
@@ -96,6 +98,7 @@ class Viewer:
     directions=None,
     start: Identity | None = None,
     camera=None,
+    look_at=(0.0, 0.0, 0.0),
     kind: str = 'colour',
     styles: Styles | None = None,
   ):
@@ -115,6 +118,8 @@ class Viewer:
     front = poses.start(model)
     self.radius = float(np.linalg.norm(front.cam2world[0, :3, 3]))
     self.fov = 2 * math.atan(0.5 / float(front.intrinsics[0, 1, 1]))
+    self.start_look_at = np.asarray(look_at, np.float64)
+    self.start_position = poses.zoom_to_dolly(self.start_camera, look_at, self.fov)
     self.views = poses.TrainedViews.of(model)
     self.server = None
     self._photos = itertools.count()
@@ -164,8 +169,8 @@ class Viewer:
       server.gui.main_panel.dock_right()
     server.scene.set_up_direction('+y')
     start = server.initial_camera
-    start.position, _, _ = poses.to_viser(self.start_camera)
-    start.look_at, start.up, start.fov = np.zeros(3), np.array([0.0, 1.0, 0.0]), self.fov
+    start.position, start.look_at = self.start_position, self.start_look_at
+    start.up, start.fov = np.array([0.0, 1.0, 0.0]), self.fov
     server.on_client_connect(self._connected)
     server.on_client_disconnect(self._disconnected)
 

@@ -145,10 +145,9 @@ class Session:
 
   def reset_view(self):
     """Turns the camera back to where it started."""
-    position, _, _ = poses.to_viser(self.viewer.start_camera)
     with self.client.atomic():
-      self.client.camera.position = position
-      self.client.camera.look_at = np.zeros(3)
+      self.client.camera.position = self.viewer.start_position
+      self.client.camera.look_at = self.viewer.start_look_at
       self.client.camera.up_direction = np.array([0.0, 1.0, 0.0])
 
   def _camera_moved(self):

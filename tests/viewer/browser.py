@@ -35,7 +35,7 @@ def wait_for(what, condition, seconds: float = 60.0):
   end = time.monotonic() + seconds
   while time.monotonic() < end:
     value = condition()
-    if value:
+    if isinstance(value, np.ndarray) or value:
       return value
     time.sleep(0.05)
   raise AssertionError(f'waited for {what} in vain')
@@ -78,7 +78,7 @@ class Page:
 
   def text(self) -> str:
     """The text that is on the page."""
-    return self.evaluate('document.body.innerText')
+    return self.evaluate('document.body?.innerText') or ''
 
   def screenshot(self) -> np.ndarray:
     """uint8 [h, w, 3]."""
@@ -148,13 +148,14 @@ class Browser:
     self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
     port = profile / 'DevToolsActivePort'
     self.port = int(wait_for('the browser', lambda: port.is_file() and port.read_text()).split()[0])
-    self._size = size
+    self._size, self._pages = size, []
 
   def page(self, url: str) -> Page:
     """Opens a tab and goes there; everything that it asks for is noted."""
     new = urllib.request.Request(f'http://127.0.0.1:{self.port}/json/new?about:blank', method='PUT')
     with urllib.request.urlopen(new, timeout=30) as answer:
       page = Page(json.load(answer)['webSocketDebuggerUrl'])
+    self._pages.append(page)
     for domain in ('Page', 'Network', 'Runtime', 'Log'):
       page.call(f'{domain}.enable')
     width, height = self._size
@@ -173,6 +174,8 @@ class Browser:
 
   def close(self) -> None:
     """Ends the browser."""
+    for page in self._pages:
+      page.close()
     self._process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
       self._process.wait(10)

@@ -76,6 +76,8 @@ def test_coming_nearer_is_zooming_in():
     cameras.project(camera, points.astype(np.float32))[0],
     atol=1e-5,
   )
+  again = poses.zoom_to_dolly(near, (0, 0, 0), math.radians(30))
+  np.testing.assert_allclose(again, camera.origin[0], atol=1e-6)
   middle = rays.camera_rays(near, 3).directions[0, 4]
   np.testing.assert_allclose(middle, near.cam2world[0, :3, 2], atol=1e-6)
 

@@ -17,8 +17,8 @@ def planar(model):
 def test_levels(tiny_model):
   levels = quality.moving_levels(tiny_model)
   assert [level.resolution for level in levels] == [16, 32, 64, 128]
-  assert {(level.num_coarse, level.num_fine) for level in levels} == {(4, 4)}
-  assert levels[0].overrides() == {'num_coarse': 4, 'num_fine': 4} and Level(64).overrides() == {}
+  assert {(level.num_coarse, level.num_fine) for level in levels} == {(4, 0)}
+  assert levels[0].overrides() == {'num_coarse': 4, 'num_fine': 0} and Level(64).overrides() == {}
   assert quality.still_sizes(tiny_model) == [16, 64, 128, 256, 512]
   flat = planar(tiny_model)
   assert quality.moving_levels(flat) == [Level(16)] and quality.still_sizes(flat) == [16]
