@@ -148,7 +148,11 @@ class Browser:
     self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
     port = profile / 'DevToolsActivePort'
     self.port = int(wait_for('the browser', lambda: port.is_file() and port.read_text()).split()[0])
-    self._size, self._pages = size, []
+    with urllib.request.urlopen(f'http://127.0.0.1:{self.port}/json/version', timeout=30) as answer:
+      # Not a page's: what it sets ends with it.
+      whole = Page(json.load(answer)['webSocketDebuggerUrl'])
+    whole.call('Browser.setDownloadBehavior', behavior='allow', downloadPath=str(self.downloads))
+    self._size, self._pages = size, [whole]
 
   def page(self, url: str) -> Page:
     """Opens a tab and goes there; everything that it asks for is noted."""
@@ -169,7 +173,6 @@ class Browser:
     page.call('Page.navigate', url=url)
     # Tabs that are not in front draw nothing otherwise.
     page.call('Emulation.setFocusEmulationEnabled', enabled=True)
-    page.call('Browser.setDownloadBehavior', behavior='allow', downloadPath=str(self.downloads))
     return page
 
   def close(self) -> None:
