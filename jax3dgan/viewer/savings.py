@@ -195,7 +195,7 @@ def mesh(session) -> None:
     from jax3dgan.apps import meshing
 
     step(0.1)
-    w = session.viewer.styles.scene(view.identity)
+    w = session.viewer.styles.w(view.identity)
     surface = meshing.extract(session.model, w, size)
     step(0.9)
     if not len(surface.faces):

@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image
 
 _NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
-# WebGL without a graphics card; nothing of the browser's own asks the network.
+# WebGL without a graphics card; a network of this machine alone.
 _FLAGS = (
   '--headless=new --no-sandbox --use-gl=angle --use-angle=swiftshader '
   '--enable-unsafe-swiftshader --disable-dev-shm-usage --hide-scrollbars --mute-audio '
   '--no-first-run --no-default-browser-check --disable-background-networking '
   '--disable-component-update --disable-sync --disable-extensions --disable-default-apps '
-  '--remote-allow-origins=* --remote-debugging-port=0'
+  '--remote-allow-origins=* --remote-debugging-port=0 '
+  '--proxy-server=127.0.0.1:9 --proxy-bypass-list=127.0.0.1'  # whoever else is asked is not there
 )
 
 
