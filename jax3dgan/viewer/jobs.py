@@ -48,7 +48,7 @@ class Jobs:
       self._running = True
       self._cancel = threading.Event()
       self._thread = threading.Thread(
-        target=self._run, args=(name, work, self._cancel), name=f'viewer-{name}', daemon=True
+        target=self._run, args=(name, work, self._cancel), name=f'viewer-{name}'
       )
       self._thread.start()
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import logging
 import math
+import os
 import queue
 import signal
 import socket
@@ -130,7 +131,7 @@ class Viewer:
     self._waiting: dict = {}  # sessions, by the level that they wait for
     self._lock = threading.Lock()
     self._notices: dict[int, object] = {}
-    self._compiler = threading.Thread(target=self._compile, name='viewer-compile', daemon=True)
+    self._compiler = threading.Thread(target=self._compile, name='viewer-compile')
 
   @property
   def url(self) -> str:
@@ -292,10 +293,20 @@ class Viewer:
       self._compiler.join(30)
 
   def run(self, opened=lambda: None) -> None:
-    """Serves until Ctrl-C or SIGTERM; call it in the main thread."""
+    """Serves until Ctrl-C or SIGTERM; call it in the main thread.
+
+    Threads end with what they do: a compilation cannot be broken off, and one that Python leaves
+    behind at its end would crash. A second signal does not wait.
+    """
     end = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {s: signal.signal(s, lambda *_: end.set()) for s in signals}
+
+    def stop(number, frame):
+      if end.is_set():  # asked twice: what runs, such as a compilation, is not waited for
+        os._exit(128 + number)
+      end.set()
+
+    before = {s: signal.signal(s, stop) for s in signals}
     try:
       self.open()
       opened()

@@ -59,7 +59,7 @@ class Session:
     self.client, self.viewer, self.model = client, viewer, viewer.model
     self.moved_at = 0.0
     self.keys, self.recorded, self.record_start = [], False, 0.0
-    self.photo = None
+    self.photo, self._own_photos = None, []
     self.mesh = None
     self._limits = (None, None)  # of depth: identity, (near, far)
     self._lock = threading.RLock()  # viser calls back from many threads: what is newest stays so
@@ -270,6 +270,7 @@ class Session:
     camera = self.camera_of(self.view())
     steps = int(self.panel.steps.value)
     number = self.viewer.new_photo()
+    self._own_photos.append(number)
 
     def work(step):
       def show(w):
@@ -309,5 +310,5 @@ class Session:
     """Ends what runs for this client."""
     self.jobs.cancel()
     self.viewer.worker.forget(self)
-    for number in [n for n in self.viewer.styles.photos if n == self.photo]:
+    for number in self._own_photos:
       self.viewer.styles.photos.pop(number, None)

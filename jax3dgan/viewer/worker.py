@@ -30,7 +30,7 @@ class Worker:
     self._later: dict[Hashable, tuple[float, Any]] = {}
     self._condition = threading.Condition()
     self._stopped = False
-    self._thread = threading.Thread(target=self._run, name='viewer-render', daemon=True)
+    self._thread = threading.Thread(target=self._run, name='viewer-render')
     self.num_drawn = 0
 
   def start(self) -> None:

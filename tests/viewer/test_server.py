@@ -1,5 +1,6 @@
 """Where the viewer listens, how it starts and how it ends."""
 
+import io
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import urllib.request
 
 import pytest
 from browser import wait_for
+from PIL import Image
 
 from jax3dgan import cli
 from jax3dgan.apps import view
@@ -142,6 +144,34 @@ def test_a_signal_ends_it_cleanly(number, tmp_path):
       process.wait()
   text = (tmp_path / 'log').read_text()
   assert 'Traceback' not in text and 'Error' not in text
+
+
+def test_it_ends_cleanly_in_the_middle_of_work(tmp_path):
+  from benchmarks.viewer import Client
+
+  command = [sys.executable, '-m', 'jax3dgan.cli', 'view', '--pretrained=toys_2d', '--port=0']
+  buffer = io.BytesIO()
+  Image.new('RGB', (32, 32), 'red').save(buffer, 'PNG')
+  with open(tmp_path / 'log', 'w+') as log:
+    process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+      said = wait_for('the address', lambda: (tmp_path / 'log').read_text())
+      client = Client(int(said.split(':')[2].split()[0]))
+      client.wait(lambda: client.pictures)
+      client.upload('Choose a photo', 'red.png', buffer.getvalue())
+      client.wait(lambda: any(c.get('label') == 'Cancel' and c['visible'] for c in all_of(client)))
+      client.close()  # the browser is gone, its search is being compiled
+      process.terminate()
+      assert process.wait(120) == 0
+    finally:
+      process.kill()
+      process.wait()
+  text = (tmp_path / 'log').read_text()
+  assert 'Traceback' not in text and 'FATAL' not in text and 'terminate' not in text
+
+
+def all_of(client):
+  return list(client.controls.values())
 
 
 def test_the_verb():
