@@ -33,6 +33,7 @@ VERBS = {
   'samples': Verb('jax3dgan.apps.samples', '--pretrained=toys --out=samples.png --depth'),
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
   'edit': Verb('jax3dgan.apps.edit', '--pretrained=toys --out=edits.png --directions=pca'),
+  'view': Verb('jax3dgan.apps.view', '--pretrained=toys'),
   'export': Verb('jax3dgan.apps.export', '--pretrained=toys --out=toys.zip'),
   'prepare': Verb('jax3dgan.data.prepare', '--source=photos --out=data/photos64 --resolution=64'),
   'convert': Verb(

@@ -1,0 +1,83 @@
+"""Who is seen: a seed or a photo, truncated, mixed with another seed, edited."""
+
+import dataclasses
+import threading
+
+import jax
+import numpy as np
+
+from jax3dgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """What the panel says about whom to render; hashable.
+
+  Attributes:
+    seed: Of the latent.
+    psi: Truncation.
+    mix_seed: Of the second latent, whose styles stand in the layers [first, last); None for none.
+    mix_layers: (first, last).
+    edits: ((name, strength), ...) of the directions.
+    photo: Number of the inversion whose style stands instead of the seed's; None for the seed's.
+  """
+
+  seed: int = 0
+  psi: float = 1.0
+  mix_seed: int | None = None
+  mix_layers: tuple[int, int] = (0, 0)
+  edits: tuple[tuple[str, float], ...] = ()
+  photo: int | None = None
+
+
+class Styles:
+  """Makes styles of identities; what of them depends on no camera is computed once.
+
+  Args:
+    model: A `trained.Trained`.
+  """
+
+  def __init__(self, model):
+    self.model = model
+    self.directions = None  # an `editing.Directions`, once found
+    self.photos: dict[int, np.ndarray] = {}  # styles [1, ...] of inversions
+    self._lock = threading.Lock()
+    self._scenes = {}  # the last few identities
+
+  def num_layers(self) -> int:
+    """Returns how many layers can be mixed; 0 where w has no axis of layers [n, layers, ...]."""
+    shape = np.shape(self.model.average_w)
+    return shape[0] if len(shape) >= 2 else 0
+
+  def w(self, identity: Identity):
+    """Returns the styles [1, ...]."""
+    if identity.photo is not None:
+      if identity.photo not in self.photos:
+        raise UserError('There is no such photo any more. Upload it again.')
+      w = self.photos[identity.photo]
+    else:
+      w = np.asarray(self.model.map(self.model.latents([identity.seed]), identity.psi))
+    first, last = identity.mix_layers
+    if identity.mix_seed is not None and last > first and self.num_layers():
+      other = self.model.map(self.model.latents([identity.mix_seed]), identity.psi)
+      w = np.array(w)
+      w[:, first:last] = np.asarray(other)[:, first:last]
+    edits = {name: strength for name, strength in identity.edits if strength}
+    if edits and self.directions is not None:
+      w = self.directions.apply(w, edits)
+    return w
+
+  def scene(self, identity: Identity):
+    """Returns what `model.render` takes: the prepared styles [1, ...], kept for the next view."""
+    # A photo's style changes while it is searched for.
+    key = (identity, id(self.photos.get(identity.photo)))
+    with self._lock:
+      if key in self._scenes:
+        self._scenes[key] = self._scenes.pop(key)  # the youngest
+        return self._scenes[key]
+    scene = jax.block_until_ready(self.model.prepare(self.w(identity)))
+    with self._lock:
+      self._scenes[key] = scene
+      while len(self._scenes) > 8:
+        self._scenes.pop(next(iter(self._scenes)))
+    return scene

@@ -1,0 +1,142 @@
+"""At which size to render: what is fast enough while things move, the best when they rest.
+
+Sizes and numbers of samples are few and fixed, since each is compiled on its own.
+"""
+
+import dataclasses
+import threading
+import time
+
+MOVING_SIZES = (16, 32, 64, 128)
+STILL_SIZES = (64, 128, 256, 512)
+TARGET_SECONDS = 1 / 20  # of a picture while the mouse drags
+_WORTH_WAITING = 1.5  # seconds that the sharp picture may take where no size is chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+  """A way to render.
+
+  Attributes:
+    resolution: Pixels on a side.
+    num_coarse, num_fine: Samples per ray; None leaves the model's.
+  """
+
+  resolution: int
+  num_coarse: int | None = None
+  num_fine: int | None = None
+
+  def overrides(self) -> dict[str, int]:
+    """The rendering options that differ from the model's."""
+    fields = {'num_coarse': self.num_coarse, 'num_fine': self.num_fine}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def any_size(model) -> bool:
+  """Whether a model renders at any resolution: where a pixel depends on its own ray alone."""
+  return hasattr(model.generator, 'synthesize_part')
+
+
+def moving_levels(model) -> list[Level]:
+  """Returns the levels for moving pictures, the cheapest first."""
+  options = model.options()
+  if not model.has_depth:
+    return [Level(model.resolution)]
+  # Half of the samples, in one pass: on the toys nearer to the picture with many (30.9 dB) than
+  # two passes of a quarter each (28.6 dB), and a little faster.
+  total = options.num_coarse + options.num_fine
+  samples = {'num_coarse': max(total // 2, 4), 'num_fine': 0}
+  sizes = MOVING_SIZES if any_size(model) else (model.resolution,)
+  return [Level(size, **samples) for size in sizes]
+
+
+def still_sizes(model) -> list[int]:
+  """Returns the resolutions for pictures at rest."""
+  if not any_size(model):
+    return [model.resolution]
+  return sorted({*STILL_SIZES, model.resolution})
+
+
+class Ladder:
+  """Chooses levels by the time that they take on this machine.
+
+  Args:
+    model: A `trained.Trained`.
+    still: The resolution of pictures at rest; None chooses one.
+    target: Seconds that a moving picture may take.
+  """
+
+  def __init__(self, model, still: int | None = None, target: float = TARGET_SECONDS):
+    self.levels = moving_levels(model)
+    self.target = target
+    self.sizes = sorted({*still_sizes(model), *([still] if still else [])})
+    self._still = still
+    # What a picture of each level costs, beside the others', and how slow the machine is just now.
+    # One slowness for all: a level that is not in use stays as well known as those that are.
+    self._costs: dict[Level, float] = {}
+    self._slowness = 1.0
+    self._lock = threading.Lock()
+
+  def measured(self, level: Level, seconds: float) -> None:
+    """Notes what a picture took, after it was compiled; later ones count more."""
+    with self._lock:
+      if level not in self._costs:
+        self._costs[level] = seconds / self._slowness
+      else:
+        self._slowness = 0.8 * self._slowness + 0.2 * seconds / self._costs[level]
+
+  def seconds(self, level: Level) -> float | None:
+    """Returns what a picture takes now; None where none was measured."""
+    cost = self._costs.get(level)
+    return None if cost is None else cost * self._slowness
+
+  def moving(self, clients: int = 1) -> Level:
+    """Returns the largest measured level in time for so many clients that move at once."""
+    ready = [level for level in self.levels if level in self._costs]
+    fast = [level for level in ready if self.seconds(level) * max(clients, 1) <= self.target]
+    return fast[-1] if fast else min(ready or self.levels, key=lambda level: level.resolution)
+
+  def still(self, chosen: int | None = None) -> Level:
+    """Returns the level at rest: all samples, at the size that was chosen, or worth waiting for."""
+    size = chosen or self._still
+    if size is None:
+      fits = [s for s in self.sizes if s <= 128 and self._guess(s) <= _WORTH_WAITING]
+      size = fits[-1] if fits else self.sizes[0]
+    return Level(size)
+
+  def _guess(self, size: int) -> float:
+    """Seconds of a picture of this size with all samples, on an idle machine: the size at rest
+    must not come and go with what else runs."""
+    if not self._costs:
+      return 0.0
+    near = Level(size) if Level(size) in self._costs else self._largest()
+    share = 1 if near.num_coarse is None else 2
+    return share * self._costs[near] * (size / near.resolution) ** 2
+
+  def _largest(self) -> Level:
+    return max(self._costs, key=lambda level: level.resolution)
+
+  def warm_up(self, render, report=lambda level: None, stopped=lambda: False) -> None:
+    """Compiles and measures the moving levels, as far as this machine is in time for them.
+
+    Args:
+      render: Called with a level; renders one picture.
+      report: Called with each level before it is compiled, and with None at the end.
+      stopped: Whether to stop early.
+    """
+    first = min(len(self.levels) - 1, 1)  # 32²: 16² only where that is too slow
+    for index in [*range(first, len(self.levels)), *range(first)]:
+      level = self.levels[index]
+      done = [self.seconds(done) for done in self.levels if done in self._costs]
+      too_slow = any(seconds > self.target for seconds in done)
+      if stopped() or (too_slow if index >= first and done else index < first and not too_slow):
+        continue
+      report(level)
+      render(level)
+      times = []
+      for _ in range(3):  # the least: what else the machine does comes and goes
+        start = time.perf_counter()
+        render(level)
+        times.append(time.perf_counter() - start)
+      self.measured(level, min(times))
+    report(None)
