@@ -41,20 +41,20 @@ def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
   meshing.field_kind(model)
   film = camera_export.film(model, args.cameras) if args.cameras else None
-  w = model.map(model.latents(args.seeds), args.psi)
   out = pathlib.Path(args.out)
   previews = paths_of(args.preview, args.seeds) if args.preview else [None] * len(args.seeds)
   files = zip(paths_of(out, args.seeds), previews, strict=True)
   for i, (path, preview) in enumerate(files):
-    _one(args, model, w[i : i + 1], args.seeds[i], path, preview, film)
+    _one(args, model, args.seeds[i], path, preview, film)
   if film is not None:
     camera_export.save_json(out.with_name(f'{out.stem}_cameras.json'), film)
     if out.suffix.lower() != '.glb':
       camera_export.save_glb(out.with_name(f'{out.stem}_cameras.glb'), film)
 
 
-def _one(args, model, w, seed, path, preview, film) -> None:
-  scene = model.prepare(w)
+def _one(args, model, seed, path, preview, film) -> None:
+  # Alone: in a batch its last digits would be others, and so the file.
+  scene = model.prepare(model.map(model.latents([seed]), args.psi))
   mesh = meshing.extract(
     model,
     scene,

@@ -27,8 +27,8 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   Args:
     mesh: A `trimesh.Trimesh`, with colours at its vertices or a texture or neither.
     path: .ply: binary, colours and normals at the vertices. .obj: text, with the same (colours
-      behind the coordinates) or with a texture in STEM.mtl and STEM_texture.png. .glb: colours or texture,
-      and the camera.
+      behind the coordinates) or with a texture in STEM.mtl and STEM_texture.png. .glb: colours or
+      texture, and the camera.
     film: A `camera_export.Film` to put into a GLB file; other files cannot hold one.
 
   Returns:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jax3dgan.apps import common, rasterizer, texturing
 
+RESOLUTION = 160  # of each picture
 _SUPERSAMPLING = 2
 _LIGHT = np.float32([0.35, 0.5, 0.8])  # towards it, in the camera's axes (x right, y up, z back)
 _CLAY = np.float32([196, 190, 184])
@@ -87,14 +88,16 @@ def azimuths(model, num: int) -> np.ndarray:
   return common.show_views(model, num)
 
 
-def sheet(model, w, mesh, resolution: int = 160, num: int = 6, title: str = '') -> np.ndarray:
+def sheet(
+  model, w, mesh, resolution: int | None = None, num: int = 6, title: str = ''
+) -> np.ndarray:
   """Renderings, the mesh in its colours, and the mesh in light, from the same sides.
 
   Args:
     model: A `trained.Trained`.
     w: The style or scene [1, ...] that the mesh is of.
     mesh: Its mesh.
-    resolution: Pixels on a side of each.
+    resolution: Pixels on a side of each; None for 160.
     num: Views.
     title: Of the first row.
 
@@ -103,6 +106,7 @@ def sheet(model, w, mesh, resolution: int = 160, num: int = 6, title: str = '') 
   """
   from jax3dgan import viz
 
+  resolution = resolution or RESOLUTION
   camera = model.orbit(azimuths(model, num))
   rendered = model.render(w, camera, resolution).image
   views = []

@@ -41,7 +41,7 @@ class Balls(nn.Module):
     if self.second:
       other = jnp.linalg.norm(points + CENTRE * 3, axis=-1) - self.second
       distance = jnp.minimum(distance, other)
-    colours = (directions if self.view else points) + 0.5
+    colours = (directions if self.view and directions is not None else points) + 0.5
     return (distance if self.field_kind == 'sdf' else -60 * distance), colours
 
 
@@ -187,7 +187,10 @@ def test_what_cannot_be(flags, message):
   # An even number of points: none lies in the middle, and the extreme is what the grid sees.
   with pytest.raises(UserError, match=message):
     meshing.extract(
-      model_of(), STYLE, **({'resolution': 9, 'level': 0.0} | flags), close=flags.get('level') != -1e3
+      model_of(),
+      STYLE,
+      **({'resolution': 9, 'level': 0.0} | flags),
+      close=flags.get('level') != -1e3,
     )
 
 
