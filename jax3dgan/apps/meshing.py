@@ -237,7 +237,7 @@ def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress:
   """
   import tqdm
 
-  chunk = chunk or (2**13 if jax.default_backend() == 'cpu' else 2**18)
+  chunk = chunk or (2**12 if jax.default_backend() == 'cpu' else 2**18)
   count = min(max(_SLAB_POINTS // resolution**2, 1), resolution)
   with tqdm.tqdm(
     desc='field', total=resolution**3, unit='point', unit_scale=True, disable=not progress

@@ -6,6 +6,7 @@ from jax3dgan.apps import common, rasterizer, surfaces
 from jax3dgan.errors import UserError
 
 DIRECTIONS = ('auto', 'normal', 'front', 'mean')
+_MARGIN = 1.5  # texels, what a bilinear look-up reaches
 _CHUNK = 2**14  # points of the surface that are asked at a time
 # Where colours are gathered around the surface, in steps of the grid from the outside inwards.
 _BAND = np.linspace(-0.5, 2.0, 6)
@@ -134,7 +135,8 @@ def unwrap(mesh):
   atlas = xatlas.Atlas()
   atlas.add_mesh(np.float32(mesh.vertices), np.uint32(mesh.faces), np.float32(mesh.vertex_normals))
   chart, pack = xatlas.ChartOptions(), xatlas.PackOptions()
-  chart.max_iterations = 1
+  # Charts need not be round here, nor end where normals do: fewer seams, and less time.
+  chart.roundness_weight = chart.straightness_weight = chart.normal_seam_weight = 0.0
   pack.padding = 2
   pack.bilinear = True
   atlas.generate(chart, pack)
@@ -142,20 +144,36 @@ def unwrap(mesh):
   return index.astype(np.int64), faces.astype(np.int64), np.clip(uv, 0, 1).astype(np.float64)
 
 
-def texel_points(mesh, size: int):
+def texel_points(mesh, size: int, margin: float = 0.0):
   """Points of the surface below each texel.
 
   Args:
     mesh: A mesh with uv (see `unwrap`).
     size: Texels on a side.
+    margin: Texels beyond a chart's edge that are asked too, where its last triangles would go on:
+      a look-up at the edge mixes them in.
 
   Returns:
     Mask [size, size] of the texels that have one, from the top row down, and for those in the
     mask's order points [m, 3] and unit normals [m, 3].
   """
+  from scipy import ndimage
+
   corners = mesh.visual.uv[mesh.faces] * [1, -1] + [0, 1]  # v upwards, rows downwards
   face, bary = rasterizer.rasterize(corners * size, size, size)
   mask = face >= 0
+  if margin and mask.any():
+    away, (row, column) = ndimage.distance_transform_edt(~mask, return_indices=True)
+    beyond = (away > 0) & (away <= margin)
+    face[beyond] = face[row[beyond], column[beyond]]
+    y, x = np.nonzero(beyond)
+    centres = np.stack([x + 0.5, y + 0.5], axis=-1)
+    # Not farther than a triangle's own size: of slivers it would be far away.
+    outer = rasterizer.barycentric(corners[face[beyond]] * size, centres)
+    outer[:, 1:] = np.clip(outer[:, 1:], -1, 1)
+    outer[:, 0] = 1 - outer[:, 1:].sum(-1)
+    bary[beyond] = outer
+    mask = face >= 0
   triangles = mesh.faces[face[mask]]
   weights = bary[mask][..., None]
   points = (mesh.vertices[triangles] * weights).sum(1)
@@ -189,7 +207,7 @@ def baked(mesh, paint, size: int, progress: bool = False):
   cut = trimesh.Trimesh(mesh.vertices[index], faces, process=False, visual=visual)
   cut.vertex_normals = mesh.vertex_normals[index]
   cut.metadata.update(mesh.metadata)
-  mask, points, normals = texel_points(cut, size)
+  mask, points, normals = texel_points(cut, size, _MARGIN)
   if not mask.any():
     raise UserError(f'{size}² texels show nothing of this mesh. Set --texture={2 * size}.')
   image = np.zeros((size, size, 3), np.uint8)
