@@ -69,7 +69,7 @@ def _one(args, model, seed, path, preview, film) -> None:
     progress=True,
   )
   own = copy.copy(args)  # the record is of this file alone
-  own.seeds = [seed]
+  own.seeds, own.preview = [seed], None
   record = provenance.record('mesh', own, model, surface=mesh.metadata)
   mesh_files.save(mesh, path, film)
   provenance.save_beside(path, record)
