@@ -57,14 +57,43 @@ def query_grid(
     [n, n, n] along x, y, z: what `query` gives, for π-GAN the raw density (its surfaces lie at
     about 30).
   """
+  scene = jax.tree.map(lambda x: x[None], w)
+  return query_planes(generator, params, scene, 0, resolution, resolution, cube_length, chunk)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4, 5, 6, 7))
+def query_planes(
+  generator,
+  params,
+  scene,
+  first,
+  count: int,
+  resolution: int = 256,
+  cube_length: float = 0.3,
+  chunk: int = 2**15,
+):
+  """Some planes of `query_grid`'s grid, so that a large one need never be held at once.
+
+  Args:
+    generator, params, resolution, cube_length, chunk: As of `query_grid`.
+    scene: One style or scene (see `Trained.prepare`), leaves [1, ...].
+    first: Index of the first plane along x; may be traced.
+    count: p, planes. Those beyond the cube repeat its last point.
+
+  Returns:
+    [p, n, n] along x, y, z.
+  """
   _check(resolution)
-  num = resolution**3
+  dtype = jnp.result_type(float, *jax.tree.leaves(scene))
+  num, last = count * resolution**2, resolution**3 - 1
   chunk = min(chunk, num)
 
   def densities(start):
-    index = jnp.minimum(start + jnp.arange(chunk), num - 1)  # the last chunk is padded
-    points = _points_at(index, resolution, cube_length, dtype=w.dtype)
-    return generator.apply({'params': params}, w[None], points[None], method='query')[0][0]
+    # The last chunk is padded.
+    index = jnp.minimum(first * resolution**2 + start + jnp.arange(chunk), last)
+    points = _points_at(index, resolution, cube_length, dtype=dtype)
+    # Nobody asks for the colours: XLA leaves out what only they need.
+    return generator.apply({'params': params}, scene, points[None], method='query')[0][0]
 
   values = jax.lax.map(densities, jnp.arange(0, num, chunk))
-  return values.reshape(-1)[:num].reshape(resolution, resolution, resolution)
+  return values.reshape(-1)[:num].reshape(count, resolution, resolution)

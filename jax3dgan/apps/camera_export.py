@@ -1,0 +1,129 @@
+"""Camera paths for other programs: an animated camera in glTF, and matrices in JSON."""
+
+import json
+import math
+import pathlib
+
+import flax.struct
+import numpy as np
+
+from jax3dgan.apps import common, gltf, turntable
+from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
+
+# From the camera's axes (x right, y down, z forward) to those of glTF and Blender (y up, −z
+# forward); and from a world with y up to Blender's with z up, as its glTF importer turns it.
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
+
+@flax.struct.dataclass
+class Film:
+  """A camera that moves, its image square and centred, pixel centres at (i + ½)/resolution.
+
+  Attributes:
+    cam2world: [n, 4, 4] in this library's axes.
+    fov: Full field of view, radians.
+    resolution: Pixels on a side of the frames.
+    fps: Frames per second.
+  """
+
+  cam2world: np.ndarray
+  fov: float
+  resolution: int
+  fps: float
+
+  def add_to(self, glb: gltf.Glb) -> None:
+    """Adds the camera to a GLB file."""
+    glb.film(self.cam2world @ _FLIP, self.fov, 1.0, self.fps)
+
+  def to_json(self) -> dict:
+    """`fov_degrees`, `resolution`, `fps`, and for each of the `frames` its number from 1 and
+    cam2world as rows: `opencv` in this library's axes, `blender` as an object's `matrix_world`."""
+    frames = [
+      {
+        'frame': i + 1,
+        'opencv': matrix.tolist(),
+        'blender': (_Z_UP @ matrix @ _FLIP).tolist(),
+      }
+      for i, matrix in enumerate(self.cam2world)
+    ]
+    return {
+      'fov_degrees': math.degrees(self.fov),
+      'resolution': self.resolution,
+      'fps': self.fps,
+      'frames': frames,
+    }
+
+
+def film_of(camera: Camera, resolution: int, fps: float, align_corners: bool = False) -> Film:
+  """The Film of cameras [n].
+
+  Args:
+    camera: Of square pixels and a centred image, one focal length for all.
+    resolution: Pixels on a side.
+    fps: Frames per second.
+    align_corners: Whether the rays of the images go through the ends of the field of view (see
+      `rays.pixel_grid`): others have pixels with an area, of which the outer halves lie beyond.
+  """
+  intrinsics = np.asarray(camera.intrinsics, np.float64)
+  focal = intrinsics[:, [0, 1], [0, 1]]
+  if not (np.allclose(focal, focal[0, 0]) and np.allclose(intrinsics[:, :2, 2], 0.5)):
+    raise UserError('Only a camera with a centred, square image and one focal length can be moved.')
+  half = 0.5 / focal[0, 0] * (resolution / (resolution - 1) if align_corners else 1.0)
+  return Film(np.asarray(camera.cam2world, np.float64), 2 * math.atan(half), resolution, fps)
+
+
+def film(model, text: str) -> Film:
+  """The Film that `--cameras` asks for.
+
+  Args:
+    model: A `trained.Trained` with a camera.
+    text: 'orbit:60' or 'sweep:60' (see `turntable.azimuths`) with so many frames, or the record of
+      a turntable (`turntable.mp4.json`, or the video itself).
+  """
+  common.check_camera(model, 'Leave out --cameras.')
+  kind, _, number = text.partition(':')
+  resolution, fps = model.resolution, None
+  if kind in turntable.TRAJECTORIES and number.isdecimal() and int(number):
+    frames = int(number)
+  elif pathlib.Path(text).is_file():
+    kind, frames, fps, resolution = _from_record(model, text)
+  else:
+    raise UserError(
+      f'--cameras={text} is no path of cameras. Set orbit:60, sweep:60, or the .json beside a '
+      'turntable.'
+    )
+  camera = model.orbit(turntable.azimuths(kind, frames, model.yaw_half_range))
+  align_corners = model.options(resolution).align_corners
+  return film_of(camera, resolution, fps or frames / 3.0, align_corners)
+
+
+def _from_record(model, path):
+  from jax3dgan.apps import provenance
+
+  try:
+    entry = provenance.read(path)
+    flags = entry['flags']
+    if entry['app'] != 'turntable':
+      raise KeyError
+    kind = flags['trajectory'] or ('orbit' if common.goes_round(model) else 'sweep')
+    resolution = flags.get('resolution') or model.resolution
+    return kind, int(flags['frames']), flags.get('fps'), int(resolution)
+  except (UserError, KeyError, TypeError, ValueError):
+    raise UserError(
+      f'--cameras={path} is no record of a turntable. Set the .json beside one, or orbit:60.'
+    ) from None
+
+
+def save_json(path, film: Film) -> None:
+  """Writes `Film.to_json`."""
+  text = json.dumps(film.to_json(), indent=1) + '\n'
+  pathlib.Path(path).write_text(text, encoding='utf-8')
+
+
+def save_glb(path, film: Film) -> None:
+  """Writes a GLB file with the camera alone."""
+  glb = gltf.Glb()
+  film.add_to(glb)
+  pathlib.Path(path).write_bytes(glb.to_bytes())

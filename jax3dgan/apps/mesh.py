@@ -1,0 +1,135 @@
+"""Meshes from a model's field, with colours or a texture, as .ply, .obj or .glb.
+
+python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --preview=car.png
+python -m jax3dgan.apps.mesh --workdir=runs/toys --out=car.obj --seeds=0-3 --texture=1024
+python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --cameras=orbit:60
+"""
+
+import argparse
+import copy
+import pathlib
+from collections.abc import Sequence
+
+from jax3dgan.apps import camera_export, common, mesh_files, meshing, provenance
+from jax3dgan.errors import UserError
+
+_RESOLUTION = 128
+
+
+def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:
+  """The file of each seed: `path` itself for one, STEM_0000.ENDING by the seed for several."""
+  path = pathlib.Path(path)
+  if len(seeds) == 1:
+    return [path]
+  return [path.with_name(f'{path.stem}_{seed:04d}{path.suffix}') for seed in seeds]
+
+
+def keep_of(text: str) -> str | float:
+  """'largest', 'all', or the share that '0.01' is."""
+  if text in ('largest', 'all'):
+    return text
+  try:
+    share = float(text)
+  except ValueError:
+    share = -1.0
+  if not 0 <= share <= 1:
+    raise argparse.ArgumentTypeError(f'{text!r} is none of largest, all, and shares such as 0.01')
+  return share
+
+
+def _main(args: argparse.Namespace) -> None:
+  model = common.load(args)
+  meshing.field_kind(model)
+  film = camera_export.film(model, args.cameras) if args.cameras else None
+  out = pathlib.Path(args.out)
+  previews = paths_of(args.preview, args.seeds) if args.preview else [None] * len(args.seeds)
+  files = zip(paths_of(out, args.seeds), previews, strict=True)
+  for i, (path, preview) in enumerate(files):
+    _one(args, model, args.seeds[i], path, preview, film)
+  if film is not None:
+    camera_export.save_json(out.with_name(f'{out.stem}_cameras.json'), film)
+    if out.suffix.lower() != '.glb':
+      camera_export.save_glb(out.with_name(f'{out.stem}_cameras.glb'), film)
+
+
+def _one(args, model, seed, path, preview, film) -> None:
+  # Alone: in a batch its last digits would be others, and so the file.
+  scene = model.prepare(model.map(model.latents([seed]), args.psi))
+  mesh = meshing.extract(
+    model,
+    scene,
+    args.resolution,
+    args.level,
+    cube=args.cube,
+    keep=args.keep,
+    close=args.close,
+    normals=args.normals,
+    colours=args.directions if args.colour else None,
+    texture=args.texture,
+    progress=True,
+  )
+  own = copy.copy(args)  # the record is of this file alone
+  own.seeds, own.preview = [seed], None
+  record = provenance.record('mesh', own, model, surface=mesh.metadata)
+  mesh_files.save(mesh, path, film)
+  provenance.save_beside(path, record)
+  about = mesh.metadata
+  parts = '' if about['parts'] == 1 else f', {about["kept"]} of {about["parts"]} parts'
+  print(
+    f'{path}: seed {seed} of {model.name}, step {model.step:,}: {len(mesh.vertices):,} vertices, '
+    f'{len(mesh.faces):,} faces{parts}, level {about["level"]:.4g}, cube {about["cube"]:.4g}'
+  )
+  if about['at_border'] > 0.01:
+    print(
+      f'{about["at_border"]:.0%} of the surface lies on the faces of the cube, where the field '
+      'goes on: a background, or set a larger --cube.'
+    )
+  if preview is not None:
+    from jax3dgan import viz
+    from jax3dgan.apps import mesh_preview
+
+    picture = mesh_preview.sheet(model, scene, mesh, title=f'seed {seed}')
+    viz.save_png(preview, picture, provenance.texts(record))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  flags = common.parser('mesh', __doc__, ', '.join(mesh_files.ENDINGS), seeds='0', depth=False)
+  number = next(a for a in flags._actions if a.dest == 'resolution')
+  number.default, number.help = _RESOLUTION, f'points of the grid on a side; default: {_RESOLUTION}'
+  flags.add_argument('--level', type=float, help='density of the surface; default: of the field')
+  flags.add_argument('--cube', type=float, help='side; default: what the cameras of training see')
+  flags.add_argument(
+    '--keep', type=keep_of, default='largest', help='largest (default) part, all, or a least share'
+  )
+  flags.add_argument(
+    '--close', action=argparse.BooleanOptionalAction, default=True, help="at the cube's faces"
+  )
+  flags.add_argument(
+    '--normals', choices=('field', 'mesh'), default='field', help='from what; default: field'
+  )
+  flags.add_argument('--colour', action=argparse.BooleanOptionalAction, default=True)
+  flags.add_argument(
+    '--directions',
+    choices=meshing.texturing.DIRECTIONS,
+    default='auto',
+    help='from where colours are looked at; default: straight on where training goes all round, '
+    'otherwise the mean over its cameras',
+  )
+  flags.add_argument('--texture', type=int, help='texels on a side; default: colours at vertices')
+  flags.add_argument('--cameras', help='orbit:60, sweep:60, or the .json beside a turntable')
+  flags.add_argument('--preview', metavar='PNG', help='picture of the mesh beside its renderings')
+  args = common.parse(flags, argv)
+  if args.preview and pathlib.Path(args.preview).suffix.lower() != '.png':
+    flags.error(f'--preview={args.preview} must end in .png')
+  try:
+    mesh_files.check(args.out, bool(args.texture))
+  except UserError as error:
+    flags.error(str(error))
+  if args.texture and not args.colour:
+    flags.error('--texture is of colours: leave out --no-colour')
+  common.run(_main, args)
+
+
+if __name__ == '__main__':
+  main()

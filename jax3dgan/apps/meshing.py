@@ -1,0 +1,304 @@
+"""From a generator's field to a mesh: the cube, the level, the grid, the surface, its normals.
+
+  from jax3dgan import trained
+  from jax3dgan.apps import meshing
+
+  model = trained.load(pretrained='toys')
+  w = model.map(model.latents([0]))
+  mesh = meshing.extract(model, w, resolution=128)  # a trimesh.Trimesh in world units
+  mesh.export('mesh.ply')
+
+It needs of a generator `query` alone, and of its attributes, where it has them: `field_kind`,
+'density' (the default) or 'sdf' (signed distance, negative inside), and `colours_of(features)`, the
+colours in [0, 1] among the features that `query` returns (the first three, by default).
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan import rays
+from jax3dgan.apps import surfaces, texturing
+from jax3dgan.errors import UserError
+from jax3dgan.rendering import compositing, grid
+
+_SLAB_POINTS = 2**21  # values of the grid that are held at a time, about
+_QUERY_CHUNK = 2**16  # vertices whose normals are asked at a time
+# What `default_level` looks at: cameras, rays on a side of each, steps along a ray; and the share
+# of opaque rays below which they say nothing.
+_LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_LEAST = 6, 24, 96, 0.005
+
+
+def field_kind(model) -> str:
+  """'density' or 'sdf': what the first output of the generator's `query` is.
+
+  Raises:
+    UserError: It has no field.
+  """
+  if not model.has_depth:
+    raise UserError(
+      f'{model.name} is a 2D model: it has no field, so no surface. Take a model with a field.'
+    )
+  kind = getattr(model.generator, 'field_kind', 'density')
+  if kind not in ('density', 'sdf'):
+    raise UserError(f"{model.name} has a field of kind '{kind}'. Known are density and sdf.")
+  return kind
+
+
+def default_cube(model) -> float:
+  """Side of the cube around the origin that the cameras of training see, world units.
+
+  It reaches as far as the samples of a ray through the middle, and as far to the sides as a camera
+  sees at the distance of the origin.
+  """
+  render = model.config.render
+  side = render.radius * math.tan(math.radians(render.fov_degrees) / 2)
+  return 2 * max(render.far - render.radius, render.radius - render.near, side)
+
+
+def interval_level(model) -> float:
+  """The raw density that takes half of a ray's light between two samples of training.
+
+  1 − exp(−σδ) = ½ over their distance δ, so σ = ln 2 / δ, and from σ back through the activation of
+  the density. For π-GAN's faces that is 31.8; its authors take about 30.
+  """
+  render = model.config.render
+  sigma = math.log(2) * max(render.num_coarse - 1, 1) / (render.far - render.near)
+  if render.density == 'softplus' and sigma < 30:  # beyond, they agree
+    return math.log(math.expm1(sigma))
+  return sigma
+
+
+def default_level(model, scene) -> float:
+  """The raw density (or signed distance) that counts as surface: where rays get opaque.
+
+  Rays of the cameras of training go through the field in small steps. Of those that lose half of
+  their light on the way, all but one in twenty have met a density of this level by then: a higher
+  one would cut off what is seen, a lower one would wrap it in what is seen through. Where next to
+  no ray loses half of its light it is `interval_level`. A signed distance has its surface at 0.
+  """
+  if field_kind(model) == 'sdf':
+    return 0.0
+  render = model.config.render
+  azimuth = np.linspace(-1, 1, _LEVEL_VIEWS, endpoint=False) + 1 / _LEVEL_VIEWS
+  camera = model.orbit(azimuth * model.yaw_half_range)
+  lines = jax.jit(rays.camera_rays, static_argnums=1)(camera, _LEVEL_RAYS)
+  depths = np.linspace(render.near, render.far, _LEVEL_STEPS, dtype=np.float32)
+  origins, directions = (np.asarray(x).reshape(-1, 1, 3) for x in (lines.origins, lines.directions))
+  points = origins + depths[:, None] * directions  # [r, s, 3]
+  raw = model.query(scene, points.reshape(1, -1, 3))[0].reshape(points.shape[:2])
+  sigma = np.asarray(compositing.activate_density(raw, render.density), np.float64)
+  absorbed = np.cumsum(sigma * (depths[1] - depths[0]), axis=1)
+  opaque = absorbed[:, -1] > math.log(2)
+  if opaque.mean() < _LEVEL_LEAST:
+    return interval_level(model)
+  half = np.argmax(absorbed[opaque] > math.log(2), axis=1)
+  met = np.maximum.accumulate(raw[opaque], axis=1)[np.arange(len(half)), half]
+  return float(np.percentile(met, 5))
+
+
+def scene_of(model, w):
+  """Returns the scene [1, ...] of one style [1, ...] or [...]; of a scene [1, ...], itself."""
+  shape = jax.eval_shape(
+    lambda params, z: model.generator.apply({'params': params}, z, method='map'),
+    model.params,
+    jax.ShapeDtypeStruct((1, model.generator.z_dim), jnp.float32),
+  ).shape[1:]
+  if hasattr(w, 'shape'):
+    w = w[None] if w.shape == shape else w
+    if w.shape[1:] == shape:
+      if w.shape[0] != 1:
+        raise UserError(f'A mesh is of one style, these are {w.shape[0]}. Give w[i : i + 1].')
+      return model.prepare(w)
+  return w
+
+
+def extract(
+  model,
+  w,
+  resolution: int = 128,
+  level: float | None = None,
+  *,
+  cube: float | None = None,
+  keep: str | float = 'largest',
+  close: bool = True,
+  normals: str = 'field',
+  colours: str | None = 'auto',
+  texture: int | None = None,
+  chunk: int | None = None,
+  progress: bool = False,
+):
+  """The surface of one style as a mesh.
+
+  Args:
+    model: A `trained.Trained` with a field.
+    w: One style, [1, ...] or [...], or a scene with leaves [1, ...] (see `Trained.prepare`).
+    resolution: n, points of the grid on a side.
+    level: Raw density (or signed distance) of the surface; None for `default_level`.
+    cube: Side of the cube around the origin, world units; None for `default_cube`.
+    keep: 'largest' connected part, 'all', or the least share of the whole area, 0 to 1.
+    close: Whether the cube's faces close a surface that reaches them.
+    normals: 'field', from the field's gradient, or 'mesh', from the faces.
+    colours: View directions for the colours, see `texturing.surface_colours`; None for none.
+    texture: Texels on a side of a baked texture; None for colours at the vertices.
+    chunk: Points of the grid asked at a time; None for what suits the platform.
+    progress: Whether to show bars.
+
+  Returns:
+    A closed `trimesh.Trimesh` in world units (y up, front +z), normals outwards. Its `metadata`
+    tell the `level`, `cube`, `resolution`, the number of connected `parts` and how many were
+    `kept`, and `at_border`, the share of its area on the cube's faces.
+
+  Raises:
+    UserError: No field, no surface at this level, or a package is missing.
+  """
+  trimesh = surfaces.require('trimesh', 'skimage')[0]
+  sign = -1.0 if field_kind(model) == 'sdf' else 1.0
+  if resolution < 2:
+    raise UserError(f'A grid of {resolution} points on a side spans nothing. Set --resolution=128.')
+  cube = default_cube(model) if cube is None else float(cube)
+  if not (math.isfinite(cube) and cube > 0):
+    raise UserError(f'A cube of side {cube:g} holds nothing. Set --cube={default_cube(model):g}.')
+  scene = scene_of(model, w)
+  level = default_level(model, scene) if level is None else float(level)
+  if not math.isfinite(level):
+    raise UserError(f'{level} is no level. Leave out --level, or set a number.')
+  extremes = [np.inf, -np.inf]
+
+  def slabs():
+    for values in grid_slabs(model, scene, resolution, cube, chunk, progress):
+      extremes[0] = min(extremes[0], float(values.min()))
+      extremes[1] = max(extremes[1], float(values.max()))
+      if not np.isfinite(extremes).all():
+        raise UserError(f'The field of {model.name} is not finite everywhere: no surface of it.')
+      yield sign * (values - level)
+
+  vertices, faces = surfaces.marching_cubes(slabs(), close)
+  if not len(faces):
+    raise UserError(_no_surface(level, cube, sign, *extremes))
+  vertices, faces, parts, kept = surfaces.keep_components(vertices, faces, keep)
+  if not len(faces):
+    raise UserError(f'None of {parts} parts has {keep:g} of the area. Set --keep=largest.')
+  border = ((vertices < 0.5) | (vertices > resolution - 1.5))[faces].all(1).any(-1)
+  area = surfaces.areas(vertices, faces)
+  vertices = (vertices * (cube / (resolution - 1)) - cube / 2).astype(np.float32)
+  mesh = trimesh.Trimesh(vertices, faces, process=False)
+  smooth = _normals(mesh.vertices, mesh.faces)
+  if normals == 'field':
+    smooth = field_normals(model, scene, vertices, smooth, sign, progress)
+  mesh.vertex_normals = smooth
+  mesh.metadata.update(
+    level=level,
+    cube=cube,
+    resolution=resolution,
+    parts=parts,
+    kept=kept,
+    at_border=float(area[border].sum() / area.sum()),
+  )
+  if colours is not None:
+    step = cube / (resolution - 1)
+    paint = texturing.painter(model, scene, step, colours)
+    if texture:
+      mesh = texturing.baked(mesh, paint, texture, progress)
+    else:
+      mesh = texturing.with_vertex_colours(mesh, paint, progress)
+  return mesh
+
+
+def _no_surface(level, cube, sign, low, high) -> str:
+  name = 'signed distance' if sign < 0 else 'density'
+  numbers = f'between {low:.4g} and {high:.4g} in the cube of side {cube:g}'
+  if (high < level) if sign > 0 else (low > level):
+    end, value = ('exceeds', high) if sign > 0 else ('falls below', low)
+    remedy = low + 0.5 * (high - low)
+    return (
+      f'The {name} never {end} {level:.4g}: its extreme is {value:.4g} ({numbers}). '
+      f'Try --level={remedy:.3g}.'
+    )
+  return (
+    f'All of the cube is inside: the {name} is {numbers}, the level {level:.4g}. '
+    f'Try --level={low + 0.5 * (high - low):.3g}, or a larger --cube.'
+  )
+
+
+def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress: bool = False):
+  """Yields the raw field on the grid, some planes along x at a time, [p, n, n] float32.
+
+  Args:
+    model: A `trained.Trained` with a field.
+    scene: Leaves [1, ...].
+    resolution: n.
+    cube: Side, world units.
+    chunk: Points asked at a time; None for what suits the platform: on a CPU what its caches hold.
+    progress: Whether to show a bar.
+  """
+  import tqdm
+
+  chunk = chunk or (2**12 if jax.default_backend() == 'cpu' else 2**18)
+  count = min(max(_SLAB_POINTS // resolution**2, 1), resolution)
+  with tqdm.tqdm(
+    desc='field', total=resolution**3, unit='point', unit_scale=True, disable=not progress
+  ) as bar:
+    for first in range(0, resolution, count):
+      values = grid.query_planes(
+        model.generator, model.params, scene, first, count, resolution, cube, chunk
+      )
+      values = np.asarray(values)[: resolution - first]
+      yield values
+      bar.update(values.size)
+
+
+def _normals(vertices, faces) -> np.ndarray:
+  """Unit normals [v, 3] of a mesh, its faces weighted by their areas."""
+  a, b, c = (np.asarray(vertices, np.float64)[faces[:, i]] for i in range(3))
+  face = np.cross(b - a, c - a)
+  flat = np.asarray(faces).ravel()
+  total = [np.bincount(flat, np.repeat(face[:, i], 3), len(vertices)) for i in range(3)]
+  return _unit(np.stack(total, axis=-1))
+
+
+def _unit(v):
+  return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-30)
+
+
+def field_normals(model, scene, points, fallback, sign: float = 1.0, progress: bool = False):
+  """Unit normals [m, 3] from the field's gradient, towards the outside.
+
+  Args:
+    model: A `trained.Trained` with a field.
+    scene: Leaves [1, ...].
+    points: [m, 3] on the surface.
+    fallback: [m, 3] unit normals of the mesh, taken where the gradient does not say: where it is 0,
+      on the cube's faces, or in folds that the grid cannot show (more than 60° from the mesh).
+    sign: 1 where the field is larger inside, −1 where smaller.
+    progress: Whether to show a bar.
+  """
+  import tqdm
+
+  size = min(_QUERY_CHUNK, max(len(points), 1))
+  out = np.empty((len(points), 3))
+  bar = tqdm.tqdm(
+    desc='normals', total=len(points), unit='vertex', unit_scale=True, disable=not progress
+  )
+  with bar:
+    for start in range(0, len(points), size):
+      rows = np.minimum(np.arange(start, start + size), len(points) - 1)  # the last one pads
+      part = _gradient(model.generator, model.params, scene, points[rows])
+      part = np.asarray(part, np.float64)[: len(points) - start]
+      out[start : start + size] = -sign * part
+      bar.update(len(part))
+  out = _unit(np.where(np.isfinite(out), out, 0))
+  agrees = (out * fallback).sum(-1, keepdims=True) > 0.5
+  return np.where(agrees, out, fallback)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient(generator, params, scene, points):
+  def total(points):
+    out = generator.apply({'params': params}, scene, points[None], method='query')
+    return jnp.sum(out[0])
+
+  return jax.grad(total)(points)
