@@ -11,6 +11,7 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax3dgan.errors import UserError
 
@@ -117,6 +118,29 @@ def project(camera: Camera, points):
   local = jnp.einsum('...ji,...nj->...ni', rotation, points - origin[..., None, :])
   image = jnp.einsum('...ij,...nj->...ni', camera.intrinsics, local)
   return image[..., :2] / image[..., 2:], local[..., 2]
+
+
+def crop(camera: Camera, left, top, width, height) -> Camera:
+  """The cameras that see a rectangle of the image alone, as their whole image.
+
+  Args:
+    camera: [...].
+    left, top, width, height: [...] of the rectangle, in the normalised coordinates of the image
+      (0..1, u right, v down). It may reach beyond the image.
+  """
+  xp = np if isinstance(camera.intrinsics, np.ndarray) else jnp
+  left, top, width, height = (xp.asarray(x)[..., None] for x in (left, top, width, height))
+  k = camera.intrinsics
+  rows = [
+    (k[..., 0, :] - left * k[..., 2, :]) / width,
+    (k[..., 1, :] - top * k[..., 2, :]) / height,
+    xp.broadcast_to(k[..., 2, :], xp.broadcast_shapes(k[..., 2, :].shape, left.shape[:-1] + (3,))),
+  ]
+  rows = xp.broadcast_arrays(*rows)
+  batch = rows[0].shape[:-1]
+  return Camera(
+    xp.broadcast_to(camera.cam2world, (*batch, 4, 4)), xp.stack(rows, axis=-2).astype(k.dtype)
+  )
 
 
 # Pose priors: where the camera of a random photo stands.

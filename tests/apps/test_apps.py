@@ -1,7 +1,6 @@
 """The apps write what their flags say, from a pretrained model or a workdir."""
 
 import argparse
-import math
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jax3dgan import trained
-from jax3dgan.apps import common, samples, turntable
+from jax3dgan.apps import common, interpolate, samples, turntable
 
 
 @pytest.fixture
@@ -36,16 +35,6 @@ def test_degrees():
   assert common.parse_degrees('-40,0,12.5') == [-40, 0, 12.5]
   with pytest.raises(argparse.ArgumentTypeError, match='such as -40,0,40'):
     common.parse_degrees('left')
-
-
-def test_an_orbit_and_a_sweep_have_no_seam():
-  orbit = turntable.azimuths('orbit', 8, 0.3)
-  np.testing.assert_allclose(np.diff(orbit), math.pi / 4)
-  assert orbit[0] == 0 and orbit[-1] + math.pi / 4 == pytest.approx(2 * math.pi)
-  sweep = turntable.azimuths('sweep', 8, 0.3)
-  assert sweep[0] == 0 and sweep.max() == pytest.approx(0.3) and sweep.min() == pytest.approx(-0.3)
-  closed = np.diff(np.append(sweep, sweep[0]))
-  assert abs(closed).max() < 0.3
 
 
 def test_views_suit_the_prior(tiny_model):
