@@ -80,7 +80,7 @@ def test_the_command_for_turntables(pretrained, tmp_path, capsys):
   assert capsys.readouterr().out.count('2 seeds of tiny') == 2
 
 
-@pytest.mark.parametrize('app', [samples, turntable])
+@pytest.mark.parametrize('app', [samples, turntable, interpolate])
 @pytest.mark.parametrize(
   'flags, message',
   [
@@ -96,7 +96,7 @@ def test_wrong_flags(app, flags, message, capsys):
   assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('app, out', [(samples, 'x.png'), (turntable, 'x.mp4')])
+@pytest.mark.parametrize('app, out', [(samples, 'x.png'), (turntable, 'x.mp4'), (interpolate, 'x.png')])
 def test_what_the_user_can_mend_is_one_line(pretrained, app, out, tmp_path):
   with pytest.raises(SystemExit) as stop:
     app.main(['--pretrained=tony', f'--out={tmp_path / out}'])
@@ -106,7 +106,7 @@ def test_what_the_user_can_mend_is_one_line(pretrained, app, out, tmp_path):
   assert 'no run began there' in stop.value.code
   (tmp_path / 'file').write_text('')
   with pytest.raises(SystemExit) as stop:
-    app.main(['--pretrained=tiny', f'--out={tmp_path / "file" / out}', '--seeds=0'])
+    app.main(['--pretrained=tiny', f'--out={tmp_path / "file" / out}', '--seeds=0-1'])
   assert 'part of its path is a file' in stop.value.code and '\n' not in stop.value.code
 
 
@@ -117,7 +117,7 @@ def test_the_apps_start_without_tensorflow():
     'import jax3dgan\n'
     "assert 'jax' not in sys.modules\n"
     'from jax3dgan import trained\n'
-    'from jax3dgan.apps import samples, turntable\n'
+    'from jax3dgan.apps import interpolate, samples, turntable\n'
     "assert 'orbax.checkpoint' not in sys.modules\n"
   )
   subprocess.run([sys.executable, '-c', code], check=True)
