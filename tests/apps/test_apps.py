@@ -96,7 +96,9 @@ def test_wrong_flags(app, flags, message, capsys):
   assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('app, out', [(samples, 'x.png'), (turntable, 'x.mp4'), (interpolate, 'x.png')])
+@pytest.mark.parametrize(
+  'app, out', [(samples, 'x.png'), (turntable, 'x.mp4'), (interpolate, 'x.png')]
+)
 def test_what_the_user_can_mend_is_one_line(pretrained, app, out, tmp_path):
   with pytest.raises(SystemExit) as stop:
     app.main(['--pretrained=tony', f'--out={tmp_path / out}'])
