@@ -4,6 +4,7 @@ python docs/make_camera_figure.py [--out=docs/images/cameras.png]
 """
 
 import argparse
+import io
 import math
 import pathlib
 
@@ -13,6 +14,7 @@ matplotlib.use('Agg')
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 from jax3dgan import cameras, rays
 
@@ -163,8 +165,11 @@ def draw(path) -> None:
   draw_world(figure.add_axes([-0.02, 0.0, 0.62, 0.96], projection='3d'))
   draw_image(figure.add_axes([0.62, 0.46, 0.36, 0.48]))
   draw_side(figure.add_axes([0.62, 0.01, 0.36, 0.33]))
-  figure.savefig(path, dpi=85, metadata={'Software': None})
+  file = io.BytesIO()
+  figure.savefig(file, dpi=85)
   plt.close(figure)
+  with Image.open(file) as image:  # a palette is enough, and half of the bytes
+    image.convert('RGB').quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main(argv=None) -> None:
