@@ -53,9 +53,9 @@ def test_the_pictures_are_small():
   assert {p.name for p in (DOCS / 'images' / 'looking').iterdir()} == set(script().pictures(PAGE))
 
 
-def test_a_repeated_video_is_the_same(made):
-  assert (made / 'again.webp').read_bytes() == (made / 'eight.webp').read_bytes()
-  assert len(frames(made / 'other.webp')) == 8
+def test_what_is_repeated_is_the_same(made):
+  assert (made / 'again.png').read_bytes() == (made / 'mixed.png').read_bytes()
+  assert frames(made / 'other.webp').shape[:2] == (12, 144)  # as many frames, of another size
 
 
 def test_the_python_of_the_page(made):
