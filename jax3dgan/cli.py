@@ -32,6 +32,7 @@ VERBS = {
   'eval': Verb('jax3dgan.main', '--workdir=runs/toys', ('--mode=eval',)),
   'samples': Verb('jax3dgan.apps.samples', '--pretrained=toys --out=samples.png --depth'),
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
+  'invert': Verb('jax3dgan.apps.invert', '--pretrained=toys --input=car.png --out=inverted'),
   'prepare': Verb('jax3dgan.data.prepare', '--source=photos --out=data/photos64 --resolution=64'),
   'convert': Verb(
     'jax3dgan.convert.__main__', '--from=pigan --input=generator.pth --workdir=runs/celeba'
