@@ -122,7 +122,7 @@ def _digest(value) -> str:
 
 
 def _frame(job, files, say):
-  """The data set's frame in the generator's world, fitted to the first photos; kept in the folder."""
+  """The data set's frame in the generator's world, fitted to the first photos and kept."""
   from jax3dgan.evaluation import truth
 
   path = job.out / 'frame.json'

@@ -87,6 +87,9 @@ class Perceptual:
     return jnp.zeros(image.shape[0], image.dtype)
 
 
+PYRAMID = Perceptual()
+
+
 def _inception(params, image):
   """Normalised maps of two layers."""
   from jax3dgan.evaluation import inception, inception_layers

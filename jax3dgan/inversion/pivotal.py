@@ -35,7 +35,7 @@ class TuneOptions:
     learning_rate: of the weights.
     locality: weight of what must stay as it was.
     reach: how far from the pivot to a random style the guarded ones lie.
-    perceptual: weight of the perceptual distance; the mean squared error has 1.
+    perceptual_weight: of the perceptual distance; the mean squared error has 1.
     samples: per ray, in one pass.
   """
 
@@ -43,7 +43,7 @@ class TuneOptions:
   learning_rate: float = 1e-3
   locality: float = 1.0
   reach: float = 0.5
-  perceptual: float = 1.0
+  perceptual_weight: float = 1.0
   samples: int = 12
 
 
@@ -52,7 +52,7 @@ def tune(
   image,
   w,
   camera: Camera,
-  perceptual: Perceptual = Perceptual(),
+  perceptual: Perceptual = losses.PYRAMID,
   options: TuneOptions = TuneOptions(),
   seed: int = 0,
   callback: Callable[[int], None] | None = None,
@@ -95,7 +95,7 @@ def _steps(generator, render, options, count, prior, orbit, frozen, state, first
   def total(params, index):
     w = jnp.broadcast_to(pivot, (len(image), *pivot.shape[1:]))
     drawn = picture(params, w, camera)
-    loss = losses.mse(drawn, image) + options.perceptual * perceptual.distance(drawn, target)
+    loss = losses.mse(drawn, image) + options.perceptual_weight * perceptual.distance(drawn, target)
     keys = jax.random.split(jax.random.fold_in(key, index))
     z = jax.random.normal(keys[0], (1, generator.z_dim))
     other = generator.apply({'params': before}, z, method='map')

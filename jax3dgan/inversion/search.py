@@ -42,7 +42,7 @@ class SearchOptions:
     noise: standard deviation of the noise on the style at the first step, in standard deviations
       of w; zero from the share `noise_share` of the steps on.
     warm_up, cool_down: shares of the steps in which the learning rate rises and falls.
-    perceptual: weight of the perceptual distance; the mean squared error has 1.
+    perceptual_weight: of the perceptual distance; the mean squared error has 1.
     unlikely: weight of the mean square of the style's coordinates.
     samples: per ray, in one pass.
     num_starts: sides from which a search for the camera starts.
@@ -56,7 +56,7 @@ class SearchOptions:
   noise_share: float = 0.5
   warm_up: float = 0.05
   cool_down: float = 0.4
-  perceptual: float = 1.0
+  perceptual_weight: float = 1.0
   unlikely: float = 1e-3
   samples: int = 12
   num_starts: int = 8
@@ -97,7 +97,7 @@ def search(
   camera: Camera | None = None,
   space: spaces.Space | str = 'w+',
   find: tuple[str, ...] = (),
-  perceptual: Perceptual = Perceptual(),
+  perceptual: Perceptual = losses.PYRAMID,
   options: SearchOptions = SearchOptions(),
   one_identity: bool = False,
   seed: int = 0,
@@ -157,12 +157,6 @@ def checked(image) -> jax.Array:
   return jnp.asarray(image, jnp.float32)
 
 
-def starts_at_once(model, image, options: SearchOptions) -> int:
-  """How many photos' searches for the camera run at a time."""
-  del model
-  return max(len(image) * options.num_starts, 1)
-
-
 def _start(model, image, space, options, one_identity, seed, say):
   """(cameras [b], coordinates) of the best of several short searches for each photo."""
   k, b = options.num_starts, len(image)
@@ -179,7 +173,7 @@ def _start(model, image, space, options, one_identity, seed, say):
     photos = (every, every, owner)
     parts = (space, coordinates, ('yaw', 'pitch'), Perceptual(), own, seed, say)
     found = _run(model, photos, views, *parts)
-    total = found.losses['mse'] + options.perceptual * found.losses['perceptual']
+    total = found.losses['mse'] + options.perceptual_weight * found.losses['perceptual']
     total = total + options.unlikely * found.losses['unlikely']
     rows = np.argmin(total[-3:].mean(0).reshape(n, k), axis=1) + k * np.arange(n)
     return jax.tree.map(lambda x: x[rows], (found.camera, found.coordinates))
@@ -239,7 +233,8 @@ def _run(model, photos, camera, space, coordinates, find, perceptual, options, s
     parts.append(jax.device_get(part))
     say(count)
   (coordinates, pose), _ = state
-  w, camera = _result(*static[::4], model.params, space, camera, coordinates, pose)
+  w, moved = _result(*static[::4], model.params, space, camera, coordinates, pose)
+  camera = moved if find else camera
   found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
   return Found(w, jax.tree.map(np.asarray, camera), coordinates, found)
 
@@ -295,7 +290,7 @@ def _steps(
       'perceptual': perceptual.distance(out.image, target),
       'unlikely': space.unlikelihood(coordinates)[owner],
     }
-    weighted = parts['mse'] + options.perceptual * parts['perceptual']
+    weighted = parts['mse'] + options.perceptual_weight * parts['perceptual']
     # A sum over the batch: no photo weighs on another's gradient.
     return jnp.sum(weighted + options.unlikely * parts['unlikely']), parts
 
