@@ -131,7 +131,16 @@ def test_starts_suit_the_pose_prior(tiny_model):
   narrow.yaw_half_range = 0.6
   np.testing.assert_allclose(poses.starts(narrow, 3), [-0.4, 0, 0.4])
   np.testing.assert_allclose(poses.starts(narrow, 1), [0])
-  assert 0.1 <= poses.pitch_bound(tiny_model) <= 0.6
+  assert 0.1 <= poses.bounds(tiny_model).pitch <= 0.6
+
+
+def test_what_a_pose_prior_says_of_yaw(tiny_model):
+  views = tiny_model.orbit(np.float32([0.0, 0.3, -0.6]))
+  np.testing.assert_array_equal(poses.bounds(tiny_model).unlikelihood(views), 0)  # all round
+  normal = tiny_model.with_params(tiny_model.params, 1)
+  normal.pose_prior = cameras.pose_prior('gaussian', yaw_mean=math.pi / 2, yaw_std=0.3)
+  expected = poses.bounds(normal).unlikelihood(views)
+  np.testing.assert_allclose(expected, [0, 1, 4], atol=1e-5)
 
 
 def test_the_pyramid_of_known_differences():

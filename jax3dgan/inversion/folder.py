@@ -192,7 +192,7 @@ def _each(job, files, say):
       rows[name] = row
   if rows:
     say(f'{len(rows)} of {len(files)} photos are done already.')
-  size = min(job.args.batch, len(todo))
+  size = min(job.args.batch, len(files))  # of a run that goes on the same: one program
   extra = 0 if _cameras_known(job) else job.options.start_steps
   each = job.options.num_steps + extra + job.args.tune * size
   total = -(-len(todo) // max(size, 1)) * each

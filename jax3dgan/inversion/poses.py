@@ -7,6 +7,7 @@ or the object.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,12 +52,36 @@ def move(camera: Camera, pose, pitch_bound: float = _MOST_PITCH) -> Camera:
   return Camera(jnp.concatenate([top, camera.cam2world[:, 3:]], axis=1), camera.intrinsics)
 
 
-def pitch_bound(model) -> float:
-  """How far up or down of its middle the pose prior goes, at least a little, radians."""
+class Bounds(NamedTuple):
+  """What a pose prior says about poses; hashable.
+
+  Attributes:
+    pitch: how far up or down a search goes, radians.
+    yaw_mean, yaw_std: of a normal distribution of azimuths, radians; a deviation of 0 for none.
+  """
+
+  pitch: float
+  yaw_mean: float = 0.0
+  yaw_std: float = 0.0
+
+  def unlikelihood(self, camera: Camera):
+    """Square of the azimuth in deviations [n]; zeros where all azimuths are alike."""
+    origin = camera.origin
+    if not self.yaw_std:
+      return jnp.zeros(origin.shape[:-1], origin.dtype)
+    azimuth = jnp.arctan2(origin[..., 0], origin[..., 2])
+    return ((azimuth - self.yaw_mean) / self.yaw_std) ** 2
+
+
+def bounds(model) -> Bounds:
+  """The bounds of a model's pose prior."""
   prior = model.pose_prior
   parts = prior.components or (prior,)
   most = max((2 if 'gaussian' in part.name else 1) * part.pitch_std for part in parts)
-  return float(np.clip(1.5 * most, _LEAST_PITCH, _MOST_PITCH))
+  pitch = float(np.clip(1.5 * most, _LEAST_PITCH, _MOST_PITCH))
+  if 'gaussian' not in prior.name:
+    return Bounds(pitch)
+  return Bounds(pitch, math.pi / 2 - prior.yaw_mean, prior.yaw_std)
 
 
 def starts(model, num: int) -> np.ndarray:

@@ -43,21 +43,22 @@ class SearchOptions:
       of w; zero from the share `noise_share` of the steps on.
     warm_up, cool_down: shares of the steps in which the learning rate rises and falls.
     perceptual_weight: of the perceptual distance; the mean squared error has 1.
-    unlikely: weight of the mean square of the style's coordinates.
+    unlikely: weight of the mean square of the style's coordinates, and of that of a searched yaw in
+      deviations of the pose prior, where that is a normal distribution.
     samples: per ray, in one pass.
     num_starts: sides from which a search for the camera starts.
     start_steps: of each.
   """
 
   num_steps: int = 200
-  learning_rate: float = 0.1
+  learning_rate: float = 0.05
   pose_rate: float = 0.02
-  noise: float = 0.1
+  noise: float = 0.05
   noise_share: float = 0.5
   warm_up: float = 0.05
   cool_down: float = 0.4
   perceptual_weight: float = 1.0
-  unlikely: float = 1e-3
+  unlikely: float = 1e-2
   samples: int = 12
   num_starts: int = 8
   start_steps: int = 40
@@ -224,7 +225,7 @@ def _run(model, photos, camera, space, coordinates, find, perceptual, options, s
   variables = (jnp.asarray(coordinates), pose)
   state = (variables, _ADAM.init(variables))
   render = render_options(model, photos[0].shape[1], options.samples)
-  static = (model.generator, render, options, tuple(find), poses.pitch_bound(model))
+  static = (model.generator, render, options, tuple(find), poses.bounds(model))
   arrays = (model.params, space, perceptual, photos, camera, jax.random.key(seed))
   count = divisor(options.num_steps, _MOST_AT_ONCE)
   parts = []
@@ -233,7 +234,7 @@ def _run(model, photos, camera, space, coordinates, find, perceptual, options, s
     parts.append(jax.device_get(part))
     say(count)
   (coordinates, pose), _ = state
-  w, moved = _result(*static[::4], model.params, space, camera, coordinates, pose)
+  w, moved = _result(model.generator, static[-1], model.params, space, camera, coordinates, pose)
   camera = moved if find else camera
   found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
   return Found(w, jax.tree.map(np.asarray, camera), coordinates, found)
@@ -248,8 +249,8 @@ def _features(perceptual, image):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _result(generator, pitch_bound, params, space, camera, coordinates, pose):
-  return space.style(generator, params, coordinates), poses.move(camera, pose, pitch_bound)
+def _result(generator, bounds, params, space, camera, coordinates, pose):
+  return space.style(generator, params, coordinates), poses.move(camera, pose, bounds.pitch)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
@@ -258,7 +259,7 @@ def _steps(
   render: RenderOptions,
   options: SearchOptions,
   find: tuple[str, ...],
-  pitch_bound: float,
+  bounds: poses.Bounds,
   count: int,
   params,
   space: spaces.Space,
@@ -281,7 +282,7 @@ def _steps(
       share = jnp.maximum(1 - index / (options.noise_share * options.num_steps), 0)
       noise = jax.random.normal(keys[0], w.shape[1:], w.dtype)  # the same for every photo
       w = w + options.noise * share * space.spread * noise
-    view = poses.move(camera, pose, pitch_bound) if find else camera
+    view = poses.move(camera, pose, bounds.pitch) if find else camera
     # Every photo has the same random numbers: a photo's result does not depend on its neighbours.
     jitter = jnp.broadcast_to(keys[1], (len(image),))
     out = generator.apply({'params': params}, w[owner], view, jitter, render, method='synthesize')
@@ -290,6 +291,8 @@ def _steps(
       'perceptual': perceptual.distance(out.image, target),
       'unlikely': space.unlikelihood(coordinates)[owner],
     }
+    if find:
+      parts['unlikely'] += bounds.unlikelihood(view)
     weighted = parts['mse'] + options.perceptual_weight * parts['perceptual']
     # A sum over the batch: no photo weighs on another's gradient.
     return jnp.sum(weighted + options.unlikely * parts['unlikely']), parts
