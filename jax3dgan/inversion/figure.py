@@ -33,7 +33,7 @@ def error_picture(image, photo) -> np.ndarray:
   return viz.colour_ramp(error / _LARGEST_ERROR)
 
 
-def compose(model, photo, shown, views, title: str) -> np.ndarray:
+def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
   """The picture, uint8 [h, w, 3].
 
   Args:
@@ -41,6 +41,7 @@ def compose(model, photo, shown, views, title: str) -> np.ndarray:
     shown: the Rendering of the reconstructions [n].
     views: the Rendering of new views, or None.
     title: a line about it.
+    azimuths: of the new views, degrees.
   """
   from jax3dgan.apps import common
 
@@ -60,7 +61,8 @@ def compose(model, photo, shown, views, title: str) -> np.ndarray:
     if model.has_depth:
       pictures.append(common.depth_picture(model, views, limits))
     every = viz.enlarge(np.concatenate(pictures), factor)
-    rows.append(('from other sides', viz.grid(every, len(views.image))))
+    sides = ', '.join(f'{azimuth:.0f}°' for azimuth in azimuths)
+    rows.append((f'from other sides: yaw {sides}', viz.grid(every, len(views.image))))
   return viz.sheet(rows)
 
 

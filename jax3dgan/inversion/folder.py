@@ -313,6 +313,7 @@ def _write(job, name, batch, w, camera, fallen, seconds, update) -> dict:
     pivotal.save(job.out / f'{name}.tuned', shown_by)
   shown = shown_by.render(w, camera, job.resolution, **_pixels(model))
   views = figure.new_views(model, camera)
+  sides = () if views is None else poses.angles(views)[0]
   if views is not None:
     views = shown_by.render(w, views, job.resolution, **_pixels(model))
   psnr, ssim = quality.psnr(shown.image, image), quality.ssim(shown.image, image)
@@ -338,7 +339,7 @@ def _write(job, name, batch, w, camera, fallen, seconds, update) -> dict:
     'psnr': psnr.tolist(),
     'ssim': ssim.tolist(),
   }
-  picture = figure.compose(shown_by, image, shown, views, title)
+  picture = figure.compose(shown_by, image, shown, views, title, sides)
   results.save(path, np.asarray(w), camera, fallen, [photo.name for photo in batch])
   viz.save_png(job.out / f'{name}.png', picture, provenance.texts(record))
   text = json.dumps(record, indent=2, ensure_ascii=False) + '\n'
