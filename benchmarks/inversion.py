@@ -8,8 +8,7 @@
 The toys are the first of the split `test`, which has a second view of each. The pretrained model
 never saw a pose, so its world is turned against the data set's: with a given camera the turn is
 fitted to four of the photos (`evaluation.truth.find_frame`); a found camera brings the second view
-along by the relative motion of the two labels. `second` of the average style says what knowing the
-camera alone is worth.
+along by the relative motion of the two labels.
 """
 
 import argparse
