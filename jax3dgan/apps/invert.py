@@ -58,6 +58,8 @@ def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     flags.error('--tune must be at least 0')
   if args.pitch is not None and args.yaw is None:
     flags.error('--pitch needs --yaw')
+  if not args.one_identity and any(len(x or ()) > 1 for x in (args.yaw, args.pitch)):
+    flags.error('several angles need --one-identity; cameras of a folder come from --labels')
   if args.yaw is not None and args.labels:
     flags.error('--yaw and --labels both tell the cameras: give one')
   if args.learning_rate is not None and not args.learning_rate > 0:

@@ -188,6 +188,7 @@ def test_what_cannot_be_done(pretrained, photos, tmp_path, capsys):
     ('--psi=0.5', 'there is no truncation'),
     ('--crop=2', '--crop: crop'),
     ('--labels=x.json', 'give one'),
+    ('--yaw=1,2', 'several angles need --one-identity'),
   ):
     assert refused(f'{one} {flags}') == '2'
     assert message in capsys.readouterr().err
