@@ -67,6 +67,12 @@ def base_config() -> ml_collections.ConfigDict:
         align_corners=True,
         ray_chunk=0,
         saved_activations='all',
+        marcher='samples',
+        strata='centred',
+        spacing='linear',
+        importance='weights',
+        box=0.0,
+        low_resolution=0,
       ),
       # For pictures that people look at: more samples per ray, truncated latents.
       display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),
@@ -222,6 +228,13 @@ def _tiny_model(model, resolution: int) -> dict:
   if model.name == 'stylegan2':
     channels = (8,) * (resolution.bit_length() - 2)  # at 4², 8², ...
     return dict(z_dim=8, w_dim=8, mapping_layers=1, channels=channels)
+  if model.name == 'eg3d':
+    fields = dict(z_dim=8, w_dim=8, mapping_layers=1, channels=(8, 8), plane_features=4)
+    fields |= dict(decoder_hidden=8, low_resolution=resolution)
+    if model.super_channels:
+      low = resolution // 2
+      fields |= dict(super_channels=(8, 8), super_ups=(1, 2), super_input=low, low_resolution=low)
+    return fields
   fields = dict(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
   return fields | (dict(embedding_resolution=4) if model.embedding_channels else {})
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.eg3d import EG3D
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.generators.stylegan2 import StyleGAN2
 from jax3dgan.rendering.hierarchical import RenderOptions
 
-GENERATORS = {'pigan': PiGAN, 'stylegan2': StyleGAN2}
+GENERATORS = {'pigan': PiGAN, 'eg3d': EG3D, 'stylegan2': StyleGAN2}
 
 
 def create(config):
