@@ -18,6 +18,7 @@ STAGE_FIELDS = {
   'num_coarse': 'render.num_coarse',
   'num_fine': 'render.num_fine',
   'ray_chunk': 'render.ray_chunk',
+  'low_resolution': 'render.low_resolution',
 }
 
 
@@ -32,6 +33,8 @@ def base_config() -> ml_collections.ConfigDict:
       batch_size=56,
       micro_batches=1,
       resolution=64,
+      # How a step goes: 'pigan' (`steps`) or 'eg3d' (`steps_eg3d`).
+      recipe='pigan',
       # Later stages: (dict(from_step=10_000, resolution=128, batch_size=28), ...), see
       # STAGE_FIELDS.
       stages=(),
@@ -110,10 +113,31 @@ def base_config() -> ml_collections.ConfigDict:
         density_noise_steps=5000,
         fade_steps=10_000,
       ),
+      # What the recipe 'eg3d' has beside the losses above.
+      eg3d=dict(
+        # How often the mapping network is told another camera in the end, and after how many images
+        # (until then from always on); of no account where it is told none.
+        pose_swap=0.5,
+        pose_swap_images=1_000_000,
+        # Weight of the density's regularisation, every how many steps, its kind ('l1' or
+        # 'monotonic', whose second term weighs `monotonic`), points and distances.
+        density=0.25,
+        density_every=4,
+        density_kind='l1',
+        monotonic=10.0,
+        density_points=1000,
+        density_std=0.004,
+        # σ, in pixels, of the blur through which the discriminator sees at first, and after how many
+        # images it is gone.
+        blur=10.0,
+        blur_images=200_000,
+        w_average_decay=0.998,
+      ),
       optimizer=dict(
         lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0
       ),
-      ema=dict(rates=(0.999, 0.9999), display_rate=0.999),
+      # ramp_up: an average's half-life is at most this share of the images seen; 0 for π-GAN's start.
+      ema=dict(rates=(0.999, 0.9999), display_rate=0.999, ramp_up=0.0),
       # Faults of π-GAN's release, to repeat what it does. Its other ones: render.density='relu'
       # with render.last_interval='infinite' (black pixels at first), and photos resized without a
       # filter (data.prepare --resize=nearest).
@@ -133,6 +157,8 @@ def base_config() -> ml_collections.ConfigDict:
         split='train',
         flip=False,
         on_device=False,
+        # Whether the cameras of the fakes are those of the photos' labels, not of the pose prior.
+        use_labels=False,
         cache_dir='',
         # How many of the toys to make; 0 for the usual 4,000.
         num_images=0,

@@ -19,8 +19,8 @@ from jax3dgan import (
   interruption,
   parallel,
   progress,
+  recipes,
   schedule,
-  steps,
   trained,
   viz,
   workdirs,
@@ -224,10 +224,10 @@ def _introduce(line, config, workdir, mesh, state, step):
 
 def _compile(config, generator, discriminator, stage, source, state, step, mesh):
   """Compiles the step of a stage, ahead of its first call."""
-  train_step = steps.make_train_step(config, generator, discriminator, stage)
+  train_step = recipes.make_train_step(config, generator, discriminator, stage)
 
   def shard_step(state, batch):
-    return train_step(state, source.images(batch))
+    return train_step(state, source.examples(batch))
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
   return jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step)).compile()

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from jax3dgan import parallel
-from jax3dgan.data import arrays, order, pipeline
+from jax3dgan.data import arrays, labels, order, pipeline
+from jax3dgan.errors import UserError
 
 
 class Feed:
@@ -28,6 +29,11 @@ class Feed:
       self._dataset,
       pipeline.open_dataset(self._config.data, resolution, self._config.compat.same_order),
     )
+    if self._config.data.use_labels and not self._dataset.labelled:
+      raise UserError(
+        f'{self._dataset.name} has no camera labels. Prepare it with a dataset.json, or train with '
+        'cameras of the pose prior: --config.data.use_labels=False.'
+      )
     if before is not None:  # at another resolution the same images are damaged
       self._dataset = dataclasses.replace(self._dataset, skips=before.skips)
     self._resident = None
@@ -49,7 +55,7 @@ class Feed:
       )
       sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
       self._iterator = pipeline.prefetch_to_device(
-        ({'image': b['image']} for b in batches), sharding
+        ({name: b[name] for name in self._names} for b in batches), sharding
       )
 
   def batch(self, step):
@@ -66,7 +72,8 @@ class Feed:
     size = self._stage.resolution
     shape = (self._stage.batch_size, size, size, 3)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
+    kinds = {'image': (shape, np.uint8), 'label': ((shape[0], labels.NUM_NUMBERS), np.float32)}
+    return {n: jax.ShapeDtypeStruct(*kinds[n], sharding=sharding) for n in self._names}
 
   def tell(self, say):
     """Lets `say` report skipped images and files that are away, instead of stderr."""
@@ -83,14 +90,23 @@ class Feed:
     """How `batch` lies on the mesh."""
     return parallel.SPLIT if self._resident is None else parallel.REPLICATED
 
+  @property
+  def _names(self):
+    return ('image', 'label') if self._config.data.use_labels else ('image',)
+
   def images(self, batch):
     """This device's images [b, h, w, 3], inside the compiled step."""
+    return self.examples(batch)['image']
+
+  def examples(self, batch):
+    """This device's examples, inside the compiled step: {'image': [b, h, w, 3]}, and 'label'
+    [b, 25] where `config.data.use_labels`."""
     if self._resident is None:
-      return batch['image']
+      return batch
     local = self._stage.batch_size // self._mesh.size
     start = jax.lax.axis_index(parallel.AXIS) * local
     data = self._dataset
     drawn = arrays.draw(
       batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
     )
-    return drawn['image']
+    return {name: drawn[name] for name in self._names}
