@@ -189,6 +189,31 @@ def set_model(config, name: str, **fields) -> None:
     config.model = ml_collections.ConfigDict(generators.model_config(name, **fields))
 
 
+def set_discriminator(config, name: str, **fields) -> None:
+  """Makes another discriminator the config's: `config.discriminator` gets that one's fields.
+
+  Args:
+    config: changed in place, locked or not.
+    name: of `discriminators.DISCRIMINATORS`.
+    fields: those that are not at their defaults.
+  """
+  from jax3dgan import discriminators  # brings JAX, which reading a config does without
+
+  values = discriminators.discriminator_config(name, **fields)
+  with config.unlocked():
+    config.discriminator = ml_collections.ConfigDict(_open(values))
+
+
+def _open(values: dict) -> dict:
+  """Fields that are None as placeholders, so that a flag may set them."""
+  types = dict(clamp=float, coord_conv=bool)
+  placeholder = ml_collections.config_dict.placeholder
+  return {
+    name: placeholder(types[name]) if value is None and name in types else value
+    for name, value in values.items()
+  }
+
+
 def complete(config) -> ml_collections.ConfigDict:
   """A config with the fields that have come since it was written, at their defaults.
 
@@ -204,6 +229,15 @@ def complete(config) -> ml_collections.ConfigDict:
     else:  # of a later version; whoever wants to build it says so
       with defaults.unlocked():
         del defaults.model
+  name = (config.get('discriminator') or {}).get('name')
+  if name and name != defaults.discriminator.name:
+    from jax3dgan import discriminators
+
+    if name in discriminators.DISCRIMINATORS:
+      set_discriminator(defaults, name)
+    else:
+      with defaults.unlocked():
+        del defaults.discriminator
   with config.unlocked():
     _fill(config, defaults)
   return config
@@ -226,6 +260,15 @@ def _tiny_model(model, resolution: int) -> dict:
   return fields | (dict(embedding_resolution=4) if model.embedding_channels else {})
 
 
+def _tiny_discriminator(discriminator, resolution: int) -> dict:
+  """Fields that make a discriminator small, and take images of a resolution where it fixes that."""
+  if discriminator.name != 'progressive':
+    fields = dict(channels=(8,) * (resolution.bit_length() - 2), mapping_layers=1)  # at 4², 8², ...
+    return fields | (dict(cmap_dim=8) if discriminator.cmap_dim else {})
+  fields = dict(channels=(4, 8, 8, 8))
+  return fields | (dict(latent_dim=8) if discriminator.latent_dim else {})
+
+
 def tiny(config) -> ml_collections.ConfigDict:
   """Shrinks any config to a two-step run of seconds on a CPU, its structure kept: for
   get_test_config()."""
@@ -245,9 +288,7 @@ def tiny(config) -> ml_collections.ConfigDict:
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})
     config.display.update(num_coarse=4, num_fine=4)
-    config.discriminator.update(channels=(4, 8, 8, 8))
-    if config.discriminator.latent_dim:
-      config.discriminator.latent_dim = 8
+    config.discriminator.update(_tiny_discriminator(config.discriminator, config.resolution))
     config.data.num_images = 64
     config.eval.update(num_images=16, num_latents=4, num_inverted=2, probe_steps=2, batch_size=8)
     config.eval.update(kid_subsets=2, kid_subset_size=8)

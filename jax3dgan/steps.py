@@ -148,7 +148,10 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       return RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
 
     def with_r1():
-      terms = real_images.real_terms(logits_of, params, images)
+      # A discriminator that looks at several images at once has no short cut.
+      alone = getattr(discriminator, 'judges_alone', True)
+      terms_of = real_images.real_terms if alone else real_images.reference_terms
+      terms = terms_of(logits_of, params, images)
       return terms._replace(r1=loss.r1_every * terms.r1)
 
     if not loss.r1:
