@@ -20,8 +20,6 @@ def make_train_step(config, generator, discriminator, stage) -> Callable:
   if config.recipe == 'eg3d':
     return steps_eg3d.make_train_step(config, generator, discriminator, stage)
   if config.recipe != 'pigan':
-    raise UserError(
-      f"config.recipe is '{config.recipe}'. Choose one of {', '.join(RECIPES)}."
-    )
+    raise UserError(f"config.recipe is '{config.recipe}'. Choose one of {', '.join(RECIPES)}.")
   step = steps.make_train_step(config, generator, discriminator, stage)
   return lambda state, batch: step(state, batch['image'])

@@ -70,7 +70,11 @@ def draw_inputs(keys, stream: int, config, z_dim: int) -> Inputs:
 def generate(generator, params, inputs: Inputs, config, options, noise_std=0.0):
   """Fakes [b, h, w, 3] in [−1, 1]; `options` and `noise_std` as in the generator's `synthesize`."""
   camera = cameras.from_yaw_pitch(
-    inputs.yaw, inputs.pitch, config.render.radius, config.render.fov_degrees
+    inputs.yaw,
+    inputs.pitch,
+    config.render.radius,
+    config.render.fov_degrees,
+    tuple(config.render.pivot),
   )
   variables = {'params': params}
   return generator.apply(variables, inputs.z, camera, inputs.rendering, options, noise_std).image
@@ -148,7 +152,10 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       return RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
 
     def with_r1():
-      terms = real_images.real_terms(logits_of, params, images)
+      # A discriminator that looks at several images at once has no short cut.
+      alone = getattr(discriminator, 'judges_alone', True)
+      terms_of = real_images.real_terms if alone else real_images.reference_terms
+      terms = terms_of(logits_of, params, images)
       return terms._replace(r1=loss.r1_every * terms.r1)
 
     if not loss.r1:

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import optax
 
 from jax3dgan import cameras, faults, generators, parallel
-from jax3dgan import steps as steps_lib
 from jax3dgan import state as state_lib
+from jax3dgan import steps as steps_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.losses import adversarial, blur, density, regularizers
 from jax3dgan.nn import resample
@@ -77,7 +77,10 @@ def draw_inputs(keys, stream: int, config, z_dim: int, labels=None, swap=0.0) ->
     prior = cameras.pose_prior(**config.pose_prior)
     yaw, pitch = jax.vmap(functools.partial(cameras.sample_angles, prior))(keys)
     render = config.render
-    return cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees).label()
+    camera = cameras.from_yaw_pitch(
+      yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)
+    )
+    return camera.label()
 
   label = camera_labels(own)
   swapped = jax.vmap(jax.random.uniform)(choice) < swap
@@ -94,7 +97,9 @@ def draw_points(keys, config, box: float):
   own = config.eg3d
   points = density.uniform_points(keys[:, 0], own.density_points)
   if own.density_kind == 'l1':
-    return (points,), (points + density.normal_offsets(keys[:, 1], own.density_points, own.density_std),)
+    return (points,), (
+      points + density.normal_offsets(keys[:, 1], own.density_points, own.density_std),
+    )
   front = density.uniform_points(keys[:, 2], 2 * own.density_points)
   near = points + density.normal_offsets(keys[:, 1], own.density_points, box / 256)
   return (front, points), (front + density.backward_offset(box / 256), near)
@@ -226,7 +231,8 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
   def of_r1(d_params, images, labels, sigma):
     pair = real_pair(images, sigma)
     penalty = regularizers.r1_penalty(
-      lambda pair: judge(d_params, pair, labels, sigma).logits, pair if sees_pairs else (pair[0],) * 2
+      lambda pair: judge(d_params, pair, labels, sigma).logits,
+      pair if sees_pairs else (pair[0],) * 2,
     )
     return 0.5 * loss.r1 * penalty, {'discriminator/r1': penalty}
 
@@ -238,8 +244,8 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
 
   Returns:
     step(state, batch) for one device's shard, batch {'image': [b, h, w, 3], 'label': [b, 25] where
-    the cameras of the fakes are those of the photos}; gives (state, metrics), both the same on every
-    device.
+    the cameras of the fakes are those of the photos}; gives (state, metrics), both the same on
+    every device.
   """
   own, loss = config.eg3d, config.loss
   of_generator, of_density, of_discriminator, of_r1 = make_losses(
@@ -314,7 +320,9 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       def penalised(state):
         gradients, terms = accumulate(r1_loss, state.discriminator, (images, labels, sigmas))
         gradients = jax.tree.map(lambda x: max(loss.r1_every, 1) * x, gradients)
-        return _updated(state, 'discriminator', gradients, d_optimizer, stage.lr_discriminator), terms
+        return _updated(
+          state, 'discriminator', gradients, d_optimizer, stage.lr_discriminator
+        ), terms
 
       due = regularizers.is_due(state.step, max(loss.r1_every, 1))
       state, terms = _where_due(due, penalised, state)

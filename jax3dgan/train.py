@@ -177,6 +177,15 @@ def run(config, workdir) -> dict:
 
 
 def _check_resolution(config, resolution):
+  if config.discriminator.name != 'progressive':
+    only = discriminators.create(config.discriminator).resolution
+    if resolution != only:
+      raise UserError(
+        f'The discriminator takes images of {only} pixels, not {resolution}. Change '
+        'config.resolution, or give config.discriminator.channels an entry for each size from 4 '
+        "up to the images'."
+      )
+    return
   largest = 2 ** len(config.discriminator.channels)
   if resolution & (resolution - 1) or not 4 <= resolution <= largest:
     raise UserError(
@@ -199,9 +208,9 @@ def _check_heads(config):
     'latent': ('latent_dim', config.model.z_dim),
   }
   for name, (head, size) in wanted.items():
-    if loss[name] and heads[head] != size:
+    if loss[name] and heads.get(head, 0) != size:
       raise UserError(
-        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {heads[head]}. '
+        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {heads.get(head, 0)}. '
         f'Set --config.discriminator.{head}={size}, or --config.loss.{name}=0.'
       )
 

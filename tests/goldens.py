@@ -15,6 +15,7 @@ _FOLDERS = (
   _TESTS / 'data' / 'pigan',
   _TESTS / 'data' / 'style',
   _TESTS / 'data' / 'eg3d',
+  _TESTS / 'data' / 'eg3d_d',
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
 )

@@ -10,6 +10,18 @@ from jax3dgan.data import arrays, labels, order, pipeline
 from jax3dgan.errors import UserError
 
 
+def names(config) -> tuple[str, ...]:
+  """What a step gets of each example."""
+  return ('image', 'label') if config.data.use_labels else ('image',)
+
+
+def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
+  """A batch of examples in shapes alone."""
+  image = ((batch_size, resolution, resolution, 3), np.uint8)
+  kinds = {'image': image, 'label': ((batch_size, labels.NUM_NUMBERS), np.float32)}
+  return {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
+
+
 class Feed:
   """Batches for the compiled step, by the step's number.
 
@@ -55,7 +67,7 @@ class Feed:
       )
       sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
       self._iterator = pipeline.prefetch_to_device(
-        ({name: b[name] for name in self._names} for b in batches), sharding
+        ({name: b[name] for name in names(self._config)} for b in batches), sharding
       )
 
   def batch(self, step):
@@ -69,11 +81,8 @@ class Feed:
     """What `batch` gives, in shapes alone where making it would use up a batch."""
     if self._resident is not None:
       return self.batch(step)
-    size = self._stage.resolution
-    shape = (self._stage.batch_size, size, size, 3)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    kinds = {'image': (shape, np.uint8), 'label': ((shape[0], labels.NUM_NUMBERS), np.float32)}
-    return {n: jax.ShapeDtypeStruct(*kinds[n], sharding=sharding) for n in self._names}
+    return shapes(self._config, self._stage.batch_size, self._stage.resolution, sharding)
 
   def tell(self, say):
     """Lets `say` report skipped images and files that are away, instead of stderr."""
@@ -90,10 +99,6 @@ class Feed:
     """How `batch` lies on the mesh."""
     return parallel.SPLIT if self._resident is None else parallel.REPLICATED
 
-  @property
-  def _names(self):
-    return ('image', 'label') if self._config.data.use_labels else ('image',)
-
   def images(self, batch):
     """This device's images [b, h, w, 3], inside the compiled step."""
     return self.examples(batch)['image']
@@ -109,4 +114,4 @@ class Feed:
     drawn = arrays.draw(
       batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
     )
-    return {name: drawn[name] for name in self._names}
+    return {name: drawn[name] for name in names(self._config)}

@@ -78,7 +78,12 @@ def render_options(
 
 
 def average_w(generator, params, key, num: int = 10_000):
-  """Mean styles over `num` latents, [n, 2, h]: the centre of truncation (π-GAN, Sec. 4.4)."""
+  """Mean styles over `num` latents, [n, 2, h]: the centre of truncation (π-GAN, Sec. 4.4).
+
+  A generator that keeps a running mean of them (EG3D, after Karras et al. 2019) gives that one.
+  """
+  if hasattr(generator, 'stored_average_w'):
+    return generator.stored_average_w(params)
 
   @jax.jit
   def mean(params, key):

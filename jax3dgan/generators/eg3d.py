@@ -18,6 +18,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
 from jax3dgan.generators.base import Rendering
 from jax3dgan.generators.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
+from jax3dgan.nn import resample
 from jax3dgan.nn.superresolution import SuperResolution
 from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering.hierarchical import RenderOptions
@@ -122,6 +123,10 @@ class EG3D(nn.Module):
     self.noise_const = self.param('noise_const', _init_noise, sizes)
     self.w_average = self.param('w_average', nn.initializers.zeros, (self.w_dim,))
 
+  def stored_average_w(self, params):
+    """The running mean of the styles, [num_ws, w_dim]."""
+    return jnp.broadcast_to(params['w_average'], (self.num_ws, self.w_dim))
+
   @property
   def num_ws(self) -> int:
     """Styles of a scene."""
@@ -220,7 +225,8 @@ class EG3D(nn.Module):
     Args:
       key: per-example keys [b] of all that is random, `hierarchical.Draws` for the rendering alone,
         or None for a deterministic picture.
-      options: static rendering options; depth and opacity have their low_resolution.
+      options: static rendering options. Depth and opacity, rendered as small as `low_res`, are
+        resized to the picture.
       noise_std: standard deviation of the density noise.
     """
     noise_key = render_key = key
@@ -241,6 +247,9 @@ class EG3D(nn.Module):
     image, images = self.superresolution(features, w_last)
     if self.raw_alias and images[0].shape == low.shape:
       low = images[0]
+    depth, opacity = (
+      resample.resize_bilinear(x[..., None], image.shape[1])[..., 0] for x in (depth, opacity)
+    )
     return Rendering(image, depth, opacity, low)
 
   def synthesize_part(

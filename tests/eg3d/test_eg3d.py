@@ -85,11 +85,13 @@ def test_pictures(name):
     return generator.apply({'params': params}, scene, camera, draws, options=options, method=method)
 
   out = render(scene, draws, 'synthesize')
-  features = render(scene, draws, 'render_features').colour
+  rendered = render(scene, draws, 'render_features')
+  features = rendered.colour
   shape = (b, size, size, 32)
   assert error(2 * features.reshape(shape) - 1, nhwc(arrays['feature_image'])) < 5e-5
   assert error(out.image, nhwc(arrays['image'])) < 5e-5
-  assert error(out.depth / out.opacity, arrays['image_depth'][:, 0]) < 1e-5
+  depth = (rendered.depth / rendered.opacity).reshape(b, size, size)
+  assert error(depth, arrays['image_depth'][:, 0]) < 1e-5
   raw = arrays['image_raw_as_returned' if name.endswith('64') else 'image_raw']
   assert error(out.low_res, nhwc(raw)) < 5e-5
   if name.endswith('64'):  # without the release's oversight
@@ -155,7 +157,7 @@ def test_the_contract(superres):
   out = picture(superres)(z, camera, None)
   low = 8 if superres else 16
   assert out.image.shape == (2, 16, 16, 3) and out.low_res.shape == (2, low, low, 3)
-  assert out.depth.shape == out.opacity.shape == (2, low, low)
+  assert out.depth.shape == out.opacity.shape == (2, 16, 16)
   assert np.isfinite(out.image).all() and 0 <= out.opacity.min() <= out.opacity.max() <= 1.00001
   # Each example depends on its own latent, camera and key alone.
   alone = picture(superres)(z[1:], jax.tree.map(lambda x: x[1:], camera), None)
