@@ -204,9 +204,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     total = config.eg3d.density * term
     metrics = {'generator/density': term}
     if config.eg3d.density_kind == 'monotonic':
-      inwards = density.monotonic(
-        density_of(jax.lax.stop_gradient(w)), *(x[0] for x in (points, neighbours))
-      )
+      inwards = density.monotonic(density_of(w), *(x[0] for x in (points, neighbours)))
       total += config.eg3d.monotonic * inwards
       metrics['generator/monotonic'] = inwards
     return total, metrics
