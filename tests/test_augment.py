@@ -79,9 +79,7 @@ def test_the_wavelet_is_orthonormal_and_the_papers():
   high = h[::-1] * (-1.0) ** np.arange(12)
   for power in range(6):
     assert abs(high @ (np.arange(12.0) - 5.5) ** power) < 1e-5 * 5.5**power
-  golden = goldens.load('ops_upfirdn2d')
-  if 'f_sym6_1d' in golden:
-    np.testing.assert_allclose(h / h.sum(), golden['f_sym6_1d'], atol=1e-7)
+  goldens.compare('blur', 'f_sym6_1d', (h / h.sum()).astype(np.float32), relative=1e-6)
 
 
 def test_warping_by_nothing_gives_the_image_borders_included():
@@ -220,7 +218,7 @@ def test_six_channels_are_two_images_treated_alike():
   # A smooth raw image that is the image made smaller stays so.
   smooth = np.repeat(blob(1.0, -3.0, 3.0, size=SIZE), 4, 0)
   image, raw = pair(keys(), smooth, resample.resize_bilinear(smooth, SIZE // 2), 0.8)
-  np.testing.assert_allclose(resample.resize_bilinear(image, SIZE // 2), raw, atol=0.1)
+  np.testing.assert_allclose(resample.resize_bilinear(image, SIZE // 2), raw, atol=0.15)
 
 
 @jax.jit

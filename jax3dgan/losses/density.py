@@ -6,8 +6,8 @@ density is a callable, points [b, n, 3] → [b, n] (or [b, n, 1]), not yet softp
 points are the caller's. EG3D's two kinds, every fourth step with four times the weight:
 
 * l1: .25 `l1` of 1,000 points and neighbours at N(0, .004²);
-* monotonic: 10 `monotonic` of 2,000 points and those 1/256 of the box's side behind them, for
-  styles that get no gradient; and .25 `l1` of 1,000 points and neighbours at N(0, (side/256)²).
+* monotonic: 10 `monotonic` of 2,000 points and those 1/256 of the box's side behind them, and .25
+  `l1` of 1,000 points and neighbours at N(0, (side/256)²).
 """
 
 from collections.abc import Callable
