@@ -30,12 +30,21 @@ def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   return Mesh(np.array(devices), (AXIS,))
 
 
+def cuts_pictures(generator) -> bool:
+  """Whether a pixel depends on its own ray alone, so that parts of a picture can be rendered.
+
+  A generator says so by `synthesize_part`; one whose fields decide it (super-resolution needs
+  neighbours) by `pixels_alone` as well.
+  """
+  return hasattr(generator, 'synthesize_part') and getattr(generator, 'pixels_alone', True)
+
+
 def splits_rays(generator, batch: int, num_devices: int) -> bool:
   """Whether pictures are cut along their rays: a batch of whole ones would not come out even.
 
-  Only where a pixel depends on its own ray alone, which a generator says by `synthesize_part`.
+  Only where that is possible, see `cuts_pictures`.
   """
-  return batch % num_devices != 0 and hasattr(generator, 'synthesize_part')
+  return batch % num_devices != 0 and cuts_pictures(generator)
 
 
 def even_batch(generator, batch: int, num_devices: int) -> int:

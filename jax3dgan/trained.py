@@ -165,7 +165,10 @@ class Trained:
     A pytree with leaves [n, ...], which `render` and `query` take in place of w. For a generator
     without such a part (π-GAN: its styles are all there is) w itself.
     """
-    return self._prepare(self.params, w) if hasattr(self.generator, 'prepare') else w
+    is_scene = not hasattr(w, 'shape')
+    if is_scene or not hasattr(self.generator, 'prepare'):
+      return w
+    return self._prepare(self.params, w)
 
   @functools.cached_property
   def _prepare(self):
@@ -274,11 +277,20 @@ class Trained:
     devices = self.mesh.size
     batch = min(batch or max(devices * 16 * 64**2 // options.resolution**2, 1), num)
     batch = ray_parallel.even_batch(self.generator, batch, devices)
-    inputs = jax.tree.map(np.asarray, (w, camera))
-    inputs = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), inputs)
+    camera = jax.tree.map(np.asarray, camera)
+    camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
+    # A scene is large: one for all cameras stays one, and where it is.
+    one = num > 1 and devices == 1 and hasattr(self.generator, 'prepare')
+    one = one and all(x.shape[0] == 1 for x in jax.tree.leaves(w))
+    if one:
+      w = self.prepare(w)
+    else:
+      w = jax.tree.map(np.asarray, w)
+      w = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), w)
     for start in range(0, num, batch):
       rows = np.minimum(np.arange(start, start + batch), num - 1)  # the last image pads
-      out = self._synthesize(self._params_on_mesh(), *_rows(inputs, rows), options)
+      styles = w if one else _rows(w, rows)
+      out = self._synthesize(self._params_on_mesh(), styles, _rows(camera, rows), options)
       out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
       yield _rows(out, slice(num - start))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from jax3dgan import cameras
+from jax3dgan import cameras, ray_parallel
 from jax3dgan.generators import Rendering
 
 # Opacity below which nothing is seen: half of a grey level of 8 bits.
@@ -25,12 +25,12 @@ _GROUP = 2**22  # pixels of the views that are held at a time
 def tile_size(model, resolution: int) -> int:
   """Returns the pixels on a side of a tile; that of the picture where it is not to be cut.
 
-  It is not where a pixel depends on more than its ray (`synthesize_part` says that it does not),
+  It is not where a pixel depends on more than its ray (`ray_parallel.cuts_pictures`),
   where a ray that meets nothing still has the colour of its last sample, or in small pictures.
   """
   options = model.options(resolution)
   if (
-    not hasattr(model.generator, 'synthesize_part')
+    not ray_parallel.cuts_pictures(model.generator)
     or options.last_back
     or options.last_interval != 'far'
   ):

@@ -42,7 +42,7 @@ def sample_planes(padded, points, box: float, axes: str = 'official'):
   _, _, h, w, c = padded.shape
   first, fx, fy = _corners(points, h, w, box, axes)
   flat = padded.reshape(-1, 3 * h * w, c)
-  if len(flat) == 1:  # one scene, seen by all
+  if flat.shape[0] == 1:  # one scene, seen by all
     flat, gather = flat[0], lambda flat, i: flat[i]
   else:
     gather = jax.vmap(lambda plane, i: plane[i])
@@ -111,7 +111,7 @@ def _points_gradient(padded, points, box, axes, g):
   columns, rows = zip(*PLANE_AXES[axes], strict=True)
   first, fx, fy = _corners(points, h, w, box, axes)
   flat = padded.reshape(-1, 3 * h * w, c)
-  flat = jnp.broadcast_to(flat, (len(points), *flat.shape[1:]))
+  flat = jnp.broadcast_to(flat, (points.shape[0], *flat.shape[1:]))
   gather = jax.vmap(lambda plane, i: plane[i])
   a, b, d, e = (
     jnp.stack(

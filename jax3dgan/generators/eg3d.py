@@ -123,6 +123,11 @@ class EG3D(nn.Module):
     self.noise_const = self.param('noise_const', _init_noise, sizes)
     self.w_average = self.param('w_average', nn.initializers.zeros, (self.w_dim,))
 
+  @property
+  def pixels_alone(self) -> bool:
+    """Whether a pixel depends on its own ray alone: super-resolution looks at neighbours."""
+    return not self.super_channels
+
   def stored_average_w(self, params):
     """The running mean of the styles, [num_ws, w_dim]."""
     return jnp.broadcast_to(params['w_average'], (self.num_ws, self.w_dim))

@@ -7,6 +7,8 @@ import dataclasses
 import threading
 import time
 
+from jax3dgan import ray_parallel
+
 MOVING_SIZES = (16, 32, 64, 128)
 STILL_SIZES = (64, 128, 256, 512)
 TARGET_SECONDS = 1 / 20  # of a picture while the mouse drags
@@ -34,7 +36,7 @@ class Level:
 
 def any_size(model) -> bool:
   """Whether a model renders at any resolution: where a pixel depends on its own ray alone."""
-  return hasattr(model.generator, 'synthesize_part')
+  return ray_parallel.cuts_pictures(model.generator)
 
 
 def moving_levels(model) -> list[Level]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden_eg3d import OPTIONS, error, model, nhwc, state
 
-from jax3dgan import cameras, generators
+from jax3dgan import cameras, generators, ray_parallel, trained
 from jax3dgan import config as config_lib
 from jax3dgan.convert import eg3d_generator
 from jax3dgan.errors import UserError
@@ -190,6 +190,32 @@ def test_a_scene_stands_for_its_styles():
   twice = jax.tree.map(lambda x: jnp.repeat(x[:1], 2, axis=0), scene)
   repeated = apply(twice, camera, None, options, method='synthesize')
   np.testing.assert_allclose(shared.image, repeated.image, atol=1e-5)
+
+
+def test_a_trained_model_keeps_its_scene():
+  config, generator, params = tiny()
+  model = trained.Trained(config, generator, params, 1)
+  w = model.map(model.latents([3]), psi=1.0)
+  assert w.shape[1:] == model.w_shape == (4, 8)
+  scene, camera = model.prepare(w), model.orbit([0.0, 0.2, 0.4])
+  assert model.prepare(scene) is scene
+  several = model.render(w, camera, batch=2)
+  for out in (
+    model.render(scene, camera, batch=2),
+    model.render(np.repeat(w, 3, 0), camera, batch=2),
+  ):
+    np.testing.assert_allclose(out.image, several.image, atol=1e-5)
+  points = np.random.default_rng(0).uniform(-0.4, 0.4, (1, 9, 3))
+  for a, b in zip(model.query(w, points), model.query(scene, points), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  # The style hangs on the camera that the mapping network is told; by default the one in front.
+  front = model.map(model.latents([3]), psi=1.0, label=model.front.label())
+  np.testing.assert_array_equal(front, w)
+  side = model.map(model.latents([3]), psi=1.0, label=model.orbit(1.0).label())
+  assert np.abs(side - w).max() > 1e-6
+  # Super-resolution looks at neighbours: no cutting along rays; without it there is.
+  assert not ray_parallel.cuts_pictures(generator)
+  assert ray_parallel.cuts_pictures(tiny(False)[1])
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient():
