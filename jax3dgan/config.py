@@ -115,6 +115,11 @@ def base_config() -> ml_collections.ConfigDict:
         density_noise_steps=5000,
         fade_steps=10_000,
       ),
+      # What a discriminator of the recipe 'eg3d' sees of its images: 'none' as they are, 'fixed'
+      # augmented with the probability p, 'ada' with one that begins at p and moves every `every`
+      # steps towards where the mean sign of real logits is `target`, by 1 in `kimg` thousand
+      # images.
+      augment=dict(name='none', p=0.0, target=0.6, every=4, kimg=500.0),
       # What the recipe 'eg3d' has beside the losses above.
       eg3d=dict(
         # How often the mapping network is told another camera in the end, and after how many

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jax3dgan import discriminators, generators
+from jax3dgan.augment import AdaState
 
 
 @flax.struct.dataclass
@@ -20,6 +21,7 @@ class TrainState:
     generator, discriminator: parameters.
     generator_optimizer, discriminator_optimizer: optax states.
     ema: generator parameters averaged over steps, by rate: {'0.999': params}.
+    augment: strength of the augmentation and what it hangs on, None without one.
   """
 
   step: jax.Array
@@ -29,6 +31,7 @@ class TrainState:
   generator_optimizer: Any
   discriminator_optimizer: Any
   ema: dict[str, Any]
+  augment: Any = None
 
 
 def optimizer(config, lazy_every: int = 0) -> optax.GradientTransformation:
@@ -77,4 +80,5 @@ def create(config, generator, discriminator) -> TrainState:
     discriminator_optimizer=d_transform.init(d_params),
     # Copies: the training step donates the state, and a buffer can be donated only once.
     ema={str(rate): jax.tree.map(jnp.copy, g_params) for rate in config.ema.rates},
+    augment=None if config.augment.name == 'none' else AdaState.create(config.augment.p),
   )

@@ -11,9 +11,9 @@ import pytest
 from golden_eg3d import error, model, nhwc
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, schedule, steps_eg3d
+from jax3dgan import discriminators, generators, schedule
 from jax3dgan.convert import eg3d_generator, eg3d_names
-from jax3dgan.losses import blur
+from jax3dgan.losses import blur, eg3d
 from jax3dgan.rendering.hierarchical import Draws
 
 
@@ -43,7 +43,7 @@ def setting():
   fields = eg3d_names.discriminator_fields(weights)
   discriminator = discriminators.create({'name': 'dual', **fields, 'clamp': 256.0})
   stage = schedule.stages(config)[0]
-  losses = steps_eg3d.make_losses(config, generator, discriminator, stage)
+  losses = eg3d.make_losses(config, generator, discriminator, stage)
   return config, losses, g_params, eg3d_names.discriminator_params(weights)
 
 
@@ -52,14 +52,14 @@ def inputs(arrays):
   given = goldens.load('loss_inputs')
   label = given['gen_c']
   other = np.roll(label, 1, axis=0)
-  chance = steps_eg3d.swap_probability(float(arrays['cur_nimg']), 0.5, 1e6)
+  chance = eg3d.swap_probability(float(arrays['cur_nimg']), 0.5, 1e6)
   condition = np.where(arrays['draw0_rand'].reshape(-1, 1) < chance, other, label)
   draws = None
   if 'draw1_rand_like' in arrays:
     draws = Draws(
       jitter=arrays['draw1_rand_like'][..., 0], pdf=arrays['draw2_rand'].reshape(4, 256, 6)
     )
-  return steps_eg3d.Inputs(given['gen_z'], label, condition, draws)
+  return eg3d.Inputs(given['gen_z'], label, condition, draws)
 
 
 def sigma_of(arrays):
@@ -137,7 +137,7 @@ def test_the_densitys_regularisation(kind):
   with_kind.eg3d.density_kind = kind.partition('_')[0]
   generator, _ = model()
   stage = schedule.stages(with_kind)[0]
-  of_density = steps_eg3d.make_losses(with_kind, generator, None, stage)[1]
+  of_density = eg3d.make_losses(with_kind, generator, None, stage)[1]
   box = 1.0
   if kind == 'l1':
     points = 2 * arrays['draw1_rand'] - 1
@@ -193,15 +193,13 @@ def keys_of(n):
 
 
 def test_how_often_the_camera_is_swapped():
-  assert steps_eg3d.swap_probability(0, 0.5, 1e6) == 1
-  np.testing.assert_allclose(steps_eg3d.swap_probability(5e5, 0.5, 1e6), 0.75)
-  assert steps_eg3d.swap_probability(2e6, 0.5, 1e6) == 0.5
+  assert eg3d.swap_probability(0, 0.5, 1e6) == 1
+  np.testing.assert_allclose(eg3d.swap_probability(5e5, 0.5, 1e6), 0.75)
+  assert eg3d.swap_probability(2e6, 0.5, 1e6) == 0.5
   config = config_lib.base_config()
   labels = jnp.arange(40.0)[:, None] * jnp.ones(25)
   n = 2000
-  draw = jax.jit(
-    functools.partial(steps_eg3d.draw_inputs, config=config, z_dim=4), static_argnums=1
-  )
+  draw = jax.jit(functools.partial(eg3d.draw_inputs, config=config, z_dim=4), static_argnums=1)
   drawn = draw(keys_of(n), 0, labels=labels, swap=0.3)
   other = np.asarray(drawn.label[:, 0] != drawn.condition[:, 0]).mean()
   np.testing.assert_allclose(other, 0.3 * 39 / 40, atol=4 * (0.3 * 0.7 / n) ** 0.5)
@@ -216,7 +214,7 @@ def test_how_often_the_camera_is_swapped():
 def test_cameras_of_the_prior():
   config = config_lib.base_config()
   config.render.update(radius=2.7, fov_degrees=18.0, pivot=(0.0, 0.0, 0.2))
-  drawn = steps_eg3d.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
+  drawn = eg3d.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
   cam2world = drawn.label[:, :16].reshape(-1, 4, 4)
   np.testing.assert_allclose(jnp.linalg.norm(cam2world[:, :3, 3], axis=-1), 2.7, rtol=1e-5)
   # Each looks at the pivot.
@@ -232,7 +230,7 @@ def test_pose_targets_are_those_of_the_angles():
   camera = cameras.from_yaw_pitch(yaw, pitch, 2.0)
   for encoding in ('angles', 'direction'):
     np.testing.assert_allclose(
-      steps_eg3d.pose_target(camera, encoding), steps.pose_target(yaw, pitch, encoding), atol=1e-5
+      eg3d.pose_target(camera, encoding), steps.pose_target(yaw, pitch, encoding), atol=1e-5
     )
 
 

@@ -144,12 +144,41 @@ def test_without_labels_cameras_come_from_the_prior():
   assert feed.names(config) == ('image',)
 
 
-def test_one_image_size_needs_no_pairs():
+def single():
+  """Without super-resolution, and a discriminator of single pictures."""
   config = tiny_config()
   config_lib.set_discriminator(config, 'stylegan2', channels=(8, 8, 8), label_dim=25, cmap_dim=8)
   config.model.update(super_channels=(), super_ups=())
-  _, metrics = run(config)
-  assert all(np.isfinite(v) for v in metrics.values())
+  return config
+
+
+def test_adaptive_augmentation_moves_with_the_signs(plain):
+  config = tiny_config()
+  # Whatever the signs: never satisfied, and sure of its way at once.
+  config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.1)
+  state, step, mesh = build(config)
+  seen = []
+  for i in range(2):
+    state, metrics = step(state, parallel.shard(batch_of(config, i), mesh))
+    seen.append(float(metrics['discriminator/augment_p']))
+    assert all(np.isfinite(v) for v in metrics.values())
+  # Up by the batch over 100 images.
+  np.testing.assert_allclose(seen, [0.5, 0.58], rtol=1e-5)
+  np.testing.assert_allclose(state.augment.p, 0.66, rtol=1e-5)
+  assert metrics.keys() - plain[1].keys() == {'discriminator/augment_p'}
+  with pytest.raises(UserError, match='Choose one of none, fixed, ada'):
+    build(tiny_config(**{'augment.name': 'bgc'}))
+
+
+def test_augmentation_without_strength_is_none():
+  """Of single pictures: what was rendered comes and goes through another size on its way."""
+  config = single()
+  without = run(config)[1]
+  config.augment.update(name='fixed', p=0.0)
+  state, metrics = run(config)
+  assert state.augment.p == 0
+  for name, value in without.items():
+    np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_a_recipe_that_is_not_there():
