@@ -53,7 +53,8 @@ def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
 
   The bound of activations is no parameter; official networks have 256.
   """
-  sizes = sorted(int(n[1 : -len('.conv0.weight')]) for n in state if n.endswith('.conv0.weight'))
+  found = (re.fullmatch(r'b(\d{1,4})\.conv0\.weight', name) for name in state)
+  sizes = sorted(int(match[1]) for match in found if match)
   if not sizes or 'b4.conv.weight' not in state:
     raise UserError("These are not an EG3D discriminator's parameters. Are they the generator's?")
   first = state[f'b{sizes[-1]}.fromrgb.weight']
