@@ -59,7 +59,7 @@ def get_config():
   config_lib.set_discriminator(
     config,
     'dual',
-    channels=(512, 512, 512, 512, 256, 128),
+    channels=(512, 512, 512, 512, 512, 256),
     label_dim=25,
     cmap_dim=512,
     clamp=256.0,

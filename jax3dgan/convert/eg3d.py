@@ -116,7 +116,7 @@ def read_checkpoint(path, say: Callable[[str], None] = lambda line: None) -> Che
 def _what_it_is(tree) -> str:
   """The rest of the sentence that begins with the path of another file."""
   if isinstance(tree, Object):
-    if tree.cls.module.startswith(tuple(name.removesuffix('*') for name in pigan.CLASSES)) or (
+    if tree.cls.module.startswith(tuple(name.removesuffix('.*') for name in pigan.CLASSES)) or (
       tree.cls.module in official.PARALLEL
     ):
       return f'is {tree.cls.name} of π-GAN: convert it with --from=pigan.'

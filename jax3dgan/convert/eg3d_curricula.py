@@ -68,7 +68,7 @@ CURRICULA = {
       label_scale=0.0, box=1.6, super_channels=(128, 64), super_ups=(1, 2), super_input=64,
       low_resolution=64,
     ),
-    discriminator=dict(channels=(512, 512, 512, 512, 256, 128)),
+    discriminator=dict(channels=(512, 512, 512, 512, 512, 256)),
     render=dict(
       fov_degrees=_CARS_FOV, radius=1.7, near=0.1, far=2.6, num_coarse=64, num_fine=64,
       white_back=True, low_resolution=64,
