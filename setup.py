@@ -41,6 +41,8 @@ CORE = [
 # Meshes (marching cubes, formats, texture atlases) and the viewer in the browser.
 APPS = ['scikit-image>=0.25', 'trimesh>=4.5', 'xatlas>=0.0.10']
 VIEWER = ['viser>=1.0']
+# jax.export writes and reads its programs with it; TensorFlow brings it, JAX does not.
+EXPORT = ['flatbuffers>=24.3']
 
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.10.2'],
@@ -48,9 +50,11 @@ EXTRAS = {
   'cuda13': ['jax[cuda13]>=0.10.2'],
   'apps': APPS,
   'viewer': VIEWER,
+  'export': EXPORT,
   'dev': [
     *APPS,
     *VIEWER,
+    *EXPORT,
     'chex>=0.1.90',
     'hypothesis>=6.100',
     'ipykernel>=6.29',

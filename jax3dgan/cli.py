@@ -32,6 +32,8 @@ VERBS = {
   'eval': Verb('jax3dgan.main', '--workdir=runs/toys', ('--mode=eval',)),
   'samples': Verb('jax3dgan.apps.samples', '--pretrained=toys --out=samples.png --depth'),
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
+  'edit': Verb('jax3dgan.apps.edit', '--pretrained=toys --out=edits.png --directions=pca'),
+  'export': Verb('jax3dgan.apps.export', '--pretrained=toys --out=toys.zip'),
   'prepare': Verb('jax3dgan.data.prepare', '--source=photos --out=data/photos64 --resolution=64'),
   'convert': Verb(
     'jax3dgan.convert.__main__', '--from=pigan --input=generator.pth --workdir=runs/celeba'

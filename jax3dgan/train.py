@@ -208,9 +208,10 @@ def _check_heads(config):
     'latent': ('latent_dim', config.model.z_dim),
   }
   for name, (head, size) in wanted.items():
-    if loss[name] and heads.get(head, 0) != size:
+    has = heads.get(head, 0)
+    if loss[name] and has != size:
       raise UserError(
-        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {heads.get(head, 0)}. '
+        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {has}. '
         f'Set --config.discriminator.{head}={size}, or --config.loss.{name}=0.'
       )
 

@@ -59,7 +59,9 @@ def test_it_is_the_official_one():
 
   @jax.jit
   def run(params, pair):
-    fn = lambda pair: logits_fn(params, pair, arrays['c'])
+    def fn(pair):
+      return logits_fn(params, pair, arrays['c'])
+
     logits, transpose = jax.vjp(fn, pair)
     return logits, transpose(jnp.ones_like(logits))[0]
 
@@ -87,7 +89,9 @@ def test_gradients_of_the_loss_and_r1_are_the_official_ones():
   @jax.jit
   @jax.value_and_grad
   def loss(params):
-    fn = lambda params, pair: logits_fn(params, pair, arrays['c'])
+    def fn(params, pair):
+      return logits_fn(params, pair, arrays['c'])
+
     terms = real_images.reference_terms(fn, params, pair)
     return terms.loss + grads['gamma'] / 2 * terms.r1
 
@@ -112,7 +116,9 @@ def test_lazy_r1_is_the_official_one():
   @jax.jit
   @functools.partial(jax.value_and_grad, has_aux=True)
   def loss(params):
-    fn = lambda pair: logits_fn(params, pair, label)
+    def fn(pair):
+      return logits_fn(params, pair, label)
+
     r1 = regularizers.r1_penalty(fn, pair)
     return arrays['gain'] * 0.5 * r1, (fn(pair), r1)
 
@@ -179,7 +185,9 @@ def test_the_short_cut_takes_pairs_too():
   params['b4']['conv']['kernel'] = params['b4']['conv']['kernel'][:, :, :6]
   pair = tuple(jax.random.normal(jax.random.key(1), (2, 4, 8, 8, 3)))
   label = jax.random.normal(jax.random.key(2), (4, 25))
-  fn = lambda params, pair: module.apply({'params': params}, pair, label=label).logits
+
+  def fn(params, pair):
+    return module.apply({'params': params}, pair, label=label).logits
 
   def total(params, terms):
     out = terms(fn, params, pair)

@@ -170,8 +170,11 @@ def test_the_short_cut_of_r1_is_only_for_those_who_judge_alone():
   for group_size, alone in ((0, True), (4, False)):
     module, params = tiny(group_size=group_size)
     assert module.judges_alone is alone
+
     # Large logits of unlike images have unlike slopes.
-    fn = lambda p, x, m=module: 10 * m.apply({'params': p}, x).logits
+    def fn(p, x, m=module):
+      return 10 * m.apply({'params': p}, x).logits
+
     x = images() * np.array([0.3, 1, 2, 4])[:, None, None, None]
 
     def total(terms, params, fn=fn, x=x):
@@ -193,7 +196,10 @@ def test_r1_is_the_squared_slope():
   """Against differences of the sum of logits along the gradient."""
   module, params = tiny()
   x = images().astype(jnp.float32)
-  logits_of = lambda x: module.apply({'params': params}, x).logits
+
+  def logits_of(x):
+    return module.apply({'params': params}, x).logits
+
   total = jax.jit(lambda x: logits_of(x).sum())
   gradient = jax.jit(jax.grad(total))(x)
   penalty = jax.jit(lambda x: regularizers.r1_penalty(logits_of, x))(x)

@@ -5,10 +5,9 @@ Losses are pure functions of a density and of points; to draw the points is up t
 density is a callable, points [b, n, 3] → [b, n] (or [b, n, 1]), not yet softplus'd. Weights and
 points are the caller's. EG3D's two kinds, every fourth step with four times the weight:
 
-| kind | terms |
-|---|---|
-| l1 | .25 `l1` of 1,000 points and neighbours at N(0, .004²) |
-| monotonic | 10 `monotonic` of 2,000 points and those 1/256 of the box's side behind them, without a gradient to the styles' network; and .25 `l1` of 1,000 points and neighbours at N(0, (side/256)²) |
+* l1: .25 `l1` of 1,000 points and neighbours at N(0, .004²);
+* monotonic: 10 `monotonic` of 2,000 points and those 1/256 of the box's side behind them, and .25
+  `l1` of 1,000 points and neighbours at N(0, (side/256)²).
 """
 
 from collections.abc import Callable
@@ -22,7 +21,10 @@ def uniform_points(keys, num: int = 1000, extent: float = 1.0):
 
   EG3D draws from [−1, 1]³ whatever the size of its box.
   """
-  draw = lambda key: jax.random.uniform(key, (num, 3), minval=-extent, maxval=extent)
+
+  def draw(key):
+    return jax.random.uniform(key, (num, 3), minval=-extent, maxval=extent)
+
   return jax.vmap(draw)(keys)
 
 

@@ -31,7 +31,7 @@ class RealTerms(NamedTuple):
 
 
 def reference_terms(logit_fn: Callable, params, images) -> RealTerms:
-  """`real_terms`, left to autodiff: also for networks whose logits depend on each other's images."""
+  """`real_terms`, left to autodiff; also for logits that depend on each other's images."""
   logits = logit_fn(params, images)
   r1 = regularizers.r1_penalty(lambda x: logit_fn(params, x), images)
   return RealTerms(adversarial.real_loss(logits), r1, jax.lax.stop_gradient(logits))
@@ -56,7 +56,10 @@ def _forward(logit_fn, params, images):
     b = logits.shape[0]
     slopes = jax.lax.stop_gradient(-jnp.maximum(jax.nn.sigmoid(-logits), _LEAST_SLOPE) / b)
     of_loss, of_images = transpose(slopes.astype(logits.dtype))
-    divide = lambda x: x / slopes.reshape(-1, *(1,) * (x.ndim - 1))
+
+    def divide(x):
+      return x / slopes.reshape(-1, *(1,) * (x.ndim - 1))
+
     return jax.tree.map(divide, of_images), (of_loss, logits)
 
   of_images, transpose, (of_loss, logits) = jax.vjp(first, params, has_aux=True)

@@ -1,0 +1,333 @@
+"""Edits of styles along directions: a sheet that tells whether the pose stays, or a video.
+
+python -m jax3dgan.apps.edit --pretrained=toys --out=edits.png --directions=pca --count=5
+python -m jax3dgan.apps.edit --pretrained=toys --out=edits.png --labels=labels.csv --layers=1-3
+python -m jax3dgan.apps.edit --pretrained=toys --out=red.mp4 --measure=red,size --names=red
+python -m jax3dgan.apps.edit --pretrained=toys --out=mine.png --w=found.npz --directions=mine.npz
+"""
+
+import argparse
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jax3dgan.apps import common, provenance
+from jax3dgan.errors import UserError
+
+STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+_SECONDS = 4.0  # of a video's loop
+_OUTLINE = np.array([230, 0, 150], np.uint8)
+_LETTERS = 11  # height of the captions, pixels
+
+
+def sheet(
+  model,
+  w,
+  directions,
+  strengths: Sequence[float] = STRENGTHS,
+  layers: tuple[int, int] | None = None,
+  azimuth: float | None = None,
+  resolution: int | None = None,
+  progress: bool = False,
+  labels: Sequence[str] | None = None,
+) -> tuple[np.ndarray, list[dict]]:
+  """Shows each direction in a row, seen from one camera that never moves.
+
+  Over every picture lies the outline of the row's unedited one; below it is how far the object has
+  turned (by its density, see `editing.drift`), how much of the silhouette is the same, and how far
+  the colours have changed.
+
+  Args:
+    model: A `trained.Trained`.
+    w: [n, ...] styles; each has a row for each direction.
+    directions: `editing.Directions`.
+    strengths: Of the columns, standard deviations.
+    layers: (first, last) that are edited; None for all.
+    azimuth: Of the camera, radians; None for one that shows an object well.
+    resolution: Pixels on a side; None for that of training.
+    progress: Whether to show a bar.
+    labels: What to call each of w; None for their numbers.
+
+  Returns:
+    uint8 [h, w, 3], and what was measured in each row: {'direction', 'of', 'strengths', 'azimuth',
+    'iou', ...}, see `editing.Drift`.
+  """
+  import tqdm
+
+  from jax3dgan import editing, viz
+
+  w = np.asarray(w, np.float32)
+  labels = [str(i) for i in range(len(w))] if labels is None else labels
+  strengths = np.asarray(strengths, np.float32)
+  azimuth = common.show_azimuth(model) if azimuth is None else azimuth
+  camera = model.orbit(azimuth)
+  # Compared with the unedited one, which is among them or is rendered besides.
+  every = strengths if (strengths == 0).any() else np.append(strengths, 0.0)
+  reference = int(np.flatnonzero(every == 0)[0])
+  shown = slice(len(strengths))
+  rows, measured = [], []
+  todo = [(name, i) for name in directions.names for i in range(len(w))]
+  for name, i in tqdm.tqdm(todo, desc='edit', unit='row', disable=not progress):
+    moved = np.concatenate([directions.apply(w[i : i + 1], {name: s}, layers) for s in every])
+    scene = model.prepare(moved)
+    out = model.render(scene, camera, resolution)
+    change = editing.drift(model, scene, out, reference)
+    values = {k: v[shown] for k, v in dataclasses.asdict(change).items()}
+    measured.append({'direction': name, 'of': labels[i], 'strengths': strengths} | values)
+    tiles = _tiles(model, out, reference)[shown]
+    captions = [_caption(values, j, strengths[j] == 0) for j in range(len(strengths))]
+    pictures = viz.grid(tiles, len(tiles))
+    rows.append((_title(model, measured[-1]), np.concatenate([pictures, _line(captions, tiles)])))
+  header = _line([f'{s:+g} sd' if s else '0' for s in strengths], tiles)
+  where = '' if layers is None else f', layers {layers[0]}-{layers[1]} edited'
+  title = f'{model.name}, step {model.step:,}; {directions.source}{where}; the camera stands still'
+  return viz.sheet([(title, header), *rows]), measured
+
+
+def _tiles(model, out, reference: int) -> np.ndarray:
+  """Pictures uint8 [n, h, w, 3] for people, the outline of one of them on all."""
+  from PIL import Image
+
+  from jax3dgan import viz
+
+  resolution = out.image.shape[1]
+  factor = common.enlargement(resolution)
+  tiles = viz.enlarge(viz.to_uint8(out.image), factor)
+  if out.opacity is None or model.options().last_back:
+    return tiles
+  size = (resolution * factor,) * 2
+  soft = Image.fromarray(np.asarray(out.opacity[reference], np.float32)).resize(
+    size, Image.Resampling.BILINEAR
+  )
+  inside = np.asarray(soft) > 0.5
+  padded = np.pad(inside, 1, 'edge')
+  core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+  tiles[:, inside & ~core] = _OUTLINE
+  return tiles
+
+
+def _caption(values, j: int, neutral: bool) -> str:
+  if neutral:
+    return 'unedited'
+  parts = []
+  if np.isfinite(values['azimuth'][j]):
+    turned = round(values['azimuth'][j], 1) + 0.0  # no −0.0
+    parts.append(f'{turned:+.1f}°')
+  if np.isfinite(values['iou'][j]):
+    parts.append(f'IoU {values["iou"][j]:.2f}')
+  parts.append(f'rgb {values["colour"][j]:.0f}')
+  return '  '.join(parts)
+
+
+def _title(model, row) -> str:
+  parts = []
+  if np.isfinite(row['azimuth']).any():
+    parts.append(f'turns by at most {np.nanmax(np.abs(row["azimuth"])):.1f}°')
+  elif model.has_depth:
+    parts.append('no direction to measure (round from above)')
+  if np.isfinite(row['iou']).any():
+    parts.append(f'silhouette IoU at least {np.nanmin(row["iou"]):.2f}')
+  parts.append(f'colours change by up to {row["colour"].max():.0f} of 255')
+  if not model.has_depth:
+    parts.append('no field: its turning is not measured')
+  return f'{row["direction"]} of {row["of"]}: {", ".join(parts)}'
+
+
+def _line(texts: Sequence[str], tiles) -> np.ndarray:
+  """One line of text below each tile of a row, uint8 [h, w, 3]."""
+  from PIL import Image, ImageDraw, ImageFont
+
+  width = tiles.shape[2]
+  canvas = Image.new('RGB', (len(texts) * (width + 2) - 2, _LETTERS + 6), 'white')
+  draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_LETTERS)
+  for i, text in enumerate(texts):
+    x = i * (width + 2) + (width - font.getlength(text)) / 2
+    draw.text((x, 1), text, fill=(40, 40, 40), font=font)
+  return np.asarray(canvas)
+
+
+def frames(
+  model, w, directions, num: int, extent: float, layers=None, azimuth=None, resolution=None
+):
+  """Yields the pictures of a loop from 0 to `extent`, to −`extent` and back, uint8 [h, w, 3].
+
+  One column for each direction, one row for each style; see `sheet`.
+  """
+  from jax3dgan import viz
+
+  w = np.asarray(w, np.float32)
+  camera = model.orbit(common.show_azimuth(model) if azimuth is None else azimuth)
+  strengths = extent * np.sin(2 * math.pi * np.arange(num) / num)
+  # The loop passes each strength twice: rendered once.
+  unique, index = np.unique(np.round(strengths, 9), return_inverse=True)
+  pictures = []
+  for strength in unique:
+    moved = np.stack([directions.apply(w, {n: strength}, layers) for n in directions.names], axis=1)
+    out = model.render(moved.reshape(-1, *w.shape[1:]), camera, resolution)
+    tiles = viz.enlarge(viz.to_uint8(out.image), common.enlargement(out.image.shape[1]))
+    names = _line([f'{name} {strength + 0:+.1f} sd' for name in directions.names], tiles)
+    pictures.append(np.concatenate([names, viz.grid(tiles, len(directions))]))
+  yield from (pictures[i] for i in index)
+
+
+def find(model, args: argparse.Namespace):
+  """Returns the directions that the flags ask for."""
+  from jax3dgan import editing
+
+  if args.labels or args.measure:
+    if args.labels and args.measure:
+      raise UserError('--labels and --measure both say what to learn. Give one of them.')
+    if args.labels:
+      seeds, labels = editing.read_labels(args.labels)
+    else:
+      seeds = range(args.num or 512)
+      w = model.map(model.latents(seeds), psi=1)
+      labels = editing.measure(model, w, args.measure.split(','), common.show_azimuth(model))
+    found = editing.probe(model, seeds, labels, args.conditional)
+  elif args.directions == 'pca':
+    found = editing.pca(model, args.num or editing.NUM_STYLES, count=args.count)
+  elif args.directions == 'sefa':
+    layers = _layers(args)
+    found = editing.sefa(model, args.count, layers, args.num or editing.NUM_STYLES)
+  else:
+    found = editing.Directions.load(args.directions)
+  return found.select(args.names.split(',')) if args.names else found
+
+
+def _layers(args):
+  from jax3dgan.editing import directions
+
+  return directions.parse_layers(args.layers) if args.layers else None
+
+
+def _styles(model, args) -> tuple[np.ndarray, list[str]]:
+  """Styles [n, ...] to edit, of seeds or of a file, and what to call them."""
+  shape = model.average_w.shape
+  if not args.w:
+    w = np.asarray(model.map(model.latents(args.seeds), args.psi))
+    return w, [f'seed {seed}' for seed in args.seeds]
+  try:
+    with np.load(args.w, allow_pickle=False) as file:
+      w = np.asarray(file['w'], np.float32)
+  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    raise UserError(
+      f"--w={args.w} holds no styles ({error}). Give an npz file with an array 'w'."
+    ) from None
+  if w.shape == shape:
+    w = w[None]
+  if w.shape[1:] != shape or not len(w) or not np.isfinite(w).all():
+    raise UserError(
+      f'--w={args.w}: styles {w.shape} are not finite and [n, {", ".join(map(str, shape))}], as '
+      f'those of {model.name} are. Give styles of this model.'
+    )
+  name = pathlib.Path(args.w).stem
+  return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
+
+
+def _main(args: argparse.Namespace) -> None:
+  from jax3dgan import viz
+
+  model = common.load(args)
+  w, labels = _styles(model, args)
+  directions = find(model, args)
+  if args.save:
+    directions.save(args.save)
+  layers, azimuth = _layers(args), None
+  if args.azimuth is not None:
+    common.check_camera(model, 'Leave out --azimuth.')
+    azimuth = math.radians(args.azimuth)
+  about = {'source': directions.source, 'report': directions.report}
+  for name, figures in directions.report.items():
+    if args.labels or args.measure:
+      print(f'{name}: ' + ', '.join(f'{key} {value:.3f}' for key, value in figures.items()))
+  if pathlib.Path(args.out).suffix.lower() == '.png':
+    image, rows = sheet(
+      model, w, directions, args.strengths, layers, azimuth, args.resolution, True, labels
+    )
+    means = summary(rows)
+    for name, figures in means.items():
+      print(f'{name}: mean ' + ', '.join(f'{key} {v:.2f}' for key, v in figures.items()))
+    # JSON has no NaN.
+    for row in rows:
+      for key, value in row.items():
+        if isinstance(value, np.ndarray):
+          row[key] = [round(float(v), 4) if np.isfinite(v) else None for v in value]
+    record = provenance.record('edit', args, model, directions=about, drift=rows, means=means)
+    viz.save_png(args.out, image, provenance.texts(record))
+  else:
+    extent = max(map(abs, args.strengths))
+    pictures = frames(model, w, directions, args.frames, extent, layers, azimuth, args.resolution)
+    viz.write_video(args.out, _bar(pictures, args.frames), args.frames / _SECONDS)
+    provenance.save_beside(args.out, provenance.record('edit', args, model, directions=about))
+  print(f'{args.out}: {len(directions)} directions of {model.name}, {directions.source}')
+
+
+def summary(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
+  """Returns, of the rows of `sheet`, what each direction changes, over all styles and strengths.
+
+  {direction: {'azimuth': mean size in degrees, 'iou': mean, 'colour': mean of 255}}, the unedited
+  pictures left out; what cannot be measured is missing.
+  """
+  out = {}
+  for name in dict.fromkeys(row['direction'] for row in rows):
+    mine = [row for row in rows if row['direction'] == name]
+    edited = np.concatenate([row['strengths'] for row in mine]) != 0
+    figures = {}
+    for key in ('azimuth', 'iou', 'colour'):
+      values = np.abs(np.concatenate([row[key] for row in mine])[edited])
+      if np.isfinite(values).any():
+        figures[key] = float(np.nanmean(values))
+    out[name] = figures
+  return out
+
+
+def _bar(pictures, total: int):
+  import tqdm
+
+  return tqdm.tqdm(pictures, desc='edit', total=total, unit='frame')
+
+
+def _strengths(text: str) -> list[float]:
+  try:
+    values = [float(part) for part in text.split(',')]
+  except ValueError:
+    values = []
+  if not values or not np.isfinite(values).all():
+    raise argparse.ArgumentTypeError(f'{text!r} is not a list of strengths such as -3,0,3')
+  return values
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  endings = ('.png', '.mp4', '.gif', '.webp')
+  flags = common.parser('edit', __doc__, ', '.join(endings), seeds='0', depth=False)
+  flags.add_argument(
+    '--directions', default='pca', metavar='pca|sefa|FILE', help='which; default: pca'
+  )
+  flags.add_argument('--labels', metavar='FILE', help='CSV of seed,attribute,...: fits a direction')
+  flags.add_argument('--measure', metavar='NAMES', help='fits directions to measures, as red,size')
+  flags.add_argument('--conditional', action='store_true', help='each orthogonal to the others')
+  flags.add_argument('--names', help='only these directions, as pca0,pca3')
+  flags.add_argument('--count', type=int, default=5, help='of pca or sefa; default: 5')
+  flags.add_argument('--num', type=int, help='latents behind them; default: 2048, 512 for measures')
+  flags.add_argument('--save', metavar='FILE', help='keep the directions in this npz file')
+  flags.add_argument(
+    '--strengths', type=_strengths, default=list(STRENGTHS), help='standard deviations, as -3,0,3'
+  )
+  flags.add_argument('--layers', help='change these alone, as 0-3')
+  flags.add_argument('--w', metavar='FILE', help="styles to edit: an npz file with 'w'")
+  flags.add_argument('--azimuth', type=float, help='of the camera, degrees; 0 is the front')
+  flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
+  args = common.parse(flags, argv)
+  if pathlib.Path(args.out).suffix.lower() not in endings:
+    flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
+  if args.frames < 1:
+    flags.error('--frames must be at least 1')
+  common.run(_main, args)
+
+
+if __name__ == '__main__':
+  main()
