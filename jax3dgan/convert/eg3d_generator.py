@@ -45,8 +45,8 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
     sizes = [len(state[f'{name}.conv1.noise_const']) for name in names]
     if sizes[0] not in _SUPER_INPUT:
       raise UserError(
-        f'A super-resolution that starts at {sizes[0]}² is none of the release: 64², 128² and '
-        '256² are known.'
+        f'A super-resolution that starts at {sizes[0]}² is none of the release, which has 64², '
+        '128² and 256². Give a file of the release.'
       )
     steps = [_SUPER_INPUT[sizes[0]], *sizes]
     fields.update(
@@ -108,9 +108,7 @@ def _place(name: str, value: np.ndarray, turned: set) -> tuple[list[str], np.nda
     network, block = match[1].rsplit('.', 1)
     top = 'backbone' if network == 'backbone.synthesis' else 'superresolution'
     return _block([top, block], match[2], value, turned)
-  raise UserError(
-    f"'{name}' is no parameter of EG3D's generator. Is the file one of another model?"
-  )
+  raise UserError(f"'{name}' is no parameter of EG3D's generator. Give a file of the release.")
 
 
 def _dense(kind: str) -> list[str]:
@@ -131,7 +129,9 @@ def _block(
     return [*path, 'conv', 'kernel'], _kernel(value, up)
   if rest in ('bias', 'noise_strength'):
     return [*path, rest], value
-  raise UserError(f"'{'.'.join(path)}.{rest}' is no parameter of EG3D's generator.")
+  raise UserError(
+    f"'{'.'.join(path)}.{rest}' is no parameter of EG3D's generator. Give a file of the release."
+  )
 
 
 def _kernel(value: np.ndarray, turned: bool) -> np.ndarray:

@@ -220,6 +220,11 @@ def synthetic(channels=(6, 5, 4), supers=(4, 3), w_dim=12, z_dim=7, seed=0, scal
   def add(name, *shape):
     state[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
 
+  def dense(name, out, fan_in, gain=1.0):
+    add(f'{name}.weight', out, fan_in)
+    state[f'{name}.weight'] *= np.float32(gain)
+    add(f'{name}.bias', out)
+
   def layer(name, out, fan_in, kernel=3, noise=0):
     add(f'{name}.weight', out, fan_in, kernel, kernel)
     add(f'{name}.bias', out)
@@ -231,11 +236,9 @@ def synthetic(channels=(6, 5, 4), supers=(4, 3), w_dim=12, z_dim=7, seed=0, scal
       add(f'{name}.noise_const', noise, noise)
 
   add('backbone.mapping.w_avg', w_dim)
-  add('backbone.mapping.embed.weight', w_dim, 25)
-  add('backbone.mapping.embed.bias', w_dim)
-  for i in range(2):
-    add(f'backbone.mapping.fc{i}.weight', w_dim, w_dim if i else z_dim + w_dim)
-    add(f'backbone.mapping.fc{i}.bias', w_dim)
+  dense('backbone.mapping.embed', w_dim, 25)
+  for i in range(2):  # of a learning rate of .01
+    dense(f'backbone.mapping.fc{i}', w_dim, w_dim if i else z_dim + w_dim, 100 / scale)
   for i, width in enumerate(channels):
     block, size = f'backbone.synthesis.b{4 << i}', 4 << i
     if i:
@@ -253,8 +256,7 @@ def synthetic(channels=(6, 5, 4), supers=(4, 3), w_dim=12, z_dim=7, seed=0, scal
     layer(f'{block}.torgb', 3, width, 1)
     before = width
   for i, (out, fan_in) in enumerate(((hidden, features), (1 + features, hidden))):
-    add(f'decoder.net.{2 * i}.weight', out, fan_in)
-    add(f'decoder.net.{2 * i}.bias', out)
+    dense(f'decoder.net.{2 * i}', out, fan_in)
   return state
 
 

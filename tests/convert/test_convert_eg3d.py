@@ -17,10 +17,18 @@ import PIL.Image
 import pytest
 from persistent_pickles import FFHQ, Call, EasyDict, Name, checkpoint, dumps, generator, tensor
 
-from jax3dgan import cameras, checkpoints, convert, discriminators, generators, schedule, trained
+from jax3dgan import (
+  cameras,
+  checkpoints,
+  convert,
+  discriminators,
+  generators,
+  schedule,
+  trained,
+  workdirs,
+)
 from jax3dgan import main as main_lib
 from jax3dgan import state as state_lib
-from jax3dgan import workdirs
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import (
@@ -153,7 +161,6 @@ def test_the_picture_is_the_networks_own(workdir):
   direct = picture(params, w, camera)
   for name in ('image', 'depth', 'opacity', 'low_res'):
     np.testing.assert_array_equal(getattr(out, name), getattr(direct, name))
-  print(out.image.std(), np.abs(out.image[0] - out.image[1]).max())
   assert out.image.shape == (2, 128, 128, 3) and out.image.std() > 0.05
   assert np.abs(out.image[0] - out.image[1]).max() > 0.05
 
@@ -338,8 +345,12 @@ def test_numbers_of_numpy(tmp_path):
     assert config.render.pivot == (0.0, 0.0, 0.2)
 
 
-def test_only_the_average(tmp_path, capsys):
+def test_only_the_average(tmp_path, capsys, monkeypatch):
   """As files that were made smaller for sampling alone are."""
+  # Without it the fresh discriminator has 31 million parameters that nobody looks at.
+  monkeypatch.setattr(
+    generators.stylegan2, 'channels_of', lambda size: (4,) * (size.bit_length() - 2)
+  )
   tree = {'G_ema': generator(weights(), 16, SMALL)}
   workdir = run(tmp_path, tree, '--step=7', '--curriculum=ffhq')
   out = capsys.readouterr().out
@@ -491,3 +502,11 @@ def test_a_family_is_known_by_what_it_looks_at():
   assert eg3d_rendering.family_of({'avg_camera_pivot': [0.0, 0.0, 0.2]}) == 'ffhq'
   assert eg3d_rendering.family_of({'avg_camera_pivot': 'x'}) is None
   assert eg3d_rendering.family_of({}) is None
+
+
+def test_what_is_rendered_is_of_the_stage_of_the_weights():
+  config = eg3d_curricula.create('ffhq')
+  for step, size in ((0, 64), (781_250, 64), (781_251, 72), (859_375, 128)):
+    assert trained.Trained(config, generators.create(config), None, step).options() == (
+      generators.render_options(config, display=True, low_resolution=size)
+    )
