@@ -211,9 +211,12 @@ def export(args: argparse.Namespace) -> None:
   with workdirs.disk_errors(args.output):
     {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
   num = sum(value.size for value in released.weights.values())
+  of = released.class_name
+  if of != 'TriPlaneGenerator':  # the class of a field inside of a generator
+    of = f'ImplicitGenerator3d with {of}'
   say(
     f'{args.output}: {len(released.weights)} arrays, {num:,} parameters, {released.source} of step '
-    f'{released.step:,}, for {released.class_name}.'
+    f'{released.step:,}, for {of}.'
   )
   if args.to == 'torch':
     say(f"Read it with torch.load('{args.output}', weights_only=True).")

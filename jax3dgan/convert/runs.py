@@ -169,7 +169,7 @@ class Released:
     weights: by official names.
     step: of the checkpoint.
     source: which of its weights they are.
-    class_name: of the official class that they are for.
+    class_name: of the official field (π-GAN) or generator (EG3D) that they are for.
   """
 
   weights: dict[str, np.ndarray]
@@ -220,5 +220,4 @@ def release(workdir, weights: str = 'ema') -> Released:
   class_name = 'SPATIALSIRENBASELINE' if spatial else 'TALLSIREN'
   if embedding:
     class_name = 'EmbeddingPiGAN128' if model.hidden_dim == 128 else 'EmbeddingPiGAN256'
-  class_name = f'ImplicitGenerator3d with {class_name}'
   return Released(pigan.to_official(params, named), step, source, class_name)
