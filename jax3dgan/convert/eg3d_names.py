@@ -59,7 +59,8 @@ def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
   sizes = sorted(int(match[1]) for match in found if match)
   if not sizes or 'b4.conv.weight' not in state:
     raise UserError(
-      "These are not the weights of EG3D's discriminator, perhaps a generator's. Give a file of the release."
+      "These are not the weights of EG3D's discriminator, perhaps a generator's. Give a file of "
+      'the release.'
     )
   first = state[f'b{sizes[-1]}.fromrgb.weight']
   mapping = [n for n in state if n.startswith('mapping.fc') and n.endswith('.weight')]
