@@ -323,17 +323,22 @@ def tiny(config) -> ml_collections.ConfigDict:
   with config.unlocked():
     config.num_steps = 2
     config.batch_size = 4
+    fixed = config.model.name != 'pigan'  # pictures of one size; a stage may render other sizes
     config.stages = tuple(
       ml_collections.ConfigDict(
-        dict(dict(stage), from_step=i + 1, batch_size=4, resolution=16, micro_batches=1)
+        dict(dict(stage), from_step=i + 1, batch_size=4, micro_batches=1)
+        | ({} if fixed else dict(resolution=16))
       )
       for i, stage in enumerate(config.stages[:1])
     )
-    config.resolution = 8 if config.stages else 16
+    config.resolution = 8 if config.stages and not fixed else 16
     config.model.update(_tiny_model(config.model, config.resolution))
     config.render.update(num_coarse=4, num_fine=4, ray_chunk=0)
+    if config.render.low_resolution:
+      config.render.low_resolution = 4
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})
+      stage.update({key: 8 for key in ('low_resolution',) if key in stage})
     config.display.update(num_coarse=4, num_fine=4)
     config.discriminator.update(_tiny_discriminator(config.discriminator, config.resolution))
     config.data.num_images = 64

@@ -76,9 +76,14 @@ class Trained:
     return self._placed[1]
 
   @functools.cached_property
+  def _stage(self) -> schedule.Stage:
+    """The stage of training that the parameters are from."""
+    return schedule.stage_at(schedule.stages(self.config), max(self.step - 1, 0))
+
+  @property
   def resolution(self) -> int:
     """Pixels on a side at the stage of training that the parameters are from."""
-    return schedule.stage_at(schedule.stages(self.config), max(self.step - 1, 0)).resolution
+    return self._stage.resolution
 
   @functools.cached_property
   def pose_prior(self) -> cameras.PosePrior:
@@ -241,6 +246,7 @@ class Trained:
   def options(self, resolution: int | None = None, **overrides):
     """Returns the options of rendering for people: more samples than in training."""
     resolution = resolution or self.resolution
+    overrides = {'low_resolution': self._stage.low_resolution, **overrides}
     return generators.render_options(self.config, display=True, resolution=resolution, **overrides)
 
   def render(

@@ -69,8 +69,11 @@ def lowered_rendering(config, platform):
   model = abstract_model(config)
   generator, params = model.generator, model.params
   z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
-  w = jax.eval_shape(lambda p, z: generator.apply({'params': p}, z, method='map'), params, z)
   camera = jax.eval_shape(lambda: cameras.orbit(np.zeros(2), np.zeros(2), 1.0, 12.0))
+  label = jax.ShapeDtypeStruct((2, 25), np.float32) if model.sees_camera else None
+  w = jax.eval_shape(
+    lambda p, z, label: generator.apply({'params': p}, z, label, method='map'), params, z, label
+  )
   with backend.lowering_for(platform):
     traced = model._synthesize.trace(params, w, camera, model.options())
     return traced.lower(lowering_platforms=(platform,)).as_text()

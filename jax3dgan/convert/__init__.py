@@ -5,18 +5,21 @@
   tree = convert.read('generator.pth')  # dicts, lists, numbers; Objects instead of instances
   weights = convert.state_dict(tree)  # {official name: array}
 
-`python -m jax3dgan.convert --help` makes a workdir of π-GAN's files, and the way back.
+`python -m jax3dgan.convert --help` makes a workdir of π-GAN's or EG3D's files, and the way back.
 """
 
-from jax3dgan.convert import pigan, torchfile
+from jax3dgan.convert import persistent, pigan, torchfile
 from jax3dgan.convert.modules import state_dict
 from jax3dgan.convert.tensors import Tensor
-from jax3dgan.convert.values import Global, Object
+from jax3dgan.convert.values import Bytes, Global, Object
 
-__all__ = ['Global', 'Object', 'Tensor', 'read', 'state_dict']
+__all__ = ['CLASSES', 'Bytes', 'Global', 'Object', 'Tensor', 'read', 'state_dict']
+
+# Names that the files of the releases mention which are converted here.
+CLASSES = (*pigan.CLASSES, *persistent.CLASSES)
 
 
-def read(path, classes=pigan.CLASSES):
+def read(path, classes=CLASSES):
   """The tree of a checkpoint, see `torchfile.read`.
 
   Args:

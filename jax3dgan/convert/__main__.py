@@ -1,6 +1,7 @@
 """Official PyTorch weights to a workdir, and back.
 
   python -m jax3dgan.convert --from=pigan --input=generator.pth --workdir=runs/celeba
+  python -m jax3dgan.convert --from=eg3d --input=ffhq512-128.pkl --workdir=runs/ffhq
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
 
@@ -9,11 +10,10 @@ Neither needs PyTorch, and nothing in a file is executed: see docs/convert.md.
 
 import argparse
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 
-from jax3dgan.convert import curricula
+from jax3dgan.convert import curricula, eg3d_curricula
 from jax3dgan.errors import UserError
 
 
@@ -31,26 +31,35 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     allow_abbrev=False,
   )
   way = flags.add_mutually_exclusive_group(required=True)
-  way.add_argument('--from', dest='release', choices=['pigan'], help='release of the files')
+  way.add_argument('--from', dest='release', choices=['pigan', 'eg3d'], help='release of the files')
   way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
   flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
   there = flags.add_argument_group('with --from')
-  there.add_argument('--input', metavar='FILE', help='generator: whole model or state dict')
   there.add_argument(
-    '--ema', metavar='FILE', action='append', help='moving average of it; may be given repeatedly'
+    '--input', metavar='FILE', help="π-GAN's generator, whole or a state dict; EG3D's pickle"
   )
   there.add_argument(
-    '--discriminator', metavar='FILE', help='to train on with; default: a fresh one'
+    '--ema',
+    metavar='FILE',
+    action='append',
+    help='moving average of a π-GAN; may be given repeatedly',
+  )
+  there.add_argument(
+    '--discriminator',
+    metavar='FILE',
+    help='of a π-GAN, to train on with; default: a fresh one',
   )
   there.add_argument(
     '--curriculum',
-    choices=list(curricula.CURRICULA),
+    choices=[*curricula.CURRICULA, *eg3d_curricula.CURRICULA],
     help='cameras and training; default: what the files tell',
   )
   there.add_argument(
-    '--field', choices=['spatial', 'tall'], help='field, where a state dict does not say it'
+    '--field',
+    choices=['spatial', 'tall'],
+    help="a π-GAN's field, where a state dict does not say it",
   )
-  there.add_argument('--step', type=int, help='steps of training, where a state dict has none')
+  there.add_argument('--step', type=int, help='steps of training, where a file says none')
   there.add_argument('--overwrite', action='store_true', help='delete the run in the workdir')
   back = flags.add_argument_group('with --to')
   back.add_argument('--output', metavar='FILE', help='file to write')
@@ -64,6 +73,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   for name in foreign:
     if getattr(args, name):
       raise UserError(f'--{name} does not go with {"--from" if args.release else "--to"}.')
+  if args.release == 'eg3d':
+    for name in _PIGAN:
+      if getattr(args, name):
+        raise UserError(
+          f'--{name} goes with --from=pigan alone: a pickle of EG3D holds all its networks. Leave '
+          'it out.'
+        )
+  known = {'pigan': curricula, 'eg3d': eg3d_curricula}.get(args.release)
+  if args.curriculum and args.curriculum not in known.CURRICULA:
+    raise UserError(
+      f'--curriculum={args.curriculum} does not go with --from={args.release}. Choose one of '
+      f'{", ".join(known.CURRICULA)}.'
+    )
   if args.step is not None and not 0 <= args.step < 2**31:
     raise UserError(f'--step is {args.step}. Give the number of training steps, such as 200000.')
   return args
@@ -71,6 +93,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 _THERE = ('input', 'ema', 'discriminator', 'curriculum', 'field', 'step', 'overwrite')
 _BACK = ('output', 'weights')
+_PIGAN = ('ema', 'discriminator', 'field')
 
 
 def say(text: str) -> None:
@@ -78,8 +101,31 @@ def say(text: str) -> None:
   print(text, flush=True)
 
 
+def convert_eg3d(args: argparse.Namespace) -> None:
+  """`--from=eg3d`: makes a workdir."""
+  from jax3dgan import workdirs
+  from jax3dgan.convert import eg3d
+
+  workdir = pathlib.Path(args.workdir)
+  workdirs.check_free(workdir, args.overwrite)
+  checkpoint = eg3d.read_checkpoint(_reading(args.input), say)
+  from jax3dgan import compilation
+  from jax3dgan.convert import eg3d_runs
+
+  compilation.use_cache()
+  curriculum = args.curriculum or eg3d_runs.curriculum_of(args.input, checkpoint)
+  config = eg3d_runs.config_for(args.input, curriculum, checkpoint)
+  step, known = eg3d_runs.step_of(curriculum, checkpoint, config)
+  if args.step is not None:
+    step, known = args.step, 'by --step'
+  say(f'Writing {workdir} ...')
+  eg3d_runs.create(workdir, config, step, checkpoint, args.overwrite)
+  for line in eg3d_runs.summary(args.workdir, curriculum, config, step, known, checkpoint):
+    say(line)
+
+
 def convert(args: argparse.Namespace) -> None:
-  """`--from`: makes a workdir."""
+  """`--from=pigan`: makes a workdir."""
   # Not `runs` yet: JAX takes a second, which a refused file need not wait for.
   from jax3dgan import workdirs
   from jax3dgan.convert import official, official_discriminator
@@ -150,14 +196,8 @@ def _summary(args, config, curriculum, step, generator, averages, discriminator)
       f'{2 ** len(fields.channels)}² and below, {heads}.'
     )
   yield f'Config: {curriculum}, rendered as the release does (density relu, last interval 1e10).'
-  where = shlex.quote(str(args.workdir))
-  yield f'Pictures: python -m jax3dgan.apps.samples --workdir={where} --out=samples.png --depth'
-  overrides = ' '.join(runs.overrides(config, curriculum))
-  if step >= config.num_steps:
-    overrides += f' --config.num_steps={step + config.num_steps}'
-  yield (
-    f'Training: python -m jax3dgan.main --config=configs/{curriculum}.py --workdir={where} '
-    f'{overrides}'
+  yield from runs.commands(
+    args.workdir, config, step, f'configs/{curriculum}.py', runs.overrides(config, curriculum)
   )
 
 
@@ -171,9 +211,12 @@ def export(args: argparse.Namespace) -> None:
   with workdirs.disk_errors(args.output):
     {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
   num = sum(value.size for value in released.weights.values())
+  of = released.class_name
+  if of != 'TriPlaneGenerator':  # the class of a field inside of a generator
+    of = f'ImplicitGenerator3d with {of}'
   say(
     f'{args.output}: {len(released.weights)} arrays, {num:,} parameters, {released.source} of step '
-    f'{released.step:,}, for ImplicitGenerator3d with {released.class_name}.'
+    f'{released.step:,}, for {of}.'
   )
   if args.to == 'torch':
     say(f"Read it with torch.load('{args.output}', weights_only=True).")
@@ -183,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
   try:
     args = parse(sys.argv[1:] if argv is None else argv)
-    (convert if args.release else export)(args)
+    {'pigan': convert, 'eg3d': convert_eg3d, None: export}[args.release](args)
     return 0
   except UserError as error:
     print(f'Error: {error}', file=sys.stderr)

@@ -45,8 +45,8 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
     sizes = [len(state[f'{name}.conv1.noise_const']) for name in names]
     if sizes[0] not in _SUPER_INPUT:
       raise UserError(
-        f'A super-resolution that starts at {sizes[0]}² is none of the release: 64², 128² and '
-        '256² are known.'
+        f'A super-resolution that starts at {sizes[0]}² is none of the release, which has 64², '
+        '128² and 256². Give a file of the release.'
       )
     steps = [_SUPER_INPUT[sizes[0]], *sizes]
     fields.update(
@@ -108,9 +108,7 @@ def _place(name: str, value: np.ndarray, turned: set) -> tuple[list[str], np.nda
     network, block = match[1].rsplit('.', 1)
     top = 'backbone' if network == 'backbone.synthesis' else 'superresolution'
     return _block([top, block], match[2], value, turned)
-  raise UserError(
-    f"'{name}' is no parameter of EG3D's generator. Is the file one of another model?"
-  )
+  raise UserError(f"'{name}' is no parameter of EG3D's generator. Give a file of the release.")
 
 
 def _dense(kind: str) -> list[str]:
@@ -131,10 +129,73 @@ def _block(
     return [*path, 'conv', 'kernel'], _kernel(value, up)
   if rest in ('bias', 'noise_strength'):
     return [*path, rest], value
-  raise UserError(f"'{'.'.join(path)}.{rest}' is no parameter of EG3D's generator.")
+  raise UserError(
+    f"'{'.'.join(path)}.{rest}' is no parameter of EG3D's generator. Give a file of the release."
+  )
 
 
 def _kernel(value: np.ndarray, turned: bool) -> np.ndarray:
   """[out, in, k, k] → [k, k, in, out]; kernels of up-sampling layers are stored turned by 180°."""
   value = value.transpose(2, 3, 1, 0)
   return value[::-1, ::-1] if turned else value
+
+
+# The way back.
+
+
+def generator_state(params: dict, super_ups) -> dict[str, np.ndarray]:
+  """Returns the official names and layouts of `generators.eg3d.EG3D`'s parameters.
+
+  The inverse of `generator_params`, but for what it leaves out: constants (`resample_filter`), and
+  the noise of the super-resolution, which is never used.
+
+  Args:
+    params: a tree of parameters.
+    super_ups: the field of that name.
+  """
+  turned = {('superresolution', f'block{i}', 'conv0') for i, up in enumerate(super_ups) if up > 1}
+  state, sizes = {}, set()
+  for path, leaf in _leaves(params):
+    leaf = np.asarray(leaf)
+    if path == ('noise_const',):
+      continue
+    name, value = _official(path, leaf, turned)
+    state[name] = np.array(value, order='C')
+    if path[0] == 'backbone' and path[-1] == 'noise_strength':
+      sizes.add((int(path[1][1:]), path[2]))
+  flat = np.asarray(params['noise_const'])
+  for size, layer in sorted(sizes):
+    state[f'backbone.synthesis.b{size}.{layer}.noise_const'] = flat[: size**2].reshape(size, size)
+    flat = flat[size**2 :]
+  return state
+
+
+def _leaves(tree, path=()):
+  for key, value in tree.items():
+    if hasattr(value, 'items'):
+      yield from _leaves(value, (*path, key))
+    else:
+      yield (*path, key), value
+
+
+def _official(path: tuple[str, ...], leaf: np.ndarray, turned: set) -> tuple[str, np.ndarray]:
+  """A parameter's official name and layout."""
+  kind = 'weight' if path[-1].endswith('kernel') else path[-1].rpartition('_')[2]
+  if path[0] == 'w_average':
+    return 'backbone.mapping.w_avg', leaf
+  if path[0] == 'mapping':
+    return f'backbone.mapping.{path[1].replace("_", "")}.{kind}', leaf.T
+  if path[0] == 'decoder':
+    return f'decoder.net.{2 * int(path[1].split("_")[1])}.{kind}', leaf.T
+  network = 'backbone.synthesis' if path[0] == 'backbone' else path[0]
+  block = f'{network}.{path[1]}'
+  if path[2] == 'const':
+    return f'{block}.const', leaf.transpose(2, 0, 1)
+  layer = f'{block}.{path[2]}'
+  if path[-2] == 'affine':
+    return f'{layer}.affine.{kind}', leaf.T
+  if path[-1] == 'kernel':
+    up = path[0] == 'backbone' and path[2] == 'conv0' or path[:3] in turned
+    leaf = leaf[::-1, ::-1] if up else leaf
+    return f'{layer}.weight', leaf.transpose(3, 2, 0, 1)
+  return f'{layer}.{path[-1]}', leaf

@@ -30,7 +30,9 @@ def discriminator_params(state: Mapping[str, np.ndarray]) -> dict:
       continue
     value = np.asarray(value, np.float32)
     if not re.fullmatch(r'(b\d+|mapping)\.\w+\.(weight|bias)', name):
-      raise UserError(f"'{name}' is no parameter of an EG3D discriminator. Is it the generator's?")
+      raise UserError(
+        f"'{name}' is no parameter of EG3D's discriminator. Give a file of the release."
+      )
     if path[-1] == 'weight':
       path[-1] = 'kernel'
       if value.ndim == 4:
@@ -53,9 +55,13 @@ def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
 
   The bound of activations is no parameter; official networks have 256.
   """
-  sizes = sorted(int(n[1 : -len('.conv0.weight')]) for n in state if n.endswith('.conv0.weight'))
+  found = (re.fullmatch(r'b(\d{1,4})\.conv0\.weight', name) for name in state)
+  sizes = sorted(int(match[1]) for match in found if match)
   if not sizes or 'b4.conv.weight' not in state:
-    raise UserError("These are not an EG3D discriminator's parameters. Are they the generator's?")
+    raise UserError(
+      "These are not the weights of EG3D's discriminator, perhaps a generator's. Give a file of "
+      'the release.'
+    )
   first = state[f'b{sizes[-1]}.fromrgb.weight']
   mapping = [n for n in state if n.startswith('mapping.fc') and n.endswith('.weight')]
   dual = first.shape[1] % 2 == 0

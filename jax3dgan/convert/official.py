@@ -6,7 +6,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jax3dgan.convert import modules, pigan, torchfile
+from jax3dgan import convert
+from jax3dgan.convert import modules, persistent, pigan
 from jax3dgan.convert.tensors import Tensor
 from jax3dgan.convert.values import Inert, Object, show
 from jax3dgan.errors import UserError
@@ -18,8 +19,8 @@ _FIELD_OF_CLASS = {
   'TALLSIREN': 'tall',
   **dict.fromkeys(_EMBEDDED, 'spatial'),
 }
-_PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
-_MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
+PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
+MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
 _EMA_CLASS = 'ExponentialMovingAverage'
 
 
@@ -118,12 +119,16 @@ class _Model:
 
 def read_model(path, role: str) -> _Model:
   """A whole module or a state dict."""
-  tree = torchfile.read(path, pigan.CLASSES)
+  tree = convert.read(path)
+  if persistent.is_checkpoint(tree) or persistent.is_persistent(tree):
+    raise UserError(
+      f"{path} is a checkpoint of StyleGAN's kind, as EG3D's are: convert it with --from=eg3d."
+    )
   average = tree.cls.name == _EMA_CLASS if isinstance(tree, Object) else _is_average(tree)
   if average:
     raise UserError(f'{path} is an average of weights: give it as --ema, and a {role} here.')
   module = tree if isinstance(tree, Object) else None
-  if module is not None and module.cls.module in _PARALLEL:
+  if module is not None and module.cls.module in PARALLEL:
     inner = module.attributes().get('_modules')
     inner = inner.get('module') if isinstance(inner, dict) else None
     module = tree = inner if isinstance(inner, Object) else tree
@@ -131,11 +136,11 @@ def read_model(path, role: str) -> _Model:
     weights = modules.state_dict(tree)
   except UserError as error:
     raise UserError(f'{path}: {error}') from None
-  if len(weights) > _MAX_WEIGHTS:
+  if len(weights) > MAX_WEIGHTS:
     raise UserError(f'{path} has {len(weights):,} weights. Give a file of the release.')
   if weights and all(key.startswith('module.') for key in weights):
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-  weights = {key: _float32(path, key, value) for key, value in weights.items()}
+  weights = {key: float32(path, key, value) for key, value in weights.items()}
   attributes, class_name = (module.attributes(), module.cls.name) if module else ({}, '')
   return _Model(weights, attributes, class_name)
 
@@ -144,7 +149,8 @@ def _is_average(tree) -> bool:
   return isinstance(tree, dict) and 'shadow_params' in tree
 
 
-def _float32(path, key: str, value: np.ndarray) -> np.ndarray:
+def float32(path, key: str, value: np.ndarray) -> np.ndarray:
+  """A weight as float32; UserError where it is of whole numbers or holds such as are not finite."""
   if not np.issubdtype(value.dtype, np.floating) and value.dtype != ml_dtypes.bfloat16:
     raise UserError(f'{path}: {key} is of the type {value.dtype}. Give a file with float weights.')
   with np.errstate(over='ignore', invalid='ignore'):
@@ -226,7 +232,10 @@ def _shapes(model) -> dict[str, tuple[int, ...]]:
   return shapes
 
 
-def compare_shapes(path, found: dict, expected: dict) -> None:
+def compare_shapes(
+  path, found: dict, expected: dict, where: str = "π-GAN's model of these sizes"
+) -> None:
+  """UserError for the first of two {name: shape} that differs; `where` the second is from."""
   for key in sorted(found.keys() | expected.keys()):
     there, wanted = found.get(key), expected.get(key)
     if there != wanted:
@@ -234,8 +243,7 @@ def compare_shapes(path, found: dict, expected: dict) -> None:
         'not there' if shape is None else f'of the shape {list(shape)}' for shape in (there, wanted)
       )
       raise UserError(
-        f"{path}: {key} is {there}, but {wanted} in π-GAN's model of these sizes. Give a file of "
-        'the release.'
+        f'{path}: {key} is {there}, but {wanted} in {where}. Give a file of the release.'
       )
 
 
@@ -260,7 +268,7 @@ def read_average(path, generator: Generator) -> Average:
   Raises:
     UserError: It is none, or of another generator.
   """
-  tree = torchfile.read(path, pigan.CLASSES)
+  tree = convert.read(path)
   state = tree.attributes() if isinstance(tree, Object) else tree
   if not isinstance(state, dict) or not isinstance(state.get('shadow_params'), list):
     what = repr(tree) if isinstance(tree, Inert) else show(tree)
@@ -279,5 +287,5 @@ def read_average(path, generator: Generator) -> Average:
   named = dict(zip(keys, values, strict=True))
   shapes = {key: generator.weights[key].shape for key in keys}
   compare_shapes(path, {key: value.shape for key, value in named.items()}, shapes)
-  weights = {key: _float32(path, key, value.numpy()) for key, value in named.items()}
+  weights = {key: float32(path, key, value.numpy()) for key, value in named.items()}
   return Average(rate, num_updates, weights)

@@ -7,11 +7,12 @@ and persistent ids as text, which `torch.save` does not write.
 import re
 import struct
 
-from jax3dgan.convert.values import HOSTILE, show
+from jax3dgan.convert.values import HOSTILE, Bytes, show
 
 _MAX_TEXT = 16 * 2**20  # source code of a release is about 100 kB
 _MAX_INT_BYTES = 64
 _MAX_DIGITS = 150
+_MAX_COPIED = 4096  # bytes; more stay in the file
 
 # Arguments: functions of the machine `m`.
 
@@ -21,14 +22,33 @@ def _number(layout: str):
   return lambda m: form.unpack(m.take(form.size))[0]
 
 
-def _counted(layout: str, limit: int = 2**63):
+def _size(layout: str, limit: int = 2**63):
   count = _number(layout)
 
   def read(m):
     size = count(m)
     if not 0 <= size <= limit:
       raise m.error(f'a value of {size:,} bytes', HOSTILE)
-    return m.take(size)
+    return size
+
+  return read
+
+
+def _counted(layout: str, limit: int):
+  count = _size(layout, limit)
+  return lambda m: m.take(count(m))
+
+
+def _bytes(layout: str):
+  count = _size(layout)
+
+  def read(m):
+    size = count(m)
+    if size <= _MAX_COPIED:
+      return m.take(size)
+    start = m.pos
+    m.skip(size)
+    return Bytes(m.data, start, size)
 
   return read
 
@@ -200,10 +220,10 @@ OPCODES = {
     b'\x8c': (_text('<B'), _push),
     b'X': (_text('<I'), _push),
     b'\x8d': (_text('<Q'), _push),
-    b'C': (_counted('<B'), _push),
-    b'B': (_counted('<I'), _push),
-    b'\x8e': (_counted('<Q'), _push),
-    b'\x96': (_counted('<Q'), _push),
+    b'C': (_bytes('<B'), _push),
+    b'B': (_bytes('<I'), _push),
+    b'\x8e': (_bytes('<Q'), _push),
+    b'\x96': (_bytes('<Q'), _push),
     b']': (None, lambda m: m.push([])),
     b'}': (None, lambda m: m.push({})),
     b')': (None, lambda m: m.push(())),

@@ -16,7 +16,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax3dgan.convert.opcodes import OPCODES, STOP
-from jax3dgan.convert.values import DAMAGED, HOSTILE, Global, Inert, Object, fault, show
+from jax3dgan.convert.values import (
+  DAMAGED,
+  HOSTILE,
+  Global,
+  Inert,
+  Object,
+  Stateful,
+  fault,
+  show,
+)
 from jax3dgan.errors import UserError
 
 # A generator takes 10,000 opcodes, and an opcode of a byte can cost 200 bytes of memory.
@@ -74,24 +83,26 @@ class Machine:
   """Reads pickles, one or several in a row.
 
   Args:
-    data: bytes or a mmap, the first pickle at their start.
+    data: bytes or a mmap.
     where: what to call the data in errors.
     policy: which names it may mention.
     budget: shared by the pickles of a file.
     persistent_load: function(machine, id) for what lies outside of the pickle.
+    start, end: the part of the data that holds the pickles; None for the rest.
   """
 
-  def __init__(self, data, where, policy, budget, persistent_load=None):
-    self.data, self.pos, self.end = data, 0, len(data)
+  def __init__(self, data, where, policy, budget, persistent_load=None, start=0, end=None):
+    self.data, self.pos, self.start = data, start, start
+    self.end = len(data) if end is None else end
     self.where, self.policy, self.budget = where, policy, budget
     self.persistent_load = persistent_load
-    self.at = 0
+    self.at = start
     self.globals = {}
     self.restart()
 
   def error(self, what: str, remedy: str = DAMAGED) -> UserError:
     """The error to raise, with the place."""
-    return UserError(f'{self.where}, byte {self.at}: {what}. {remedy}')
+    return UserError(f'{self.where}, byte {self.at - self.start}: {what}. {remedy}')
 
   def run(self) -> Any:
     """The value; `pos` is then behind the pickle."""
@@ -252,6 +263,8 @@ class Machine:
       if target.state is not None:
         raise self.error(f'a second state of {target!r}', HOSTILE)
       target.state = state
+    elif isinstance(target, Stateful):
+      target.set_state(self, state)
     elif not isinstance(target, OrderedDict):  # whose attributes say nothing, as `_metadata`
       raise self.error(f'attributes of a {show(target)}', HOSTILE)
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
+import shlex
 import shutil
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -71,20 +73,48 @@ def create(
   Raises:
     UserError: A run is there already, or the disk does not take it.
   """
+  by_rate = {str(average.rate): average for average in averages}
+  rates = [str(rate) for rate in config.ema.rates]
+  ema = {
+    rate: generator.params(by_rate[rate].weights if rate in by_rate else None) for rate in rates
+  }
+  judge = None if discriminator is None else discriminator.params
+  save(workdir, config, step, generator.params(), ema, judge, overwrite)
+
+
+def save(workdir, config, step: int, generator, ema, discriminator, overwrite: bool = False):
+  """Writes config.json and a checkpoint of parameters: their optimizers are fresh.
+
+  Args:
+    workdir: A folder without a run, unless `overwrite`, which deletes the checkpoints there.
+    config: Of the run.
+    step: Of the training behind the parameters.
+    generator, ema, discriminator: Parameters; ema by rate; no discriminator (None) for a fresh one.
+    overwrite: See `workdir`.
+
+  Raises:
+    UserError: A run is there already, or the disk does not take it.
+  """
   workdir = pathlib.Path(workdir)
   workdirs.check_free(workdir, overwrite)
-  state = state_lib.create(
-    config, generators.create(config), discriminators.create(config.discriminator)
+  judge = discriminators.create(config.discriminator)
+  # The structure without the numbers, which for a large network take a while to draw.
+  expected = jax.eval_shape(lambda: state_lib.create(config, generators.create(config), judge))
+  generator = _like(expected.generator, generator)
+  if discriminator is None:
+    key = jax.random.split(jax.random.key(config.seed), 3)[1]
+    discriminator = discriminators.init_params(judge, key)
+  discriminator = _like(expected.discriminator, discriminator)
+  transforms = [transform for transform, _ in state_lib.optimizers(config)]
+  state = state_lib.TrainState(
+    step=jnp.asarray(step, jnp.int32),
+    key=jax.random.key_data(jax.random.split(jax.random.key(config.seed), 3)[2]),
+    generator=generator,
+    discriminator=discriminator,
+    generator_optimizer=transforms[0].init(generator),
+    discriminator_optimizer=transforms[1].init(discriminator),
+    ema={rate: _like(expected.generator, params) for rate, params in ema.items()},
   )
-  params = _like(state.generator, generator.params())
-  by_rate = {str(average.rate): average for average in averages}
-  ema = {
-    rate: _like(params, generator.params(by_rate[rate].weights if rate in by_rate else None))
-    for rate in state.ema
-  }
-  state = state.replace(step=jnp.asarray(step, jnp.int32), generator=params, ema=ema)
-  if discriminator is not None:
-    state = state.replace(discriminator=_like(state.discriminator, discriminator.params))
   if overwrite:
     with workdirs.disk_errors(workdir):
       shutil.rmtree(workdir / checkpoints.FOLDER, ignore_errors=True)
@@ -105,8 +135,24 @@ def overrides(config, curriculum: str) -> list[str]:
   """Flags that make of the curriculum's file in configs/ the config of the workdir."""
   file = workdirs.plain(curricula.create(curriculum))
   file['render'] |= curricula.OF_CONFIGS[curriculum]
+  return flags_between(file, config)
+
+
+def flags_between(file: dict, config) -> list[str]:
+  """Flags that make of a plain config another one."""
   changed = workdirs.differences(file, workdirs.plain(config))
   return [f'--config.{name}={_flag(new)}' for name, (_, new) in changed.items()]
+
+
+def commands(workdir, config, step: int, file: str, overrides: list[str]) -> Iterator[str]:
+  """Lines that say how to go on from a workdir."""
+  where = shlex.quote(str(workdir))
+  yield f'Pictures: python -m jax3dgan.apps.samples --workdir={where} --out=samples.png --depth'
+  if step >= config.num_steps:
+    overrides = [*overrides, f'--config.num_steps={step + config.num_steps}']
+  yield ' '.join(
+    [f'Training: python -m jax3dgan.main --config={file} --workdir={where}', *overrides]
+  )
 
 
 def _flag(value) -> str:
@@ -123,7 +169,7 @@ class Released:
     weights: by official names.
     step: of the checkpoint.
     source: which of its weights they are.
-    class_name: of the official field that they are for.
+    class_name: of the official field (π-GAN) or generator (EG3D) that they are for.
   """
 
   weights: dict[str, np.ndarray]
@@ -139,7 +185,7 @@ def release(workdir, weights: str = 'ema') -> Released:
   that they act on.
 
   Args:
-    workdir: Of a π-GAN.
+    workdir: Of a π-GAN or an EG3D.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
 
   Raises:
@@ -148,8 +194,12 @@ def release(workdir, weights: str = 'ema') -> Released:
   """
   config = config_lib.complete(workdirs.load_config(workdir))
   model = config.model
+  if model.name == 'eg3d':
+    from jax3dgan.convert import eg3d_runs
+
+    return eg3d_runs.release(workdir, config, weights)
   if model.name != 'pigan':
-    raise UserError(f'{workdir} holds a {model.name}. Give a workdir of a π-GAN.')
+    raise UserError(f'{workdir} holds a {model.name}. Give a workdir of a π-GAN or an EG3D.')
   embedding = bool(model.embedding_channels)
   spatial = model.input_scale == FIELDS['spatial']
   if embedding and not spatial:

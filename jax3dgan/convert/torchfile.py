@@ -11,15 +11,16 @@ import mmap
 import os
 import stat
 
-from jax3dgan.convert import pickles, tensors
+from jax3dgan.convert import numpy_arrays, persistent, pickles, tensors
 from jax3dgan.convert.containers import Zip
 from jax3dgan.convert.pickles import Budget, Machine, Policy
-from jax3dgan.convert.values import DAMAGED, HOSTILE, Global, show
+from jax3dgan.convert.values import DAMAGED, HOSTILE, Bytes, Global, show
 from jax3dgan.errors import UserError
 
 # What the files of every release may mention.
 CLASSES = (
   *tensors.CLASSES,
+  *numpy_arrays.CLASSES,
   'torch.nn.modules.**',
   'torch.nn.parallel.data_parallel.DataParallel',
   'torch.nn.parallel.distributed.DistributedDataParallel',
@@ -83,7 +84,8 @@ def _foreign(data) -> str | None:
 
 
 def _constructors(load_from_bytes=None):
-  known = pickles.CONSTRUCTORS | tensors.CONSTRUCTORS
+  known = pickles.CONSTRUCTORS | tensors.CONSTRUCTORS | numpy_arrays.CONSTRUCTORS
+  known = known | persistent.CONSTRUCTORS
   if load_from_bytes is not None:
     known = known | {('torch.storage', '_load_from_bytes'): load_from_bytes}
   return known
@@ -127,9 +129,9 @@ def _check_end(machine):
     raise machine.error(f'{machine.end - machine.pos:,} byte(s) more behind the end', DAMAGED)
 
 
-def _read_pickles(where, data, policy, budget):
+def _read_pickles(where, data, policy, budget, start=0, end=None):
   """A bare pickle, or torch.save's row of pickles."""
-  machine = Machine(data, where, policy, budget)
+  machine = Machine(data, where, policy, budget, start=start, end=end)
   tree = machine.run()
   if isinstance(tree, int) and tree == _MAGIC:
     return _read_row(machine)
@@ -194,14 +196,17 @@ def _inner_storage(classes):
   def load_from_bytes(machine, args):
     match args:
       case (bytes(data),):
-        pass
+        place = data, 0, len(data)
+      case (Bytes() as data,):
+        place = data.buffer, data.start, data.start + data.size
       case _:
         raise machine.error('a storage that is no bytes', HOSTILE)
     # One for each value, however often it is referred to; the value is kept, so that its id is.
     if id(data) not in done:
       policy = Policy(_constructors(), (*tensors.CLASSES, *classes))
-      where = f'{machine.where}, byte {machine.at}, storage'
-      storage = _read_pickles(where, data, policy, machine.budget)
+      where = f'{machine.where}, byte {machine.at - machine.start}, storage'
+      buffer, start, end = place
+      storage = _read_pickles(where, buffer, policy, machine.budget, start, end)
       if not isinstance(storage, tensors.Storage):
         raise machine.error('bytes that are no storage', HOSTILE)
       done[id(data)] = data, storage

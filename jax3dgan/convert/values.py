@@ -27,6 +27,36 @@ class Global(Inert):
 
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
+class Bytes(Inert):
+  """A long row of bytes, left where it is.
+
+  Attributes:
+    buffer: What holds it, mostly the file itself.
+    start, size: Where it begins there, and how long it is.
+  """
+
+  buffer: Any
+  start: int
+  size: int
+
+  def __len__(self):
+    return self.size
+
+  def __repr__(self):
+    return f'<{self.size:,} bytes>'
+
+  def tobytes(self) -> bytes:
+    """A copy."""
+    return self.buffer[self.start : self.start + self.size]
+
+
+class Stateful(Inert):
+  """What takes a state, as an `Object` does, but checks it: `set_state(machine, state)`."""
+
+  __slots__ = ()
+
+
+@dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Object(Inert):
   """An instance that was not made.
 
@@ -48,10 +78,6 @@ class Object(Inert):
   def attributes(self) -> dict:
     """The attributes by their names; empty without any."""
     state = self.state
-    if state is None and len(self.args) == 1 and isinstance(self.args[0], Object):
-      # As StyleGAN's persistent classes are written: one argument with the state beside the source.
-      items = self.args[0].items
-      state = items.get('state') if isinstance(items, dict) else None
     if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
       state = state[0]
     return state if isinstance(state, dict) else {}

@@ -89,17 +89,12 @@ def test_the_table_under_limits_of_memory_and_time():
 
 
 VALID = sorted(path for path in DATA.iterdir() if path.suffix in ('.pth', '.pkl'))
-PERSISTENT = (
-  'torch_utils.persistence._reconstruct_persistent_obj',
-  'dnnlib.util.EasyDict',
-  *convert.pigan.CLASSES,
-)
 
 
 def try_to_read(path):
   """Everything that the command does with a file of weights, short of writing."""
   try:
-    tree = convert.read(path, classes=PERSISTENT)
+    tree = convert.read(path)
     weights = convert.state_dict(tree['G_ema'] if path.suffix == '.pkl' else tree)
     sum(float(value.sum()) for value in weights.values() if value.dtype.kind == 'f')
     official.read_generator(path, 'spatial')

@@ -361,7 +361,7 @@ BAD = [
   (['--from=pigan', '--workdir=x'], '--input is missing'),
   (['--to=npz', '--workdir=x'], '--output is missing'),
   (['--to=npz', '--workdir=x', '--output=y', '--ema=z'], '--ema does not go with --to'),
-  (['--from=eg3d', '--workdir=x', '--input=y'], 'invalid choice'),
+  (['--from=nerf', '--workdir=x', '--input=y'], 'invalid choice'),
   (['--workdir=x'], 'one of the arguments --from --to is required'),
   (['--from=pigan', '--input=nowhere.pth', '--workdir=x'], 'No such file'),
   ([*files('input=generator.pth'), '--workdir=x'], 'Give --curriculum=celeba'),

@@ -1,0 +1,166 @@
+"""From EG3D's official checkpoints to workdirs, and back to official names."""
+
+import functools
+import math
+
+import jax
+
+from jax3dgan import checkpoints, discriminators, generators, workdirs
+from jax3dgan import config as config_lib
+from jax3dgan.convert import (
+  eg3d,
+  eg3d_curricula,
+  eg3d_generator,
+  eg3d_rendering,
+  official,
+  runs,
+  values,
+)
+from jax3dgan.errors import UserError
+
+# Images behind the released checkpoints, which do not say it themselves.
+_THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
+_NOT_TRAINED = ('noise_const', 'w_average')
+_THOUSANDS_AT_128 = 2_500  # more, where 64² was followed by 128²
+
+
+def curriculum_of(path, checkpoint: eg3d.Checkpoint) -> str:
+  """The curriculum whose cameras the file tells of; UserError where it tells of none."""
+  found = eg3d_rendering.family_of(checkpoint.rendering)
+  if found is None:
+    raise UserError(
+      f'{path} looks at {values.show(str(checkpoint.rendering.get("avg_camera_pivot")))}, which is '
+      'none of the release, so the field of view is not known. Give --curriculum=ffhq, afhq or '
+      'shapenet_cars.'
+    )
+  return found
+
+
+def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
+  """The config of the workdir.
+
+  Raises:
+    UserError: What the file says does not go together, or is not supported.
+  """
+  config = eg3d_curricula.create(curriculum)
+  family, average = config.to_dict(), checkpoint.average
+  low = checkpoint.low_resolution
+  config_lib.set_model(config, 'eg3d', **average.fields, low_resolution=low)
+  if checkpoint.discriminator is not None:
+    config_lib.set_discriminator(config, **checkpoint.discriminator.fields)
+  render = eg3d_rendering.render_fields(path, checkpoint.rendering, family['render'])
+  resolution = generators.create(config).resolution or low
+  if low > (average.fields.get('super_input') or low) and not checkpoint.rendering.get(
+    'sr_antialias', True
+  ):
+    raise UserError(
+      f'{path} makes renderings of {low}² smaller without a filter (sr_antialias), which is not '
+      'supported. Give a checkpoint of the release.'
+    )
+  with config.unlocked():
+    config.resolution = resolution
+    config.stages = ()
+    config.render.update(render, low_resolution=low)
+    config.display.update(num_coarse=2 * render['num_coarse'], num_fine=2 * render['num_fine'])
+    if checkpoint.discriminator is None:
+      sizes = config.resolution.bit_length() - 2
+      config.discriminator.channels = generators.stylegan2.channels_of(4 << (sizes - 1))
+  _check(path, config, checkpoint)
+  return config
+
+
+def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
+  """UserError where parameters are not those of the config's networks."""
+  generator = generators.create(config)
+  wanted = _initial(generators.init_params, generator)
+  official.compare_shapes(
+    path,
+    eg3d.shapes(checkpoint.average.params),
+    eg3d.shapes(wanted),
+    "EG3D's network of these sizes",
+  )
+  said = checkpoint.average.module.attributes().get('img_resolution', config.resolution)
+  if said != config.resolution:
+    raise UserError(
+      f'{path} says img_resolution {values.show(said)}, but makes {config.resolution}². '
+      f'{values.DAMAGED}'
+    )
+  judge = discriminators.create(config.discriminator)
+  if judge.resolution != config.resolution:
+    raise UserError(
+      f'{path} has a discriminator of {judge.resolution}² and a generator of {config.resolution}². '
+      f'{values.DAMAGED}'
+    )
+  if checkpoint.discriminator is not None:
+    official.compare_shapes(
+      path,
+      eg3d.shapes(checkpoint.discriminator.params),
+      eg3d.shapes(_initial(discriminators.init_params, judge)),
+      "EG3D's network of these sizes",
+    )
+
+
+def _initial(init, network):
+  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
+
+
+def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, str]:
+  """(step of the training behind the file, how it is known)."""
+  if checkpoint.num_images is not None:
+    return checkpoint.num_images // config.batch_size, 'by its cur_nimg'
+  thousands = _THOUSANDS[curriculum]
+  if curriculum != 'shapenet_cars' and checkpoint.low_resolution > 64:
+    thousands += _THOUSANDS_AT_128
+  return thousands * 1000 // config.batch_size, f"the paper's {thousands:,} kimg: it says none"
+
+
+def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: bool = False):
+  """Writes config.json and a checkpoint, see `runs.save`."""
+  average = checkpoint.average.params
+  generator = average if checkpoint.generator is None else checkpoint.generator.params
+  judge = None if checkpoint.discriminator is None else checkpoint.discriminator.params
+  ema = {str(rate): average for rate in config.ema.rates}
+  runs.save(workdir, config, step, generator, ema, judge, overwrite)
+
+
+def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
+  """Lines that say what was converted and how to go on."""
+  model, render = config.model, config.render
+  shapes = eg3d.shapes(checkpoint.average.params)
+  num = sum(math.prod(shape) for key, shape in shapes.items() if key not in _NOT_TRAINED)
+  camera = 'told the camera' if model.label_dim and model.label_scale else 'not told the camera'
+  yield (
+    f'Generator: {checkpoint.average.module.cls.name}, {num:,} parameters (z {model.z_dim}, w '
+    f'{model.w_dim}, planes of {4 << (len(model.channels) - 1)}² x {model.plane_features}, '
+    f"'{model.plane_axes}' axes), {camera}, {render.low_resolution}² → {config.resolution}²."
+  )
+  yield f'Step {step:,}: {known}.'
+  whose = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
+  yield f'EMA {config.ema.display_rate:.6g}: {whose}, shown.'
+  if checkpoint.discriminator is None:
+    yield 'Discriminator: a fresh one, the file has none.'
+  else:
+    judge = config.discriminator
+    size = 4 << (len(judge.channels) - 1)
+    yield f'Discriminator: {judge.name}, {size}², label {judge.label_dim}.'
+  ends = f'the cube of side {render.box:g}' if render.box else f'{render.near:g} to {render.far:g}'
+  yield (
+    f'Config: eg3d_{curriculum}, {render.num_coarse}+{render.num_fine} samples, {ends}, radius '
+    f'{render.radius:g}, pivot {tuple(render.pivot)}, field of view {render.fov_degrees:.4g}°.'
+  )
+  for note in checkpoint.notes:
+    yield f'Note: {note}'
+  file = workdirs.plain(eg3d_curricula.create(curriculum))
+  yield from runs.commands(
+    workdir, config, step, f'configs/eg3d_{curriculum}.py', runs.flags_between(file, config)
+  )
+
+
+def release(workdir, config, weights: str) -> runs.Released:
+  """The generator of a workdir in official names, see `runs.release`."""
+  rate = str(config.ema.display_rate)
+  keys = ('ema', rate) if weights == 'ema' else ('generator',)
+  step, params = checkpoints.read(workdir, *keys)
+  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
+  named = eg3d_generator.generator_state(params, config.model.super_ups)
+  return runs.Released(named, step, source, 'TriPlaneGenerator')
