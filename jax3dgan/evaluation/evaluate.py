@@ -140,7 +140,7 @@ class Evaluator:
     elif source.startswith(pipeline.ICT):
       from jax3dgan.data.builders.ict_faces import generate as faces
 
-      examples = faces.test_examples(source, options.num_inverted)
+      examples = faces.examples_with_truth(source, options.num_inverted)
     else:
       raise UserError(
         f'Nothing is known of the depth of {source}. '

@@ -192,7 +192,7 @@ def truth(features) -> dict:
   return {**_geometry(features, ''), **weights, 'second': second}
 
 
-def test_examples(source, num_images, resolution=_SMALLEST) -> list[dict]:
+def examples_with_truth(source, num_images, resolution=_SMALLEST) -> list[dict]:
   """The first images of the split 'test' with their truth, rendered anew.
 
   Returns:

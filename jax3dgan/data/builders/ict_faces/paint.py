@@ -102,7 +102,7 @@ def _skin(model, look, place, lid, cavity):
   red = np.exp(-((side - 4.4) ** 2 + (y - 0.2) ** 2) / 3.5) * (z > 4)
   red += 0.8 * np.exp(-(x**2 + (y - 0.4) ** 2) / 0.9) * (z > 11) + 0.5 * _smooth(side, 7.8, 8.6)
   skin = skin * (1 - (0.22 * look.blush * red)[:, None] * np.array([0.15, 1.0, 0.85]))
-  grain = np.sin(2.1 * x + 1.3 * y) * np.sin(1.7 * y - 2.3 * z) + np.sin(3.7 * z + x) * 0.5
+  grain = np.sin(2.1 * side + 1.3 * y) * np.sin(1.7 * y - 2.3 * z) + np.sin(3.7 * z + side) * 0.5
   skin = skin * (1 + 0.02 * grain)[:, None]
 
   # Beard: chin, jaw and above the lip, thinner towards the cheek.
