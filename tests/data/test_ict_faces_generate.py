@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from jax3dgan.data import pipeline, prepare, records
-from jax3dgan.data.builders.ict_faces import generate, model, processes, sheet
+from jax3dgan.data.builders.ict_faces import convert, generate, model, processes, sheet
 from jax3dgan.errors import UserError
 
 
@@ -181,3 +181,62 @@ def test_sources_are_read_or_refused(source, tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='JAX3DGAN_CACHE'):
     generate.ensure(source, 64, cache_dir=tmp_path / 'file', num_images=1)
+
+
+def _write_objs(folder, arrays):
+  """The same model as OBJ files, with texture coordinates that nobody reads."""
+
+  def write(name, vertices):
+    lines = ['# a mesh', *(f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in vertices), 'vt 0.5 0.5']
+    corners = ([f'{i + 1}/1' for i in quad] for quad in arrays['faces'])
+    lines += ['f ' + ' '.join(c[:3] if c[2] == c[3] else c) for c in corners]
+    (folder / f'{name}.obj').write_text('\n'.join(lines))
+
+  neutral = arrays['neutral'].astype(np.float64)
+  write('generic_neutral_mesh', neutral)
+  for k in range(3):
+    write(f'identity{k:03d}', neutral + arrays['identity'][k])
+  for name, shape in zip(arrays['expression_names'], arrays['expression'], strict=True):
+    write(name, neutral + shape)
+
+
+def test_obj_files_become_the_model(tmp_path):
+  arrays = ict_synthetic.build()
+  # The tip of the nose stands out, and a quad is a triangle.
+  arrays['neutral'][arrays['landmarks68'][30], 2] += 2.0
+  arrays['faces'][5, 3] = arrays['faces'][5, 2]
+  _write_objs(tmp_path, arrays)
+  parts = {name: arrays[name] for name in ('part_names', 'part_ranges', 'landmarks68')}
+  found = convert.convert(tmp_path, parts)
+  np.testing.assert_allclose(found['neutral'], arrays['neutral'], atol=1e-6)
+  np.testing.assert_allclose(found['identity'], arrays['identity'][:3], atol=1e-3)
+  np.testing.assert_allclose(found['expression'], arrays['expression'], atol=1e-3)
+  np.testing.assert_array_equal(found['faces'], arrays['faces'])
+  assert tuple(found['expression_names']) == ict_synthetic.NAMES
+  with pytest.raises(UserError, match='26719 and 26384'):
+    convert.convert(tmp_path)
+  other = {**parts, 'landmarks68': parts['landmarks68'][::-1]}
+  with pytest.raises(UserError, match='landmarks elsewhere'):
+    convert.convert(tmp_path, other)
+  (tmp_path / 'jawOpen.obj').write_text('v 1 2 3')
+  with pytest.raises(UserError, match='jawOpen.obj has 1 vertices'):
+    convert.convert(tmp_path, parts)
+
+
+def test_converting_names_what_is_missing(tmp_path, capsys):
+  assert convert.main([f'--source={tmp_path}', f'--out={tmp_path / "out"}']) == 1
+  assert 'no generic_neutral_mesh.obj' in capsys.readouterr().err
+
+
+def test_layout_is_that_of_the_model_itself():
+  real = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'ict_face_3dmm'
+  if not (real / model.FILE).exists():
+    pytest.skip('the ICT face model is not in ../shared/data/ict_face_3dmm')
+  parts = convert.layout()
+  with np.load(real / model.FILE) as arrays:
+    np.testing.assert_array_equal(parts['landmarks68'], arrays['landmarks68'])
+    np.testing.assert_array_equal(parts['part_names'][:9], arrays['part_names'][:9])
+    np.testing.assert_array_equal(parts['part_ranges'][:9], arrays['part_ranges'][:9])
+    assert parts['part_ranges'][-1, 1] + 1 == len(arrays['neutral'])
+    marks = arrays['neutral'][parts['landmarks68']]
+  assert marks[:, 2].argmax() == 30 and np.abs(marks[[27, 28, 29, 30, 8], 0]).max() < 0.1
