@@ -178,7 +178,7 @@ def weights_of(names, values) -> np.ndarray:
 
 
 def _expression(rng, names):
-  """None in a quarter of the images, else one or two; at times a blink, always a gaze."""
+  """None in a sixth of the images, else one or two; at times a blink, always a gaze."""
   weights = np.zeros(len(names), np.float32)
   for share in (0.75, 0.3):
     which, strength = rng.integers(len(_EXPRESSIONS)), rng.beta(1.6, 1.6)
