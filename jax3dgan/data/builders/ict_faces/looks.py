@@ -12,7 +12,6 @@ _TRUNCATION = 2.0  # Standard deviations of identities; beyond, features begin t
 RADIUS = 2.7
 FOCAL = 4.2647  # Of EG3D's FFHQ, in widths of the picture.
 FOV_DEGREES = math.degrees(2 * math.atan(0.5 / FOCAL))
-NEAR, FAR = 2.25, 3.3
 # The angles of the cameras, as of FFHQ; in the terms of `cameras.PosePrior`.
 POSE_PRIOR = dict(
   name='truncated_gaussian',
