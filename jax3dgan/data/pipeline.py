@@ -18,6 +18,7 @@ from jax3dgan.errors import UserError
 
 LOADERS = ('arrays', 'tfdata')
 TFDS = 'tfds:'
+ICT = 'ict:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +102,9 @@ def open_dataset(data_config, resolution, same_order=False):
   """Opens the data set that a config names.
 
   Args:
-    data_config: ConfigDict or dict of source ('toys', a folder of prepared shards, a zip or
-      'tfds:NAME'), loader, flip, on_device, split, cache_dir, max_skipped.
+    data_config: ConfigDict or dict of source ('toys', 'ict:FOLDER' for faces of the user's copy of
+      a face model, a folder of prepared shards, a zip or 'tfds:NAME'), loader, flip, on_device,
+      split, cache_dir, num_images, max_skipped.
     resolution: size of the images wanted, in pixels.
     same_order: see `Dataset`.
 
@@ -125,6 +127,17 @@ def open_dataset(data_config, resolution, same_order=False):
     directory = generate.ensure(
       split=data_config.get('split', 'train'),
       cache_dir=cache_dir,
+      num_images=data_config.get('num_images') or None,
+    )
+    source = _open_shards(directory, name, resolution)
+  elif name.startswith(ICT):
+    from jax3dgan.data.builders.ict_faces import generate as faces
+
+    directory = faces.ensure(
+      name,
+      resolution,
+      split=data_config.get('split', 'train'),
+      cache_dir=data_config.get('cache_dir') or None,
       num_images=data_config.get('num_images') or None,
     )
     source = _open_shards(directory, name, resolution)

@@ -40,6 +40,7 @@ MAX_SKIPPED = 0.1
 # Resolutions of GANs; a mistyped one should not fill a disk.
 _MAX_RESOLUTION = 4096
 _TFDS = 'tfds:'
+_ICT = 'ict:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,21 @@ def prepare(source, out, options, *, labels_file=None, split='train', num_worker
           break
     _report(out, _skipped(done), len(opened))
     return _finish(out, done, source, opened, options)
+
+
+def render_faces(source, out, resolution, *, split='train', num_images=None, num_workers=None):
+  """Renders faces of a face model into a folder, see `builders.ict_faces`; returns the index."""
+  from jax3dgan.data.builders.ict_faces import generate
+
+  parsed = generate.parse(source)
+  generate.provenance(parsed, split)  # Before a folder is made: whether the model is there.
+  if os.path.exists(os.path.join(out, SETTINGS)):
+    raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
+  if os.path.exists(os.path.join(out, records.INDEX)):
+    if records.read_index(out).get('source') != 'ict_faces':
+      raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
+  with _explained(out), _locked(out):
+    return generate.write(parsed, out, resolution, split, num_images, num_workers)
 
 
 def _plan(count, options):
@@ -266,7 +282,9 @@ def _parse(argv):
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  parser.add_argument('--source', required=True, help="folder, zip, '*.tfrecord' or tfds:NAME")
+  parser.add_argument(
+    '--source', required=True, help="folder, zip, '*.tfrecord', tfds:NAME or ict:FOLDER"
+  )
   parser.add_argument('--out', required=True, help='folder of the shards')
   parser.add_argument('--resolution', required=True, type=int, help='pixels')
   parser.add_argument('--crop', help='centre, celeba, a fraction, or LEFT,TOP,SIZE')
@@ -275,7 +293,8 @@ def _parse(argv):
   )
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
-  parser.add_argument('--split', default='train', help='split of a TFDS data set')
+  parser.add_argument('--split', default='train', help='split of a TFDS data set or of faces')
+  parser.add_argument('--num-images', type=int, help='of faces, how many')
   parser.add_argument('--shard-size', type=int, help='images a shard')
   parser.add_argument('--workers', type=int, help='processes; by default one for each core')
   args = parser.parse_args(argv)
@@ -283,6 +302,16 @@ def _parse(argv):
     raise UserError(f'--resolution={args.resolution} is not between 1 and {_MAX_RESOLUTION}.')
   if any(number is not None and number < 1 for number in (args.shard_size, args.workers)):
     raise UserError('--shard-size and --workers are at least 1. Set them so, or leave them out.')
+  faces = args.source.startswith(_ICT)
+  if faces:
+    given = (args.crop, args.labels, args.shard_size)
+    if any(value is not None for value in given) or args.mirror or args.resize != images.RESIZES[0]:
+      raise UserError(
+        'Faces are rendered as they are wanted. Leave out --crop, --resize, --mirror, --labels and '
+        '--shard-size.'
+      )
+  elif args.num_images is not None:
+    raise UserError(f'--num-images is of faces alone. Set --source={_ICT}FOLDER, or leave it out.')
   celeba = args.source.startswith(_TFDS + 'celeb_a')
   crop = args.crop or ('celeba' if celeba else 'centre')
   try:
@@ -300,14 +329,14 @@ def main(argv=None):
   try:
     args, options = _parse(argv)
     labels_file = args.labels if options.use_labels else None
-    index = prepare(
-      os.path.expanduser(args.source),
-      os.path.expanduser(args.out),
-      options,
-      labels_file=labels_file,
-      split=args.split,
-      num_workers=args.workers,
-    )
+    out, shared = os.path.expanduser(args.out), dict(split=args.split, num_workers=args.workers)
+    if args.source.startswith(_ICT):
+      index = render_faces(
+        args.source, out, options.resolution, num_images=args.num_images, **shared
+      )
+    else:
+      source = os.path.expanduser(args.source)
+      index = prepare(source, out, options, labels_file=labels_file, **shared)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 1

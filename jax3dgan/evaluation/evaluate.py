@@ -134,13 +134,18 @@ class Evaluator:
 
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""
-    if self.config.data.source != 'toys':
+    options, source = self.config.eval, self.config.data.source
+    if source == 'toys':
+      examples = truth.toys_examples(options.num_inverted)
+    elif source.startswith(pipeline.ICT):
+      from jax3dgan.data.builders.ict_faces import generate as faces
+
+      examples = faces.examples_with_truth(source, options.num_inverted)
+    else:
       raise UserError(
-        f'Nothing is known of the depth of {self.config.data.source}. '
+        f'Nothing is known of the depth of {source}. '
         'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
       )
-    options = self.config.eval
-    examples = truth.toys_examples(options.num_inverted)
     return truth.measure_by_inversion(model, examples, seed=options.seed, say=self.say)
 
   def _open_data(self, resolution):

@@ -1,0 +1,303 @@
+"""Makes the faces at first use and keeps them in a cache; see docs/faces.md.
+
+A source is 'ict:FOLDER', FOLDER the user's copy of the model, or 'ict:' for the folder that
+$ICT_FACE_MODEL names; 'ict:FOLDER?background=varied' has a ground of another colour in each image.
+
+Image i of a split depends on (model, seed, split, i), the resolution and the background, and on
+nothing else: not on how many are made, nor by how many processes. Records hold, beside image and
+label, `identity` and `expression`, the model's weights; the split 'test' also what `truth` reads.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import urllib.parse
+from typing import NamedTuple
+
+import numpy as np
+
+from jax3dgan.data import images, labels, records
+from jax3dgan.data.builders.ict_faces import looks, model, processes, scene
+from jax3dgan.errors import UserError
+
+SCHEME = 'ict:'
+VERSION = 1  # To be raised with every change of the pictures, so that no cache mixes them.
+SPLITS = {'train': 4000, 'test': 256}
+BACKGROUNDS = ('white', 'varied')
+_SHARD_SIZE = 250
+_SMALLEST = 64  # Smaller images are means of these.
+_LARGEST = 1024
+
+
+class Source(NamedTuple):
+  """What a source names: the model's folder and the background."""
+
+  folder: str
+  background: str = 'white'
+
+
+def parse(source) -> Source:
+  """Reads 'ict:FOLDER?background=varied'; a UserError says what is wrong."""
+  folder, _, query = source.removeprefix(SCHEME).partition('?')
+  folder = folder or os.environ.get('ICT_FACE_MODEL', '')
+  if not folder:
+    raise UserError(
+      f'{source} names no face model. Give {SCHEME}FOLDER, where {model.FILE} is, or set '
+      'ICT_FACE_MODEL to it.'
+    )
+  options = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+  background = options.pop('background', BACKGROUNDS[0])
+  if options or background not in BACKGROUNDS:
+    raise UserError(
+      f'{source} cannot be read. After "?" there may be background='
+      f'{" or background=".join(BACKGROUNDS)}.'
+    )
+  return Source(os.path.expanduser(folder), background)
+
+
+def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
+  """Makes a split unless it is in the cache, and returns its folder, for `records.Shards`.
+
+  Safe with several processes: one makes it while the others wait. It appears in its place whole
+  or not at all; an interrupted one goes on where it was, a damaged one is made again.
+
+  Args:
+    source: see `parse`.
+    resolution: of the images wanted; those in the folder may be larger, by a whole number.
+    split: 'train' or 'test'.
+    cache_dir: where caches are, see `compilation.cache_root`.
+    num_images: how many of the split's images, `SPLITS[split]` by default.
+
+  Raises:
+    UserError: where the model is not there or another one, there is no such split, or the cache
+      cannot be written.
+  """
+  from jax3dgan.compilation import cache_root  # brings JAX, which the processes do without
+
+  parsed, resolution = parse(source), stored_resolution(resolution)
+  num_images = _checked(split, num_images, resolution)
+  digest = model.checksum(parsed.folder)
+  parent = os.path.join(cache_dir or cache_root(), f'ict-faces-v{VERSION}')
+  name = f'{split}-{num_images}-{resolution}-{parsed.background}-{digest[:8]}'
+  directory = os.path.join(parent, name)
+  try:
+    os.makedirs(parent, exist_ok=True)
+    if not _is_complete(directory, num_images, provenance(parsed, split)):
+      with _only_process(parent, name):
+        # Another process may have made it while this one waited.
+        if not _is_complete(directory, num_images, provenance(parsed, split)):
+          work = os.path.join(parent, f'.{name}.partial')
+          write(parsed, work, resolution, split, num_images)
+          shutil.rmtree(directory, ignore_errors=True)  # There is one only where it is damaged.
+          os.rename(work, directory)
+  except OSError as error:
+    raise UserError(
+      f'The faces cannot be written to {directory}: {error.strerror or error}. Make room, or set '
+      'JAX3DGAN_CACHE or --config.data.cache_dir to another folder.'
+    ) from error
+  return directory
+
+
+def stored_resolution(resolution) -> int:
+  """Of the images that are rendered for images of this resolution."""
+  return _SMALLEST if _SMALLEST % resolution == 0 else resolution
+
+
+def write(source: Source, directory, resolution, split='train', num_images=None, num_workers=None):
+  """Renders a split into a folder; goes on with the finished shards that are there.
+
+  Args:
+    source: from `parse`.
+    directory: made if need be.
+    resolution: pixels.
+    split: 'train' or 'test'.
+    num_images: `SPLITS[split]` by default.
+    num_workers: processes; by default one for each core. The bytes do not depend on it.
+
+  Returns:
+    the index, a dict.
+  """
+  num_images = _checked(split, num_images, resolution)
+  os.makedirs(directory, exist_ok=True)
+  index = os.path.join(directory, records.INDEX)
+  made_by = {**provenance(source, split), 'resolution': resolution}
+  key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+  plan = [range(i, min(i + _SHARD_SIZE, num_images)) for i in range(0, num_images, _SHARD_SIZE)]
+  done = {k: _finished(directory, k, numbers, key) for k, numbers in enumerate(plan)}
+  todo = [k for k in done if done[k] is None]
+  if os.path.exists(index):
+    os.remove(index)  # Whatever it says is no longer so until the new one is written.
+  task = (source, split, resolution)
+  numbers = [i for k in todo for i in plan[k]]
+  results = processes.run(task, numbers, num_images, num_workers)
+  with contextlib.closing(results):
+    for k in todo:
+      writer = records.ShardWriter(directory, records.shard_name(k))
+      for _ in plan[k]:
+        writer.add(next(results))
+      entry, sums = writer.close()
+      done[k] = {'key': key, 'first': plan[k][0], 'shard': entry, 'label_sums': sums.tolist()}
+      records.write_atomically(_sidecar(directory, k), json.dumps(done[k]).encode())
+  total = labels.sums(np.zeros((0, labels.NUM_NUMBERS)))
+  total = total + sum(np.array(each['label_sums']) for each in done.values())
+  extra = {**made_by, 'report': {'images': num_images, 'left_out': 0, 'causes': {}}}
+  return records.write_index(
+    directory, [each['shard'] for each in done.values()], total, resolution, extra
+  )
+
+
+def example(faces: model.FaceModel, source: Source, split, i, resolution) -> dict:
+  """Image i of a split, as `records.write_dataset` takes it."""
+  rng = looks.generator(split, i)
+  look = looks.draw(rng, faces.expression_names, len(faces.identity), source.background)
+  label, second = looks.camera_label(rng), looks.camera_label(rng)
+  head = scene.Head(faces, look)
+  image, depth, mask = head.render(label, resolution)
+  extras = {'identity': look.identity, 'expression': look.expression}
+  if split == 'test':
+    extras |= _truth('', depth, mask)
+    other, depth, mask = head.render(second, resolution)
+    extras |= {'second/image': images.encode_png(other), 'second/label': second}
+    extras |= _truth('second/', depth, mask)
+  return {
+    'image': images.encode_png(image),
+    'label': label,
+    'key': f'{split}-{i:06d}',
+    'extras': extras,
+  }
+
+
+def truth(features) -> dict:
+  """The true geometry of an image of the split 'test'.
+
+  Args:
+    features: of its record (`records.Record.features`).
+
+  Returns:
+    dict of depth, float32 [r, r], the distance from the camera along the ray through the centre of
+    each pixel, inf beside the head; mask, bool [r, r], where that ray meets the head; identity,
+    float32 [100], and expression, float32 [57], the model's weights; and second, the same head
+    from another camera of the prior: a dict of image (uint8 [r, r, 3]), label (float32 [25]),
+    depth and mask.
+  """
+  second = {
+    'image': images.decode(features['second/image']),
+    'label': np.asarray(features['second/label'], np.float32),
+    **_geometry(features, 'second/'),
+  }
+  weights = {name: np.asarray(features[name], np.float32) for name in ('identity', 'expression')}
+  return {**_geometry(features, ''), **weights, 'second': second}
+
+
+def examples_with_truth(source, num_images, resolution=_SMALLEST) -> list[dict]:
+  """The first images of the split 'test' with their truth, rendered anew.
+
+  Returns:
+    dicts of image, label and what `truth` gives, as `evaluation.truth` takes them.
+  """
+  parsed = parse(source)
+  faces = model.load(parsed.folder)
+  made = [example(faces, parsed, 'test', i, resolution) for i in range(num_images)]
+  return [
+    {'image': images.decode(e['image']), 'label': e['label'], **truth(e['extras'])} for e in made
+  ]
+
+
+def provenance(source: Source, split) -> dict:
+  """What decides the content of a split, beside the number of images and their resolution."""
+  return {
+    'source': 'ict_faces',
+    'ict_faces': {
+      'version': VERSION,
+      'seed': looks.SEED,
+      'split': split,
+      'background': source.background,
+      'model': model.FILE,
+      'model_sha256': model.checksum(source.folder),
+    },
+  }
+
+
+def _truth(prefix, depth, mask):
+  return {prefix + 'depth': depth, prefix + 'mask': mask.astype(np.uint8).tobytes()}
+
+
+def _geometry(features, prefix):
+  mask = np.frombuffer(features[prefix + 'mask'], np.uint8) > 0
+  shape = (round(len(mask) ** 0.5),) * 2
+  depth = np.asarray(features[prefix + 'depth'], np.float32)
+  return {'depth': depth.reshape(shape), 'mask': mask.reshape(shape)}
+
+
+def _checked(split, num_images, resolution):
+  if split not in SPLITS:
+    raise UserError(f'The faces have no split {split!r}. Choose one of {", ".join(SPLITS)}.')
+  num_images = SPLITS[split] if num_images is None else num_images
+  if num_images < 1:
+    raise UserError(f'{num_images} faces cannot be made. Ask for one or more.')
+  if not 1 <= resolution <= _LARGEST:
+    raise UserError(f'Faces of {resolution} pixels cannot be made. Ask for 1 to {_LARGEST}.')
+  return num_images
+
+
+def _sidecar(directory, k):
+  return os.path.join(directory, records.shard_name(k).replace('.tfrecord', '.json'))
+
+
+def _finished(directory, k, numbers, key):
+  """The sidecar of shard k, if the shard is there, whole, and of these settings; else None."""
+  try:
+    with open(_sidecar(directory, k), 'rb') as file:
+      sidecar = json.loads(file.read())
+    entry = sidecar['shard']
+    same = (sidecar['key'], sidecar['first'], entry['count']) == (key, numbers[0], len(numbers))
+    whole = _sha256(os.path.join(directory, entry['file'])) == entry['sha256']
+    return sidecar if same and whole else None
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _is_complete(directory, num_images, made_by):
+  """Whether the folder holds this split, down to the last bit; says so where it is damaged."""
+  if not os.path.isdir(directory):
+    return False
+  try:
+    shards = records.Shards(directory)
+    same = {name: shards.index.get(name) for name in made_by} == made_by
+    whole = all(
+      _sha256(os.path.join(directory, entry['file'])) == entry['sha256']
+      for entry in shards.index['shards']
+    )
+    complete = len(shards) == num_images and same and whole
+    shards.close()
+  # An index that is JSON but not ours fails in as many ways as there are fields.
+  except (UserError, OSError, KeyError, TypeError, ValueError):
+    complete = False
+  if not complete:
+    print(f'faces: {directory} is damaged, it is made again', file=sys.stderr)
+  return complete
+
+
+def _sha256(path):
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+@contextlib.contextmanager
+def _only_process(parent, name):
+  """Holds the lock of a cached folder, waiting for it; a killed process loses it."""
+  with open(os.path.join(parent, f'.{name}.lock'), 'w') as file:
+    with contextlib.suppress(ImportError):  # Windows has no such lock.
+      import fcntl
+
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        print(f'faces: waiting for another process that makes {name}', file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
+      except OSError:
+        pass  # Nor have some file systems.
+    yield
