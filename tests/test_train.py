@@ -217,7 +217,7 @@ def _break_generator(monkeypatch, at, times):
 
     return step
 
-  monkeypatch.setattr(train.steps, 'make_train_step', broken)
+  monkeypatch.setattr(train.recipes.steps, 'make_train_step', broken)
 
 
 def _assert_sound(workdir):
