@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,8 +38,15 @@ class Scripts:
     return kept | {'PATH': path, 'HOME': str(self.home)} | variables
 
   def start(self, script: str, *args: str, cwd=ROOT, **variables) -> subprocess.Popen:
+    # In the background of a shell SIGINT is ignored, and what inherits that cannot trap it.
+    deaf = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
     return subprocess.Popen(
-      ['bash', str(LAUNCH / script), *map(str, args)],
+      [
+        *(['env', '--default-signal=INT'] if deaf else []),
+        'bash',
+        str(LAUNCH / script),
+        *map(str, args),
+      ],
       cwd=cwd,
       env=self.environment(**variables),
       stdin=subprocess.DEVNULL,
