@@ -32,6 +32,7 @@ VERBS = {
   'eval': Verb('jax3dgan.main', '--workdir=runs/toys', ('--mode=eval',)),
   'samples': Verb('jax3dgan.apps.samples', '--pretrained=toys --out=samples.png --depth'),
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
+  'interpolate': Verb('jax3dgan.apps.interpolate', '--pretrained=toys --out=x.mp4 --seeds=0,5,9'),
   'mesh': Verb('jax3dgan.apps.mesh', '--pretrained=toys --out=car.glb --preview=car.png'),
   'edit': Verb('jax3dgan.apps.edit', '--pretrained=toys --out=edits.png --directions=pca'),
   'view': Verb('jax3dgan.apps.view', '--pretrained=toys'),

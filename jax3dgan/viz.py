@@ -108,12 +108,12 @@ def colour_depth(
   return np.round(colours).astype(np.uint8)
 
 
-def normals_from_depth(depth: np.ndarray, fov_degrees: float) -> np.ndarray:
+def normals_from_depth(depth: np.ndarray, fov_degrees: float | np.ndarray) -> np.ndarray:
   """Returns unit normals of the surface that a depth map shows, towards the camera.
 
   Args:
     depth: [..., h, w] Euclidean distance from the camera along each pixel's ray.
-    fov_degrees: Full field of view of the square image.
+    fov_degrees: Full field of view of the square image, or of each [...].
 
   Returns:
     float32 [..., h, w, 3] in camera axes (x right, y down, z forward): a wall that faces the camera
@@ -121,11 +121,11 @@ def normals_from_depth(depth: np.ndarray, fov_degrees: float) -> np.ndarray:
   """
   depth = np.asarray(depth, np.float32)
   h, w = depth.shape[-2:]
-  scale = math.tan(math.radians(fov_degrees) / 2)
+  scale = np.tan(np.radians(fov_degrees) / 2)[..., None, None]
   y, x = np.meshgrid(
-    ((np.arange(h) + 0.5) / h * 2 - 1) * scale, ((np.arange(w) + 0.5) / w * 2 - 1) * scale,
-    indexing='ij',
-  )  # fmt: skip
+    (np.arange(h) + 0.5) / h * 2 - 1, (np.arange(w) + 0.5) / w * 2 - 1, indexing='ij'
+  )
+  x, y = x * scale, y * scale
   rays = np.stack([x, y, np.ones_like(x)], axis=-1)
   rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
   points = depth[..., None] * rays.astype(np.float32)  # [..., h, w, 3]
@@ -141,6 +141,12 @@ def colour_normals(normals: np.ndarray, opacity: np.ndarray | None = None) -> np
     alpha = np.clip(np.asarray(opacity), 0, 1)[..., None]
     colours = colours * alpha + 255 * (1 - alpha)
   return np.round(np.clip(colours, 0, 255)).astype(np.uint8)
+
+
+def colour_opacity(opacity: np.ndarray) -> np.ndarray:
+  """Returns opacity [..., h, w] in [0, 1] in greys, nothing is black, uint8 [..., h, w, 3]."""
+  grey = np.round(np.clip(np.nan_to_num(np.asarray(opacity)), 0, 1) * 255).astype(np.uint8)
+  return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def enlarge(images: np.ndarray, factor: int) -> np.ndarray:

@@ -12,6 +12,9 @@ from jax3dgan.apps import provenance
 from jax3dgan.errors import UserError
 
 MIN_TILE = 128  # pixels on a side below which a picture is enlarged for people
+KINDS = ('colour', 'depth', 'normals', 'opacity')  # what can be shown of a view
+# Elevations, radians, at which a camera can stand upright: at a pole there is no up.
+STANDING = (math.radians(-90), math.radians(90))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -29,16 +32,66 @@ def parse_seeds(text: str) -> list[int]:
 
 def parse_degrees(text: str) -> list[float]:
   """Returns the angles of '-40,0,40': [-40.0, 0.0, 40.0]."""
+  return _numbers(text, 'degrees such as -40,0,40')
+
+
+def parse_numbers(text: str) -> list[float]:
+  """Returns the numbers of '0,0.5,1': [0.0, 0.5, 1.0]."""
+  return _numbers(text, 'numbers such as 0,0.5,1')
+
+
+def _numbers(text: str, what: str) -> list[float]:
   try:
-    return [float(part) for part in text.split(',')]
+    numbers = [float(part) for part in text.split(',')]
   except ValueError:
-    raise argparse.ArgumentTypeError(
-      f'{text!r} is not a list of degrees such as -40,0,40'
-    ) from None
+    numbers = [math.nan]
+  if not all(map(math.isfinite, numbers)):
+    raise argparse.ArgumentTypeError(f'{text!r} is not a list of {what}')
+  return numbers
+
+
+def parse_number(text: str) -> float:
+  """Returns a number that is one: neither NaN nor infinite."""
+  try:
+    number = float(text)
+  except ValueError:
+    number = math.nan
+  if not math.isfinite(number):
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number such as 0.7')
+  return number
+
+
+def parse_count(text: str) -> int:
+  """Returns a whole number from 1."""
+  if not text.strip().isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1')
+  return int(text)
+
+
+def parse_rate(text: str) -> float:
+  """Returns frames per second, a number above 0."""
+  rate = parse_number(text)
+  if rate <= 0:
+    raise argparse.ArgumentTypeError(f'{text!r} is no number of frames per second')
+  return rate
+
+
+def parse_kinds(text: str) -> list[str]:
+  """Returns the kinds of 'colour,depth', in the order of `KINDS`."""
+  kinds = [part.strip() for part in text.split(',')]
+  unknown = [kind for kind in kinds if kind not in KINDS]
+  if unknown:
+    raise argparse.ArgumentTypeError(f'{unknown[0]!r} is none of {", ".join(KINDS)}')
+  return [kind for kind in KINDS if kind in kinds]
 
 
 def parser(
-  name: str, doc: str, endings: str | None = None, seeds: str | None = None, depth: bool = True
+  name: str,
+  doc: str,
+  endings: str | None = None,
+  seeds: str | None = None,
+  depth: bool = True,
+  show: bool = False,
 ) -> argparse.ArgumentParser:
   """Returns a parser with the flags that every app has.
 
@@ -48,6 +101,7 @@ def parser(
     endings: What `--out` may end in; None where there is no file to write.
     seeds: The default of `--seeds`; None where there are none.
     depth: Whether there is `--depth`.
+    show: Whether there is `--show`.
   """
   description, _, examples = doc.partition('\n')
   flags = argparse.ArgumentParser(
@@ -68,13 +122,25 @@ def parser(
     flags.add_argument(
       '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
     )
-  flags.add_argument('--psi', type=float, help='truncation, 0 to 1; the config has a default')
-  flags.add_argument('--resolution', type=int, help='pixels on a side; default: that of training')
+  flags.add_argument(
+    '--psi', type=parse_number, help='truncation, 0 to 1; the config has a default'
+  )
+  flags.add_argument(
+    '--resolution', type=parse_count, help='pixels on a side; default: that of training'
+  )
   flags.add_argument('--ema', help='rate of the average of the parameters, such as 0.999')
   flags.add_argument('--step', type=int, help='checkpoint; default: the latest')
   if depth:
     flags.add_argument(
       '--depth', action=argparse.BooleanOptionalAction, default=False, help='depth maps too'
+    )
+  if show:
+    flags.add_argument(
+      '--show',
+      type=parse_kinds,
+      default=['colour'],
+      metavar='KINDS',
+      help=f'some of {",".join(KINDS)}, side by side; default: colour',
     )
   flags.set_defaults(app=name)
   return flags
@@ -123,6 +189,47 @@ def check_camera(model, remedy: str) -> None:
   """UserError, with what to do instead, where the generator's images have no camera."""
   if not model.has_camera:
     raise UserError(f'{model.name} is a 2D model: its images have no camera to move. {remedy}')
+
+
+def check_pitch(degrees: Sequence[float] | None) -> None:
+  """UserError for elevations in degrees that no upright camera has."""
+  for angle in degrees or ():
+    if not -90 <= angle <= 90:
+      raise UserError(
+        f'A camera cannot stand {angle:g}° above the horizon. Give a pitch from -90 (below) to 90.'
+      )
+
+
+def kinds_of(args: argparse.Namespace) -> tuple[str, ...]:
+  """Returns what the flags --show and --depth ask for."""
+  return with_depth(args.show, args.depth)
+
+
+def with_depth(show: Sequence[str], depth: bool) -> tuple[str, ...]:
+  """Returns kinds in the order of `KINDS`, depth among them if it is asked for."""
+  return tuple(k for k in KINDS if k in show or (depth and k == 'depth'))
+
+
+def check_kinds(model, kinds: Sequence[str]) -> None:
+  """UserError, with what to do instead, where the generator cannot show them."""
+  unknown = [kind for kind in kinds if kind not in KINDS]
+  if unknown or not kinds:
+    raise UserError(f'Nothing to show is called {unknown}. There are: {", ".join(KINDS)}.')
+  if 'depth' in kinds and not model.has_depth:
+    raise UserError(f'{model.name} has no depth: its generator has no field. Leave out --depth.')
+  if set(kinds) != {'colour'} and not model.has_depth:
+    raise UserError(
+      f'{model.name} has no {" and no ".join(k for k in kinds if k != "colour")}: its generator '
+      'has no field. Use --show=colour.'
+    )
+
+
+def check_numbers(psi: float | None = None, resolution: int | None = None) -> None:
+  """UserError for a truncation that is no number, or a picture without pixels."""
+  if psi is not None and not math.isfinite(psi):
+    raise UserError(f'A truncation of {psi} is no number. Set psi between 0 and 1.')
+  if resolution is not None and resolution < 1:
+    raise UserError(f'A picture of {resolution}² has no pixels. Set a resolution from 1.')
 
 
 def goes_round(model) -> bool:

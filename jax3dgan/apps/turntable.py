@@ -2,34 +2,22 @@
 
 python -m jax3dgan.apps.turntable --workdir=runs/toys --out=turntable.mp4 --seeds=0-3
 python -m jax3dgan.apps.turntable --pretrained=toys --out=turntable.gif --frames=40 --depth
+python -m jax3dgan.apps.turntable --pretrained=toys --out=x.webp --trajectory=figure-eight
+python -m jax3dgan.apps.turntable --pretrained=toys --out=x.mp4 --trajectory=dolly --yaw=40
 """
 
 import argparse
-import math
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import tqdm
 
-from jax3dgan.apps import common, provenance
+from jax3dgan.apps import common, maps, paths, provenance
+from jax3dgan.apps.paths import TRAJECTORIES
 
-TRAJECTORIES = ('orbit', 'sweep')
 _COLUMNS = 4
 _SECONDS = 3.0  # of a turn, where no frame rate is given
-
-
-def azimuths(trajectory: str, num: int, half_range: float) -> np.ndarray:
-  """Returns azimuths [num] in radians of a loop without a seam.
-
-  Args:
-    trajectory: 'orbit', the full circle, or 'sweep', to one side, to the other and back.
-    num: Frames.
-    half_range: How far a sweep goes to each side.
-  """
-  turn = np.arange(num) / num
-  if trajectory == 'orbit':
-    return 2 * math.pi * turn
-  return half_range * np.sin(2 * math.pi * turn)
 
 
 def write(
@@ -41,8 +29,9 @@ def write(
   fps: float | None = None,
   resolution: int | None = None,
   depth: bool = False,
-  trajectory: str | None = None,
+  trajectory: str | paths.Path | None = None,
   progress: bool = False,
+  show: Sequence[str] = ('colour',),
 ) -> None:
   """Writes the video.
 
@@ -55,91 +44,121 @@ def write(
     fps: Frames per second; None for a loop of three seconds.
     resolution: Pixels on a side of each object; None for that of training.
     depth: Whether depth maps turn beside the objects.
-    trajectory: 'orbit' or 'sweep'; None for the full circle where the pose prior covers it.
+    trajectory: A path, or the name of one, see `paths.make`; None for the full circle where the
+      pose prior covers it.
     progress: Whether to show a bar.
+    show: What of each object, of `common.KINDS`.
 
   Raises:
-    UserError: The generator has no camera.
+    UserError: The generator has no camera, or nothing to show; impossible numbers.
   """
   from jax3dgan import viz
 
-  common.check_camera(model, 'Use jax3dgan.apps.samples.')
-  trajectory = trajectory or ('orbit' if common.goes_round(model) else 'sweep')
-  angles = azimuths(trajectory, frames, model.yaw_half_range)
-  # A sweep passes each angle twice: render it once.
-  unique, index = np.unique(np.round(angles, 9), return_inverse=True)
-  pictures = list(_pictures(model, seeds, psi, unique, resolution, depth, progress))
-  viz.write_video(path, (pictures[i] for i in index), fps or frames / _SECONDS)
-
-
-def _pictures(model, seeds, psi, angles, resolution, depth, progress) -> Iterator[np.ndarray]:
-  """Yields one picture per angle, uint8 [h, w, 3], all seeds in it."""
-  from jax3dgan import viz
-
-  resolution = resolution or model.resolution
-  factor = common.enlargement(resolution)
-  num = len(seeds)
+  if not isinstance(trajectory, paths.Path):
+    trajectory = paths.make(model, frames, trajectory)
+  common.check_kinds(model, kinds := common.with_depth(show, depth))
+  common.check_numbers(psi, resolution)
+  unique, index = trajectory.unique()  # a sweep passes each angle twice: render it once
   w = np.asarray(model.map(model.latents(seeds), psi))
-  every_w = np.tile(w, (len(angles), *[1] * (w.ndim - 1)))  # [angles · seeds, ...]
-  camera = model.orbit(np.repeat(angles, num))
-  out = _gather(model.render_batches(every_w, camera, resolution), len(every_w), progress)
-  views = viz.to_uint8(out.image).reshape(len(angles), num, resolution, resolution, 3)
-  maps = common.depth_picture(model, out).reshape(views.shape) if depth else None
-  columns = min(num, _COLUMNS)
-  for i, tiles in enumerate(views):
-    picture = viz.grid(viz.enlarge(tiles, factor), columns)
-    if depth:
-      right = viz.grid(viz.enlarge(maps[i], factor), columns)
-      picture = viz.grid(np.stack([picture, right]), 1 if num <= columns else 2)
-    yield picture
+  pictures = list(_pictures(model, w, unique, resolution, kinds, progress))
+  viz.write_video(path, (pictures[i] for i in index), fps or len(trajectory) / _SECONDS)
 
 
-def _gather(batches, total: int, progress: bool):
-  import jax
-  import tqdm
+def render_path(model, w, path: paths.Path, resolution=None, kinds=('colour',), bar=None):
+  """Renders objects w [m, ...] along a path of n frames: `maps.Views` [m, n]."""
+  groups = path.depth_ranges(model)
+  # Tiles are compiled for each group once more: not worth it for many groups of few frames.
+  skip = len(groups) == 1
+  parts = [
+    maps.render(model, w, path[frames].camera(model), resolution, kinds, bar, skip, **ends)
+    for frames, ends in groups
+  ]
+  order = np.argsort(np.concatenate([frames for frames, _ in groups]))
+  return maps.concatenate(parts)[:, order]
 
-  parts = []
-  with tqdm.tqdm(desc='turntable', total=total, unit='image', disable=not progress) as bar:
-    for part in batches:
-      parts.append(part)
-      bar.update(len(part.image))
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+def _pictures(model, w, path, resolution, kinds, progress) -> Iterator[np.ndarray]:
+  """Yields one picture per frame, uint8 [h, w, 3], all objects in it."""
+  with tqdm.tqdm(
+    desc='turntable', total=len(w) * len(path), unit='view', disable=not progress
+  ) as bar:
+    views = render_path(model, w, path, resolution, kinds, bar)
+  factor = maps.tile_factor(views)
+  # Colours of depth go with a camera that goes back: they show the object, not the way.
+  back = path.distance - model.config.render.radius
+  limits = maps.depth_limits(model, views, back) if 'depth' in kinds else (0, 1)
+  for i in range(len(path)):
+    now, ends = views[:, i], tuple(limit + back[i] for limit in limits)
+    yield maps.beside([maps.picture(model, now, k, ends) for k in kinds], _COLUMNS, factor)
 
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
+  path = paths.make(model, args.frames, args.trajectory, args.yaw, args.pitch, args.dolly)
   write(
     model,
     args.out,
     args.seeds,
     psi=args.psi,
-    frames=args.frames,
     fps=args.fps,
     resolution=args.resolution,
-    depth=args.depth,
-    trajectory=args.trajectory,
+    trajectory=path,
     progress=True,
+    show=common.kinds_of(args),
   )
-  provenance.save_beside(args.out, provenance.record('turntable', args, model))
+  record = provenance.record('turntable', args, model, camera=path.record())
+  provenance.save_beside(args.out, record)
   print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
+
+
+def add_path_flags(
+  flags: argparse.ArgumentParser,
+  frames: int | None = 60,
+  fps: str = f'default: a loop of {_SECONDS:g} seconds',
+) -> None:
+  """Adds what says how the camera moves, see `paths.make`, and how fast.
+
+  Args:
+    flags: Of an app.
+    frames: How many by default.
+    fps: What is said about the default frame rate.
+  """
+  about = '' if frames is None else f'; default: {frames}'
+  flags.add_argument(
+    '--frames', type=common.parse_count, default=frames, help=f'how many in all{about}'
+  )
+  flags.add_argument('--fps', type=common.parse_rate, help=f'frames per second; {fps}')
+  flags.add_argument(
+    '--yaw',
+    type=common.parse_degrees,
+    help='azimuth in degrees, 0 in front: where from (40), or a range to swing through (-30,30)',
+  )
+  flags.add_argument(
+    '--pitch',
+    type=common.parse_degrees,
+    help='degrees above the horizon: one (20), or a range to swing through (0,40)',
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   endings = ('.mp4', '.gif', '.webp')
-  flags = common.parser('turntable', __doc__, ', '.join(endings), seeds='0-3')
-  flags.add_argument('--frames', type=int, default=60, help='of the loop; default: 60')
-  flags.add_argument('--fps', type=float, help='frames per second; default: a loop of 3 seconds')
+  flags = common.parser('turntable', __doc__, ', '.join(endings), seeds='0-3', show=True)
+  add_path_flags(flags)
   flags.add_argument(
     '--trajectory',
     choices=TRAJECTORIES,
-    help='default: orbit where the model was trained all round',
+    help='default: orbit where the model was trained all round, else sweep',
+  )
+  flags.add_argument(
+    '--dolly',
+    type=common.parse_numbers,
+    default=list(paths.DOLLY),
+    help='nearest and farthest camera of the dolly zoom, in the distance of training',
   )
   args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
-  if args.frames < 1:
-    flags.error('--frames must be at least 1')
   common.run(_main, args)
 
 

@@ -1,0 +1,213 @@
+"""What the pictures of a trained model show: colour, depth, normals, opacity.
+
+Views are rendered one object at a time, what no camera changes computed once, and turned into
+pictures as they come; of each view no more is kept than what is asked for.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import tqdm
+
+from jax3dgan import cameras
+from jax3dgan.apps import common, tiles
+
+
+@dataclasses.dataclass(eq=False)
+class Views:
+  """Rendered views.
+
+  Attributes:
+    image: uint8 [..., h, w, 3].
+    depth, opacity: float32 [..., h, w], see `generators.Rendering`; None where not asked for.
+    fov_degrees: [...] full field of view.
+  """
+
+  image: np.ndarray
+  depth: np.ndarray | None
+  opacity: np.ndarray | None
+  fov_degrees: np.ndarray
+
+  def reshape(self, *shape: int) -> 'Views':
+    """Returns the same with other leading axes."""
+    old = self.fov_degrees.ndim
+    return self._map(lambda x: x.reshape(*shape, *x.shape[old:]))
+
+  def __getitem__(self, index) -> 'Views':
+    return self._map(lambda x: x[index])
+
+  def _map(self, function) -> 'Views':
+    values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+    return Views(*(None if x is None else function(x) for x in values))
+
+
+def render(
+  model,
+  w,
+  camera: cameras.Camera,
+  resolution: int | None = None,
+  kinds: Sequence[str] = ('colour',),
+  bar: tqdm.tqdm | None = None,
+  skip_empty: bool = False,
+  **overrides,
+) -> Views:
+  """Renders every object of w from every camera.
+
+  Args:
+    model: A `trained.Trained`.
+    w: [m, ...] styles.
+    camera: n cameras.
+    resolution: Pixels on a side; None for that of training.
+    kinds: What will be shown, of `common.KINDS`.
+    bar: Is moved on by one for each view.
+    skip_empty: See `tiles.views`: worth it for many views.
+    **overrides: Fields of the rendering options.
+
+  Returns:
+    Views [m, n].
+  """
+  resolution = resolution or model.resolution
+  parts = []
+  for i in range(len(w)):
+    scene = model.prepare(w[i : i + 1])
+    for out in tiles.views(model, scene, camera, resolution, _report(bar), skip_empty, **overrides):
+      parts.append(_kept(out, kinds))
+  return _joined(parts, camera, len(w))
+
+
+def render_pairs(
+  model, w, camera, resolution=None, kinds: Sequence[str] = ('colour',), bar=None
+) -> Views:
+  """Renders each w [n, ...] from its own camera of n, or all from the same one: Views [n]."""
+  report, parts = _report(bar), []
+  for out in model.render_batches(w, camera, resolution or model.resolution):
+    parts.append(_kept(out, kinds))
+    report(len(out.image))
+  if camera.cam2world.shape[0] == 1:
+    camera = jax.tree.map(lambda x: np.repeat(np.asarray(x), len(w), axis=0), camera)
+  return _joined(parts, camera, 1)[0]
+
+
+def _report(bar):
+  if bar is None:
+    return lambda num: None
+  start, total = bar.n, 0.0
+
+  def report(num):  # whole views, of parts of some
+    nonlocal total
+    total += num
+    bar.update(start + round(total) - bar.n)
+
+  return report
+
+
+def _kept(out, kinds):
+  """(image, depth, opacity) of a rendering, in no more bytes than a picture needs."""
+  from jax3dgan import viz
+
+  depth = out.depth if {'depth', 'normals'} & set(kinds) else None
+  opacity = out.opacity if set(kinds) != {'colour'} else None
+  return viz.to_uint8(out.image), depth, opacity
+
+
+def _joined(parts, camera, m: int) -> Views:
+  columns = list(zip(*parts, strict=True))
+  image, depth, opacity = (None if c[0] is None else np.concatenate(c) for c in columns)
+  focal = np.asarray(camera.intrinsics, np.float64)[:, 1, 1]
+  fov = np.degrees(2 * np.arctan(0.5 / focal))
+  views = Views(image, depth, opacity, np.tile(fov, m))
+  return views.reshape(m, len(fov))
+
+
+def concatenate(parts: Sequence[Views], axis: int = 1) -> Views:
+  """Joins views [m, n] along one of their axes."""
+  if len(parts) == 1:
+    return parts[0]
+  columns = zip(*([getattr(p, f.name) for f in dataclasses.fields(p)] for p in parts), strict=True)
+  return Views(*(None if c[0] is None else np.concatenate(c, axis=axis) for c in columns))
+
+
+def depth_limits(model, views: Views, back=0.0) -> tuple[float, float]:
+  """Returns the (near, far) of the colours of depth maps that are to compare.
+
+  Args:
+    model, views: See `picture`.
+    back: [...] by how much farther a camera stands than those that the limits are for.
+  """
+  from jax3dgan import viz
+
+  depth = _surface(model, views) - np.asarray(back)[..., None, None]
+  return viz.depth_range(depth, None if model.options().last_back else views.opacity)
+
+
+def _surface(model, views: Views) -> np.ndarray:
+  """Distance of what is seen [..., h, w]."""
+  from jax3dgan import viz
+
+  if model.options().last_back:  # what passes counts as the last sample: every pixel is solid
+    return views.depth
+  return viz.surface_depth(views.depth, views.opacity)
+
+
+def picture(model, views: Views, kind: str, limits: tuple[float, float] | None = None):
+  """Returns the pictures of views, uint8 [..., h, w, 3].
+
+  Args:
+    model: A `trained.Trained`.
+    views: Of it, rendered for this kind.
+    kind: Of `common.KINDS`.
+    limits: Of depth; None takes them from these views together.
+  """
+  from jax3dgan import viz
+
+  if kind == 'colour':
+    return views.image
+  if kind == 'opacity':
+    return viz.colour_opacity(views.opacity)
+  solid = None if model.options().last_back else views.opacity
+  if kind == 'depth':
+    limits = limits or depth_limits(model, views)
+    return viz.colour_depth(_surface(model, views), solid, limits)
+  normals = viz.normals_from_depth(_surface(model, views), views.fov_degrees)
+  return viz.colour_normals(normals, solid)
+
+
+def tile_factor(views: Views) -> int:
+  """Returns by which whole factor to enlarge pictures of the views for people."""
+  return common.enlargement(views.image.shape[-3])
+
+
+TITLES = {
+  'colour': 'colour',
+  'depth': 'depth, near is light',
+  'normals': 'normals',
+  'opacity': 'opacity',
+}
+
+
+def beside(pictures: Sequence[np.ndarray], columns: int, factor: int) -> np.ndarray:
+  """Lays the kinds of some objects out as one picture.
+
+  Args:
+    pictures: For each kind uint8 [n, h, w, 3].
+    columns: Objects in a row. With one row the kinds are below each other, with more beside.
+    factor: Enlargement.
+
+  Returns:
+    uint8 [h, w, 3].
+  """
+  from jax3dgan import viz
+
+  num = len(pictures[0])
+  columns = min(num, columns)
+  grids = [viz.grid(viz.enlarge(tiles_, factor), columns) for tiles_ in pictures]
+  if len(grids) == 1:
+    return grids[0]
+  if num == 1:  # one object: a square of its kinds, or two beside each other
+    across = 2 if len(grids) in (2, 4) else len(grids)
+  else:
+    across = 1 if num <= columns else math.ceil(math.sqrt(len(grids)))
+  return viz.grid(np.stack(grids), across)

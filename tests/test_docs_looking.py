@@ -1,0 +1,70 @@
+"""docs/looking.md: its commands run as they are, and make the pictures that it shows."""
+
+import importlib.util
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from jax3dgan import cli
+
+DOCS = pathlib.Path(__file__).parent.parent / 'docs'
+PAGE = (DOCS / 'looking.md').read_text(encoding='utf-8')
+
+
+def script():
+  spec = importlib.util.spec_from_file_location('looking', DOCS / 'make_looking_images.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  """The folder in which all commands of the page ran, one after the other."""
+  folder = tmp_path_factory.mktemp('looking')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    for command in script().commands(PAGE):
+      assert not cli.main(command)
+  return folder
+
+
+def frames(path):
+  with Image.open(path) as file:
+    return np.stack([np.asarray(x.convert('RGB'), int) for x in ImageSequence.Iterator(file)])
+
+
+def test_every_picture_of_the_page_is_what_its_command_makes(made):
+  shown = script().pictures(PAGE)
+  assert len(shown) >= 7
+  for name in shown:
+    now, kept = frames(made / name), frames(DOCS / 'images' / 'looking' / name)
+    assert now.shape == kept.shape, name
+    # Two compilers' sines, and a lossy format for the videos.
+    assert np.abs(now - kept).mean() < 1, name
+
+
+def test_the_pictures_are_small():
+  sizes = [path.stat().st_size for path in (DOCS / 'images' / 'looking').iterdir()]
+  assert sum(sizes) < 300_000
+  assert {p.name for p in (DOCS / 'images' / 'looking').iterdir()} == set(script().pictures(PAGE))
+
+
+def test_what_is_repeated_is_the_same(made):
+  assert (made / 'again.png').read_bytes() == (made / 'mixed.png').read_bytes()
+  assert frames(made / 'other.webp').shape[:2] == (12, 144)  # as many frames, of another size
+
+
+def test_the_python_of_the_page(made):
+  (code,) = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+  found = {}
+  exec(code, found)
+  assert found['views'].image.shape == (2, 4, 32, 32, 3) and found['between'].shape[0] == 8
+
+
+def test_no_link_of_the_page_is_broken():
+  for link in re.findall(r'\]\(([^)#]+)\)', PAGE + (DOCS / 'cameras.md').read_text('utf-8')):
+    assert (DOCS / link).exists(), link
