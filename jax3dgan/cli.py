@@ -34,6 +34,7 @@ VERBS = {
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
   'interpolate': Verb('jax3dgan.apps.interpolate', '--pretrained=toys --out=x.mp4 --seeds=0,5,9'),
   'mesh': Verb('jax3dgan.apps.mesh', '--pretrained=toys --out=car.glb --preview=car.png'),
+  'invert': Verb('jax3dgan.apps.invert', '--pretrained=toys --input=car.png --out=inverted'),
   'edit': Verb('jax3dgan.apps.edit', '--pretrained=toys --out=edits.png --directions=pca'),
   'view': Verb('jax3dgan.apps.view', '--pretrained=toys'),
   'export': Verb('jax3dgan.apps.export', '--pretrained=toys --out=toys.zip'),

@@ -1,0 +1,165 @@
+"""Photos for an inversion, read defensively: whatever people have becomes a square in [−1, 1].
+
+Decoding is that of data sets (`data.images`): EXIF rotation applied, transparency composited on
+white, grey, palette, CMYK and 16 bits converted, files that claim too many pixels refused.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+
+from jax3dgan.data import images, labels, sources
+from jax3dgan.errors import UserError
+
+
+@dataclasses.dataclass
+class Photo:
+  """A photo.
+
+  Attributes:
+    name: what its results are called.
+    path: its file.
+    image: float32 [h, h, 3] in [−1, 1].
+    label: [25] of its camera after the crop, or None.
+    sha256: of the file, in hex.
+    note: what was done to it, for people; '' for nothing.
+  """
+
+  name: str
+  path: pathlib.Path
+  image: np.ndarray
+  label: np.ndarray | None
+  sha256: str
+  note: str = ''
+
+
+def names(path) -> dict[str, pathlib.Path]:
+  """{name: file} of a photo or of the photos of a folder at any depth, in the names' order.
+
+  Raises:
+    UserError: There is nothing of the kind.
+  """
+  path = pathlib.Path(path).expanduser()
+  if path.is_file():
+    return {path.stem: path}
+  if not path.is_dir():
+    raise UserError(f'--input={path} does not exist. Give a photo, or a folder of photos.')
+  source = sources.FolderSource(path)
+  files = [source.describe(i) for i in range(len(source))]
+  if not files:
+    raise UserError(f'{path} holds no photo ({", ".join(images.EXTENSIONS)}). Give another folder.')
+  stems = [re.sub(r'\.[^.]*$', '', file).replace('/', '__') for file in files]
+  whole = [file.replace('/', '__').replace('.', '_') for file in files]
+  # Of car.png and car.jpg neither is just 'car'.
+  twice = {stem for stem in stems if stems.count(stem) > 1}
+  chosen = [w if s in twice else s for s, w in zip(stems, whole, strict=True)]
+  return {name: path / file for name, file in zip(chosen, files, strict=True)}
+
+
+def read(name: str, path, resolution: int, crop: str = 'centre', table=None, root=None) -> Photo:
+  """Reads a photo.
+
+  Args:
+    name: what to call it.
+    path: its file.
+    resolution: pixels on a side that it is brought to: exact means where they divide the square's,
+      else Lanczos, also upwards.
+    crop: see `images.crop_box`.
+    table: {name: label [25]} of `label_table`, or None.
+    root: the folder that the table's names are relative to; None where it is not known.
+
+  Raises:
+    images.ImageError: The file cannot be used, with the cause.
+  """
+  path = pathlib.Path(path)
+  try:
+    if not path.is_file():  # also of a pipe, which would wait for ever
+      raise images.ImageError('no regular file')
+    with open(path, 'rb') as file:
+      data = file.read(images.MAX_BYTES + 1)
+  except OSError as error:
+    raise images.ImageError(error.strerror or 'cannot be read') from error
+  pixels = images.decode(data)
+  height, width = pixels.shape[:2]
+  box = images.crop_box(height, width, crop)
+  notes = []
+  if (width, height) != (box[2], box[2]):
+    notes.append(f'{width} x {height} cropped to {box[2]} x {box[2]}')
+  if box[2] < resolution:
+    left, top, size = box
+    square = Image.fromarray(pixels[top : top + size, left : left + size])
+    pixels = np.asarray(square.resize((resolution,) * 2, Image.Resampling.LANCZOS))
+    notes.append(f'enlarged from {size} to {resolution} pixels')
+  else:
+    pixels = images.fit(pixels, resolution, crop)
+    if box[2] > resolution:
+      notes.append(f'shrunk from {box[2]} to {resolution} pixels')
+  label = None
+  if table is not None:
+    label = _label_of(table, path, root)
+    label = labels.crop(label, height, width, box)
+  image = pixels.astype(np.float32) / 127.5 - 1
+  digest = hashlib.sha256(data).hexdigest()
+  return Photo(name, path, image, label, digest, ', '.join(notes))
+
+
+def label_table(path, file=None) -> dict[str, np.ndarray] | None:
+  """The labels of a folder of photos, or of one photo.
+
+  Args:
+    path: the photo or folder.
+    file: a dataset.json (`{"labels": [[name, [25 numbers]], ...]}`), or a file of nothing but 25
+      numbers, as text or JSON, that serve every photo; None for the folder's own dataset.json, if
+      there is one.
+
+  Raises:
+    UserError: It is neither.
+  """
+  if file is None:
+    own = pathlib.Path(path).expanduser() / sources.LABELS_FILE
+    return sources.load_labels(own) if own.is_file() else None
+  try:
+    text = pathlib.Path(file).expanduser().read_text(encoding='utf-8')
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f'--labels={file} cannot be read ({error}). Give a dataset.json.') from None
+  numbers = _numbers(text)
+  if numbers is None:
+    return sources.parse_labels(text.encode(), str(file))
+  if len(numbers) != labels.NUM_NUMBERS or not np.isfinite(numbers).all():
+    raise UserError(
+      f'--labels={file} has {len(numbers)} numbers. A label has 25 finite ones: cam2world row by '
+      'row, then the normalised intrinsics.'
+    )
+  return {'': np.float32(numbers)}
+
+
+def _numbers(text: str):
+  """The numbers of a text of nothing else, or None."""
+  try:
+    numbers = np.asarray(json.loads(text), np.float64).ravel()
+  except (ValueError, TypeError):
+    try:
+      numbers = np.array(text.replace(',', ' ').split(), np.float64)
+    except ValueError:
+      return None
+  return numbers
+
+
+def _label_of(table, path, root):
+  if '' in table:
+    return table['']
+  if root is not None:
+    fitting = [os.path.relpath(path, root).replace(os.sep, '/')]
+  else:  # the longest end of the path that has a label
+    parts = path.resolve().parts
+    fitting = ['/'.join(parts[i:]) for i in range(1, len(parts))]
+  for name in fitting:
+    if name in table:
+      return table[name]
+  raise images.ImageError('has no label')
