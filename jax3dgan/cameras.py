@@ -84,8 +84,8 @@ def look_at(origin, target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0)):
   return jnp.concatenate([top, bottom], axis=-2)
 
 
-def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
-  """Camera on a sphere by π-GAN's angles, looking at the origin.
+def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0, pivot=(0.0, 0.0, 0.0)) -> Camera:
+  """Camera on a sphere around the origin by π-GAN's angles.
 
   Args:
     yaw: [...] radians from +x towards +z; π/2 is frontal.
@@ -93,6 +93,7 @@ def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
       One yaw serves many pitches and one pitch many yaws.
     radius: distance from the origin, world units.
     fov_degrees: full field of view.
+    pivot: the point that it looks at, (x, y, z); the sphere stays where it is (EG3D).
   """
   pitch = jnp.clip(jnp.asarray(pitch), _POLE, math.pi - _POLE)
   yaw, pitch = jnp.broadcast_arrays(yaw, pitch)
@@ -100,14 +101,18 @@ def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0) -> Camera:
   origin = radius * jnp.stack(
     [sin_pitch * jnp.cos(yaw), jnp.cos(pitch), sin_pitch * jnp.sin(yaw)], axis=-1
   )
-  return Camera(look_at(origin), intrinsics_from_fov(fov_degrees, origin.shape[:-1]))
+  return Camera(look_at(origin, pivot), intrinsics_from_fov(fov_degrees, origin.shape[:-1]))
 
 
-def orbit(azimuth, elevation, radius=1.0, fov_degrees=12.0) -> Camera:
+def orbit(azimuth, elevation, radius=1.0, fov_degrees=12.0, pivot=(0.0, 0.0, 0.0)) -> Camera:
   """Camera by azimuth (0 frontal, positive towards +x) and elevation (0 horizon, positive up),
   radians."""
   return from_yaw_pitch(
-    math.pi / 2 - jnp.asarray(azimuth), math.pi / 2 - jnp.asarray(elevation), radius, fov_degrees
+    math.pi / 2 - jnp.asarray(azimuth),
+    math.pi / 2 - jnp.asarray(elevation),
+    radius,
+    fov_degrees,
+    pivot,
   )
 
 

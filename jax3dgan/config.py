@@ -18,6 +18,7 @@ STAGE_FIELDS = {
   'num_coarse': 'render.num_coarse',
   'num_fine': 'render.num_fine',
   'ray_chunk': 'render.ray_chunk',
+  'low_resolution': 'render.low_resolution',
 }
 
 
@@ -32,6 +33,8 @@ def base_config() -> ml_collections.ConfigDict:
       batch_size=56,
       micro_batches=1,
       resolution=64,
+      # How a step goes: 'pigan' (`steps`) or 'eg3d' (`steps_eg3d`).
+      recipe='pigan',
       # Later stages: (dict(from_step=10_000, resolution=128, batch_size=28), ...), see
       # STAGE_FIELDS.
       stages=(),
@@ -51,10 +54,12 @@ def base_config() -> ml_collections.ConfigDict:
         embedding_resolution=64,
         embedding_scale=0.1,
       ),
-      # See rendering.hierarchical.RenderOptions; fov_degrees and radius make the cameras.
+      # See rendering.options.RenderOptions; fov_degrees, radius and pivot make the cameras.
       render=dict(
         fov_degrees=12.0,
         radius=1.0,
+        # The point that the cameras of the pose prior look at.
+        pivot=(0.0, 0.0, 0.0),
         near=0.88,
         far=1.12,
         num_coarse=12,
@@ -67,6 +72,12 @@ def base_config() -> ml_collections.ConfigDict:
         align_corners=True,
         ray_chunk=0,
         saved_activations='all',
+        marcher='samples',
+        strata='centred',
+        spacing='linear',
+        importance='weights',
+        box=0.0,
+        low_resolution=0,
       ),
       # For pictures that people look at: more samples per ray, truncated latents.
       display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),
@@ -104,10 +115,32 @@ def base_config() -> ml_collections.ConfigDict:
         density_noise_steps=5000,
         fade_steps=10_000,
       ),
+      # What the recipe 'eg3d' has beside the losses above.
+      eg3d=dict(
+        # How often the mapping network is told another camera in the end, and after how many
+        # images (until then from always on); of no account where it is told none.
+        pose_swap=0.5,
+        pose_swap_images=1_000_000,
+        # Weight of the density's regularisation, every how many steps, its kind ('l1' or
+        # 'monotonic', whose second term weighs `monotonic`), points and distances.
+        density=0.25,
+        density_every=4,
+        density_kind='l1',
+        monotonic=10.0,
+        density_points=1000,
+        density_std=0.004,
+        # σ, in pixels, of the blur through which the discriminator sees at first, and after how
+        # many images it is gone.
+        blur=10.0,
+        blur_images=200_000,
+        w_average_decay=0.998,
+      ),
       optimizer=dict(
         lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0
       ),
-      ema=dict(rates=(0.999, 0.9999), display_rate=0.999),
+      # ramp_up: an average's half-life is at most this share of the images seen; 0 for π-GAN's
+      # start.
+      ema=dict(rates=(0.999, 0.9999), display_rate=0.999, ramp_up=0.0),
       # Faults of π-GAN's release, to repeat what it does. Its other ones: render.density='relu'
       # with render.last_interval='infinite' (black pixels at first), and photos resized without a
       # filter (data.prepare --resize=nearest).
@@ -127,6 +160,8 @@ def base_config() -> ml_collections.ConfigDict:
         split='train',
         flip=False,
         on_device=False,
+        # Whether the cameras of the fakes are those of the photos' labels, not of the pose prior.
+        use_labels=False,
         cache_dir='',
         # How many of the toys to make; 0 for the usual 4,000.
         num_images=0,
@@ -189,6 +224,31 @@ def set_model(config, name: str, **fields) -> None:
     config.model = ml_collections.ConfigDict(generators.model_config(name, **fields))
 
 
+def set_discriminator(config, name: str, **fields) -> None:
+  """Makes another discriminator the config's: `config.discriminator` gets that one's fields.
+
+  Args:
+    config: changed in place, locked or not.
+    name: of `discriminators.DISCRIMINATORS`.
+    fields: those that are not at their defaults.
+  """
+  from jax3dgan import discriminators  # brings JAX, which reading a config does without
+
+  values = discriminators.discriminator_config(name, **fields)
+  with config.unlocked():
+    config.discriminator = ml_collections.ConfigDict(_open(values))
+
+
+def _open(values: dict) -> dict:
+  """Fields that are None as placeholders, so that a flag may set them."""
+  types = dict(clamp=float, coord_conv=bool)
+  placeholder = ml_collections.config_dict.placeholder
+  return {
+    name: placeholder(types[name]) if value is None and name in types else value
+    for name, value in values.items()
+  }
+
+
 def complete(config) -> ml_collections.ConfigDict:
   """A config with the fields that have come since it was written, at their defaults.
 
@@ -204,6 +264,15 @@ def complete(config) -> ml_collections.ConfigDict:
     else:  # of a later version; whoever wants to build it says so
       with defaults.unlocked():
         del defaults.model
+  name = (config.get('discriminator') or {}).get('name')
+  if name and name != defaults.discriminator.name:
+    from jax3dgan import discriminators
+
+    if name in discriminators.DISCRIMINATORS:
+      set_discriminator(defaults, name)
+    else:
+      with defaults.unlocked():
+        del defaults.discriminator
   with config.unlocked():
     _fill(config, defaults)
   return config
@@ -222,8 +291,24 @@ def _tiny_model(model, resolution: int) -> dict:
   if model.name == 'stylegan2':
     channels = (8,) * (resolution.bit_length() - 2)  # at 4², 8², ...
     return dict(z_dim=8, w_dim=8, mapping_layers=1, channels=channels)
+  if model.name == 'eg3d':
+    fields = dict(z_dim=8, w_dim=8, mapping_layers=1, channels=(8, 8), plane_features=4)
+    fields |= dict(decoder_hidden=8, low_resolution=resolution)
+    if model.super_channels:
+      low = resolution // 2
+      fields |= dict(super_channels=(8, 8), super_ups=(1, 2), super_input=low, low_resolution=low)
+    return fields
   fields = dict(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
   return fields | (dict(embedding_resolution=4) if model.embedding_channels else {})
+
+
+def _tiny_discriminator(discriminator, resolution: int) -> dict:
+  """Fields that make a discriminator small, and take images of a resolution where it fixes that."""
+  if discriminator.name != 'progressive':
+    fields = dict(channels=(8,) * (resolution.bit_length() - 2), mapping_layers=1)  # at 4², 8², ...
+    return fields | (dict(cmap_dim=8) if discriminator.cmap_dim else {})
+  fields = dict(channels=(4, 8, 8, 8))
+  return fields | (dict(latent_dim=8) if discriminator.latent_dim else {})
 
 
 def tiny(config) -> ml_collections.ConfigDict:
@@ -245,9 +330,7 @@ def tiny(config) -> ml_collections.ConfigDict:
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})
     config.display.update(num_coarse=4, num_fine=4)
-    config.discriminator.update(channels=(4, 8, 8, 8))
-    if config.discriminator.latent_dim:
-      config.discriminator.latent_dim = 8
+    config.discriminator.update(_tiny_discriminator(config.discriminator, config.resolution))
     config.data.num_images = 64
     config.eval.update(num_images=16, num_latents=4, num_inverted=2, probe_steps=2, batch_size=8)
     config.eval.update(kid_subsets=2, kid_subset_size=8)

@@ -76,6 +76,11 @@ def example_keys(key, local_batch: int):
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(local_batch))
 
 
+def are_keys(x) -> bool:
+  """Whether x is an array of random keys, not of numbers that were drawn already."""
+  return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
 def replicate(tree, mesh):
   """Puts a pytree on every device of the mesh."""
   sharding = NamedSharding(mesh, REPLICATED)

@@ -32,6 +32,7 @@ class Stage:
   num_coarse: int
   num_fine: int
   ray_chunk: int
+  low_resolution: int = 0
 
   def position_at(self, step: int) -> int:
     """Images consumed before `step`."""

@@ -31,12 +31,34 @@ class TrainState:
   ema: dict[str, Any]
 
 
-def optimizer(config) -> optax.GradientTransformation:
-  """Global-norm clipping and Adam without its learning rate, which is the stage's: see `steps`."""
+def optimizer(config, lazy_every: int = 0) -> optax.GradientTransformation:
+  """Global-norm clipping and Adam without its learning rate, which is the stage's: see `steps`.
+
+  Args:
+    config: `config.optimizer`.
+    lazy_every: every so many steps a regularisation has a step of its own; 0 for never. The betas
+      are corrected for it (`lazy_factor`).
+  """
+  factor = lazy_factor(lazy_every)
   return optax.chain(
     optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity(),
-    optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+    optax.scale_by_adam(config.beta1**factor, config.beta2**factor, config.epsilon),
   )
+
+
+def lazy_factor(every: int) -> float:
+  """k/(k + 1): StyleGAN2's correction of learning rate (times it) and betas (to this power), where
+  each k steps have one more, of a lazy regularisation (Karras et al. 2020, App. B)."""
+  return every / (every + 1) if every else 1.0
+
+
+def optimizers(config):
+  """(transform, factor on the learning rate) of generator and discriminator."""
+  g_every = d_every = 0
+  if config.recipe == 'eg3d':
+    g_every = config.eg3d.density_every if config.eg3d.density else 0
+    d_every = max(config.loss.r1_every, 1) if config.loss.r1 else 0
+  return tuple((optimizer(config.optimizer, n), lazy_factor(n)) for n in (g_every, d_every))
 
 
 def create(config, generator, discriminator) -> TrainState:
@@ -45,14 +67,14 @@ def create(config, generator, discriminator) -> TrainState:
   g_key, d_key, run_key = jax.random.split(key, 3)
   g_params = generators.init_params(generator, g_key)
   d_params = discriminators.init_params(discriminator, d_key)
-  transform = optimizer(config.optimizer)
+  (g_transform, _), (d_transform, _) = optimizers(config)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(run_key),
     generator=g_params,
     discriminator=d_params,
-    generator_optimizer=transform.init(g_params),
-    discriminator_optimizer=transform.init(d_params),
+    generator_optimizer=g_transform.init(g_params),
+    discriminator_optimizer=d_transform.init(d_params),
     # Copies: the training step donates the state, and a buffer can be donated only once.
     ema={str(rate): jax.tree.map(jnp.copy, g_params) for rate in config.ema.rates},
   )

@@ -70,7 +70,11 @@ def draw_inputs(keys, stream: int, config, z_dim: int) -> Inputs:
 def generate(generator, params, inputs: Inputs, config, options, noise_std=0.0):
   """Fakes [b, h, w, 3] in [−1, 1]; `options` and `noise_std` as in the generator's `synthesize`."""
   camera = cameras.from_yaw_pitch(
-    inputs.yaw, inputs.pitch, config.render.radius, config.render.fov_degrees
+    inputs.yaw,
+    inputs.pitch,
+    config.render.radius,
+    config.render.fov_degrees,
+    tuple(config.render.pivot),
   )
   variables = {'params': params}
   return generator.apply(variables, inputs.z, camera, inputs.rendering, options, noise_std).image
@@ -85,7 +89,7 @@ def _split(tree, parts: int):
   return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
 
 
-def _accumulate(grad_fn: Callable, params, inputs, parts: int):
+def accumulate(grad_fn: Callable, params, inputs, parts: int):
   """Mean over micro-batches of grad_fn(params, inputs) → (gradients, metrics); inputs' leaves [b,
   ...]."""
   if parts == 1:
@@ -148,7 +152,10 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       return RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
 
     def with_r1():
-      terms = real_images.real_terms(logits_of, params, images)
+      # A discriminator that looks at several images at once has no short cut.
+      alone = getattr(discriminator, 'judges_alone', True)
+      terms_of = real_images.real_terms if alone else real_images.reference_terms
+      terms = terms_of(logits_of, params, images)
       return terms._replace(r1=loss.r1_every * terms.r1)
 
     if not loss.r1:
@@ -176,7 +183,7 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       }
 
     grad_fn = jax.grad(loss_fn, has_aux=True)
-    return _accumulate(grad_fn, state.discriminator, (to_float(images), inputs), parts)
+    return accumulate(grad_fn, state.discriminator, (to_float(images), inputs), parts)
 
   def top_k(logits, step):
     """Weights [b] of these examples, such that their weighted mean is the top-k mean of all."""
@@ -218,7 +225,7 @@ def make_gradients(config, generator, discriminator, stage: Stage) -> tuple[Call
       }
 
     grad_fn = jax.grad(loss_fn, has_aux=True)
-    gradients, metrics = _accumulate(grad_fn, state.generator, (inputs, weights), parts)
+    gradients, metrics = accumulate(grad_fn, state.generator, (inputs, weights), parts)
     if compat.sum_micro_batches:
       gradients = jax.tree.map(lambda x: parts * x, gradients)
     return gradients, metrics
@@ -272,7 +279,7 @@ def make_train_step(
       generator=params,
       generator_optimizer=optimizer_state,
       ema={
-        rate: ema_update(old, params, float(rate), state.step + 1)
+        rate: ema_update(old, params, float(rate), state.step + 1, config.ema.ramp_up)
         for rate, old in state.ema.items()
       },
     )
@@ -281,7 +288,14 @@ def make_train_step(
   return step
 
 
-def ema_update(average, params, rate: float, num_updates):
-  """Exponential moving average with decay min(rate, (1 + n)/(10 + n)) at update n = 1, 2, ..."""
-  decay = jnp.minimum(rate, (1 + num_updates) / (10 + num_updates))
+def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):
+  """Exponential moving average at update n = 1, 2, ...
+
+  Its decay is min(rate, (1 + n)/(10 + n)), or, with `ramp_up`, that whose half-life is at most this
+  share of the images seen (StyleGAN2's; rate = ½^(batch/half-life) in images).
+  """
+  if ramp_up:
+    decay = jnp.minimum(rate, 0.5 ** (1 / (ramp_up * num_updates)))
+  else:
+    decay = jnp.minimum(rate, (1 + num_updates) / (10 + num_updates))
   return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)

@@ -19,8 +19,8 @@ from jax3dgan import (
   interruption,
   parallel,
   progress,
+  recipes,
   schedule,
-  steps,
   trained,
   viz,
   workdirs,
@@ -177,6 +177,15 @@ def run(config, workdir) -> dict:
 
 
 def _check_resolution(config, resolution):
+  if config.discriminator.name != 'progressive':
+    only = discriminators.create(config.discriminator).resolution
+    if resolution != only:
+      raise UserError(
+        f'The discriminator takes images of {only} pixels, not {resolution}. Change '
+        'config.resolution, or give config.discriminator.channels an entry for each size from 4 '
+        "up to the images'."
+      )
+    return
   largest = 2 ** len(config.discriminator.channels)
   if resolution & (resolution - 1) or not 4 <= resolution <= largest:
     raise UserError(
@@ -199,9 +208,10 @@ def _check_heads(config):
     'latent': ('latent_dim', config.model.z_dim),
   }
   for name, (head, size) in wanted.items():
-    if loss[name] and heads[head] != size:
+    has = heads.get(head, 0)
+    if loss[name] and has != size:
       raise UserError(
-        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {heads[head]}. '
+        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {has}. '
         f'Set --config.discriminator.{head}={size}, or --config.loss.{name}=0.'
       )
 
@@ -224,10 +234,10 @@ def _introduce(line, config, workdir, mesh, state, step):
 
 def _compile(config, generator, discriminator, stage, source, state, step, mesh):
   """Compiles the step of a stage, ahead of its first call."""
-  train_step = steps.make_train_step(config, generator, discriminator, stage)
+  train_step = recipes.make_train_step(config, generator, discriminator, stage)
 
   def shard_step(state, batch):
-    return train_step(state, source.images(batch))
+    return train_step(state, source.examples(batch))
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
   return jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step)).compile()

@@ -123,22 +123,39 @@ class Trained:
 
     return jax.jit(mean)
 
-  def map(self, z: np.ndarray, psi: float | None = None) -> jax.Array:
+  @functools.cached_property
+  def front(self) -> cameras.Camera:
+    """The camera in front, [1]."""
+    return self.orbit(0.0)
+
+  @property
+  def sees_camera(self) -> bool:
+    """Whether the mapping network is told a camera."""
+    return bool(getattr(self.generator, 'label_dim', 0))
+
+  def map(self, z: np.ndarray, psi: float | None = None, label=None) -> jax.Array:
     """Returns styles w [n, ...] of latents z [n, z_dim].
 
     Args:
       z: Latents.
       psi: Truncation: 1 leaves w as it is, 0 gives the average; None takes the config's.
+      label: [n, 25] cameras that the mapping network is told of, where it is told any; None for the
+        one in front, so that an identity is the same from every side.
     """
     psi = self.config.display.truncation_psi if psi is None else psi
     average = None if psi == 1 else self.average_w
-    return self._map(self.params, z, psi, average)
+    if self.sees_camera:
+      label = self.front.label() if label is None else label
+      label = np.broadcast_to(np.asarray(label, np.float32), (len(z), 25))
+    else:
+      label = None
+    return self._map(self.params, z, psi, average, label)
 
   @functools.cached_property
   def _map(self):
-    def styles(params, z, psi, average_w):
+    def styles(params, z, psi, average_w, label):
       inputs = {} if average_w is None else {'truncation_psi': psi, 'average_w': average_w}
-      return self.generator.apply({'params': params}, z, method='map', **inputs)
+      return self.generator.apply({'params': params}, z, label, method='map', **inputs)
 
     return jax.jit(styles)
 
@@ -206,7 +223,9 @@ class Trained:
     elevation = self.mean_elevation if elevation is None else elevation
     angles = np.broadcast_arrays(np.float32(azimuth), np.float32(elevation))
     render = self.config.render
-    return _orbit(*map(np.atleast_1d, angles), render.radius, render.fov_degrees)
+    return _orbit(
+      *map(np.atleast_1d, angles), render.radius, render.fov_degrees, tuple(render.pivot)
+    )
 
   def options(self, resolution: int | None = None, **overrides):
     """Returns the options of rendering for people: more samples than in training."""
@@ -274,7 +293,7 @@ def _rows(tree, index):
 
 
 # Outside of a jit each small operation would be compiled on its own.
-_orbit = jax.jit(cameras.orbit, static_argnums=(2, 3))
+_orbit = jax.jit(cameras.orbit, static_argnums=(2, 3, 4))
 
 
 def load(

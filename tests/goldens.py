@@ -14,6 +14,8 @@ _SHARED = _TESTS.parent.parent / 'shared' / 'goldens'
 _FOLDERS = (
   _TESTS / 'data' / 'pigan',
   _TESTS / 'data' / 'style',
+  _TESTS / 'data' / 'eg3d',
+  _TESTS / 'data' / 'eg3d_d',
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
 )

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from jax3dgan import cameras, discriminators, generators, parallel, schedule, steps, trained
+from jax3dgan import cameras, discriminators, generators, parallel, recipes, schedule, trained
 from jax3dgan import state as state_lib
+from jax3dgan.data import feed
 from jax3dgan.evaluation import fakes
 from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
@@ -48,11 +49,11 @@ def lowered_step(config, platform, stage_index=0, mesh=None):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  images = (stage.batch_size, stage.resolution, stage.resolution, 3)
-  step = steps.make_train_step(config, generator, discriminator, stage)
+  step = recipes.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   with backend.lowering_for(platform):
-    traced = step.trace(state, jax.ShapeDtypeStruct(images, np.uint8))
+    examples = feed.shapes(config, stage.batch_size, stage.resolution)
+    traced = step.trace(state, examples)
     return traced.lower(lowering_platforms=(platform,)).as_text(), stage
 
 

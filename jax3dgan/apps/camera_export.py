@@ -7,7 +7,7 @@ import pathlib
 import flax.struct
 import numpy as np
 
-from jax3dgan.apps import common, gltf, turntable
+from jax3dgan.apps import common, gltf, paths, provenance, turntable
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 
@@ -79,37 +79,34 @@ def film(model, text: str) -> Film:
 
   Args:
     model: A `trained.Trained` with a camera.
-    text: 'orbit:60' or 'sweep:60' (see `turntable.azimuths`) with so many frames, or the record of
-      a turntable (`turntable.mp4.json`, or the video itself).
+    text: 'orbit:60', 'sweep:60' or 'figure-eight:60' (see `paths.make`) with so many frames, or the
+      record of a video (`turntable.mp4.json`, or the video itself).
   """
   common.check_camera(model, 'Leave out --cameras.')
   kind, _, number = text.partition(':')
   resolution, fps = model.resolution, None
   if kind in turntable.TRAJECTORIES and number.isdecimal() and int(number):
-    frames = int(number)
+    path = paths.make(model, int(number), kind)
   elif pathlib.Path(text).is_file():
-    kind, frames, fps, resolution = _from_record(model, text)
+    path, fps, resolution = _from_record(model, text)
   else:
     raise UserError(
       f'--cameras={text} is no path of cameras. Set orbit:60, sweep:60, or the .json beside a '
       'turntable.'
     )
-  camera = model.orbit(turntable.azimuths(kind, frames, model.yaw_half_range))
   align_corners = model.options(resolution).align_corners
-  return film_of(camera, resolution, fps or frames / 3.0, align_corners)
+  return film_of(path.camera(model), resolution, fps or len(path) / 3.0, align_corners)
 
 
 def _from_record(model, path):
-  from jax3dgan.apps import provenance
-
+  """The path of cameras that a record holds, its frame rate and resolution."""
   try:
     entry = provenance.read(path)
-    flags = entry['flags']
-    if entry['app'] != 'turntable':
-      raise KeyError
-    kind = flags['trajectory'] or ('orbit' if common.goes_round(model) else 'sweep')
-    resolution = flags.get('resolution') or model.resolution
-    return kind, int(flags['frames']), flags.get('fps'), int(resolution)
+    camera, flags = entry['camera'], entry['flags']
+    degrees = [np.radians(np.float64(camera[name])) for name in ('azimuth', 'elevation')]
+    rest = [np.float64(camera[name]) for name in ('distance', 'fov')]
+    cameras = paths.Path(*degrees, *rest)
+    return cameras, flags.get('fps'), int(flags.get('resolution') or model.resolution)
   except (UserError, KeyError, TypeError, ValueError):
     raise UserError(
       f'--cameras={path} is no record of a turntable. Set the .json beside one, or orbit:60.'

@@ -166,6 +166,41 @@ def load(args: argparse.Namespace):
   return model
 
 
+def add_w(flags: argparse.ArgumentParser) -> None:
+  """Adds `--w`, styles from a file in place of those of seeds; see `styles`."""
+  flags.add_argument(
+    '--w', metavar='FILE', help='styles instead of seeds: an inverted photo (its NAME.npz)'
+  )
+
+
+def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
+  """Returns the styles w [n, ...] that the flags ask for, of seeds or of `--w`, and their names.
+
+  Raises:
+    UserError: The file has no styles, or those of another model.
+  """
+  if not args.w:
+    w = np.asarray(model.map(model.latents(args.seeds), args.psi))
+    return w, [f'seed {seed}' for seed in args.seeds]
+  shape = model.average_w.shape
+  try:
+    with np.load(args.w, allow_pickle=False) as file:
+      w = np.asarray(file['w'], np.float32)
+  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    raise UserError(
+      f"--w={args.w} holds no styles ({error}). Give an npz file with an array 'w'."
+    ) from None
+  if w.shape == shape:
+    w = w[None]
+  if w.shape[1:] != shape or not len(w) or not np.isfinite(w).all():
+    raise UserError(
+      f'--w={args.w}: styles {w.shape} are not finite and [n, {", ".join(map(str, shape))}], as '
+      f'those of {model.name} are. Give styles of this model.'
+    )
+  name = pathlib.Path(args.w).stem
+  return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
+
+
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
   """Calls `main(args)`; an error that the user can mend is one line and exit code 1."""
   from jax3dgan.workdirs import disk_error

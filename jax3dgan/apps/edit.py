@@ -203,35 +203,11 @@ def _layers(args):
   return directions.parse_layers(args.layers) if args.layers else None
 
 
-def _styles(model, args) -> tuple[np.ndarray, list[str]]:
-  """Styles [n, ...] to edit, of seeds or of a file, and what to call them."""
-  shape = model.average_w.shape
-  if not args.w:
-    w = np.asarray(model.map(model.latents(args.seeds), args.psi))
-    return w, [f'seed {seed}' for seed in args.seeds]
-  try:
-    with np.load(args.w, allow_pickle=False) as file:
-      w = np.asarray(file['w'], np.float32)
-  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-    raise UserError(
-      f"--w={args.w} holds no styles ({error}). Give an npz file with an array 'w'."
-    ) from None
-  if w.shape == shape:
-    w = w[None]
-  if w.shape[1:] != shape or not len(w) or not np.isfinite(w).all():
-    raise UserError(
-      f'--w={args.w}: styles {w.shape} are not finite and [n, {", ".join(map(str, shape))}], as '
-      f'those of {model.name} are. Give styles of this model.'
-    )
-  name = pathlib.Path(args.w).stem
-  return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
-
-
 def _main(args: argparse.Namespace) -> None:
   from jax3dgan import viz
 
   model = common.load(args)
-  w, labels = _styles(model, args)
+  w, labels = common.styles(model, args)
   directions = find(model, args)
   if args.save:
     directions.save(args.save)
@@ -318,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     '--strengths', type=_strengths, default=list(STRENGTHS), help='standard deviations, as -3,0,3'
   )
   flags.add_argument('--layers', help='change these alone, as 0-3')
-  flags.add_argument('--w', metavar='FILE', help="styles to edit: an npz file with 'w'")
+  common.add_w(flags)
   flags.add_argument('--azimuth', type=float, help='of the camera, degrees; 0 is the front')
   flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
   args = common.parse(flags, argv)

@@ -42,19 +42,27 @@ def _main(args: argparse.Namespace) -> None:
   meshing.field_kind(model)
   film = camera_export.film(model, args.cameras) if args.cameras else None
   out = pathlib.Path(args.out)
-  previews = paths_of(args.preview, args.seeds) if args.preview else [None] * len(args.seeds)
-  files = zip(paths_of(out, args.seeds), previews, strict=True)
-  for i, (path, preview) in enumerate(files):
-    _one(args, model, args.seeds[i], path, preview, film)
+  if args.w:
+    styles, names = common.styles(model, args)
+    numbers = range(len(styles))
+  else:
+    # Each alone: in a batch its last digits would be others, and so the file.
+    styles = [model.map(model.latents([seed]), args.psi)[0] for seed in args.seeds]
+    numbers, names = args.seeds, [f'seed {seed}' for seed in args.seeds]
+  previews = paths_of(args.preview, numbers) if args.preview else [None] * len(numbers)
+  files = zip(styles, names, numbers, paths_of(out, numbers), previews, strict=True)
+  for w, name, number, path, preview in files:
+    own = copy.copy(args)  # the record is of this file alone
+    own.preview, own.seeds = None, args.seeds if args.w else [number]
+    _one(own, model, w[None], name, path, preview, film)
   if film is not None:
     camera_export.save_json(out.with_name(f'{out.stem}_cameras.json'), film)
     if out.suffix.lower() != '.glb':
       camera_export.save_glb(out.with_name(f'{out.stem}_cameras.glb'), film)
 
 
-def _one(args, model, seed, path, preview, film) -> None:
-  # Alone: in a batch its last digits would be others, and so the file.
-  scene = model.prepare(model.map(model.latents([seed]), args.psi))
+def _one(args, model, w, name, path, preview, film) -> None:
+  scene = model.prepare(w)
   mesh = meshing.extract(
     model,
     scene,
@@ -68,15 +76,13 @@ def _one(args, model, seed, path, preview, film) -> None:
     texture=args.texture,
     progress=True,
   )
-  own = copy.copy(args)  # the record is of this file alone
-  own.seeds, own.preview = [seed], None
-  record = provenance.record('mesh', own, model, surface=mesh.metadata)
+  record = provenance.record('mesh', args, model, surface=mesh.metadata)
   mesh_files.save(mesh, path, film)
   provenance.save_beside(path, record)
   about = mesh.metadata
   parts = '' if about['parts'] == 1 else f', {about["kept"]} of {about["parts"]} parts'
   print(
-    f'{path}: seed {seed} of {model.name}, step {model.step:,}: {len(mesh.vertices):,} vertices, '
+    f'{path}: {name} of {model.name}, step {model.step:,}: {len(mesh.vertices):,} vertices, '
     f'{len(mesh.faces):,} faces{parts}, level {about["level"]:.4g}, cube {about["cube"]:.4g}'
   )
   if about['at_border'] > 0.01:
@@ -88,7 +94,7 @@ def _one(args, model, seed, path, preview, film) -> None:
     from jax3dgan import viz
     from jax3dgan.apps import mesh_preview
 
-    picture = mesh_preview.sheet(model, scene, mesh, title=f'seed {seed}')
+    picture = mesh_preview.sheet(model, scene, mesh, title=name)
     viz.save_png(preview, picture, provenance.texts(record))
 
 
@@ -119,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument('--texture', type=int, help='texels on a side; default: colours at vertices')
   flags.add_argument('--cameras', help='orbit:60, sweep:60, or the .json beside a turntable')
   flags.add_argument('--preview', metavar='PNG', help='picture of the mesh beside its renderings')
+  common.add_w(flags)
   args = common.parse(flags, argv)
   if args.preview and pathlib.Path(args.preview).suffix.lower() != '.png':
     flags.error(f'--preview={args.preview} must end in .png')

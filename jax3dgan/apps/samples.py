@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jax3dgan.apps import common, maps, paths, provenance
+from jax3dgan.errors import UserError
 
 _NUM_TURNED = 4  # seeds that are shown from several sides
 _COLUMNS = 8  # of the grid
@@ -65,6 +66,7 @@ def sheet(
   psis=None,
   pitch=None,
   show=('colour',),
+  w=None,
 ) -> np.ndarray:
   """Returns the sheet that `write` writes, uint8 [h, w, 3].
 
@@ -74,6 +76,7 @@ def sheet(
     psis: Truncations, of the first four seeds, with the average (psi 0) wherever it is asked for.
     pitch: Elevation in degrees of all other pictures; None for the middle of the pose prior.
     show: What of each view, of `common.KINDS`.
+    w: [n, ...] styles of the objects, in place of those of the seeds and psi.
   """
   from jax3dgan import viz
 
@@ -81,13 +84,18 @@ def sheet(
   for value in (psi, *(psis or ())):
     common.check_numbers(value, resolution)
   views = cameras_of(model, yaws, pitches, pitch, default=psis is None)
-  z = model.latents(seeds)
-  w = np.asarray(model.map(z, psi))
+  if w is None:
+    z = model.latents(seeds)
+    w, title = np.asarray(model.map(z, psi)), f', truncation {psi:g}'
+  elif psis:
+    raise UserError('Styles of a file have no latents to truncate. Leave out --psis, or --w.')
+  else:
+    title = ''
   turned = w[:_NUM_TURNED]
   # What is shown as ([m, ...] styles, views [n], title, columns): all rendered in one go, so that
   # there is one compilation and full batches.
   front = views.pop('grid')
-  title = f'{model.name}, step {model.step:,}, truncation {psi:g}'
+  title = f'{model.name}, step {model.step:,}{title}'
   parts = [(w[:, None], front, title)]
   for title, path in views.items():
     if len(turned) and len(path):
@@ -102,7 +110,7 @@ def sheet(
   for i, ((_, _, title), block) in enumerate(zip(parts, rendered, strict=True)):
     shown = kinds if i or not sides else tuple(k for k in kinds if k == 'colour')
     if shown:
-      rows += _rows(model, block, title, shown, len(seeds))
+      rows += _rows(model, block, title, shown, len(w))
   factor = common.enlargement(resolution or model.resolution)
   return viz.sheet([(title, viz.grid(viz.enlarge(tiles, factor), n)) for title, tiles, n in rows])
 
@@ -184,8 +192,11 @@ def _main(args: argparse.Namespace) -> None:
     'samples', args, model, **({'camera': views} if model.has_camera else {})
   )
   more |= {'psis': args.psis, 'show': common.kinds_of(args)}
+  if args.w:
+    more['w'] = common.styles(model, args)[0]
   write(model, args.out, args.seeds, args.psi, args.yaws, args.resolution, record=record, **more)
-  print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
+  what = args.w or f'{len(args.seeds)} seeds'
+  print(f'{args.out}: {what} of {model.name}, step {model.step:,}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -199,6 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     '--pitch', type=common.parse_number, help='degrees above the horizon of all other pictures'
   )
   flags.add_argument('--psis', type=common.parse_numbers, help='truncations to sweep, as 0,0.5,1')
+  common.add_w(flags)
   args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() != '.png':
     flags.error(f'--out={args.out} must end in .png')

@@ -32,6 +32,7 @@ def write(
   trajectory: str | paths.Path | None = None,
   progress: bool = False,
   show: Sequence[str] = ('colour',),
+  w=None,
 ) -> None:
   """Writes the video.
 
@@ -48,6 +49,7 @@ def write(
       pose prior covers it.
     progress: Whether to show a bar.
     show: What of each object, of `common.KINDS`.
+    w: [n, ...] styles of the objects, in place of those of the seeds and psi.
 
   Raises:
     UserError: The generator has no camera, or nothing to show; impossible numbers.
@@ -59,7 +61,7 @@ def write(
   common.check_kinds(model, kinds := common.with_depth(show, depth))
   common.check_numbers(psi, resolution)
   unique, index = trajectory.unique()  # a sweep passes each angle twice: render it once
-  w = np.asarray(model.map(model.latents(seeds), psi))
+  w = np.asarray(model.map(model.latents(seeds), psi) if w is None else w)
   pictures = list(_pictures(model, w, unique, resolution, kinds, progress))
   viz.write_video(path, (pictures[i] for i in index), fps or len(trajectory) / _SECONDS)
 
@@ -105,10 +107,12 @@ def _main(args: argparse.Namespace) -> None:
     trajectory=path,
     progress=True,
     show=common.kinds_of(args),
+    w=common.styles(model, args)[0],
   )
   record = provenance.record('turntable', args, model, camera=path.record())
   provenance.save_beside(args.out, record)
-  print(f'{args.out}: {len(args.seeds)} seeds of {model.name}, step {model.step:,}')
+  what = args.w or f'{len(args.seeds)} seeds'
+  print(f'{args.out}: {what} of {model.name}, step {model.step:,}')
 
 
 def add_path_flags(
@@ -156,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     default=list(paths.DOLLY),
     help='nearest and farthest camera of the dolly zoom, in the distance of training',
   )
+  common.add_w(flags)
   args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')

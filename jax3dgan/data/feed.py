@@ -6,7 +6,20 @@ import jax
 import numpy as np
 
 from jax3dgan import parallel
-from jax3dgan.data import arrays, order, pipeline
+from jax3dgan.data import arrays, labels, order, pipeline
+from jax3dgan.errors import UserError
+
+
+def names(config) -> tuple[str, ...]:
+  """What a step gets of each example."""
+  return ('image', 'label') if config.data.use_labels else ('image',)
+
+
+def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
+  """A batch of examples in shapes alone."""
+  image = ((batch_size, resolution, resolution, 3), np.uint8)
+  kinds = {'image': image, 'label': ((batch_size, labels.NUM_NUMBERS), np.float32)}
+  return {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
 
 
 class Feed:
@@ -28,6 +41,11 @@ class Feed:
       self._dataset,
       pipeline.open_dataset(self._config.data, resolution, self._config.compat.same_order),
     )
+    if self._config.data.use_labels and not self._dataset.labelled:
+      raise UserError(
+        f'{self._dataset.name} has no camera labels. Prepare it with a dataset.json, or train with '
+        'cameras of the pose prior: --config.data.use_labels=False.'
+      )
     if before is not None:  # at another resolution the same images are damaged
       self._dataset = dataclasses.replace(self._dataset, skips=before.skips)
     self._resident = None
@@ -49,7 +67,7 @@ class Feed:
       )
       sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
       self._iterator = pipeline.prefetch_to_device(
-        ({'image': b['image']} for b in batches), sharding
+        ({name: b[name] for name in names(self._config)} for b in batches), sharding
       )
 
   def batch(self, step):
@@ -63,10 +81,8 @@ class Feed:
     """What `batch` gives, in shapes alone where making it would use up a batch."""
     if self._resident is not None:
       return self.batch(step)
-    size = self._stage.resolution
-    shape = (self._stage.batch_size, size, size, 3)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    return {'image': jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding)}
+    return shapes(self._config, self._stage.batch_size, self._stage.resolution, sharding)
 
   def tell(self, say):
     """Lets `say` report skipped images and files that are away, instead of stderr."""
@@ -85,12 +101,17 @@ class Feed:
 
   def images(self, batch):
     """This device's images [b, h, w, 3], inside the compiled step."""
+    return self.examples(batch)['image']
+
+  def examples(self, batch):
+    """This device's examples, inside the compiled step: {'image': [b, h, w, 3]}, and 'label'
+    [b, 25] where `config.data.use_labels`."""
     if self._resident is None:
-      return batch['image']
+      return batch
     local = self._stage.batch_size // self._mesh.size
     start = jax.lax.axis_index(parallel.AXIS) * local
     data = self._dataset
     drawn = arrays.draw(
       batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
     )
-    return drawn['image']
+    return {name: drawn[name] for name in names(self._config)}

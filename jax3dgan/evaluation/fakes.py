@@ -89,7 +89,7 @@ class Fakes:
   def _step(self, fixed: bool):
     model, generator = self.model, self.model.generator
     render = model.config.render
-    front = cameras.orbit(0.0, model.mean_elevation, render.radius, render.fov_degrees).label()
+    front = model.front.label()[0]
     seed = jax.random.key(self.seed)
 
     def shard(state, batch):
@@ -100,7 +100,9 @@ class Fakes:
       if labels is None:
         sample = functools.partial(cameras.sample_angles, model.pose_prior)
         yaw, pitch = jax.vmap(sample)(keys[:, 1])
-        camera = cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees)
+        camera = cameras.from_yaw_pitch(
+          yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)
+        )
       else:
         camera = cameras.from_label(labels)
       label = None

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.eg3d import EG3D
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.generators.stylegan2 import StyleGAN2
 from jax3dgan.rendering.hierarchical import RenderOptions
 
-GENERATORS = {'pigan': PiGAN, 'stylegan2': StyleGAN2}
+GENERATORS = {'pigan': PiGAN, 'eg3d': EG3D, 'stylegan2': StyleGAN2}
 
 
 def create(config):
@@ -77,7 +78,12 @@ def render_options(
 
 
 def average_w(generator, params, key, num: int = 10_000):
-  """Mean styles over `num` latents, [n, 2, h]: the centre of truncation (π-GAN, Sec. 4.4)."""
+  """Mean styles over `num` latents, [n, 2, h]: the centre of truncation (π-GAN, Sec. 4.4).
+
+  A generator that keeps a running mean of them (EG3D, after Karras et al. 2019) gives that one.
+  """
+  if hasattr(generator, 'stored_average_w'):
+    return generator.stored_average_w(params)
 
   @jax.jit
   def mean(params, key):

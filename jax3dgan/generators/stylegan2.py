@@ -64,19 +64,21 @@ class SynthesisBlock(nn.Module):
     features: channels.
     image_channels: of the image.
     first: whether it starts from the learned constant `const` [4, 4, features].
+    up: factor of size between it and the block before, 2 or 1.
     use_noise, clamp, matmul_dtype: see `SynthesisLayer`.
   """
 
   features: int
   image_channels: int = 3
   first: bool = False
+  up: int = 2
   use_noise: bool = True
   clamp: float | None = None
   matmul_dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, x, image, w, noise):
-    """x [b, h/2, w/2, c] and the image so far → x [b, h, w, features], image [b, h, w, channels].
+    """x [b, h/up, w/up, c] and the image so far → x [b, h, w, features], image [b, h, w, channels].
 
     Args:
       x, image: None in the first block.
@@ -98,11 +100,13 @@ class SynthesisBlock(nn.Module):
       const = self.param('const', nn.initializers.normal(1), (4, 4, self.features))
       x = jnp.broadcast_to(const, (w.shape[0], *const.shape))
     else:
-      x = layer('conv0', up=2)(x, w[:, 0], noise[0])
+      x = layer('conv0', up=self.up)(x, w[:, 0], noise[0])
     x = layer('conv1')(x, w[:, -2], noise[-1])
     torgb = ToRGB(self.image_channels, self.clamp, self.matmul_dtype, name='torgb')
     rgb = torgb(x, w[:, -1])
-    return x, rgb if image is None else resample.upsample(image) + rgb
+    if image is None:
+      return x, rgb
+    return x, (resample.upsample(image, factor=self.up) if self.up > 1 else image) + rgb
 
 
 class SynthesisNetwork(nn.Module):

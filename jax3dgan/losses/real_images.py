@@ -31,7 +31,7 @@ class RealTerms(NamedTuple):
 
 
 def reference_terms(logit_fn: Callable, params, images) -> RealTerms:
-  """`real_terms`, left to autodiff."""
+  """`real_terms`, left to autodiff; also for logits that depend on each other's images."""
   logits = logit_fn(params, images)
   r1 = regularizers.r1_penalty(lambda x: logit_fn(params, x), images)
   return RealTerms(adversarial.real_loss(logits), r1, jax.lax.stop_gradient(logits))
@@ -42,7 +42,8 @@ def real_terms(logit_fn: Callable, params, images) -> RealTerms:
   """softplus(−logit) and E‖∇logit‖² (R1; multiply by λ/2) of real images, in few passes.
 
   Args:
-    logit_fn: (params, images [b, h, w, c]) → logits [b]; each depends on its own image alone.
+    logit_fn: (params, images [b, h, w, c], or a pytree of such) → logits [b]; each depends on its
+      own image alone (otherwise: `reference_terms`).
     params: their gradient is exact; it cannot be differentiated again.
     images: get no gradient.
   """
@@ -55,11 +56,15 @@ def _forward(logit_fn, params, images):
     b = logits.shape[0]
     slopes = jax.lax.stop_gradient(-jnp.maximum(jax.nn.sigmoid(-logits), _LEAST_SLOPE) / b)
     of_loss, of_images = transpose(slopes.astype(logits.dtype))
-    return of_images / slopes[:, None, None, None], (of_loss, logits)
+
+    def divide(x):
+      return x / slopes.reshape(-1, *(1,) * (x.ndim - 1))
+
+    return jax.tree.map(divide, of_images), (of_loss, logits)
 
   of_images, transpose, (of_loss, logits) = jax.vjp(first, params, has_aux=True)
-  r1 = jnp.square(of_images).sum((1, 2, 3)).mean()
-  (of_r1,) = transpose(2 / logits.shape[0] * of_images)
+  r1 = regularizers.squared_norms(of_images).mean()
+  (of_r1,) = transpose(jax.tree.map(lambda x: 2 / logits.shape[0] * x, of_images))
   return RealTerms(adversarial.real_loss(logits), r1, logits), (of_loss, of_r1)
 
 

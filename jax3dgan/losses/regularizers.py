@@ -10,12 +10,19 @@ def r1_penalty(logit_fn: Callable, images):
   """E‖∇logit‖² at real images (Mescheder et al. 2018, arXiv 1801.04406); multiply by λ/2.
 
   Args:
-    logit_fn: images [b, h, w, c] → logits [b]; each logit depends on its own image alone.
-    images: [b, h, w, c].
-  Returns: a scalar, the mean over the batch of the gradient's squared norm.
+    logit_fn: images → logits [b]. Where a logit depends on other images too (standard deviation
+      of a minibatch), the gradient is that of all logits' sum, as in StyleGAN2.
+    images: [b, h, w, c], or a pytree of such: a pair of a dual discriminator's (EG3D, Sec. 4.4).
+  Returns: a scalar, the mean over the batch of the gradient's squared norm, of all images together.
   """
   gradient = jax.grad(lambda x: logit_fn(x).sum())(images)
-  return jnp.square(gradient).sum((1, 2, 3)).mean()
+  return squared_norms(gradient).mean()
+
+
+def squared_norms(tree):
+  """Squared norms [b] of a pytree of arrays [b, ...]."""
+  leaves = jax.tree.leaves(tree)
+  return sum(jnp.square(x).reshape(x.shape[0], -1).sum(1) for x in leaves)
 
 
 def is_due(step, interval: int):

@@ -12,69 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, phases
 from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, sampling
+from jax3dgan.rendering.options import RenderOptions
 
 # field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c])
 Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderOptions:
-  """How to render; hashable, so that it can be static under jit.
-
-  Attributes:
-    resolution: pixels on a side.
-    near, far: ends of the sampled part of a ray, world units along the unit ray.
-    num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
-    density: 'softplus' or 'relu'.
-    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a
-      ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
-      opaque there).
-    white_back, last_back: what a ray that passes sees, see `compositing.composite`.
-    lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
-    align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
-    ray_chunk: at most so many rays of an image are rendered at a time, which bounds memory, also of
-      gradients; 0 for as many as the platform likes.
-    saved_activations: what a gradient finds of a SIREN's activations. 'all': everything, or, with
-      chunks, nothing, so that each chunk is rendered again; 'phases': two bytes each, of which the
-      rest follows without another hidden product, see `nn.phases`.
-  """
-
-  resolution: int = 64
-  near: float = 0.88
-  far: float = 1.12
-  num_coarse: int = 12
-  num_fine: int = 12
-  density: str = 'softplus'
-  last_interval: str = 'far'
-  white_back: bool = False
-  last_back: bool = False
-  lock_view_direction: bool = False
-  align_corners: bool = False
-  ray_chunk: int = 0
-  saved_activations: str = 'all'
-
-  def __post_init__(self):
-    if self.last_interval not in ('far', 'infinite'):
-      raise UserError(
-        f"No last_interval is called '{self.last_interval}'. Choose one of far, infinite."
-      )
-    if self.saved_activations not in ('all', 'phases'):
-      raise UserError(
-        f"No saved_activations are called '{self.saved_activations}'. Choose one of all, phases."
-      )
-    if not self.near < self.far:
-      raise UserError(
-        f'Rays from near {self.near} to far {self.far} are empty. Set near below far.'
-      )
-    if self.num_coarse < (3 if self.num_fine else 1):
-      raise UserError(
-        f'num_coarse {self.num_coarse} is too small. '
-        'Set at least 1, and at least 3 where num_fine refines between them.'
-      )
 
 
 class Draws(NamedTuple):
@@ -85,12 +29,15 @@ class Draws(NamedTuple):
     coarse_noise: [b, r, s] normals added to the coarse density, times noise_std.
     pdf: [b, r, k] uniforms of the importance sampling.
     final_noise: [b, r, s + k] normals of the final integration, in ascending depth.
+    fine_noise: [b, r, k] normals added to the fine densities as they are asked (EG3D, which keeps
+      the noise of both passes and has none of its own in the integration).
   """
 
   jitter: jax.Array | None = None
   coarse_noise: jax.Array | None = None
   pdf: jax.Array | None = None
   final_noise: jax.Array | None = None
+  fine_noise: jax.Array | None = None
 
 
 _DETERMINISTIC = Draws()
@@ -102,11 +49,13 @@ def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Dra
 
   def one(key):
     jitter, coarse, pdf, final = jax.random.split(key, 4)
+    of_queries = options.marcher == 'midpoints'
     return Draws(
       jax.random.uniform(jitter, (num_rays, s)),
-      jax.random.normal(coarse, (num_rays, s)) if noise and k else None,
+      jax.random.normal(coarse, (num_rays, s)) if noise and (k or of_queries) else None,
       jax.random.uniform(pdf, (num_rays, k)) if k else None,
-      jax.random.normal(final, (num_rays, s + k)) if noise else None,
+      jax.random.normal(final, (num_rays, s + k)) if noise and not of_queries else None,
+      jax.random.normal(final, (num_rays, k)) if noise and of_queries and k else None,
     )
 
   return jax.vmap(one)(keys)
@@ -152,8 +101,24 @@ def points_at(rays: Rays, depths):
   return rays.origins[..., None, :] + depths[..., None] * rays.directions[..., None, :]
 
 
+def ray_limits(rays: Rays, options: RenderOptions):
+  """near and far [b, r, 1] of rays, or None where they are those of the options.
+
+  Of all rays at once: those that miss the box take theirs from the others.
+  """
+  if not options.box:
+    return None
+  limits = sampling.box_limits(rays.origins, rays.directions, options.box)
+  return sampling.fill_missing_limits(*limits)
+
+
 def render_rays(
-  field: Field, rays: Rays, options: RenderOptions, draws: Draws = _DETERMINISTIC, noise_std=0.0
+  field: Field,
+  rays: Rays,
+  options: RenderOptions,
+  draws: Draws = _DETERMINISTIC,
+  noise_std=0.0,
+  limits=None,
 ):
   """Renders rays [b, r] through a field.
 
@@ -163,6 +128,7 @@ def render_rays(
     options: how to render.
     draws: random numbers; `Draws()` renders deterministically.
     noise_std: standard deviation of the density noise, scalar.
+    limits: near and far [b, r, 1], see `ray_limits`.
 
   Returns:
     Composite with leaves [b, r, ...].
@@ -171,27 +137,60 @@ def render_rays(
   directions = rays.directions
   if options.lock_view_direction:
     directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], directions.dtype), directions.shape)
-  depths = sampling.stratified_depths(options.near, options.far, options.num_coarse, draws.jitter)
+  if options.box and limits is None:
+    limits = ray_limits(rays, options)
+  near, far = (options.near, options.far) if limits is None else limits
+  depths = sampling.stratified_depths(
+    near, far, options.num_coarse, draws.jitter, options.strata, options.spacing
+  )
   depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
   raw, colour = field(points_at(rays, depths), directions)
+  march = _march_midpoints if options.marcher == 'midpoints' else _march_samples
+  if options.marcher == 'midpoints':
+    raw = _noisy(raw, draws.coarse_noise, noise_std)
   if options.num_fine:
-    density = _density(jax.lax.stop_gradient(raw), draws.coarse_noise, noise_std, options)
-    weights = compositing.ray_weights(
-      density, compositing.intervals(depths, _last_interval(depths, options))
-    )
+    weights = march(
+      jax.lax.stop_gradient(raw), None, depths, options, draws.coarse_noise, noise_std
+    ).weights
     u = sampling.midpoint_uniforms(options.num_fine) if draws.pdf is None else draws.pdf
     u = jnp.broadcast_to(u, (*batch, options.num_fine)).astype(depths.dtype)
-    fine = jax.lax.stop_gradient(sampling.importance_depths(depths, weights, u))
+    choose = sampling.importance_depths
+    if options.importance == 'smoothed':
+      choose = sampling.smoothed_importance_depths
+    fine = jax.lax.stop_gradient(choose(depths, weights, u))
     fine_raw, fine_colour = field(points_at(rays, fine), directions)
+    if options.marcher == 'midpoints':
+      fine_raw = _noisy(fine_raw, draws.fine_noise, noise_std)
     depths, (raw, colour) = merge_samples(fine, depths, (fine_raw, fine_colour), (raw, colour))
+  return march(raw, colour, depths, options, draws.final_noise, noise_std)
+
+
+def _noisy(raw, noise, noise_std):
+  return raw if noise is None else raw + noise_std * noise
+
+
+def _march_samples(raw, colour, depths, options: RenderOptions, noise, noise_std):
+  """The Composite of samples, or, without colours, one that has their weights alone."""
+  density = _density(raw, noise, noise_std, options)
+  last = _last_interval(depths, options)
+  if colour is None:
+    deltas = compositing.intervals(depths, last)
+    return compositing.Composite(None, None, None, compositing.ray_weights(density, deltas))
   return compositing.composite(
-    _density(raw, draws.final_noise, noise_std, options),
+    density,
     colour,
     depths,
-    last_interval=_last_interval(depths, options),
+    last_interval=last,
     white_back=options.white_back,
     last_back=options.last_back,
   )
+
+
+def _march_midpoints(raw, colour, depths, options: RenderOptions, noise, noise_std):
+  del noise, noise_std  # the densities have it already
+  if colour is None:
+    colour = jnp.zeros((*raw.shape, 0), raw.dtype)
+  return compositing.march_midpoints(raw, colour, depths, white_back=options.white_back)
 
 
 def divisor(total: int, limit: int) -> int:
@@ -226,14 +225,16 @@ def render_chunked(
     draws = keys if isinstance(keys, Draws) else draw(keys, r, options, noise)
 
   def render(part):
-    return render_rays(field, part[0], options, part[1], noise_std)._replace(weights=None)
+    out = render_rays(field, part[0], options, part[1], noise_std, limits=part[2])
+    return out._replace(weights=None)
 
+  limits = ray_limits(rays, options)
   if size == r:
     if options.saved_activations == 'phases':
       render = jax.checkpoint(render, policy=phases.POLICY)
-    return render((rays, draws))
+    return render((rays, draws, limits))
   chunks = jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, draws)
+    lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0), (rays, draws, limits)
   )
   out = jax.lax.map(jax.checkpoint(render, policy=phases.POLICY), chunks)
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)

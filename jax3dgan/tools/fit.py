@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
-from jax3dgan import discriminators, generators, parallel, schedule, steps
+from jax3dgan import discriminators, generators, parallel, recipes, schedule
 from jax3dgan import state as state_lib
+from jax3dgan.data import feed
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
 
@@ -35,12 +35,12 @@ class Step:
   def trace(self, batch: int, platform: str | None = None, **fields):
     """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
     stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
-    step = steps.make_train_step(self._config, self._generator, self._discriminator, stage)
+    step = recipes.make_train_step(self._config, self._generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
-    images = jax.ShapeDtypeStruct((batch, stage.resolution, stage.resolution, 3), np.uint8)
+    examples = feed.shapes(self._config, batch, stage.resolution)
     step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
     with backend.lowering_for(platform or self._platform):
-      return step.trace(self.state, images)
+      return step.trace(self.state, examples)
 
   def compile(self, micro_batch: int):
     """(compiled step, seconds of its compilation) for micro-batches of that many images."""

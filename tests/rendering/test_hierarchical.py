@@ -223,7 +223,8 @@ def test_draws():
   keys = jax.random.split(jax.random.key(1), 2)
   draw = jax.jit(hierarchical.draw, static_argnums=(1, 2, 3))
   draws = jax.device_get(draw(keys, 512, OPTIONS))
-  assert [d.shape for d in draws] == [(2, 512, n) for n in (6, 6, 5, 11)]
+  assert draws.fine_noise is None
+  assert [d.shape for d in draws[:4]] == [(2, 512, n) for n in (6, 6, 5, 11)]
   for uniforms in (draws.jitter, draws.pdf):
     assert uniforms.min() >= 0 and uniforms.max() < 1
     np.testing.assert_allclose(uniforms.mean(), 0.5, atol=4 / (12 * uniforms.size) ** 0.5)

@@ -1,0 +1,140 @@
+"""Names of EG3D's official generator and ours: a state dict to a parameter tree."""
+
+import re
+
+import numpy as np
+
+from jax3dgan.errors import UserError
+
+# Size of the first super-resolution block's images: the size that its input has (the release's
+# 2X, 4X and 8X).
+_SUPER_INPUT = {64: 64, 128: 128, 256: 128}
+
+
+def model_fields(state: dict[str, np.ndarray]) -> dict:
+  """Returns the fields of `generators.eg3d.EG3D` that the shapes of a state dict tell.
+
+  Raises:
+    UserError: It is no generator of EG3D, or has a super-resolution that the release has not.
+  """
+  embed = state.get('backbone.mapping.embed.weight')
+  first, decoder = state.get('backbone.mapping.fc0.weight'), state.get('decoder.net.0.weight')
+  blocks = _numbers(state, r'backbone\.synthesis\.b(\d+)\.torgb\.weight')
+  if first is None or decoder is None or blocks != [4 << i for i in range(len(blocks))]:
+    raise UserError(
+      "These weights are not those of EG3D's generator: its mapping network, decoder or blocks are "
+      'missing. Convert the file with the release that it is from.'
+    )
+  w_dim, label_dim = len(first), 0 if embed is None else embed.shape[1]
+  shapes = [state[f'backbone.synthesis.b{n}.torgb.weight'].shape for n in blocks]
+  fields = dict(
+    z_dim=first.shape[1] - (len(embed) if embed is not None else 0),
+    w_dim=w_dim,
+    mapping_layers=len(_numbers(state, r'backbone\.mapping\.fc(\d+)\.weight')),
+    label_dim=label_dim,
+    channels=tuple(shape[1] for shape in shapes),
+    plane_features=shapes[0][0] // 3,
+    decoder_hidden=len(decoder),
+    use_noise='backbone.synthesis.b4.conv1.noise_strength' in state,
+    super_channels=(),
+    super_ups=(),
+  )
+  supers = _numbers(state, r'superresolution\.block(\d+)\.torgb\.weight')
+  if supers:
+    names = [f'superresolution.block{i}' for i in supers]
+    sizes = [len(state[f'{name}.conv1.noise_const']) for name in names]
+    if sizes[0] not in _SUPER_INPUT:
+      raise UserError(
+        f'A super-resolution that starts at {sizes[0]}² is none of the release: 64², 128² and '
+        '256² are known.'
+      )
+    steps = [_SUPER_INPUT[sizes[0]], *sizes]
+    fields.update(
+      super_channels=tuple(state[f'{name}.torgb.weight'].shape[1] for name in names),
+      super_ups=tuple(b // a for a, b in zip(steps, steps[1:], strict=False)),
+      super_input=steps[0],
+    )
+  return fields
+
+
+def _numbers(state, pattern: str) -> list[int]:
+  return sorted(int(match[1]) for name in state if (match := re.fullmatch(pattern, name)))
+
+
+def generator_params(state: dict[str, np.ndarray]) -> dict:
+  """Returns the parameters of `generators.eg3d.EG3D` from the official names and layouts.
+
+  Args:
+    state: The state dict of a TriPlaneGenerator: PyTorch's layouts, [out, in, k, k] and [out, in].
+
+  Raises:
+    UserError: A name that is none of the generator's, or as in `model_fields`.
+  """
+  ups = model_fields(state)['super_ups']
+  turned = {('superresolution', f'block{i}', 'conv0') for i, up in enumerate(ups) if up > 1}
+  params, noise = {}, {}
+  for name, value in state.items():
+    value = np.asarray(value, np.float32)
+    if name.endswith('.resample_filter') or name == 'dataset_label_std':
+      continue
+    if match := re.fullmatch(r'backbone\.synthesis\.b(\d+)\.(conv[01])\.noise_const', name):
+      noise[int(match[1]), match[2]] = value
+      continue
+    if name.endswith('.noise_const'):
+      continue  # of the super-resolution, whose noise is never used
+    path, leaf = _place(name, value, turned)
+    here = params
+    for folder in path[:-1]:
+      here = here.setdefault(folder, {})
+    here[path[-1]] = leaf
+  parts = [noise[key].ravel() for key in sorted(noise)]
+  params['noise_const'] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+  return params
+
+
+def _place(name: str, value: np.ndarray, turned: set) -> tuple[list[str], np.ndarray]:
+  """Where a parameter goes and in which layout."""
+  if name == 'backbone.mapping.w_avg':
+    return ['w_average'], value
+  if match := re.fullmatch(r'backbone\.mapping\.(embed|fc(\d+))\.(weight|bias)', name):
+    layer = 'embed' if match[1] == 'embed' else f'fc_{match[2]}'
+    return ['mapping', layer, *_dense(match[3])], value.T
+  if match := re.fullmatch(r'decoder\.net\.([02])\.(weight|bias)', name):
+    layer = int(match[1]) // 2
+    return ['decoder', f'fc_{layer}_{_dense(match[2])[0]}'], value.T
+  if match := re.fullmatch(
+    r'(backbone\.synthesis\.b\d+|superresolution\.block\d+)\.(const|conv[01]\..+|torgb\..+)', name
+  ):
+    network, block = match[1].rsplit('.', 1)
+    top = 'backbone' if network == 'backbone.synthesis' else 'superresolution'
+    return _block([top, block], match[2], value, turned)
+  raise UserError(
+    f"'{name}' is no parameter of EG3D's generator. Is the file one of another model?"
+  )
+
+
+def _dense(kind: str) -> list[str]:
+  return ['kernel' if kind == 'weight' else 'bias']
+
+
+def _block(
+  path: list[str], name: str, value: np.ndarray, turned: set
+) -> tuple[list[str], np.ndarray]:
+  if name == 'const':
+    return [*path, 'const'], value.transpose(1, 2, 0)
+  layer, _, rest = name.partition('.')
+  path = [*path, layer]
+  if rest in ('affine.weight', 'affine.bias'):
+    return [*path, 'conv', 'affine', *_dense(rest.removeprefix('affine.'))], value.T
+  if rest == 'weight':
+    up = path[0] == 'backbone' and layer == 'conv0' or tuple(path) in turned
+    return [*path, 'conv', 'kernel'], _kernel(value, up)
+  if rest in ('bias', 'noise_strength'):
+    return [*path, rest], value
+  raise UserError(f"'{'.'.join(path)}.{rest}' is no parameter of EG3D's generator.")
+
+
+def _kernel(value: np.ndarray, turned: bool) -> np.ndarray:
+  """[out, in, k, k] → [k, k, in, out]; kernels of up-sampling layers are stored turned by 180°."""
+  value = value.transpose(2, 3, 1, 0)
+  return value[::-1, ::-1] if turned else value

@@ -1,0 +1,293 @@
+"""EG3D: Efficient Geometry-aware 3D Generative Adversarial Networks (Chan et al., CVPR 2022, arXiv
+2112.07945).
+
+z and the camera's label give a style (mapping), the style three planes of features (a StyleGAN2
+backbone), the planes a radiance field that is rendered at low resolution, and two StyleGAN2 blocks
+the picture. All that does not depend on the camera is a `Scene`: from another side only rendering
+and super-resolution are new work.
+"""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jax3dgan import rays as rays_lib
+from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
+from jax3dgan.fields import triplane
+from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
+from jax3dgan.nn import resample
+from jax3dgan.nn.superresolution import SuperResolution
+from jax3dgan.rendering import hierarchical, parts
+from jax3dgan.rendering.hierarchical import RenderOptions
+
+_DEFAULT = RenderOptions(
+  resolution=512,
+  near=2.25,
+  far=3.3,
+  num_coarse=48,
+  num_fine=48,
+  marcher='midpoints',
+  strata='forward',
+  importance='smoothed',
+)
+
+
+@flax.struct.dataclass
+class Scene:
+  """An identity in 3D, ready to be seen from anywhere.
+
+  Attributes:
+    planes: [b, 3, h + 2, w + 2, c], see `triplane.pad_planes`.
+    w: [b, w_dim] the last style, which modulates the super-resolution.
+  """
+
+  planes: jax.Array
+  w: jax.Array
+
+
+class EG3D(nn.Module):
+  """The generator. Styles w are [b, num_ws, w_dim].
+
+  Attributes:
+    z_dim, w_dim, mapping_layers: sizes of latent, style and mapping network.
+    label_dim: 25 for a mapping that is told the camera, 0 for one that is not.
+    label_scale: factor on the label; 0 is the release's way of not telling the camera.
+    channels: the backbone's features at 4², 8², ...; the last entry's size is that of the planes.
+    plane_features: features of a plane.
+    decoder_hidden: width of the decoder.
+    box: side of the cube that the planes span, world units (the release's box_warp).
+    plane_axes: 'official' or 'fixed', see `triplane.PLANE_AXES`.
+    super_channels, super_ups, super_input: see `SuperResolution`; no channels for none: the
+      rendering is the picture.
+    low_resolution: pixels on a side that are rendered where the options do not say it.
+    clamp, super_clamp: bounds of activations in backbone and super-resolution; 0 for none.
+    use_noise: whether the backbone's layers have noise inputs.
+    raw_alias: adds the first super-resolution block's image to the returned low-resolution one, as
+      the release does by an oversight where it is of the same size. For comparison with it alone.
+    matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
+  """
+
+  z_dim: int = 512
+  w_dim: int = 512
+  mapping_layers: int = 2
+  label_dim: int = 25
+  label_scale: float = 1.0
+  channels: tuple[int, ...] = channels_of(256)
+  plane_features: int = 32
+  decoder_hidden: int = 64
+  box: float = 1.0
+  plane_axes: str = 'fixed'
+  super_channels: tuple[int, ...] = (256, 128)
+  super_ups: tuple[int, ...] = (2, 2)
+  super_input: int = 128
+  low_resolution: int = 128
+  clamp: float = 0.0
+  super_clamp: float = 256.0
+  use_noise: bool = True
+  raw_alias: bool = False
+  matmul_dtype: str = 'float32'
+
+  def setup(self):
+    if self.plane_axes not in triplane.PLANE_AXES:
+      raise UserError(
+        f"No plane_axes are called '{self.plane_axes}'. Choose one of "
+        f'{", ".join(triplane.PLANE_AXES)}.'
+      )
+    if len(self.super_channels) != len(self.super_ups):
+      raise UserError(
+        f'super_channels {self.super_channels} and super_ups {self.super_ups} differ in length. '
+        'Give both for each block of the super-resolution.'
+      )
+    self.mapping = MappingNetwork(self.w_dim, self.mapping_layers, self.label_dim)
+    self.backbone = SynthesisNetwork(
+      tuple(self.channels),
+      3 * self.plane_features,
+      self.use_noise,
+      self.clamp or None,
+      self.matmul_dtype,
+    )
+    self.decoder = triplane.TriplaneDecoder(self.plane_features, self.decoder_hidden)
+    if self.super_channels:
+      self.superresolution = SuperResolution(
+        tuple(self.super_channels),
+        tuple(self.super_ups),
+        self.super_input,
+        self.super_clamp or None,
+        self.matmul_dtype,
+      )
+    # Not trained: the noise of deterministic pictures, and the running mean of the styles.
+    sizes = self.backbone.noise_sizes if self.use_noise else ()
+    self.noise_const = self.param('noise_const', _init_noise, sizes)
+    self.w_average = self.param('w_average', nn.initializers.zeros, (self.w_dim,))
+
+  def stored_average_w(self, params):
+    """The running mean of the styles, [num_ws, w_dim]."""
+    return jnp.broadcast_to(params['w_average'], (self.num_ws, self.w_dim))
+
+  @property
+  def num_ws(self) -> int:
+    """Styles of a scene."""
+    return 2 * len(self.channels)
+
+  @property
+  def resolution(self) -> int | None:
+    """Pixels on a side of the pictures, where super-resolution fixes them; else None."""
+    factor = 1
+    for up in self.super_ups:
+      factor *= up
+    return factor * self.super_input if self.super_channels else None
+
+  def map(self, z, label=None, truncation_psi=1.0, average_w=None, truncation_cutoff=None):
+    """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
+
+    Args:
+      label: [b, 25] cameras that the mapping is told of; needed where label_dim is 25.
+      truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
+      truncation_cutoff: how many of the styles, from the first on, are pulled; None for all.
+    """
+    if self.label_dim:
+      if label is None:
+        raise UserError('The generator is told the camera. Pass its label, see Camera.label.')
+      label = label * self.label_scale
+    w = self.mapping(z, label if self.label_dim else None)
+    w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
+    if average_w is None:
+      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
+        raise UserError(
+          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
+        )
+      return w
+    pulled = average_w + truncation_psi * (w - average_w)
+    if truncation_cutoff is None:
+      return pulled
+    return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
+
+  def prepare(self, w, key=None) -> Scene:
+    """Styles w [b, num_ws, w_dim] → the scene, without any camera.
+
+    Args:
+      key: per-example keys [b] of the backbone's noise; None takes the constant noise.
+    """
+    if isinstance(w, Scene):
+      return w
+    noise = None
+    if self.use_noise:
+      noise = self._constant_noise() if key is None else self.backbone.draw_noise(key)
+    planes = self.backbone(w, noise)  # [b, h, w, 3·c]
+    b, h, width, _ = planes.shape
+    planes = planes.reshape(b, h, width, 3, self.plane_features)
+    return Scene(triplane.pad_planes(jnp.moveaxis(planes, 3, 1)), w[:, -1])
+
+  def _constant_noise(self):
+    flat, noise = jax.lax.stop_gradient(self.noise_const), []
+    for size in self.backbone.noise_sizes:
+      noise.append(flat[: size**2].reshape(1, size, size, 1))
+      flat = flat[size**2 :]
+    return noise
+
+  def field(self, scene: Scene) -> triplane.TriplaneField:
+    """The radiance field of a scene."""
+    kernels, biases = self.decoder(self.plane_features)
+    return triplane.TriplaneField(
+      scene.planes, kernels, biases, self.box, self.plane_axes, self.matmul_dtype
+    )
+
+  def render_features(self, scene: Scene, camera: Camera, key, options: RenderOptions, noise_std=0):
+    """The low-resolution rendering: Composite with colour features [b, r, c], r rays of a square.
+
+    Args:
+      key: per-example keys [b], the numbers themselves (`hierarchical.Draws`), or None.
+    """
+    size = self._low_resolution(options)
+    rays = rays_lib.camera_rays(camera, size, options.align_corners)
+    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+    return hierarchical.render_images(self.field(scene), rays, options, key, noise_std, noise)
+
+  def _low_resolution(self, options: RenderOptions) -> int:
+    if not self.super_channels:
+      return options.resolution
+    if options.resolution != self.resolution:
+      raise UserError(
+        f'The generator makes pictures of {self.resolution}², not {options.resolution}²: its '
+        f'super-resolution is made for that. Set the resolution to {self.resolution}; '
+        'low_resolution says how many pixels are rendered.'
+      )
+    return options.low_resolution or self.low_resolution
+
+  def synthesize(
+    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
+  ):
+    """Pictures of styles w [b, num_ws, w_dim], or of a `Scene`, from cameras [b].
+
+    Args:
+      key: per-example keys [b] of all that is random, `hierarchical.Draws` for the rendering alone,
+        or None for a deterministic picture.
+      options: static rendering options. Depth and opacity, rendered as small as `low_res`, are
+        resized to the picture.
+      noise_std: standard deviation of the density noise.
+    """
+    noise_key = render_key = key
+    if key is not None and not isinstance(key, hierarchical.Draws):
+      noise_key, render_key = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+    elif key is not None:
+      noise_key = None
+    scene = self.prepare(w, noise_key)
+    size = self._low_resolution(options)
+    out = self.render_features(scene, camera, render_key, options, noise_std)
+    b = out.colour.shape[0]
+    features = 2 * out.colour.reshape(b, size, size, -1) - 1
+    depth, opacity = (x.reshape(b, size, size) for x in (out.depth, out.opacity))
+    low = features[..., :3]
+    if not self.super_channels:
+      return Rendering(low, depth, opacity, low)
+    w_last = jnp.broadcast_to(scene.w, (b, scene.w.shape[-1]))
+    image, images = self.superresolution(features, w_last)
+    if self.raw_alias and images[0].shape == low.shape:
+      low = images[0]
+    depth, opacity = (
+      resample.resize_bilinear(x[..., None], image.shape[1])[..., 0] for x in (depth, opacity)
+    )
+    return Rendering(image, depth, opacity, low)
+
+  def synthesize_part(
+    self, w, camera: Camera, index, count: int, options: RenderOptions = _DEFAULT
+  ):
+    """One of `count` equal parts of every picture, see `PiGAN.synthesize_part`. Only without
+    super-resolution, whose pixels need their neighbours."""
+    scene = self.prepare(w)
+    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
+    out = parts.render_part(self.field(scene), rays, options, index, count)
+    low = 2 * out.colour[..., :3] - 1
+    return Rendering(low, out.depth, out.opacity, low)
+
+  def query(self, w, points, directions=None):
+    """Raw density [b, n] and colour features [b, n, c] of styles or a scene at points [b, n, 3].
+
+    The features' first three are the colour, in about [0, 1]. There is no view direction.
+    """
+    density, features = self.field(self.prepare(w))(points[:, :, None], directions)
+    return density[:, :, 0], features[:, :, 0]
+
+  def __call__(
+    self, z, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0, label=None
+  ):
+    """`map` (told the camera itself, where no other label is given), then `synthesize`."""
+    label = camera.label() if label is None else label
+    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
+
+  def initialise(self, z):
+    """Touches every parameter, for `init`: z [1, z_dim]."""
+    label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None
+    scene = self.prepare(self.map(z, label))
+    total = jax.tree.map(jnp.sum, self.query(scene, jnp.zeros((z.shape[0], 1, 3))))
+    if self.super_channels:
+      size = self.super_input
+      total += (self.superresolution(jnp.zeros((1, size, size, self.plane_features)), scene.w)[0],)
+    return total
+
+
+def _init_noise(key, sizes):
+  return jax.random.normal(key, (sum(size**2 for size in sizes),))

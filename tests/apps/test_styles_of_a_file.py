@@ -1,0 +1,66 @@
+"""The styles of an inverted photo in place of those of seeds, in every app that shows objects."""
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from jax3dgan import inversion, trained
+from jax3dgan.apps import mesh, provenance, samples, turntable
+from jax3dgan.inversion import results
+
+
+@pytest.fixture
+def styles(tiny_model, tmp_path, monkeypatch):
+  """The file of seed 5's style, psi 0.7, as if it had been found for a photo."""
+  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
+  load = trained.load
+  monkeypatch.setattr(
+    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
+  )
+  model = trained.load(pretrained='tiny')
+  path = tmp_path / 'photo.npz'
+  w = np.asarray(model.map(model.latents([5]), 0.7))
+  results.save(path, w, model.orbit(0.0), {'mse': np.zeros((2, 1))}, ['photo.png'])
+  assert inversion.load(path)[0].shape == w.shape
+  return path
+
+
+def test_samples_and_turntables(styles, tmp_path, capsys):
+  given = [f'--w={styles}', '--pretrained=tiny', '--resolution=8']
+  seed = ['--seeds=5', '--psi=0.7', '--pretrained=tiny', '--resolution=8']
+  ours, theirs = tmp_path / 'a.gif', tmp_path / 'b.gif'
+  turntable.main([*given, '--frames=3', f'--out={ours}'])
+  turntable.main([*seed, '--frames=3', f'--out={theirs}'])
+  assert ours.read_bytes() == theirs.read_bytes()
+  assert f'{styles} of tiny' in capsys.readouterr().out
+  assert provenance.read(ours)['flags']['w'] == str(styles)
+  ours, theirs = tmp_path / 'a.png', tmp_path / 'b.png'
+  samples.main([*given, '--yaws=-20,20', f'--out={ours}'])
+  samples.main([*seed, '--yaws=-20,20', f'--out={theirs}'])
+  pictures = []
+  for path in (ours, theirs):
+    with Image.open(path) as file:
+      pictures.append(np.asarray(file)[17:].astype(int))  # below the title, which names psi
+  assert np.abs(pictures[0] - pictures[1]).max() <= 1
+  with pytest.raises(SystemExit) as stop:
+    samples.main([*given, '--psis=0,1', f'--out={ours}'])
+  assert 'Leave out --psis' in stop.value.code
+
+
+def test_meshes(styles, tmp_path):
+  paths = [tmp_path / name for name in ('a.ply', 'b.ply')]
+  rest = ['--pretrained=tiny', '--resolution=12', '--level=0', '--keep=all']
+  mesh.main([f'--w={styles}', f'--out={paths[0]}', *rest])
+  mesh.main(['--seeds=5', '--psi=0.7', f'--out={paths[1]}', *rest])
+  a, b = (trimesh.load(path) for path in paths)
+  np.testing.assert_allclose(a.vertices, b.vertices, atol=1e-5)
+
+
+def test_styles_of_another_model(styles, tmp_path):
+  np.savez(tmp_path / 'other.npz', w=np.zeros((1, 3, 3), np.float32))
+  with pytest.raises(SystemExit) as stop:
+    turntable.main(
+      [f'--w={tmp_path / "other.npz"}', '--pretrained=tiny', f'--out={tmp_path / "x.gif"}']
+    )
+  assert 'Give styles of this model' in stop.value.code

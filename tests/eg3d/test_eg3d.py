@@ -1,0 +1,229 @@
+"""EG3D's generator: official stages, the library's contract, training's assumptions."""
+
+import dataclasses
+import functools
+
+import goldens
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_eg3d import OPTIONS, error, model, nhwc, state
+
+from jax3dgan import cameras, generators
+from jax3dgan import config as config_lib
+from jax3dgan.convert import eg3d_generator
+from jax3dgan.errors import UserError
+from jax3dgan.generators.eg3d import EG3D
+from jax3dgan.rendering.hierarchical import Draws
+
+
+@functools.cache
+def official_scene(example: int, const_noise: bool):
+  generator, params = model()
+  if not const_noise:
+    params = {**params, 'noise_const': np.zeros_like(params['noise_const'])}
+  stages = goldens.load('G_small_stages')
+
+  @jax.jit
+  def prepare(z, label):
+    variables = {'params': params}
+    w = generator.apply(variables, z, label, method='map')
+    return generator.apply(variables, w, method='prepare')
+
+  rows = slice(example, example + 1) if example >= 0 else slice(None)
+  return prepare(stages['z'][rows], stages['c_cond'][rows])
+
+
+def test_styles():
+  generator, params = model()
+  stages, variables = goldens.load('G_small_stages'), {'params': params}
+  average = jnp.broadcast_to(params['w_average'], (14, 512))
+  map_ = functools.partial(generator.apply, variables, stages['z'], stages['c_cond'], method='map')
+  w = map_()
+  assert w.shape == (2, 14, 512) and error(w[:, 3], stages['ws']) < 2e-6
+  cut = map_(truncation_psi=0.7, average_w=average, truncation_cutoff=8)
+  assert error(cut[:, [0, 7, 8, 13]], stages['ws_trunc_psi0.7_cutoff8']) < 2e-6
+  half = map_(truncation_psi=0.5, average_w=average)
+  assert error(half[:, 0], stages['ws_trunc_psi0.5']) < 2e-6
+
+
+@pytest.mark.parametrize('noise', ['const', 'none'])
+def test_planes(noise):
+  stages = goldens.load('G_small_stages')
+  planes = np.asarray(official_scene(-1, noise == 'const').planes)[:, :, 1:-1, 1:-1]
+  planes = np.moveaxis(planes, -1, 2)  # [2, 3, 32, 256, 256]
+  flat = planes.reshape(2, -1)[:, stages['planes_flat_idx']]
+  assert error(flat, stages[f'planes_{noise}_sel']) < 1e-5
+  channels = planes.reshape(2, 96, -1)
+  assert error(channels.mean(-1), stages[f'planes_{noise}_chan_mean']) < 1e-5
+  assert error(channels.std(-1, ddof=1), stages[f'planes_{noise}_chan_std']) < 1e-5
+
+
+def test_the_field_of_points():
+  generator, params = model()
+  stages = goldens.load('G_small_stages')
+  scene = official_scene(-1, True)
+  query = functools.partial(generator.apply, {'params': params}, method='query')
+  density, features = query(scene, stages['points'])
+  assert error(density, stages['points_sigma'][..., 0]) < 1e-5
+  assert error(features, stages['points_rgb']) < 1e-5
+
+
+@pytest.mark.parametrize('name', ['G_small_nrr16', 'G_small_nrr64'])
+def test_pictures(name):
+  generator, params = model()
+  arrays = goldens.load(name)
+  scene = official_scene(-1, True) if name.endswith('16') else official_scene(0, False)
+  b, size = len(arrays['c']), arrays['feature_image'].shape[-1]
+  draws = Draws(jitter=arrays['u_coarse'][..., 0], pdf=arrays['u_fine'].reshape(b, -1, 6))
+  options = dataclasses.replace(OPTIONS, low_resolution=size)
+  camera = cameras.from_label(arrays['c'])
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def render(scene, draws, method):
+    return generator.apply({'params': params}, scene, camera, draws, options=options, method=method)
+
+  out = render(scene, draws, 'synthesize')
+  rendered = render(scene, draws, 'render_features')
+  features = rendered.colour
+  shape = (b, size, size, 32)
+  assert error(2 * features.reshape(shape) - 1, nhwc(arrays['feature_image'])) < 5e-5
+  assert error(out.image, nhwc(arrays['image'])) < 5e-5
+  depth = (rendered.depth / rendered.opacity).reshape(b, size, size)
+  assert error(depth, arrays['image_depth'][:, 0]) < 1e-5
+  raw = arrays['image_raw_as_returned' if name.endswith('64') else 'image_raw']
+  assert error(out.low_res, nhwc(raw)) < 5e-5
+  if name.endswith('64'):  # without the release's oversight
+    own = dataclasses.replace(generator, raw_alias=False)
+    true = jax.jit(
+      lambda s: own.apply({'params': params}, s, camera, draws, options, method='synthesize')
+    )(scene)
+    assert error(true.low_res, nhwc(arrays['image_raw_true'])) < 5e-5
+    np.testing.assert_allclose(true.image, out.image, atol=5e-6)
+
+
+def test_the_official_names_make_the_whole_tree():
+  generator, params = model()
+  fresh = jax.eval_shape(functools.partial(generators.init_params, generator), jax.random.key(0))
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, fresh)
+  with pytest.raises(UserError, match="'backbone.synthesis.b4.extra' is no parameter"):
+    eg3d_generator.generator_params(state() | {'backbone.synthesis.b4.extra': np.zeros(1)})
+  few = {k: v for k, v in state().items() if not k.startswith('decoder')}
+  with pytest.raises(UserError, match='are missing'):
+    eg3d_generator.model_fields(few)
+
+
+@functools.cache
+def tiny(superres: bool = True):
+  """(config, generator, parameters) of pictures of 16²."""
+  config = config_lib.base_config()
+  config_lib.set_model(
+    config, 'eg3d', **({} if superres else dict(super_channels=(), super_ups=()))
+  )
+  config.render.update(
+    marcher='midpoints', strata='forward', importance='smoothed', near=2.25, far=3.3, radius=2.7
+  )
+  config = config_lib.tiny(config)
+  generator = generators.create(config)
+  return config, generator, generators.init_params(generator, jax.random.key(0))
+
+
+def inputs(num=2):
+  generator = tiny()[1]
+  z = jax.random.normal(jax.random.key(1), (num, generator.z_dim))
+  camera = cameras.orbit(jnp.linspace(0, 0.5, num), jnp.zeros(num), 2.7, 18.0)
+  return z, camera
+
+
+@functools.cache
+def picture(superres: bool = True):
+  config, generator, params = tiny(superres)
+  options = generators.render_options(config)
+
+  @jax.jit
+  def run(z, camera, key):
+    label = camera.label()
+    w = generator.apply({'params': params}, z, label, method='map')
+    return generator.apply({'params': params}, w, camera, key, options, method='synthesize')
+
+  return run
+
+
+@pytest.mark.parametrize('superres', [True, False])
+def test_the_contract(superres):
+  config, generator, params = tiny(superres)
+  z, camera = inputs()
+  out = picture(superres)(z, camera, None)
+  low = 8 if superres else 16
+  assert out.image.shape == (2, 16, 16, 3) and out.low_res.shape == (2, low, low, 3)
+  assert out.depth.shape == out.opacity.shape == (2, 16, 16)
+  assert np.isfinite(out.image).all() and 0 <= out.opacity.min() <= out.opacity.max() <= 1.00001
+  # Each example depends on its own latent, camera and key alone.
+  alone = picture(superres)(z[1:], jax.tree.map(lambda x: x[1:], camera), None)
+  np.testing.assert_allclose(alone.image[0], out.image[1], atol=2e-5)
+  keys = jax.random.split(jax.random.key(3), 2)
+  drawn = picture(superres)(z, camera, keys)
+  assert np.abs(drawn.image - out.image).max() > 1e-4
+  np.testing.assert_array_equal(drawn.image, picture(superres)(z, camera, keys).image)
+
+
+def test_a_scene_stands_for_its_styles():
+  config, generator, params = tiny()
+  options = generators.render_options(config)
+  z, camera = inputs()
+  apply = functools.partial(generator.apply, {'params': params})
+  w = apply(z, camera.label(), method='map')
+  scene = apply(w, method='prepare')
+  one = apply(w, camera, None, options, method='synthesize')
+  other = apply(scene, camera, None, options, method='synthesize')
+  np.testing.assert_allclose(one.image, other.image, atol=1e-5)
+  points = jax.random.uniform(jax.random.key(0), (2, 7, 3), minval=-0.4, maxval=0.4)
+  for a, b in zip(
+    apply(w, points, method='query'), apply(scene, points, method='query'), strict=True
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  # One scene, several cameras: the same as the scene repeated.
+  first = jax.tree.map(lambda x: x[:1], scene)
+  shared = apply(first, camera, None, options, method='synthesize')
+  np.testing.assert_allclose(shared.image[0], other.image[0], atol=1e-5)
+  twice = jax.tree.map(lambda x: jnp.repeat(x[:1], 2, axis=0), scene)
+  repeated = apply(twice, camera, None, options, method='synthesize')
+  np.testing.assert_allclose(shared.image, repeated.image, atol=1e-5)
+
+
+def test_every_parameter_that_is_trained_gets_a_gradient():
+  config, generator, params = tiny()
+  options = generators.render_options(config)
+  z, camera = inputs()
+  keys = jax.random.split(jax.random.key(5), 2)
+
+  @jax.jit
+  def gradient(params):
+    def loss(params):
+      out = generator.apply({'params': params}, z, camera, keys, options)
+      return jnp.mean(out.image**2) + jnp.mean(out.low_res**2)
+
+    return jax.grad(loss)(params)
+
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+    name = jax.tree_util.keystr(path)
+    still = name in ("['noise_const']", "['w_average']")
+    # Noise inputs of the super-resolution are never fed.
+    still |= 'superresolution' in name and 'noise_strength' in name
+    assert np.isfinite(leaf).all() and bool(np.any(leaf)) != still, name
+
+
+def test_what_the_user_is_told():
+  config, generator, params = tiny()
+  z, camera = inputs()
+  apply = functools.partial(generator.apply, {'params': params})
+  with pytest.raises(UserError, match='told the camera. Pass its label'):
+    apply(z, method='map')
+  with pytest.raises(UserError, match='makes pictures of 16², not 32²'):
+    options = generators.render_options(config, resolution=32)
+    apply(z, camera, None, options)
+  with pytest.raises(UserError, match='differ in length'):
+    generators.init_params(EG3D(super_ups=(2,)), jax.random.key(0))
+  with pytest.raises(UserError, match='Choose one of official, fixed'):
+    generators.init_params(EG3D(plane_axes='mine'), jax.random.key(0))

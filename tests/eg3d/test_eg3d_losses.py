@@ -1,0 +1,251 @@
+"""EG3D's six losses and their gradients: the official arrays; and what its step draws."""
+
+import functools
+import re
+
+import goldens
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_eg3d import error, model, nhwc
+
+from jax3dgan import config as config_lib
+from jax3dgan import discriminators, generators, schedule, steps_eg3d
+from jax3dgan.convert import eg3d_generator, eg3d_names
+from jax3dgan.losses import blur
+from jax3dgan.rendering.hierarchical import Draws
+
+
+@functools.cache
+def setting():
+  """(config, losses, generator's parameters, discriminator's parameters)."""
+  generator, g_params = model()
+  # The stored gradients are of a generator without noise.
+  g_params = {**g_params, 'noise_const': np.zeros_like(g_params['noise_const'])}
+  weights = goldens.load('D_small_weights')
+  config = config_lib.base_config()
+  config.recipe = 'eg3d'
+  config.resolution = 128
+  config.batch_size = 4
+  config.render.update(
+    near=2.25,
+    far=3.3,
+    num_coarse=6,
+    num_fine=6,
+    align_corners=False,
+    marcher='midpoints',
+    strata='forward',
+    importance='smoothed',
+    low_resolution=16,
+  )
+  config.loss.update(r1=1.0, pose=0.0)
+  fields = eg3d_names.discriminator_fields(weights)
+  discriminator = discriminators.create({'name': 'dual', **fields, 'clamp': 256.0})
+  stage = schedule.stages(config)[0]
+  losses = steps_eg3d.make_losses(config, generator, discriminator, stage)
+  return config, losses, g_params, eg3d_names.discriminator_params(weights)
+
+
+def inputs(arrays):
+  """The `Inputs` that the official draws make."""
+  given = goldens.load('loss_inputs')
+  label = given['gen_c']
+  other = np.roll(label, 1, axis=0)
+  chance = steps_eg3d.swap_probability(float(arrays['cur_nimg']), 0.5, 1e6)
+  condition = np.where(arrays['draw0_rand'].reshape(-1, 1) < chance, other, label)
+  draws = None
+  if 'draw1_rand_like' in arrays:
+    draws = Draws(
+      jitter=arrays['draw1_rand_like'][..., 0], pdf=arrays['draw2_rand'].reshape(4, 256, 6)
+    )
+  return steps_eg3d.Inputs(given['gen_z'], label, condition, draws)
+
+
+def sigma_of(arrays):
+  return float(blur.blur_sigma(float(arrays['cur_nimg']), 10.0, 25_000.0))
+
+
+def check_gradients(arrays, gradients, kind, tolerance=1e-3):
+  """Compares the gradients that are stored whole, and the norms of all."""
+  convert = eg3d_generator.generator_params if kind == 'generator' else None
+  whole = {
+    name.removeprefix('grad.'): value for name, value in arrays.items() if name.startswith('grad.')
+  }
+  assert len(whole) >= 10
+  flat = {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients)
+  }
+  if convert:
+    state = goldens_state(whole)
+    theirs = convert(state)
+  else:
+    theirs = eg3d_names.discriminator_params(whole)
+  names = set()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(theirs):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if convert and name not in wanted(whole):
+      continue
+    # Some vanish but for rounding: of what cancels, or of what a penalty does not see.
+    worst = np.abs(flat[name] - leaf).max()
+    assert worst < tolerance * np.abs(leaf).max() + 1e-6, name
+    names.add(name)
+  assert len(names) == len(whole)
+
+
+@functools.cache
+def full_state():
+  from golden_eg3d import state
+
+  return state()
+
+
+def goldens_state(whole):
+  """The official state dict with gradients where they are stored: names need the whole of it."""
+  return {**full_state(), **whole}
+
+
+def wanted(whole):
+  """Our names of some official ones."""
+  marked = {
+    name: np.full_like(value, np.nan) for name, value in full_state().items() if name in whole
+  }
+  tree = eg3d_generator.generator_params({**full_state(), **marked})
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    if np.isnan(leaf).all() and leaf.size
+  }
+
+
+def test_the_generators_loss():
+  arrays = goldens.load('loss_Gmain')
+  _, (of_generator, *_), g_params, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(of_generator, has_aux=True))
+  (total, metrics), gradients = loss(g_params, d_params, inputs(arrays), 0.0)
+  np.testing.assert_allclose(total, arrays['report.Loss_G_loss'].mean(), rtol=1e-5)
+  assert metrics['generator/adversarial'] == total
+  check_gradients(arrays, gradients, 'generator')
+
+
+@pytest.mark.parametrize('kind', ['l1', 'monotonic_detach'])
+def test_the_densitys_regularisation(kind):
+  arrays = goldens.load(f'loss_Greg_{kind}')
+  config, _, g_params, d_params = setting()
+  with_kind = config.copy_and_resolve_references()
+  with_kind.eg3d.density_kind = kind.partition('_')[0]
+  generator, _ = model()
+  stage = schedule.stages(with_kind)[0]
+  of_density = steps_eg3d.make_losses(with_kind, generator, None, stage)[1]
+  box = 1.0
+  if kind == 'l1':
+    points = 2 * arrays['draw1_rand'] - 1
+    near = points + 0.004 * arrays['draw2_randn_like']
+    places = (points,), (near,)
+  else:
+    front = 2 * arrays['draw1_rand'] - 1
+    points = 2 * arrays['draw3_rand'] - 1
+    near = points + box / 256 * arrays['draw4_randn_like']
+    places = (front, points), (front + np.float32([0, 0, -box / 256]), near)
+  loss = jax.jit(jax.value_and_grad(of_density, has_aux=True))
+  (_, metrics), gradients = loss(g_params, inputs(arrays), *places)
+  np.testing.assert_allclose(metrics['generator/density'], arrays['value.l1_unweighted'], rtol=1e-4)
+  if kind != 'l1':
+    theirs = arrays['value.monotonic_relu_mean_unweighted']
+    np.testing.assert_allclose(metrics['generator/monotonic'], theirs, rtol=1e-4)
+  gradients = jax.tree.map(lambda x: with_kind.eg3d.density_every * x, gradients)
+  check_gradients(arrays, gradients, 'generator')
+
+
+@pytest.mark.parametrize('name', ['loss_Dmain', 'loss_Dmain_blur'])
+def test_the_discriminators_loss(name):
+  arrays, given = goldens.load(name), goldens.load('loss_inputs')
+  _, (_, _, of_discriminator, _), g_params, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(of_discriminator, has_aux=True))
+  images, labels = nhwc(given['real_image']), given['real_c']
+  arguments = (d_params, g_params, images, labels, inputs(arrays), sigma_of(arrays))
+  (total, (metrics, w_mean)), gradients = loss(*arguments)
+  # What is reported is of the real images alone for its real half: softplus of both, averaged.
+  fake, real = arrays['report.Loss_scores_fake'], arrays['report.Loss_scores_real']
+  theirs = np.logaddexp(0, fake).mean() + np.logaddexp(0, -real).mean()
+  np.testing.assert_allclose(total, theirs, rtol=1e-5)
+  np.testing.assert_allclose(metrics['discriminator/real_logits'], real.mean(), rtol=1e-4)
+  check_gradients(arrays, gradients, 'discriminator')
+  average = 0.998 * g_params['w_average'] + 0.002 * np.asarray(w_mean)
+  assert error(average, arrays['w_avg_after']) < 1e-6
+
+
+def test_lazy_r1():
+  arrays, given = goldens.load('loss_Dreg'), goldens.load('loss_inputs')
+  _, (*_, of_r1), _, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(of_r1, has_aux=True))
+  images, labels = nhwc(given['real_image']), given['real_c']
+  (total, metrics), gradients = loss(d_params, images, labels, 0.0)
+  np.testing.assert_allclose(total, arrays['report.Loss_D_reg'].mean(), rtol=1e-4)
+  theirs = arrays['report.Loss_r1_penalty'].mean()
+  np.testing.assert_allclose(metrics['discriminator/r1'], theirs, rtol=1e-4)
+  check_gradients(arrays, jax.tree.map(lambda x: 16 * x, gradients), 'discriminator')
+
+
+def keys_of(n):
+  return jax.random.split(jax.random.key(0), n)
+
+
+def test_how_often_the_camera_is_swapped():
+  assert steps_eg3d.swap_probability(0, 0.5, 1e6) == 1
+  np.testing.assert_allclose(steps_eg3d.swap_probability(5e5, 0.5, 1e6), 0.75)
+  assert steps_eg3d.swap_probability(2e6, 0.5, 1e6) == 0.5
+  config = config_lib.base_config()
+  labels = jnp.arange(40.0)[:, None] * jnp.ones(25)
+  n = 2000
+  draw = jax.jit(
+    functools.partial(steps_eg3d.draw_inputs, config=config, z_dim=4), static_argnums=1
+  )
+  drawn = draw(keys_of(n), 0, labels=labels, swap=0.3)
+  other = np.asarray(drawn.label[:, 0] != drawn.condition[:, 0]).mean()
+  np.testing.assert_allclose(other, 0.3 * 39 / 40, atol=4 * (0.3 * 0.7 / n) ** 0.5)
+  # Every photo's camera comes up.
+  assert len(np.unique(drawn.label[:, 0])) == 40
+  never = draw(keys_of(50), 0, labels=labels, swap=0.0)
+  np.testing.assert_array_equal(never.label, never.condition)
+  streams = [draw(keys_of(50), stream, labels=labels, swap=0.0).z for stream in (0, 1, 2)]
+  assert np.abs(streams[0] - streams[1]).min() > 0 and np.abs(streams[1] - streams[2]).min() > 0
+
+
+def test_cameras_of_the_prior():
+  config = config_lib.base_config()
+  config.render.update(radius=2.7, fov_degrees=18.0, pivot=(0.0, 0.0, 0.2))
+  drawn = steps_eg3d.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
+  cam2world = drawn.label[:, :16].reshape(-1, 4, 4)
+  np.testing.assert_allclose(jnp.linalg.norm(cam2world[:, :3, 3], axis=-1), 2.7, rtol=1e-5)
+  # Each looks at the pivot.
+  towards = jnp.array([0.0, 0.0, 0.2]) - cam2world[:, :3, 3]
+  towards /= jnp.linalg.norm(towards, axis=-1, keepdims=True)
+  np.testing.assert_allclose(cam2world[:, :3, 2], towards, atol=1e-5)
+
+
+def test_pose_targets_are_those_of_the_angles():
+  from jax3dgan import cameras, steps
+
+  yaw, pitch = jnp.array([0.3, 1.5, 2.0]), jnp.array([1.2, 1.6, 0.8])
+  camera = cameras.from_yaw_pitch(yaw, pitch, 2.0)
+  for encoding in ('angles', 'direction'):
+    np.testing.assert_allclose(
+      steps_eg3d.pose_target(camera, encoding), steps.pose_target(yaw, pitch, encoding), atol=1e-5
+    )
+
+
+def test_the_names_that_are_compared_are_the_stored_ones():
+  arrays = goldens.load('loss_Gmain')
+  whole = {name.removeprefix('grad.'): v for name, v in arrays.items() if name.startswith('grad.')}
+  assert len(wanted(whole)) == len(whole)
+  assert 'superresolution/block0/conv0/conv/affine/bias' in wanted(whole)
+  assert all(re.fullmatch(r'[\w/]+', name) for name in wanted(whole))
+
+
+def test_config_makes_what_the_step_needs():
+  config, *_ = setting()
+  generator, _ = model()
+  assert generators.render_options(config).low_resolution == 16
+  assert schedule.stages(config)[0].low_resolution == 16 and generator.box == 1.0
