@@ -213,6 +213,14 @@ class Trained:
 
     return jax.jit(field)
 
+  @functools.cached_property
+  def w_shape(self) -> tuple[int, ...]:
+    """The shape of one style w, without a batch axis."""
+    z, label = np.zeros((1, self.generator.z_dim), np.float32), None
+    if self.sees_camera:
+      label = np.zeros((1, 25), np.float32)
+    return jax.eval_shape(self._map, self.params, z, 1.0, None, label).shape[1:]
+
   def orbit(self, azimuth, elevation=None) -> cameras.Camera:
     """Returns cameras that look at the origin as those of training do.
 

@@ -102,11 +102,7 @@ def default_level(model, scene) -> float:
 
 def scene_of(model, w):
   """Returns the scene [1, ...] of one style [1, ...] or [...]; of a scene [1, ...], itself."""
-  shape = jax.eval_shape(
-    lambda params, z: model.generator.apply({'params': params}, z, method='map'),
-    model.params,
-    jax.ShapeDtypeStruct((1, model.generator.z_dim), jnp.float32),
-  ).shape[1:]
+  shape = model.w_shape
   if hasattr(w, 'shape'):
     w = w[None] if w.shape == shape else w
     if w.shape[1:] == shape:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import cameras
@@ -71,6 +72,7 @@ def programs(
     )
   options = model.options(resolution, **overrides)
   weights = _weights(model)
+  front = jnp.asarray(model.front.label()[0]) if model.sees_camera else None
   structure = jax.tree.structure(model.params)
   names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(model.params)]
 
@@ -78,7 +80,10 @@ def programs(
     return jax.tree.unflatten(structure, [weights[name] for name in names])
 
   def styles(weights, z, psi):
-    return model._map(params(weights), z, psi, weights[_AVERAGE])
+    label = None
+    if front is not None:  # as `Trained.map` does without a label
+      label = jnp.broadcast_to(front, (z.shape[0], front.shape[-1]))
+    return model._map(params(weights), z, psi, weights[_AVERAGE], label)
 
   def together(weights, w, *camera):
     # Without a camera the generator is asked as `Trained.render` does: it looks at none.

@@ -72,10 +72,13 @@ def tune(
   image = search.checked(image)
   render = search.render_options(model, image.shape[1], options.samples)
   count = divisor(options.num_steps, 20)
-  orbit = (model.config.render.radius, model.config.render.fov_degrees)
+  cameras_of = model.config.render
+  orbit = (cameras_of.radius, cameras_of.fov_degrees, tuple(cameras_of.pivot))
+  label = jnp.asarray(model.front.label()) if model.sees_camera else None
   static = (model.generator, render, options, count, model.pose_prior, orbit)
   target = jax.jit(lambda perceptual, image: perceptual.features(image))(perceptual, image)
-  frozen = (model.params, perceptual, image, target, jnp.asarray(w), camera, jax.random.key(seed))
+  key = jax.random.key(seed)
+  frozen = (model.params, perceptual, image, target, jnp.asarray(w), camera, label, key)
   state = (model.params, optax.scale_by_adam().init(model.params))
   for first in range(0, options.num_steps, count):
     state = _steps(*static, frozen, state, first)
@@ -86,7 +89,7 @@ def tune(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _steps(generator, render, options, count, prior, orbit, frozen, state, first):
-  before, perceptual, image, target, pivot, camera, key = frozen
+  before, perceptual, image, target, pivot, camera, label, key = frozen
 
   def picture(params, w, view):
     inputs = (w, view, None, render)
@@ -98,7 +101,7 @@ def _steps(generator, render, options, count, prior, orbit, frozen, state, first
     loss = losses.mse(drawn, image) + options.perceptual_weight * perceptual.distance(drawn, target)
     keys = jax.random.split(jax.random.fold_in(key, index))
     z = jax.random.normal(keys[0], (1, generator.z_dim))
-    other = generator.apply({'params': before}, z, method='map')
+    other = generator.apply({'params': before}, z, label, method='map')
     near = pivot + options.reach * (other - pivot)
     yaw, pitch = cameras.sample_angles(prior, keys[1])
     view = cameras.from_yaw_pitch(yaw[None], pitch[None], *orbit)

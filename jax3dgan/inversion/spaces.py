@@ -41,6 +41,7 @@ class Space:
     spread: [] or [...] standard deviation of each number of w, for noise.
     name: 'z', 'w' or 'w+'.
     shared: whether the mapping network gives every layer the same style.
+    label: [25] the camera that the mapping network is told of, where it is told any.
   """
 
   mean: jax.Array
@@ -49,6 +50,7 @@ class Space:
   spread: jax.Array
   name: str = flax.struct.field(pytree_node=False)
   shared: bool = flax.struct.field(pytree_node=False)
+  label: jax.Array | None = None
 
   def start(self, num: int) -> jax.Array:
     """Coordinates of `num` average styles: [num, z_dim], [num, k] or [num, layers, k]."""
@@ -60,7 +62,10 @@ class Space:
   def style(self, generator, params, coordinates) -> jax.Array:
     """Styles w [n, ...] of coordinates (see `start`)."""
     if self.name == 'z':
-      return generator.apply({'params': params}, coordinates, method='map')
+      label = self.label
+      if label is not None:
+        label = jnp.broadcast_to(label, (coordinates.shape[0], *label.shape))
+      return generator.apply({'params': params}, coordinates, label, method='map')
     offset = coordinates @ self.axes  # [n, m] or [n, layers, m]
     if self.shared and self.name == 'w':
       offset = offset[:, None]
@@ -96,6 +101,7 @@ def create(model, name: str = 'w+', seed: int = 0) -> Space:
     jnp.asarray(styles.std(0)),
     name,
     shared,
+    jnp.asarray(model.front.label()[0]) if model.sees_camera else None,
   )
 
 
