@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from jax3dgan import notebooks
+from jax3dgan.errors import UserError
+
 ROOT = pathlib.Path(__file__).parents[1]
 COLAB = ROOT / 'colab'
 NOTEBOOKS = sorted(path.stem for path in COLAB.glob('*.ipynb'))
@@ -162,6 +165,42 @@ def test_a_notebook_runs_and_shows(name, tmp_path, monkeypatch):
     import trimesh
 
     assert trimesh.load(work / 'car.glb', force='mesh').area > 0.1
+
+
+def strip(html):
+  ((kind, text),) = _INLINE.findall(html)
+  return frames(kind, base64.b64decode(text), None)[0]
+
+
+def test_a_slider_has_every_frame_and_begins_where_it_is_told():
+  pictures = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), dtype=np.uint8)
+  html = notebooks.slider(pictures, ['a', 'b', '<c>', "d|'", 'e'], start=2, width=80).data
+  np.testing.assert_array_equal(strip(html), pictures.reshape(30, 8, 3))
+  assert 'background-size:80px 300px' in html and 'background-position:0 -120px' in html
+  assert '>&lt;c&gt;</div>' in html and 'a|b|&lt;c&gt;|d/&#x27;|e' in html
+  own = notebooks.slider(pictures).data
+  assert 'width:256px;height:192px' in own and 'background-position:0 0px' in own
+
+
+def test_what_a_slider_and_a_video_cannot_show(tmp_path):
+  small = np.zeros((2, 2, 3), np.uint8)
+  for pictures in ([], [small, np.zeros((3, 2, 3), np.uint8)]):
+    with pytest.raises(UserError, match='one size'):
+      notebooks.slider(pictures)
+  with pytest.raises(UserError, match='1 names do not fit 2'):
+    notebooks.slider([small, small], ['a'])
+  with pytest.raises(UserError, match='holds 8191 pictures'):
+    notebooks.slider(np.broadcast_to(small, (8192, *small.shape)))
+  (tmp_path / 'x.avi').write_bytes(b'')
+  with pytest.raises(UserError, match='no video'):
+    notebooks.video(tmp_path / 'x.avi')
+
+
+def test_a_video_is_inside_of_its_output(tmp_path):
+  (tmp_path / 'x.mp4').write_bytes(b'anything')
+  html = notebooks.video(tmp_path / 'x.mp4', width=9).data
+  assert f'base64,{base64.b64encode(b"anything").decode()}"' in html and 'width="9"' in html
+  assert 'loop' in html and 'controls' in html
 
 
 def test_tensorflow_is_not_needed():
