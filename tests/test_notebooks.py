@@ -123,6 +123,8 @@ def frames(kind, data, folder):
 def test_a_notebook_runs_and_shows(name, tmp_path, monkeypatch):
   paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
   monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
+  # Compiled as for users: a training without optimisation takes many times as long.
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
   monkeypatch.setenv('MPLBACKEND', '')  # the kernel's own, whatever these tests draw with
   work, scratch = tmp_path / 'work', tmp_path / 'scratch'
   work.mkdir()
