@@ -7,6 +7,7 @@ On a machine far away: ssh -L 8080:127.0.0.1:8080 that-machine, and open the add
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -71,6 +72,11 @@ def _main(args: argparse.Namespace) -> None:
     print(f'{viewer.model.name} at {viewer.url} (Ctrl-C ends it)', flush=True)
 
   viewer.run(opened)
+  # All is closed. Python's own end would stop the web server's threads wherever they are, and in
+  # the middle of XLA's C++ that aborts the process.
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -277,18 +277,16 @@ def test_a_bad_upload_is_a_message(viewer, connect, capfd, caplog, data, message
 
 
 def test_a_mesh_stands_for_the_picture_until_the_seed_changes(viewer, connect, monkeypatch):
-  import sys
-
   trimesh = pytest.importorskip('trimesh')
-  meshing = types.ModuleType('jax3dgan.apps.meshing')
+  from jax3dgan.apps import meshing
+
   asked = []
 
   def extract(model, w, resolution, level=None):
     asked.append(resolution)
     return trimesh.creation.icosphere(radius=0.3)
 
-  meshing.extract = extract
-  monkeypatch.setitem(sys.modules, 'jax3dgan.apps.meshing', meshing)
+  monkeypatch.setattr(meshing, 'extract', extract)
   client = connect(viewer)
   at_rest(client)
   client.set('Show mesh')
