@@ -3,6 +3,8 @@
 import flax.struct
 import jax
 
+from jax3dgan.errors import UserError
+
 
 @flax.struct.dataclass
 class Rendering:
@@ -19,3 +21,18 @@ class Rendering:
   depth: jax.Array | None = None
   opacity: jax.Array | None = None
   low_res: jax.Array | None = None
+
+
+def truncated(w, truncation_psi, average_w):
+  """Styles w [b, ...] pulled towards `average_w` [...]; a psi of 1 does nothing and needs none.
+
+  Raises:
+    UserError: Another psi without the average.
+  """
+  if average_w is not None:
+    return average_w + truncation_psi * (w - average_w)
+  if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
+    raise UserError(
+      'Truncation needs the average styles. Pass average_w, see generators.average_w.'
+    )
+  return w

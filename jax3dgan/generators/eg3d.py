@@ -16,7 +16,7 @@ from jax3dgan import rays as rays_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
-from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.base import Rendering, truncated
 from jax3dgan.generators.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
 from jax3dgan.nn import resample
 from jax3dgan.nn.superresolution import SuperResolution
@@ -159,13 +159,7 @@ class EG3D(nn.Module):
       label = label * self.label_scale
     w = self.mapping(z, label if self.label_dim else None)
     w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
-    if average_w is None:
-      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
-        raise UserError(
-          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
-        )
-      return w
-    pulled = average_w + truncation_psi * (w - average_w)
+    pulled = truncated(w, truncation_psi, average_w)
     if truncation_cutoff is None:
       return pulled
     return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)

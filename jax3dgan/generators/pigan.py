@@ -9,7 +9,7 @@ from jax3dgan import rays as rays_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
-from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.base import Rendering, truncated
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering.hierarchical import RenderOptions
@@ -77,15 +77,7 @@ class PiGAN(nn.Module):
         does nothing.
     """
     del label
-    w = self.mapping(z)
-    if average_w is None:
-      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
-        raise UserError(
-          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
-        )
-    else:
-      w = average_w + truncation_psi * (w - average_w)
-    return w
+    return truncated(self.mapping(z), truncation_psi, average_w)
 
   def synthesize(
     self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0

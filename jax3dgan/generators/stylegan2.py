@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.base import Rendering, truncated
 from jax3dgan.nn import resample
 from jax3dgan.nn.equalized import EqualizedDense, normalize_2nd_moment
 from jax3dgan.nn.modulated_conv import SynthesisLayer, ToRGB
@@ -227,13 +227,7 @@ class StyleGAN2(nn.Module):
     del label
     w = self.mapping(z)
     w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
-    if average_w is None:
-      if not isinstance(truncation_psi, int | float) or truncation_psi != 1:
-        raise UserError(
-          'Truncation needs the average styles. Pass average_w, see generators.average_w.'
-        )
-      return w
-    return average_w + truncation_psi * (w - average_w)
+    return truncated(w, truncation_psi, average_w)
 
   def synthesize(self, w, camera=None, key=None, options: RenderOptions | None = None, noise_std=0):
     """Images of styles w [b, num_ws, w_dim]; in [−1, 1] by training, not by a bound.
