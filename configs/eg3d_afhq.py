@@ -23,7 +23,7 @@ KIMG = 1000 / 32  # steps
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
-  config.recipe = 'eg3d'
+  config_lib.set_eg3d(config)
   config.data.update(source='data/afhq512', loader='tfdata', flip=False, use_labels=True)
   config.resolution = 512
   config.batch_size = 32
@@ -45,10 +45,6 @@ def get_config():
     num_coarse=48,
     num_fine=48,
     low_resolution=64,
-    align_corners=False,
-    marcher='midpoints',
-    strata='forward',
-    importance='smoothed',
   )
   config.display.update(
     num_coarse=96, num_fine=96, last_back=False, ray_chunk=4096, truncation_psi=0.7
@@ -63,11 +59,8 @@ def get_config():
     cmap_dim=512,
     clamp=256.0,
   )
-  config.loss.update(r1=5.0, r1_every=16, pose=0.0, top_k_interval=0, density_noise=0.0)
+  config.loss.update(r1=5.0)
   config.eg3d.update(pose_swap=0.8, blur=10.0, blur_images=200_000, density=0.25, density_every=4)
-  config.optimizer.update(
-    lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
-  )
   rate = 0.5 ** (32 / 10_000)  # a half-life of 10,000 images
   config.ema.update(rates=(rate,), display_rate=rate, ramp_up=0.05)
   config.eval.update(cameras='dataset')

@@ -16,7 +16,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
-  config.recipe = 'eg3d'
+  config_lib.set_eg3d(config)
   config.data.update(
     source='data/cats64', loader='arrays', on_device=True, flip=True, use_labels=False
   )
@@ -46,21 +46,14 @@ def get_config():
     far=3.15,
     num_coarse=8,
     num_fine=8,
-    align_corners=False,
-    marcher='midpoints',
-    strata='forward',
-    importance='smoothed',
   )
   config.display.update(num_coarse=16, num_fine=16, ray_chunk=0, truncation_psi=0.7)
   config.pose_prior.update(name='gaussian', yaw_std=0.3, pitch_std=0.155)
   config_lib.set_discriminator(
     config, 'dual', channels=(128, 128, 64, 32, 16), label_dim=0, pose_dim=2
   )
-  config.loss.update(r1=1.0, r1_every=16, pose=5.0, top_k_interval=0, density_noise=0.0)
+  config.loss.update(r1=1.0, pose=5.0)
   config.eg3d.update(blur=2.0, blur_images=10_000, density=0.25)
-  config.optimizer.update(
-    lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
-  )
   config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
   config.eval.update(num_images=7000, num_latents=64)
   config.log.update(every=20, images_every=250)

@@ -13,7 +13,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
-  config.recipe = 'eg3d'
+  config_lib.set_eg3d(config)
   config.data.update(source='toys', loader='arrays', on_device=True, use_labels=True)
   config.num_steps = 5000
   config.resolution = 64
@@ -40,10 +40,6 @@ def get_config():
     num_coarse=8,
     num_fine=8,
     white_back=True,
-    align_corners=False,
-    marcher='midpoints',
-    strata='forward',
-    importance='smoothed',
   )
   config.display.update(num_coarse=16, num_fine=16, ray_chunk=0, truncation_psi=0.7)
   config.pose_prior.update(
@@ -55,12 +51,9 @@ def get_config():
   config_lib.set_discriminator(
     config, 'dual', channels=(128, 128, 64, 32, 16), label_dim=25, mapping_layers=2
   )
-  config.loss.update(r1=0.3, r1_every=16, pose=0.0, top_k_interval=0, density_noise=0.0)
+  config.loss.update(r1=0.3)
   config.eg3d.update(
     pose_swap=0.5, pose_swap_images=20_000, blur=2.0, blur_images=10_000, density=0.25
-  )
-  config.optimizer.update(
-    lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
   )
   config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
   config.eval.update(num_images=4000, num_latents=64)

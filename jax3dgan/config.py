@@ -215,6 +215,18 @@ def base_config() -> ml_collections.ConfigDict:
   ).lock()
 
 
+def set_eg3d(config) -> None:
+  """Makes a config one of EG3D's recipe: its way of marching along rays, its losses, its Adam."""
+  config.recipe = 'eg3d'
+  config.render.update(
+    align_corners=False, marcher='midpoints', strata='forward', importance='smoothed'
+  )
+  config.loss.update(r1_every=16, pose=0.0, top_k_interval=0, density_noise=0.0)
+  config.optimizer.update(
+    lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
+  )
+
+
 def set_model(config, name: str, **fields) -> None:
   """Makes another generator than π-GAN the config's: `config.model` gets the generator's fields.
 

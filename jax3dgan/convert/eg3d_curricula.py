@@ -91,16 +91,11 @@ def create(curriculum: str):
     config, 'dual', **{**_DISCRIMINATOR, **changes.get('discriminator', {})}
   )
   with config.unlocked():
-    config.recipe = 'eg3d'
+    config_lib.set_eg3d(config)
     config.batch_size = _BATCH
-    config.render.update(RENDERING)
     config.data.update(loader='tfdata', flip=False, use_labels=True)
     config.display.update(last_back=False, ray_chunk=4096, truncation_psi=0.7)
-    config.loss.update(r1_every=16, pose=0.0, top_k_interval=0, density_noise=0.0)
     config.eg3d.update(blur=10.0, blur_images=200_000, density=0.25, density_every=4)
-    config.optimizer.update(
-      lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
-    )
     config.ema.update(rates=(EMA_RATE,), display_rate=EMA_RATE, ramp_up=0.05)
     config.eval.update(cameras='dataset')
     for name, value in changes.items():
@@ -119,4 +114,3 @@ _DISCRIMINATOR = dict(
 )  # fmt: skip
 # The half-life is 10,000 images.
 EMA_RATE = 0.5 ** (_BATCH / 10_000)
-RENDERING = dict(marcher='midpoints', strata='forward', importance='smoothed', align_corners=False)
