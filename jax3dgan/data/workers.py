@@ -63,8 +63,8 @@ def run(opener, options, tasks, num_workers=None):
     pool.shutdown(cancel_futures=True)
 
 
-def _initialize(opener, options):
-  global _source_and_options
+def follow_parent():
+  """Makes a worker process end with its parent, and leave Ctrl-C to it."""
   # Ctrl-C reaches the workers too; the parent alone has something to say about it.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   # A worker whose parent was killed would wait for work for ever.
@@ -75,6 +75,11 @@ def _initialize(opener, options):
     os._exit(1)
 
   threading.Thread(target=leave, daemon=True).start()
+
+
+def _initialize(opener, options):
+  global _source_and_options
+  follow_parent()
   _source_and_options = sources.open_source(*opener), options
 
 

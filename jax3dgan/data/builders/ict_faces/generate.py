@@ -13,13 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import urllib.parse
 from typing import NamedTuple
 
 import numpy as np
 
 from jax3dgan.data import images, labels, records
+from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.ict_faces import looks, model, processes, scene
 from jax3dgan.errors import UserError
 
@@ -85,10 +85,10 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
   directory = os.path.join(parent, name)
   try:
     os.makedirs(parent, exist_ok=True)
-    if not _is_complete(directory, num_images, provenance(parsed, split)):
-      with _only_process(parent, name):
+    if not cached.is_complete(directory, num_images, provenance(parsed, split), 'faces'):
+      with cached.locked(parent, name, 'faces'):
         # Another process may have made it while this one waited.
-        if not _is_complete(directory, num_images, provenance(parsed, split)):
+        if not cached.is_complete(directory, num_images, provenance(parsed, split), 'faces'):
           work = os.path.join(parent, f'.{name}.partial')
           write(parsed, work, resolution, split, num_images)
           shutil.rmtree(directory, ignore_errors=True)  # There is one only where it is damaged.
@@ -254,50 +254,7 @@ def _finished(directory, k, numbers, key):
       sidecar = json.loads(file.read())
     entry = sidecar['shard']
     same = (sidecar['key'], sidecar['first'], entry['count']) == (key, numbers[0], len(numbers))
-    whole = _sha256(os.path.join(directory, entry['file'])) == entry['sha256']
+    whole = cached.sha256(os.path.join(directory, entry['file'])) == entry['sha256']
     return sidecar if same and whole else None
   except (OSError, ValueError, KeyError, TypeError):
     return None
-
-
-def _is_complete(directory, num_images, made_by):
-  """Whether the folder holds this split, down to the last bit; says so where it is damaged."""
-  if not os.path.isdir(directory):
-    return False
-  try:
-    shards = records.Shards(directory)
-    same = {name: shards.index.get(name) for name in made_by} == made_by
-    whole = all(
-      _sha256(os.path.join(directory, entry['file'])) == entry['sha256']
-      for entry in shards.index['shards']
-    )
-    complete = len(shards) == num_images and same and whole
-    shards.close()
-  # An index that is JSON but not ours fails in as many ways as there are fields.
-  except (UserError, OSError, KeyError, TypeError, ValueError):
-    complete = False
-  if not complete:
-    print(f'faces: {directory} is damaged, it is made again', file=sys.stderr)
-  return complete
-
-
-def _sha256(path):
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-@contextlib.contextmanager
-def _only_process(parent, name):
-  """Holds the lock of a cached folder, waiting for it; a killed process loses it."""
-  with open(os.path.join(parent, f'.{name}.lock'), 'w') as file:
-    with contextlib.suppress(ImportError):  # Windows has no such lock.
-      import fcntl
-
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        print(f'faces: waiting for another process that makes {name}', file=sys.stderr)
-        fcntl.flock(file, fcntl.LOCK_EX)
-      except OSError:
-        pass  # Nor have some file systems.
-    yield

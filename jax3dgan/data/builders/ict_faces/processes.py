@@ -3,13 +3,12 @@
 import collections
 import concurrent.futures
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import sys
-import threading
 
 import tqdm
+
+from jax3dgan.data import workers
 
 _CHUNK = 16  # Images at a time: little to hand over, and a bar that moves.
 _FEW = 64  # So many are made sooner than processes start.
@@ -52,7 +51,7 @@ def _alone(task, chunks):
 def _together(task, chunks, num_workers):
   # Spawned, not forked: a fork of a process with threads (JAX) may hang.
   context = multiprocessing.get_context('spawn')
-  pool = concurrent.futures.ProcessPoolExecutor(num_workers, context, _initialize)
+  pool = concurrent.futures.ProcessPoolExecutor(num_workers, context, workers.follow_parent)
   pending, remaining = collections.deque(), iter(chunks)
   given = collections.deque()
   try:
@@ -74,19 +73,6 @@ def _together(task, chunks, num_workers):
       yield _render(task, chunk)
   finally:
     pool.shutdown(cancel_futures=True)
-
-
-def _initialize():
-  # Ctrl-C reaches these processes too; the parent alone has something to say about it.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # One whose parent was killed would wait for work for ever.
-  parent = multiprocessing.parent_process().sentinel
-
-  def leave():
-    multiprocessing.connection.wait([parent])
-    os._exit(1)
-
-  threading.Thread(target=leave, daemon=True).start()
 
 
 def _render(task, numbers):

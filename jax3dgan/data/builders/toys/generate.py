@@ -8,7 +8,6 @@ The split 'test' also keeps what only a renderer knows, see `truth`.
 import concurrent.futures
 import contextlib
 import functools
-import hashlib
 import os
 import shutil
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 
 from jax3dgan.compilation import cache_root
 from jax3dgan.data import images, records
+from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import scene
 from jax3dgan.errors import UserError
@@ -163,29 +163,7 @@ def _provenance(split):
 
 
 def _is_complete(directory, split, num_images):
-  """Whether the folder holds this split, down to the last bit; says so where it is damaged."""
-  if not os.path.isdir(directory):
-    return False
-  try:
-    shards = records.Shards(directory)
-    same = {name: shards.index.get(name) for name in _provenance(split)} == _provenance(split)
-    whole = all(
-      _sha256(os.path.join(directory, entry['file'])) == entry['sha256']
-      for entry in shards.index['shards']
-    )
-    complete = len(shards) == num_images and same and whole
-    shards.close()
-  # An index that is JSON but not ours fails in as many ways as there are fields.
-  except (UserError, OSError, KeyError, TypeError, ValueError):
-    complete = False
-  if not complete:
-    print(f'toys: {directory} is damaged, it is made again', file=sys.stderr)
-  return complete
-
-
-def _sha256(path):
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+  return cached.is_complete(directory, num_images, _provenance(split), 'toys')
 
 
 def _make(directory, split, num_images):
@@ -211,28 +189,12 @@ def _make(directory, split, num_images):
 def _only_process(directory):
   """Holds the lock of a cached folder; a killed process loses it. Clears what a killed one left."""
   parent, name = os.path.split(directory)
-  with open(os.path.join(parent, f'.{name}.lock'), 'w') as file:
-    if _lock(file, name):
+  with cached.locked(parent, name, 'toys') as alone:
+    if alone:
       for entry in os.scandir(parent):
         if entry.is_dir() and entry.name.startswith(f'.{name}.'):
           shutil.rmtree(entry.path, ignore_errors=True)
     yield
-
-
-def _lock(file, name):
-  """Locks an open file, waiting for it; False where the system or the file system has no locks."""
-  try:
-    import fcntl
-  except ImportError:
-    return False
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    print(f'toys: waiting for another process that makes {name}', file=sys.stderr)
-    fcntl.flock(file, fcntl.LOCK_EX)
-  except OSError:
-    return False
-  return True
 
 
 def _with_progress(iterable, split, total, every=0.2):
