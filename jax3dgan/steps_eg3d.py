@@ -48,6 +48,11 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     raise UserError(
       f"config.augment.name is '{config.augment.name}'. Choose one of {', '.join(AUGMENTATIONS)}."
     )
+  if own.density_kind not in eg3d.DENSITY_TERMS:
+    raise UserError(
+      f"config.eg3d.density_kind is '{own.density_kind}'. Choose one of "
+      f'{", ".join(eg3d.DENSITY_TERMS)}.'
+    )
   of_generator, of_density, of_discriminator, of_r1 = eg3d.make_losses(
     config, generator, discriminator, stage
   )
@@ -95,14 +100,15 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     if own.density:
       points, neighbours = eg3d.draw_points(keys, config, box)
       inputs = (draw(eg3d.DENSITY), points, neighbours)
-
-      def regularised(state):
-        gradients, terms = accumulate(of_density, state.generator, inputs)
-        gradients = jax.tree.map(lambda x: own.density_every * x, gradients)
-        return _updated(state, 'generator', gradients, g_optimizer, stage.lr_generator), terms
-
-      due = regularizers.is_due(state.step, own.density_every)
-      state, terms = _where_due(due, regularised, state)
+      state, terms = _lazily(
+        state,
+        'generator',
+        lambda params: accumulate(of_density, params, inputs),
+        own.density_every,
+        g_optimizer,
+        stage.lr_generator,
+        eg3d.DENSITY_TERMS[own.density_kind],
+      )
       metrics |= terms
 
     # The discriminator.
@@ -123,16 +129,16 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       def r1_loss(params, images, labels, sigmas, augmentation):
         return of_r1(params, images, labels, sigmas[0], augmentation)
 
-      def penalised(state):
-        inputs = (images, labels, sigmas, augmentation)
-        gradients, terms = accumulate(r1_loss, state.discriminator, inputs)
-        gradients = jax.tree.map(lambda x: max(loss.r1_every, 1) * x, gradients)
-        return _updated(
-          state, 'discriminator', gradients, d_optimizer, stage.lr_discriminator
-        ), terms
-
-      due = regularizers.is_due(state.step, max(loss.r1_every, 1))
-      state, terms = _where_due(due, penalised, state)
+      reals = (images, labels, sigmas, augmentation)
+      state, terms = _lazily(
+        state,
+        'discriminator',
+        lambda params: accumulate(r1_loss, params, reals),
+        max(loss.r1_every, 1),
+        d_optimizer,
+        stage.lr_discriminator,
+        ('discriminator/r1',),
+      )
       metrics |= terms
 
     if config.augment.name == 'ada':
@@ -159,19 +165,43 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
   return step
 
 
-def _where_due(due, update, state):
-  """`update(state)` → (state, terms) where it is due; else the same state and zeros."""
-  terms = jax.eval_shape(update, state)[1]
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), terms)
-  return jax.lax.cond(due, update, lambda state: (state, zeros), state)
+def _lazily(state, network, gradients_of, every, optimizer, learning_rate, names):
+  """A lazy term's own step of the optimizer, where it is due; it counts `every` times there.
+
+  Args:
+    gradients_of: parameters → (gradients, terms).
+    names: of the terms, which are 0 where it is not due.
+
+  Returns:
+    (state, terms). Only what the step changes goes through the condition, not the whole state.
+  """
+  moments = f'{network}_optimizer'
+
+  def update(own):
+    gradients, terms = gradients_of(own[0])
+    gradients = jax.tree.map(lambda x: every * x, gradients)
+    return _step(*own, gradients, optimizer, learning_rate), terms
+
+  def leave(own):
+    return own, {name: jnp.zeros(()) for name in names}
+
+  due = regularizers.is_due(state.step, every)
+  own = (getattr(state, network), getattr(state, moments))
+  (params, own_moments), terms = jax.lax.cond(due, update, leave, own)
+  return state.replace(**{network: params, moments: own_moments}), terms
+
+
+def _step(params, moments, gradients, optimizer, learning_rate):
+  """Parameters and moments after a step of an optimizer, itself (transform, factor on the rate)."""
+  transform, factor = optimizer
+  updates, moments = transform.update(gradients, moments, params)
+  rate = factor * learning_rate
+  return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
 
 
 def _updated(state: TrainState, network: str, gradients, optimizer, learning_rate) -> TrainState:
-  """The state after one step of a network's optimizer, itself (transform, factor on the rate)."""
-  transform, factor = optimizer
+  """The state after one step of a network's optimizer."""
   name = f'{network}_optimizer'
-  params = getattr(state, network)
-  updates, moments = transform.update(gradients, getattr(state, name), params)
-  rate = factor * learning_rate
-  params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+  params, moments = getattr(state, network), getattr(state, name)
+  params, moments = _step(params, moments, gradients, optimizer, learning_rate)
   return state.replace(**{network: params, name: moments})

@@ -17,6 +17,11 @@ from jax3dgan.nn import resample
 from jax3dgan.schedule import Stage
 
 GENERATOR, DENSITY, DISCRIMINATOR, AUGMENT = 0, 1, 2, 3
+# What each kind of density regularisation measures.
+DENSITY_TERMS = {
+  'l1': ('generator/density',),
+  'monotonic': ('generator/density', 'generator/monotonic'),
+}
 
 
 class Inputs(NamedTuple):

@@ -185,6 +185,8 @@ def test_a_recipe_that_is_not_there():
   config = tiny_config(recipe='eg4d')
   with pytest.raises(UserError, match='Choose one of pigan, eg3d'):
     build(config)
+  with pytest.raises(UserError, match='Choose one of l1, monotonic'):
+    build(tiny_config(**{'eg3d.density_kind': 'l2'}))
 
 
 _TWO = """
