@@ -6,13 +6,11 @@
   w = model.map(model.latents([0, 1, 2]))  # [3, ...]
   image = model.render(w, model.orbit(azimuth=[0.0, 0.5, 1.0])).image  # [3, h, w, 3] in [−1, 1]
 
-The models that come with the package lie in `jax3dgan/pretrained`: `NAME.npz` holds the EMA
-parameters in half precision, `NAME.json` the config and how the model was trained.
+The models that come with the package lie in `jax3dgan/pretrained`, see `packaged`.
 """
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -23,12 +21,21 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import cameras, generators, ray_parallel, schedule, workdirs
+from jax3dgan import cameras, generators, packaged, ray_parallel, schedule, workdirs
 from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
+from jax3dgan.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
 
-PRETRAINED = pathlib.Path(__file__).parent / 'pretrained'
-MAX_BYTES = 8 * 2**20  # what a clone can carry without being felt
+__all__ = [
+  'MAX_BYTES',
+  'PRETRAINED',
+  'Trained',
+  'config_of',
+  'load',
+  'pretrained_names',
+  'save_pretrained',
+]
+
 # Latents of the average style; as many as π-GAN's release takes.
 _NUM_AVERAGE = 10_000
 
@@ -345,7 +352,8 @@ def load(
     raise UserError('Give either a workdir or the name of a pretrained model.')
   config = config_of(workdir, pretrained, directory)
   if pretrained is not None:
-    return _load_pretrained(pretrained, config, pathlib.Path(directory))
+    params, step = packaged.read(pretrained, directory)
+    return Trained(config, generators.create(config), params, step, pretrained)
   from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
 
   rate = str(config.ema.display_rate if ema is None else ema)
@@ -354,79 +362,8 @@ def load(
   return Trained(config, generators.create(config), jax.tree.map(jnp.asarray, params), step, name)
 
 
-def pretrained_names(directory=PRETRAINED) -> list[str]:
-  """Returns the names of the models in `directory`."""
-  return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
-
-
 def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):
   """Returns the config of a pretrained model, or else of a run; see `load`."""
   if pretrained is None:
     return config_lib.complete(workdirs.load_config(workdir))
-  return config_lib.complete(workdirs.config_from(_about(pretrained, directory)['config']))
-
-
-def _about(name: str, directory) -> dict:
-  names = pretrained_names(directory)
-  if name not in names:
-    known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
-    raise UserError(f'No pretrained model is called {name!r}. {known}.')
-  return json.loads((pathlib.Path(directory) / f'{name}.json').read_text(encoding='utf-8'))
-
-
-def _load_pretrained(name: str, config, directory: pathlib.Path) -> Trained:
-  step = _about(name, directory)['step']
-  with np.load(directory / f'{name}.npz', allow_pickle=False) as file:
-    flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
-  return Trained(config, generators.create(config), _nested(flat), step, name)
-
-
-def save_pretrained(model: Trained, directory=PRETRAINED, notes: str = '') -> pathlib.Path:
-  """Writes `NAME.npz` (half precision, plain arrays) and `NAME.json` (config, step, notes).
-
-  Args:
-    model: What to write; its name names the files.
-    directory: Where to.
-    notes: How it was trained, for people.
-
-  Returns:
-    The path of the npz file.
-
-  Raises:
-    ValueError: A parameter beyond half precision's range, or more than 8 MB.
-  """
-  flat = {
-    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
-  }
-  for key, value in flat.items():
-    if not np.abs(value).max() <= np.finfo(np.float16).max:
-      raise ValueError(f'{key} has values that half precision cannot hold')
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  path = directory / f'{model.name}.npz'
-  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in flat.items()})
-  if path.stat().st_size > MAX_BYTES:
-    path.unlink()
-    raise ValueError(f'the parameters take more than {MAX_BYTES} bytes')
-  about = {
-    'name': model.name,
-    'notes': notes,
-    'step': int(model.step),
-    'num_parameters': sum(value.size for value in flat.values()),
-    'config': workdirs.plain(model.config),
-  }
-  text = json.dumps(about, indent=2, ensure_ascii=False) + '\n'
-  (directory / f'{model.name}.json').write_text(text, encoding='utf-8')
-  return path
-
-
-def _nested(flat: dict[str, jax.Array]) -> dict:
-  tree = {}
-  for name, leaf in flat.items():
-    *folders, last = name.split('/')
-    here = tree
-    for folder in folders:
-      here = here.setdefault(folder, {})
-    here[last] = leaf
-  return tree
+  return config_lib.complete(workdirs.config_from(packaged.about(pretrained, directory)['config']))
