@@ -119,6 +119,9 @@ class Checkpoints:
     context = ocp.Context()
     # Made in the background, a folder on a read-only disk is a time-out instead of an error.
     context.asynchronous.create_directories_asynchronously = False
+    # Leaves are compared in `_check`. Parts without one (None: augmentation that is off) may be
+    # missing from what an earlier version saved.
+    context.pytree.loading.partial_load = True
     return training.Checkpointer(
       self._workdir / FOLDER,
       context=context,

@@ -75,6 +75,24 @@ def test_a_state_comes_back_as_it_was(tmp_path):
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
+@flax.struct.dataclass
+class NewerState(State):
+  augment: dict | None = None
+
+
+def test_a_part_that_is_off_may_be_missing_in_what_an_earlier_version_saved(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  state = advance(make_state())
+  assert saver.save(1, state)
+  saver.close()
+  newer = NewerState(state.step, state.params, state.opt, state.ema)
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  restored = saver.restore(newer)
+  saver.close()
+  assert jax.tree.structure(restored) == jax.tree.structure(newer)
+  jax.tree.map(np.testing.assert_array_equal, restored, newer)
+
+
 def test_a_part_is_read_alone(tmp_path):
   saver = checkpoints.Checkpoints(tmp_path, every=1, keep=3)
   saver.save(1, make_state())
