@@ -1,0 +1,160 @@
+"""A training step of EG3D at a small width here against plain PyTorch, in one run.
+
+  pip install torch
+  python -m benchmarks.eg3d_step                     # configs/eg3d_toys.py, its whole batch of 16
+  python -m benchmarks.eg3d_step --batch=4 --cycles=5
+
+The step is that of `steps_eg3d`: generator, density every 4 steps, discriminator, R1 every 16,
+Adam, one average; PyTorch's is `benchmarks/torch_eg3d_step.py`, with the same weights. Both take
+turns at cycles of 16 steps, so that each lazy term counts as often as in training. Before, the
+losses of both are compared on the same inputs. White ground and blur, which the yardstick lacks,
+are off.
+"""
+
+import argparse
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import eg3d, torch_eg3d, torch_eg3d_step
+from configs import eg3d_toys
+from jax3dgan import (
+  cameras,
+  compilation,
+  discriminators,
+  generators,
+  parallel,
+  rays,
+  recipes,
+  schedule,
+)
+from jax3dgan import state as state_lib
+from jax3dgan.losses import eg3d as losses
+from jax3dgan.rendering.hierarchical import Draws
+
+CYCLE = 16
+
+
+def toys(batch):
+  """The config, as both sides can train it."""
+  config = eg3d_toys.get_config()
+  config.batch_size = batch
+  config.render.white_back = False
+  config.eg3d.update(blur=0.0, pose_swap_images=0, pose_swap=0.0)
+  return config
+
+
+def build(config):
+  """(step(number), PyTorch's, {loss: (ours, theirs)})."""
+  mesh = parallel.make_mesh(jax.devices()[:1])
+  stage = schedule.stages(config, 1)[0]
+  generator = generators.create(config)
+  discriminator = discriminators.create(config.discriminator)
+  state = state_lib.create(config, generator, discriminator)
+  options = generators.render_options(config, low_resolution=generator.low_resolution)
+  trainer = torch_eg3d_step.Trainer(
+    config,
+    torch_eg3d.EG3D(eg3d._Fields(generator), jax.tree.map(np.asarray, state.generator)),
+    torch_eg3d_step.DualDiscriminator(discriminator, jax.tree.map(np.asarray, state.discriminator)),
+    options,
+  )
+
+  b, rng = stage.batch_size, np.random.default_rng(0)
+  render = config.render
+  camera = cameras.orbit(rng.uniform(-3, 3, b), np.full(b, 0.4), render.radius, render.fov_degrees)
+  label = camera.label()
+  image = rng.integers(0, 256, (b, stage.resolution, stage.resolution, 3), np.uint8)
+  batch = {'image': jnp.asarray(image), 'label': label}
+  # The same for PyTorch.
+  their_image = torch.tensor(np.moveaxis(image, -1, 1)) / 127.5 - 1
+  their_label = torch.tensor(np.asarray(label))
+  size = generator.low_resolution
+  their_rays = [
+    torch.tensor(np.asarray(x)) for x in dataclasses.astuple(rays.camera_rays(camera, size))
+  ]
+
+  found = compare(
+    config, generator, discriminator, stage, state, trainer, batch, their_image, their_rays
+  )
+  step = recipes.make_train_step(config, generator, discriminator, stage)
+  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+  state = parallel.replicate(state, mesh)
+  step = step.lower(state, batch).compile()
+  held = [state]
+
+  def ours(number):
+    del number  # the state counts
+    held[0], metrics = step(held[0], batch)
+    jax.block_until_ready((held[0], metrics))
+
+  theirs = functools.partial(trainer.step, images=their_image, label=their_label, rays=their_rays)
+  return ours, theirs, found
+
+
+def compare(
+  config, generator, discriminator, stage, state, trainer, batch, their_image, their_rays
+):
+  """{loss: (ours, theirs)} on the same inputs."""
+  rng = np.random.default_rng(1)
+  b, r = len(batch['label']), their_rays[0].shape[1]
+  z = rng.standard_normal((b, generator.z_dim), np.float32)
+  jitter = rng.random((b, r, config.render.num_coarse), np.float32)
+  pdf = rng.random((b, r, config.render.num_fine), np.float32)
+  draws = Draws(jitter=jnp.asarray(jitter), pdf=jnp.asarray(pdf))
+  label = batch['label']
+  of_generator, _, of_discriminator, of_r1 = losses.make_losses(
+    config, generator, discriminator, stage
+  )
+  inputs = losses.Inputs(z, label, label, draws)
+  image = batch['image'] / np.float32(127.5) - 1
+  own = {
+    'generator': jax.jit(of_generator)(state.generator, state.discriminator, inputs, 0.0)[0],
+    'discriminator': jax.jit(of_discriminator)(
+      state.discriminator, state.generator, image, label, inputs, 0.0
+    )[0],
+    'R1': jax.jit(of_r1)(state.discriminator, image, label, 0.0)[0],
+  }
+  z, label = torch.tensor(z), torch.tensor(np.asarray(label))
+  draws = torch.tensor(jitter), torch.tensor(pdf)
+  with torch.no_grad():
+    their = {
+      'generator': trainer.g_loss(z, label, their_rays, draws),
+      'discriminator': trainer.d_loss(their_image, label, z, their_rays, draws),
+    }
+  their['R1'] = trainer.r1_loss(their_image, label).detach()
+  return {name: (float(own[name]), float(their[name])) for name in own}
+
+
+def main():
+  """The program."""
+  flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  flags.add_argument('--batch', type=int, default=16)
+  flags.add_argument('--cycles', type=int, default=3)
+  args = flags.parse_args()
+  compilation.use_cache()
+  ours, theirs, losses_of = build(toys(args.batch))
+  print(f'{torch.get_num_threads()} threads; batch {args.batch}')
+  for name, (own, their) in losses_of.items():
+    print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
+  seconds = [[], []]
+  for cycle in range(args.cycles + 1):  # the first warms up
+    for side, step in enumerate((ours, theirs)):
+      began = time.perf_counter()
+      for number in range(CYCLE):
+        step(number)
+      if cycle:
+        seconds[side].append((time.perf_counter() - began) / CYCLE)
+  own, their = (float(np.median(s)) for s in seconds)
+  print(
+    f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
+    f'{args.batch / own:.1f} images/s'
+  )
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,170 @@
+"""EG3D's training step in plain PyTorch: the yardstick of `benchmarks.eg3d_step`. Needs
+`pip install torch`.
+
+The dual discriminator beside the generator of `torch_eg3d`, the four phases with their own Adam
+steps, and the averages, written as a PyTorch user would; nothing is tuned or slowed down. Weights
+are the library's own, so that the losses can be compared.
+"""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks import torch_eg3d
+from benchmarks.torch_eg3d import dense
+
+
+def downsample(x, edge):
+  """The binomial filter with `edge` = (before, after) zeros around; every pixel is kept."""
+  taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+  c = x.shape[1]
+  kernel = (torch.outer(taps, taps) / 64).expand(c, 1, 4, 4)
+  return F.conv2d(F.pad(x, (*edge, *edge)), kernel, groups=c)
+
+
+def conv(x, p, down=False, activation=True, gain=1.0):
+  """Equalised convolution, with a stride after the filter."""
+  kernel = p['kernel'].permute(3, 2, 0, 1)
+  f, c, k, _ = kernel.shape
+  kernel = kernel / math.sqrt(c * k * k)
+  if not down:
+    x = F.conv2d(x, kernel, padding=k // 2)
+  elif k == 1:
+    x = F.conv2d(downsample(x, (1, 1))[:, :, ::2, ::2], kernel)
+  else:
+    x = F.conv2d(downsample(x, (2, 2)), kernel, stride=2)
+  if 'bias' in p:
+    x = x + p['bias'][:, None, None]
+  return (F.leaky_relu(x, 0.2) * math.sqrt(2) if activation else x) * gain
+
+
+class DualDiscriminator:
+  """The discriminator of a library's `discriminators.DualDiscriminator` and its parameters."""
+
+  def __init__(self, discriminator, params):
+    self.fields, self.p = discriminator, torch_eg3d._tensors(params)
+
+  def parameters(self):
+    """All tensors."""
+    return list(torch_eg3d._leaves(self.p))
+
+  def __call__(self, image, raw, label):
+    """image [b, 3, r, r], raw [b, 3, n, n], label [b, 25] → logits [b]."""
+    p, size = self.p, image.shape[-1]
+    raw = F.interpolate(raw, (size, size), mode='bilinear', align_corners=False, antialias=True)
+    x = torch.cat([image, raw], 1)
+    cmap = dense(label, p['mapping']['embed'])
+    cmap = cmap * torch.rsqrt(cmap.square().mean(1, keepdim=True) + 1e-8)
+    for i in range(self.fields.mapping_layers):
+      cmap = dense(cmap, p['mapping'][f'fc_{i}'], True, 0.01)
+    while size > 4:
+      block = p[f'b{size}']
+      if 'fromrgb' in block:
+        x = conv(x, block['fromrgb'])
+      y = conv(x, block['skip'], True, False, math.sqrt(0.5))
+      x = conv(conv(x, block['conv0']), block['conv1'], True, True, math.sqrt(0.5))
+      x, size = x + y, size // 2
+    block, group = p['b4'], min(self.fields.group_size, len(x))
+    y = x.reshape(-1, group, *x.shape[1:])
+    y = (y - y.mean(1, keepdim=True)).square().mean(1).add(1e-8).sqrt().mean((1, 2, 3))
+    y = y.repeat_interleave(group)[:, None, None, None].expand(-1, 1, 4, 4)
+    x = conv(torch.cat([x, y], 1), block['conv'])
+    # The library's weights are of pixels whose channels lie together.
+    x = dense(x.permute(0, 2, 3, 1).reshape(len(x), -1), block['fc'], True)
+    return (dense(x, block['out']) * cmap).sum(1) / math.sqrt(cmap.shape[1])
+
+
+class Trainer:
+  """Steps of training, with Adam's state and one average of the weights."""
+
+  def __init__(self, config, generator, discriminator, options):
+    self.config, self.options = config, options
+    self.generator, self.discriminator = generator, discriminator
+    for tensor in self.generator.parameters() + self.discriminator.parameters():
+      tensor.requires_grad_(True)
+    # StyleGAN2's correction of Adam for lazy terms.
+    own, optimizer = config.eg3d, config.optimizer
+    self.optimizers = []
+    for network, rate, every in (
+      (generator, optimizer.lr_generator, own.density_every),
+      (discriminator, optimizer.lr_discriminator, config.loss.r1_every),
+    ):
+      share = every / (every + 1)
+      betas = (optimizer.beta1**share, optimizer.beta2**share)
+      self.optimizers.append(torch.optim.Adam(network.parameters(), share * rate, betas))
+    self.average = [tensor.detach().clone() for tensor in generator.parameters()]
+
+  def _update(self, i, network, loss):
+    others = (self.generator, self.discriminator)[1 - i]
+    for tensor in others.parameters():
+      tensor.requires_grad_(False)
+    self.optimizers[i].zero_grad(set_to_none=True)
+    value = loss()
+    value.backward()
+    self.optimizers[i].step()
+    for tensor in others.parameters():
+      tensor.requires_grad_(True)
+    return value.detach()
+
+  def fakes(self, z, label, rays, draws):
+    """The picture and the rendering, in that order."""
+    w = self.generator.map(z, label)
+    return self.generator.synthesize(w, *rays, self.options, *draws)
+
+  def g_loss(self, z, label, rays, draws):
+    """The generator against the discriminator."""
+    return F.softplus(-self.discriminator(*self.fakes(z, label, rays, draws), label)).mean()
+
+  def density_loss(self, z, label):
+    """Of neighbouring points."""
+    own = self.config.eg3d
+    planes = self.generator.planes(self.generator.map(z, label))
+    points = 2 * torch.rand(len(z), own.density_points, 3) - 1
+    near = points + own.density_std * torch.randn_like(points)
+    density, _ = self.generator.decode(planes, torch.cat([points, near], 1))
+    a, b = density.chunk(2, 1)
+    return own.density * F.l1_loss(a, b)
+
+  def d_loss(self, images, label, z, rays, draws):
+    """The discriminator on fakes and photos."""
+    with torch.no_grad():
+      pair = self.fakes(z, label, rays, draws)
+    fake = self.discriminator(*pair, label)
+    real = self.discriminator(images, self.small(images), label)
+    return F.softplus(fake).mean() + F.softplus(-real).mean()
+
+  def small(self, images):
+    """Photos as if they had been rendered."""
+    size = (self.options.low_resolution,) * 2
+    return F.interpolate(images, size, mode='bilinear', align_corners=False, antialias=True)
+
+  def r1_loss(self, images, label):
+    """Half the squared gradient, weighted."""
+    pair = [x.detach().requires_grad_(True) for x in (images, self.small(images))]
+    gradient = torch.autograd.grad(self.discriminator(*pair, label).sum(), pair, create_graph=True)
+    norms = sum(x.square().sum((1, 2, 3)) for x in gradient)
+    return 0.5 * self.config.loss.r1 * norms.mean()
+
+  def step(self, number, images, label, rays):
+    """One step of training, lazy terms where they are due."""
+    b, own, options = len(images), self.config.eg3d, self.options
+
+    def z():
+      return torch.randn(b, self.generator.fields.z_dim)
+
+    def draws():
+      r = rays[0].shape[1]
+      return torch.rand(b, r, options.num_coarse), torch.rand(b, r, options.num_fine)
+
+    g, d = self.generator, self.discriminator
+    self._update(0, g, lambda: self.g_loss(z(), label, rays, draws()))
+    if number % own.density_every == 0:
+      self._update(0, g, lambda: own.density_every * self.density_loss(z(), label))
+    loss = self._update(1, d, lambda: self.d_loss(images, label, z(), rays, draws()))
+    every = self.config.loss.r1_every
+    if number % every == 0:
+      self._update(1, d, lambda: every * self.r1_loss(images, label))
+    with torch.no_grad():
+      torch._foreach_lerp_(self.average, [x.detach() for x in g.parameters()], 0.005)
+    return loss
