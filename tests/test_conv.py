@@ -164,3 +164,33 @@ def test_choice_follows_the_platform():
   for name in ('gpu', 'tpu'):
     with backend.lowering_for(name):
       assert 'conv_general_dilated' in primitives()
+
+
+@pytest.mark.parametrize('kernel_size, padding', [(3, 1), (3, 0), (1, 0), (4, 0), (3, 2), (2, 3)])
+def test_gradients_of_any_order_on_a_cpu_keep_the_layout_that_is_fast(kernel_size, padding):
+  """In a branch or a loop, other layouts cost 60 times the time there."""
+  with jax.enable_x64(True):
+    x, kernel, _ = arrays(kernel_size, 6, 7)
+
+    def gradients(implementation):
+      def loss(x, kernel):
+        return jnp.sin(implementation(x, kernel)).sum()
+
+      def penalty(x, kernel):
+        of_x, of_kernel = jax.grad(loss, (0, 1))(x, kernel)
+        return jnp.square(of_x).sum() + (of_kernel**3).sum()
+
+      return jax.grad(penalty, (0, 1))
+
+    native = gradients(lambda x, kernel: conv._native(x, kernel, 1, padding))
+    with backend.lowering_for('cpu'):
+      own = gradients(
+        lambda x, kernel: conv.conv2d(x, kernel, padding=padding, implementation='lax')
+      )
+      text = str(jax.make_jaxpr(own)(x, kernel))
+      for a, b in zip(quick_jit(own)(x, kernel), quick_jit(native)(x, kernel), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+  usual = 'lhs_spec=(0, 3, 1, 2), rhs_spec=(3, 2, 0, 1), out_spec=(0, 3, 1, 2)'
+  layouts = text.count('dimension_numbers=ConvDimensionNumbers')
+  assert layouts > 4
+  assert text.count(usual) == layouts

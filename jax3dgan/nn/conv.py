@@ -3,7 +3,8 @@
 R1 differentiates a discriminator twice. XLA's CPU back end is slow on the convolutions that this
 gives where there is a stride; shifted slices and one matrix product are not. On accelerators the
 native convolution is best. `conv2d` hides the choice, which `choose_implementation` makes in one
-place (`benchmarks/conv.py` measures it).
+place (`benchmarks/conv.py` measures it). What the CPU's compiler makes of a convolution inside of
+`lax.cond`, `scan` and `map` is another matter still: `_canonical_conv`.
 Images are [b, h, w, c], kernels [kh, kw, c_in, c_out].
 """
 
@@ -44,9 +45,58 @@ def _native(x, kernel, stride, padding, **options):
 
 def _lax_conv(x, kernel, stride, padding, policy):
   rule = precision.get(policy)
-  if rule.inputs is None:
-    return _native(x, kernel, stride, padding, precision=rule.precision)
-  return _rounded_conv(stride, padding, policy, x, kernel)
+  if rule.inputs is not None:
+    return _rounded_conv(stride, padding, policy, x, kernel)
+  if backend.platform() == 'cpu' and stride == 1:
+    return _canonical_conv(padding, x, kernel)
+  return _native(x, kernel, stride, padding, precision=rule.precision)
+
+
+# XLA's CPU back end brings the two convolutions that autodiff makes of one to the layout that its
+# fast kernels want (channels last) in a program's entry only. In a branch or a loop they run as
+# plain loops, 60 to 150 times as slow (a kernel's gradient for 16 images of 64², 32 channels:
+# 1,500 ms instead of 10). Here the transposes are written out, so that every convolution has that
+# layout, and gradients of any order are of the same two kinds. Reverse mode only.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _canonical_conv(padding, x, kernel):
+  return _native(x, kernel, 1, padding)
+
+
+def _canonical_forward(padding, x, kernel):
+  return _canonical_conv(padding, x, kernel), (x, kernel)
+
+
+def _canonical_backward(padding, saved, g):
+  x, kernel = saved
+  return _transposed(padding, g, kernel), _kernel_gradient(padding, x, g)
+
+
+def _transposed(padding, g, kernel):
+  """Gradient of the input of a square kernel's convolution."""
+  turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+  return _canonical_conv(kernel.shape[0] - 1 - padding, g, turned)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(padding, x, g):
+  """[b, h, w, c] and [b, h', w', f] → [k, k, c, f]: channels take the place of examples."""
+  product = _native(jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)), 1, padding)
+  return jnp.transpose(product, (1, 2, 0, 3))
+
+
+def _kernel_gradient_forward(padding, x, g):
+  return _kernel_gradient(padding, x, g), (x, g)
+
+
+def _kernel_gradient_backward(padding, saved, kernel):
+  x, g = saved
+  return _transposed(padding, g, kernel), _canonical_conv(padding, x, kernel)
+
+
+_canonical_conv.defvjp(_canonical_forward, _canonical_backward)
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
