@@ -143,8 +143,24 @@ def parts_of(case):
   for name, (function, arguments, theirs) in cases.items():
     compiled = jax.jit(function).lower(*arguments).compile()
     ours = functools.partial(compiled, *arguments)
-    result[name] = (ours, functools.partial(_without_gradient, theirs), _gflop(compiled))
+    gflop = {
+      'render': 0.0,
+      'new view': result.get('super-resolution', (0, 0, 0))[2],
+      'whole': sum(result[part][2] for part in ('planes', 'super-resolution') if part in result),
+    }.get(name)
+    # XLA counts the body of a loop, which rendering is, once.
+    gflop = _gflop(compiled) if gflop is None else gflop + _rendering_gflop(generator, options, b)
+    result[name] = (ours, functools.partial(_without_gradient, theirs), gflop)
   return result
+
+
+def _rendering_gflop(generator, options, num_images):
+  """Of the samples of all rays: twelve corners, and the decoder's two layers."""
+  c, hidden = generator.plane_features, generator.decoder_hidden
+  # As many features come out as lie on a plane.
+  sample = 2 * (12 * c + c * hidden + hidden * (1 + c))
+  rays = num_images * (options.low_resolution or generator.low_resolution) ** 2
+  return sample * rays * (options.num_coarse + options.num_fine) / 1e9
 
 
 def _superresolution(generator, low, w):
