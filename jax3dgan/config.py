@@ -90,6 +90,17 @@ def base_config() -> ml_collections.ConfigDict:
         components=(),
         weights=(),
       ),
+      # A pose prior that is learned (recipe 'eg3d', no labels): see `camera_generator`.
+      camera_generator=dict(
+        # Of the cameras that `pose_prior` draws, which angles are learned: 'none', 'yaw', 'pitch',
+        # 'both'. A mean yaw cannot be where the cameras go all the way round.
+        angles='none',
+        hidden_dim=32,
+        # Its learning rate, as a share of the generator's.
+        learning_rate=0.5,
+        # Weight of the divergence from `pose_prior`.
+        divergence=0.05,
+      ),
       discriminator=dict(
         name='progressive',
         block='ccs',
@@ -139,6 +150,9 @@ def base_config() -> ml_collections.ConfigDict:
         blur=10.0,
         blur_images=200_000,
         w_average_decay=0.998,
+        # Standard deviation of normal noise on the cameras that the discriminator is told of, real
+        # and fake, in those of the labels of the batch.
+        label_noise=0.0,
       ),
       optimizer=dict(
         lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0
