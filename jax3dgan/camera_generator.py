@@ -95,16 +95,19 @@ class LearnedPrior:
     )
 
   def divergence(self):
-    """How far the learned prior is from the given one, a scalar, 0 for not at all.
+    """How far the learned prior is from the given one: (of the means, of the deviations), each 0
+    for not at all.
 
-    KL(learned ‖ given) of normal distributions with their moments, summed over the learned angles:
-    log(s₀/s) + (s² + (m − m₀)²)/(2 s₀²) − ½. Without bound where the cameras gather at one pose.
+    Their sum is KL(learned ‖ given) of normal distributions with their moments, summed over the
+    learned angles: (m − m₀)²/(2 s₀²) and log(s₀/s) + s²/(2 s₀²) − ½. The second has no bound where
+    the cameras gather at one pose.
     """
     (mean_0, std_0), (mean, std) = self.moments()
     ratio, shift = std / std_0, (mean - mean_0) / std_0
-    each = -jnp.log(ratio) + 0.5 * (jnp.square(ratio) + jnp.square(shift)) - 0.5
-    learned = [self.angles in (name, 'both') for name in ('yaw', 'pitch')]
-    return jnp.where(jnp.array(learned), each, 0.0).sum()
+    of_means = 0.5 * jnp.square(shift)
+    of_stds = 0.5 * jnp.square(ratio) - jnp.log(ratio) - 0.5
+    learned = jnp.array([self.angles in (name, 'both') for name in ('yaw', 'pitch')])
+    return tuple(jnp.where(learned, each, 0.0).sum() for each in (of_means, of_stds))
 
   def metrics(self) -> dict:
     """Mean and standard deviation of both angles (π-GAN's), in degrees, for a log."""

@@ -96,10 +96,14 @@ def base_config() -> ml_collections.ConfigDict:
         # 'both'. A mean yaw cannot be where the cameras go all the way round.
         angles='none',
         hidden_dim=32,
+        # After how many images it begins: before there are objects to be seen, where they are seen
+        # from means nothing, and cameras drift away.
+        from_images=20_000,
         # Its learning rate, as a share of the generator's.
         learning_rate=0.5,
-        # Weight of the divergence from `pose_prior`.
-        divergence=0.05,
+        # Weights of how far means and deviations are from those of `pose_prior`.
+        mean_penalty=0.05,
+        std_penalty=0.5,
       ),
       discriminator=dict(
         name='progressive',

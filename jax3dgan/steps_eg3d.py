@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import augment, faults, parallel
+from jax3dgan import augment, camera_generator, faults, parallel
 from jax3dgan import state as state_lib
 from jax3dgan import steps as steps_lib
 from jax3dgan.errors import UserError
@@ -43,7 +43,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     the cameras of the fakes are those of the photos}; gives (state, metrics), both the same on
     every device.
   """
-  own, loss = config.eg3d, config.loss
+  own, loss, learned = config.eg3d, config.loss, camera_generator.is_learned(config)
   if config.augment.name not in AUGMENTATIONS:
     raise UserError(
       f"config.augment.name is '{config.augment.name}'. Choose one of {', '.join(AUGMENTATIONS)}."
@@ -102,6 +102,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     def g_gradient(params, inputs, sigmas, augmentation):
       return generator_gradient(params, state.discriminator, inputs, sigmas[0], augmentation)
 
+    before = state.generator
     inputs = (draw(eg3d.GENERATOR), sigmas, augmentation)
     gradients, own_metrics = averaged(g_gradient, state.generator, inputs)
     metrics |= own_metrics
@@ -122,6 +123,9 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
         eg3d.DENSITY_TERMS[own.density_kind],
       )
       metrics |= terms
+
+    if learned:
+      state = _cameras_held(state, before, seen < config.camera_generator.from_images)
 
     # The discriminator.
     def d_loss(params, images, labels, fakes, sigmas, augmentation):
@@ -209,6 +213,13 @@ def _step(params, moments, gradients, optimizer, learning_rate):
   updates, moments = transform.update(gradients, moments, params)
   rate = factor * learning_rate
   return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
+
+
+def _cameras_held(state, before, held) -> TrainState:
+  """The state with the camera generator as it was before, where it is held; Adam looks on."""
+  name = camera_generator.PARAMS
+  own = jax.tree.map(lambda x, y: jnp.where(held, x, y), before[name], state.generator[name])
+  return state.replace(generator={**state.generator, name: own})
 
 
 def _updated(state: TrainState, network: str, gradients, optimizer, learning_rate) -> TrainState:

@@ -21,7 +21,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import camera_generator, cameras, generators, packaged, ray_parallel, schedule, workdirs
+from jax3dgan import (
+  camera_generator,
+  cameras,
+  generators,
+  packaged,
+  ray_parallel,
+  schedule,
+  workdirs,
+)
 from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 from jax3dgan.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained

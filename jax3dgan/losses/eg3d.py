@@ -32,8 +32,8 @@ class Inputs(NamedTuple):
     label: [b, 25] the cameras.
     condition: [b, 25] what the mapping network is told of them.
     rendering: per-example keys [b], or `hierarchical.Draws`.
-    angles: [b, 2, 2] yaw and pitch (last) of `label` and `condition`, of the given pose prior, where
-      a learned one moves them; else None.
+    angles: [b, 2, 2] yaw and pitch (last) of `label` and `condition`, still of the given pose
+      prior, where a learned one moves them; else None.
     noise: [b, 25] what is added to the label that the discriminator is told; None for nothing.
   """
 
@@ -226,9 +226,10 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
     if learned:
       prior = camera_generator.pose_prior(config, g_params)
-      divergence = prior.divergence()
-      metrics |= {'pose_prior/divergence': divergence, **prior.metrics()}
-      adversarial_loss += config.camera_generator.divergence * divergence
+      of_means, of_stds = prior.divergence()
+      metrics |= {'pose_prior/divergence': of_means + of_stds, **prior.metrics()}
+      own = config.camera_generator
+      adversarial_loss += own.mean_penalty * of_means + own.std_penalty * of_stds
     return (adversarial_loss, penalty), metrics
 
   def of_generator(*inputs):
