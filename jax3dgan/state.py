@@ -77,15 +77,20 @@ def _slowed(share, updates, params):
   return {**updates, camera_generator.PARAMS: own}
 
 
+def generator_params(config, generator, key) -> dict:
+  """Fresh parameters of a generator, with those of a camera generator where there is one."""
+  params = generators.init_params(generator, key)
+  if camera_generator.is_learned(config):
+    own = camera_generator.init_params(config, jax.random.fold_in(key, 1))
+    params = {**params, camera_generator.PARAMS: own}
+  return params
+
+
 def create(config, generator, discriminator) -> TrainState:
   """A fresh state; every array is a function of config.seed."""
   key = jax.random.key(config.seed)
   g_key, d_key, run_key = jax.random.split(key, 3)
-  g_params = generators.init_params(generator, g_key)
-  if camera_generator.is_learned(config):
-    camera_key = jax.random.fold_in(g_key, 1)
-    own = camera_generator.init_params(config, camera_key)
-    g_params = {**g_params, camera_generator.PARAMS: own}
+  g_params = generator_params(config, generator, g_key)
   d_params = discriminators.init_params(discriminator, d_key)
   (g_transform, _), (d_transform, _) = optimizers(config)
   return TrainState(
