@@ -90,6 +90,21 @@ def base_config() -> ml_collections.ConfigDict:
         components=(),
         weights=(),
       ),
+      # A pose prior that is learned (recipe 'eg3d', no labels): see `camera_generator`.
+      camera_generator=dict(
+        # Of the cameras that `pose_prior` draws, which angles are learned: 'none', 'yaw', 'pitch',
+        # 'both'. A mean yaw cannot be where the cameras go all the way round.
+        angles='none',
+        hidden_dim=32,
+        # After how many images it begins: before there are objects to be seen, where they are seen
+        # from means nothing, and cameras drift away.
+        from_images=20_000,
+        # Its learning rate, as a share of the generator's.
+        learning_rate=0.5,
+        # Weights of how far means and deviations are from those of `pose_prior`.
+        mean_penalty=0.05,
+        std_penalty=0.5,
+      ),
       discriminator=dict(
         name='progressive',
         block='ccs',
@@ -139,6 +154,9 @@ def base_config() -> ml_collections.ConfigDict:
         blur=10.0,
         blur_images=200_000,
         w_average_decay=0.998,
+        # Standard deviation of normal noise on the cameras that the discriminator is told of, real
+        # and fake, in those of the labels of the batch.
+        label_noise=0.0,
       ),
       optimizer=dict(
         lr_generator=6e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, epsilon=1e-8, grad_clip=10.0

@@ -1,5 +1,6 @@
 """The state of a training run: all that a checkpoint must hold to go on exactly."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import discriminators, generators
+from jax3dgan import camera_generator, discriminators, generators
 from jax3dgan.augment import AdaState
 
 
@@ -18,7 +19,8 @@ class TrainState:
   Attributes:
     step: int32 scalar, steps done.
     key: key data (uint32) of the run; every random number is derived from it and the step.
-    generator, discriminator: parameters.
+    generator, discriminator: parameters; the generator's with those of a `camera_generator`, where
+      the pose prior is learned.
     generator_optimizer, discriminator_optimizer: optax states.
     ema: generator parameters averaged over steps, by rate: {'0.999': params}.
     augment: strength of the augmentation and what it hangs on, None without one.
@@ -61,14 +63,34 @@ def optimizers(config):
   if config.recipe == 'eg3d':
     g_every = config.eg3d.density_every if config.eg3d.density else 0
     d_every = max(config.loss.r1_every, 1) if config.loss.r1 else 0
-  return tuple((optimizer(config.optimizer, n), lazy_factor(n)) for n in (g_every, d_every))
+  g_transform, d_transform = (optimizer(config.optimizer, n) for n in (g_every, d_every))
+  if camera_generator.is_learned(config):
+    share = config.camera_generator.learning_rate
+    g_transform = optax.chain(g_transform, optax.stateless(functools.partial(_slowed, share)))
+  return (g_transform, lazy_factor(g_every)), (d_transform, lazy_factor(d_every))
+
+
+def _slowed(share, updates, params):
+  """Updates of the generator with the camera generator's at their own rate."""
+  del params
+  own = jax.tree.map(lambda x: share * x, updates[camera_generator.PARAMS])
+  return {**updates, camera_generator.PARAMS: own}
+
+
+def generator_params(config, generator, key) -> dict:
+  """Fresh parameters of a generator, with those of a camera generator where there is one."""
+  params = generators.init_params(generator, key)
+  if camera_generator.is_learned(config):
+    own = camera_generator.init_params(config, jax.random.fold_in(key, 1))
+    params = {**params, camera_generator.PARAMS: own}
+  return params
 
 
 def create(config, generator, discriminator) -> TrainState:
   """A fresh state; every array is a function of config.seed."""
   key = jax.random.key(config.seed)
   g_key, d_key, run_key = jax.random.split(key, 3)
-  g_params = generators.init_params(generator, g_key)
+  g_params = generator_params(config, generator, g_key)
   d_params = discriminators.init_params(discriminator, d_key)
   (g_transform, _), (d_transform, _) = optimizers(config)
   return TrainState(

@@ -5,7 +5,7 @@ In this order: the generator against the discriminator; every few steps its dens
 regularisation; the discriminator; every few steps R1 on the picture and on what was rendered;
 the averages. Lazy terms count as often as they are left out, and Adam knows of it. Cameras come
 from the photos' labels, or, where there are none, from the pose prior: then nothing but the prior
-is known of poses.
+is known of poses, and it may be learned too (`camera_generator`).
 
 Written to be wrapped by `parallel.data_parallel`: gradients are local, `_mean_over_devices` holds
 the pmean. Examples draw from keys of their own; what they share of the batch (labels) is gathered
@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import augment, faults, parallel
+from jax3dgan import augment, camera_generator, faults, parallel
 from jax3dgan import state as state_lib
 from jax3dgan import steps as steps_lib
 from jax3dgan.errors import UserError
@@ -43,7 +43,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     the cameras of the fakes are those of the photos}; gives (state, metrics), both the same on
     every device.
   """
-  own, loss = config.eg3d, config.loss
+  own, loss, learned = config.eg3d, config.loss, camera_generator.is_learned(config)
   if config.augment.name not in AUGMENTATIONS:
     raise UserError(
       f"config.augment.name is '{config.augment.name}'. Choose one of {', '.join(AUGMENTATIONS)}."
@@ -53,7 +53,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       f"config.eg3d.density_kind is '{own.density_kind}'. Choose one of "
       f'{", ".join(eg3d.DENSITY_TERMS)}.'
     )
-  of_generator, of_density, of_discriminator, of_r1 = eg3d.make_losses(
+  _, of_density, of_discriminator, of_r1, generator_gradient = eg3d.make_losses(
     config, generator, discriminator, stage
   )
   parts = stage.micro_batches
@@ -62,8 +62,16 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
 
   def accumulate(loss_fn, params, inputs):
     """Gradients and metrics of a loss of (params, *inputs), averaged over parts and devices."""
-    grad_fn = jax.grad(lambda params, part: loss_fn(params, *part), has_aux=True)
-    return _mean_over_devices(steps_lib.accumulate(grad_fn, params, inputs, parts))
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    return averaged(grad_fn, params, inputs)
+
+  def averaged(grad_fn, params, inputs):
+    """What grad_fn(params, *inputs) gives, averaged over parts and devices."""
+
+    def of_part(params, part):
+      return grad_fn(params, *part)
+
+    return _mean_over_devices(steps_lib.accumulate(of_part, params, inputs, parts))
 
   def step(state: TrainState, batch):
     images, labels = to_float(batch['image']), batch.get('label')
@@ -77,6 +85,10 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     if labels is not None:
       everyone = jax.lax.all_gather(labels, parallel.AXIS, tiled=True)
     swap = eg3d.swap_probability(seen, own.pose_swap, own.pose_swap_images)
+    if own.label_noise and labels is not None:
+      told = labels + eg3d.label_noise(keys, config, everyone)
+    else:
+      told = labels
     draw = functools.partial(
       eg3d.draw_inputs, keys, config=config, z_dim=generator.z_dim, labels=everyone, swap=swap
     )
@@ -87,11 +99,12 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       metrics['discriminator/augment_p'] = state.augment.p
 
     # The generator.
-    def g_loss(params, inputs, sigmas, augmentation):
-      return of_generator(params, state.discriminator, inputs, sigmas[0], augmentation)
+    def g_gradient(params, inputs, sigmas, augmentation):
+      return generator_gradient(params, state.discriminator, inputs, sigmas[0], augmentation)
 
+    before = state.generator
     inputs = (draw(eg3d.GENERATOR), sigmas, augmentation)
-    gradients, own_metrics = accumulate(g_loss, state.generator, inputs)
+    gradients, own_metrics = averaged(g_gradient, state.generator, inputs)
     metrics |= own_metrics
     metrics['generator/gradient_norm'] = optax.tree.norm(gradients)
     metrics[faults.PREFIX + 'generator'] = faults.first_bad_leaf(gradients)
@@ -111,13 +124,16 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       )
       metrics |= terms
 
+    if learned:
+      state = _cameras_held(state, before, seen < config.camera_generator.from_images)
+
     # The discriminator.
     def d_loss(params, images, labels, fakes, sigmas, augmentation):
       return of_discriminator(
         params, state.generator, images, labels, fakes, sigmas[0], augmentation
       )
 
-    inputs = (images, labels, draw(eg3d.DISCRIMINATOR), sigmas, augmentation)
+    inputs = (images, told, draw(eg3d.DISCRIMINATOR), sigmas, augmentation)
     gradients, (own_metrics, w_mean) = accumulate(d_loss, state.discriminator, inputs)
     metrics |= own_metrics
     metrics['discriminator/gradient_norm'] = optax.tree.norm(gradients)
@@ -129,7 +145,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       def r1_loss(params, images, labels, sigmas, augmentation):
         return of_r1(params, images, labels, sigmas[0], augmentation)
 
-      reals = (images, labels, sigmas, augmentation)
+      reals = (images, told, sigmas, augmentation)
       state, terms = _lazily(
         state,
         'discriminator',
@@ -197,6 +213,13 @@ def _step(params, moments, gradients, optimizer, learning_rate):
   updates, moments = transform.update(gradients, moments, params)
   rate = factor * learning_rate
   return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
+
+
+def _cameras_held(state, before, held) -> TrainState:
+  """The state with the camera generator as it was before, where it is held; Adam looks on."""
+  name = camera_generator.PARAMS
+  own = jax.tree.map(lambda x, y: jnp.where(held, x, y), before[name], state.generator[name])
+  return state.replace(generator={**state.generator, name: own})
 
 
 def _updated(state: TrainState, network: str, gradients, optimizer, learning_rate) -> TrainState:

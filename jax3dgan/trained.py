@@ -21,7 +21,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import cameras, generators, packaged, ray_parallel, schedule, workdirs
+from jax3dgan import (
+  camera_generator,
+  cameras,
+  generators,
+  packaged,
+  ray_parallel,
+  schedule,
+  workdirs,
+)
 from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 from jax3dgan.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
@@ -94,8 +102,14 @@ class Trained:
 
   @functools.cached_property
   def pose_prior(self) -> cameras.PosePrior:
-    """The distribution of the cameras that it was trained with."""
-    return cameras.pose_prior(**self.config.pose_prior.to_dict())
+    """The distribution of the cameras that it was trained with, to show them; of a learned one its
+    means and deviations. To draw cameras: `prior_of`."""
+    return camera_generator.summarise(self.prior_of(self.params))
+
+  def prior_of(self, params):
+    """The pose prior, given or learned, of parameters, which may be traced: see
+    `camera_generator.sample_angles`."""
+    return camera_generator.pose_prior(self.config, params)
 
   @functools.cached_property
   def yaw_half_range(self) -> float:

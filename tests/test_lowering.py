@@ -60,7 +60,7 @@ def lowered_step(config, platform, stage_index=0, mesh=None):
 def abstract_model(config):
   """A `Trained` whose parameters are shapes."""
   generator = generators.create(config)
-  params = jax.eval_shape(lambda: generators.init_params(generator, jax.random.key(0)))
+  params = jax.eval_shape(lambda: state_lib.generator_params(config, generator, jax.random.key(0)))
   return trained.Trained(config, generator, params, 0)
 
 

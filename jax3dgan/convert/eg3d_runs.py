@@ -5,7 +5,7 @@ import math
 
 import jax
 
-from jax3dgan import checkpoints, discriminators, generators, workdirs
+from jax3dgan import camera_generator, checkpoints, discriminators, generators, workdirs
 from jax3dgan import config as config_lib
 from jax3dgan.convert import (
   eg3d,
@@ -161,6 +161,7 @@ def release(workdir, config, weights: str) -> runs.Released:
   rate = str(config.ema.display_rate)
   keys = ('ema', rate) if weights == 'ema' else ('generator',)
   step, params = checkpoints.read(workdir, *keys)
+  params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}
   source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   named = eg3d_generator.generator_state(params, config.model.super_ups)
   return runs.Released(named, step, source, 'TriPlaneGenerator')

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import cameras, parallel
+from jax3dgan import camera_generator, cameras, parallel
 from jax3dgan.errors import UserError
 
 PROTOCOLS = ('random', 'dataset', 'fixed')
@@ -98,7 +98,8 @@ class Fakes:
       keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(seed, i)))(index)
       z = jax.vmap(lambda key: jax.random.normal(key, (generator.z_dim,)))(keys[:, 0])
       if labels is None:
-        sample = functools.partial(cameras.sample_angles, model.pose_prior)
+        prior = model.prior_of(params)
+        sample = functools.partial(camera_generator.sample_angles, prior)
         yaw, pitch = jax.vmap(sample)(keys[:, 1])
         camera = cameras.from_yaw_pitch(
           yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)

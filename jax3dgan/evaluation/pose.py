@@ -121,10 +121,11 @@ def prior_cameras(model, num: int, seed: int):
   """n cameras of the model's pose prior, and their unit directions [n, 3]."""
   import jax
 
-  from jax3dgan import cameras
+  from jax3dgan import camera_generator
 
   keys = jax.random.split(jax.random.key(seed), num)
-  yaw, pitch = jax.jit(jax.vmap(lambda key: cameras.sample_angles(model.pose_prior, key)))(keys)
+  prior = model.prior_of(model.params)
+  yaw, pitch = jax.jit(jax.vmap(lambda key: camera_generator.sample_angles(prior, key)))(keys)
   azimuths, elevations = math.pi / 2 - np.asarray(yaw), math.pi / 2 - np.asarray(pitch)
   camera = model.orbit(azimuths, elevations)
   origin = np.asarray(camera.origin, np.float64)

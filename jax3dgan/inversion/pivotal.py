@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import cameras
+from jax3dgan import camera_generator, cameras
 from jax3dgan.cameras import Camera
 from jax3dgan.inversion import losses, search
 from jax3dgan.inversion.losses import Perceptual
@@ -75,10 +75,11 @@ def tune(
   cameras_of = model.config.render
   orbit = (cameras_of.radius, cameras_of.fov_degrees, tuple(cameras_of.pivot))
   label = jnp.asarray(model.front.label()) if model.sees_camera else None
-  static = (model.generator, render, options, count, model.pose_prior, orbit)
+  static = (model.generator, render, options, count, orbit)
   target = jax.jit(lambda perceptual, image: perceptual.features(image))(perceptual, image)
   key = jax.random.key(seed)
-  frozen = (model.params, perceptual, image, target, jnp.asarray(w), camera, label, key)
+  prior = model.prior_of(model.params)
+  frozen = (model.params, perceptual, image, target, jnp.asarray(w), camera, label, key, prior)
   state = (model.params, optax.scale_by_adam().init(model.params))
   for first in range(0, options.num_steps, count):
     state = _steps(*static, frozen, state, first)
@@ -87,9 +88,9 @@ def tune(
   return model.with_params(state[0], model.step)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
-def _steps(generator, render, options, count, prior, orbit, frozen, state, first):
-  before, perceptual, image, target, pivot, camera, label, key = frozen
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _steps(generator, render, options, count, orbit, frozen, state, first):
+  before, perceptual, image, target, pivot, camera, label, key, prior = frozen
 
   def picture(params, w, view):
     inputs = (w, view, None, render)
@@ -103,7 +104,7 @@ def _steps(generator, render, options, count, prior, orbit, frozen, state, first
     z = jax.random.normal(keys[0], (1, generator.z_dim))
     other = generator.apply({'params': before}, z, label, method='map')
     near = pivot + options.reach * (other - pivot)
-    yaw, pitch = cameras.sample_angles(prior, keys[1])
+    yaw, pitch = camera_generator.sample_angles(prior, keys[1])
     view = cameras.from_yaw_pitch(yaw[None], pitch[None], *orbit)
     kept = losses.mse(picture(params, near, view), picture(before, near, view))
     return jnp.mean(loss) + options.locality * kept[0]

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import augment, cameras, generators, parallel
+from jax3dgan import augment, camera_generator, cameras, generators, parallel
 from jax3dgan.cameras import Camera
 from jax3dgan.losses import adversarial, blur, density, regularizers
 from jax3dgan.nn import resample
 from jax3dgan.schedule import Stage
 
-GENERATOR, DENSITY, DISCRIMINATOR, AUGMENT = 0, 1, 2, 3
+GENERATOR, DENSITY, DISCRIMINATOR, AUGMENT, LABEL_NOISE = 0, 1, 2, 3, 4
 # What each kind of density regularisation measures.
 DENSITY_TERMS = {
   'l1': ('generator/density',),
@@ -32,12 +32,17 @@ class Inputs(NamedTuple):
     label: [b, 25] the cameras.
     condition: [b, 25] what the mapping network is told of them.
     rendering: per-example keys [b], or `hierarchical.Draws`.
+    angles: [b, 2, 2] yaw and pitch (last) of `label` and `condition`, still of the given pose
+      prior, where a learned one moves them; else None.
+    noise: [b, 25] what is added to the label that the discriminator is told; None for nothing.
   """
 
   z: jax.Array
   label: jax.Array
   condition: jax.Array
   rendering: Any
+  angles: Any = None
+  noise: Any = None
 
 
 def swap_probability(num_images, probability: float, fade: float):
@@ -62,21 +67,54 @@ def draw_inputs(keys, stream: int, config, z_dim: int, labels=None, swap=0.0) ->
   )
   z = jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(z_keys)
 
+  def angles_of(keys):
+    prior = cameras.pose_prior(**config.pose_prior)
+    return jax.vmap(functools.partial(cameras.sample_angles, prior))(keys)
+
   def camera_labels(keys):
     if labels is not None:
       return labels[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(labels)))(keys)]
-    prior = cameras.pose_prior(**config.pose_prior)
-    yaw, pitch = jax.vmap(functools.partial(cameras.sample_angles, prior))(keys)
-    render = config.render
-    camera = cameras.from_yaw_pitch(
-      yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)
-    )
-    return camera.label()
+    return _label(config, *angles_of(keys))
 
   label = camera_labels(own)
   swapped = jax.vmap(jax.random.uniform)(choice) < swap
   condition = jnp.where(swapped[:, None], camera_labels(other), label)
-  return Inputs(z, label, condition, render_keys)
+  angles, noise = None, None
+  if camera_generator.is_learned(config):
+    seen, told = (jnp.stack(angles_of(keys), axis=-1) for keys in (own, other))
+    angles = jnp.stack([seen, jnp.where(swapped[:, None], told, seen)], axis=1)
+  if config.eg3d.label_noise and labels is not None:
+    noise = label_noise(keys, config, labels)
+  return Inputs(z, label, condition, render_keys, angles, noise)
+
+
+def _label(config, yaw, pitch):
+  """The cameras [b, 25] of a config by their angles [b]."""
+  render = config.render
+  return cameras.from_yaw_pitch(
+    yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)
+  ).label()
+
+
+def label_noise(keys, config, labels):
+  """Noise [b, 25] of per-example keys [b], in deviations of the labels [n, 25] of the batch."""
+  keys = jax.vmap(lambda key: jax.random.fold_in(key, LABEL_NOISE))(keys)
+  noise = jax.vmap(lambda key: jax.random.normal(key, labels.shape[1:]))(keys)
+  return config.eg3d.label_noise * labels.std(axis=0) * noise
+
+
+def placed(config, params, inputs: Inputs) -> Inputs:
+  """Inputs whose cameras are where a learned pose prior moves them.
+
+  The generator's parameters get a gradient through the cameras that the pictures are seen from, not
+  through what the mapping network is told.
+  """
+  if inputs.angles is None:
+    return inputs
+  prior = camera_generator.pose_prior(config, params)
+  yaw, pitch = prior.move(inputs.angles[..., 0], inputs.angles[..., 1])
+  seen, told = (_label(config, yaw[:, i], pitch[:, i]) for i in (0, 1))
+  return inputs._replace(label=seen, condition=jax.lax.stop_gradient(told), angles=None)
 
 
 def draw_points(keys, config, box: float):
@@ -117,9 +155,10 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     of_discriminator(d_params, g_params, images, labels, inputs, sigma) and
     of_r1(d_params, images, labels, sigma), each giving (loss, metrics); images [b, h, w, 3], labels
     [b, 25] or None, sigma of the blur in pixels. All but the second take an augmentation last:
-    (keys [b], probabilities [b], all the same), None for none.
+    (keys [b], probabilities [b], all the same), None for none. The last,
+    generator_gradient(g_params, d_params, ...), gives (gradients, metrics) of the first.
   """
-  loss = config.loss
+  loss, learned = config.loss, camera_generator.is_learned(config)
   options = generators.render_options(
     config,
     resolution=stage.resolution,
@@ -162,6 +201,10 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
       **({'label': label} if sees_label else {}),
     )
 
+  def told(inputs):
+    """What the discriminator is told of the cameras of fakes."""
+    return inputs.label if inputs.noise is None else inputs.label + inputs.noise
+
   def real_pair(images, sigma):
     """The photo, and the photo as if it had been rendered."""
     low = resample.resize_bilinear(images, low_size) if sees_pairs else images
@@ -174,19 +217,41 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     error = regularizers.pose_loss(out.pose, target)
     return loss.pose * error, error
 
-  def of_generator(g_params, d_params, inputs, sigma, augmentation=None):
+  def generator_terms(g_params, d_params, inputs, sigma, augmentation=None):
+    inputs = placed(config, g_params, inputs)
     pair, _ = pictures(g_params, inputs)
-    out = judge(d_params, pair, inputs.label, sigma, _stream(augmentation, 0))
+    out = judge(d_params, pair, told(inputs), sigma, _stream(augmentation, 0))
     adversarial_loss = adversarial.generator_loss(out.logits)
     penalty, pose_error = regression(out, inputs.label)
+    metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
+    if learned:
+      prior = camera_generator.pose_prior(config, g_params)
+      of_means, of_stds = prior.divergence()
+      metrics |= {'pose_prior/divergence': of_means + of_stds, **prior.metrics()}
+      own = config.camera_generator
+      adversarial_loss += own.mean_penalty * of_means + own.std_penalty * of_stds
+    return (adversarial_loss, penalty), metrics
+
+  def of_generator(*inputs):
+    (adversarial_loss, penalty), metrics = generator_terms(*inputs)
     total = adversarial_loss + penalty
-    return total, {
-      'generator/loss': total,
-      'generator/adversarial': adversarial_loss,
-      'generator/pose_error': pose_error,
-    }
+    return total, {'generator/loss': total, **metrics}
+
+  def generator_gradient(g_params, *inputs):
+    if not (learned and loss.pose):
+      return jax.grad(of_generator, has_aux=True)(g_params, *inputs)
+    # Cameras must not move to where their pose is guessed easily: what they learn from is the
+    # adversarial loss. The rendering is run backwards once more for them, not forwards.
+    terms, pull_back, metrics = jax.vjp(
+      lambda params: generator_terms(params, *inputs), g_params, has_aux=True
+    )
+    one, none = jnp.ones(()), jnp.zeros(())
+    (gradients,), (of_cameras,) = pull_back((one, one)), pull_back((one, none))
+    own = {camera_generator.PARAMS: of_cameras[camera_generator.PARAMS]}
+    return {**gradients, **own}, {'generator/loss': sum(terms), **metrics}
 
   def of_density(g_params, inputs, points, neighbours):
+    inputs = placed(config, jax.lax.stop_gradient(g_params), inputs)
     w = styles(g_params, inputs)
     keys = inputs.rendering if parallel.are_keys(inputs.rendering) else None
 
@@ -204,8 +269,9 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     return total, metrics
 
   def of_discriminator(d_params, g_params, images, labels, inputs, sigma, augmentation=None):
+    inputs = placed(config, g_params, inputs)
     pair, w = jax.lax.stop_gradient(pictures(g_params, inputs))
-    fake = judge(d_params, pair, inputs.label, sigma, _stream(augmentation, 1))
+    fake = judge(d_params, pair, told(inputs), sigma, _stream(augmentation, 1))
     real_images = real_pair(images, sigma)
     real = judge(d_params, real_images, labels, sigma, _stream(augmentation, 2))
     adversarial_loss = adversarial.discriminator_loss(real.logits, fake.logits)
@@ -229,7 +295,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     )
     return 0.5 * loss.r1 * penalty, {'discriminator/r1': penalty}
 
-  return of_generator, of_density, of_discriminator, of_r1
+  return of_generator, of_density, of_discriminator, of_r1, generator_gradient
 
 
 def _stream(augmentation, number: int):

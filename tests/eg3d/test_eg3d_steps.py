@@ -197,8 +197,18 @@ sys.path[:0] = [{tests!r}, {root!r}]
 import numpy as np
 import test_eg3d_steps as t
 for config, devices in (
-  (t.tiny_config(), 2),
-  (t.pose_free(**{{'discriminator.group_size': 0, 'eg3d.density_kind': 'monotonic'}}), 8),
+  (t.tiny_config(**{{'eg3d.label_noise': 0.5}}), 2),
+  (
+    t.pose_free(
+      **{{
+        'discriminator.group_size': 0,
+        'eg3d.density_kind': 'monotonic',
+        'camera_generator.angles': 'both',
+        'camera_generator.from_images': 40,
+      }}
+    ),
+    8,
+  ),
 ):
   one, one_metrics = t.run(config, 20, 1)
   many, many_metrics = t.run(config, 20, devices)
@@ -206,6 +216,8 @@ for config, devices in (
     np.testing.assert_allclose(
       one_metrics[name], many_metrics[name], rtol=1e-3, atol=1e-5, err_msg=name
     )
+  if config.camera_generator.angles != 'none':
+    assert np.abs(one.generator['camera_generator']['out']['kernel']).max() > 1e-3
   print(t.largest_difference(one.generator, many.generator))
   assert t.largest_difference(one.generator, many.generator) < 2e-4
   assert t.largest_difference(one.discriminator, many.discriminator) < 2e-4

@@ -67,7 +67,8 @@ def test_latents_that_differ_by_noise_alone_have_no_identity_to_keep():
 def test_identity_that_the_camera_cannot_move_is_kept(tiny_model):
   """A generator that answers no camera keeps identity to the last bit; so do these real objects."""
   model = standin.Generator(lambda z: z[:, 0], lambda z: z[:, 2:6], has_camera=True)
-  model.pose_prior, model.orbit = tiny_model.pose_prior, tiny_model.orbit
+  model.prior_of, model.params = tiny_model.prior_of, tiny_model.params
+  model.orbit = tiny_model.orbit
 
   def views(num, azimuth, seed):
     z = np.random.default_rng(seed).standard_normal((num, 4))

@@ -95,7 +95,8 @@ def test_circular_std():
 
 def test_a_generator_without_a_camera_is_not_fixed_by_it(tiny_model):
   model = standin.Generator(lambda z: np.arctan2(z[:, 0], z[:, 1]), lambda z: z[:, 2:6])
-  model.pose_prior, model.orbit = tiny_model.pose_prior, tiny_model.orbit
+  model.prior_of, model.params = tiny_model.prior_of, tiny_model.params
+  model.orbit = tiny_model.orbit
   result = pose.measure(model, standin.probes(about='known'), num_latents=64)
   assert result.values['pose/fixed_by_camera'] < 0.25
   assert result.values['pose/error_degrees_aligned'] > 60
