@@ -107,7 +107,7 @@ def compare(
   pdf = rng.random((b, r, config.render.num_fine), np.float32)
   draws = Draws(jitter=jnp.asarray(jitter), pdf=jnp.asarray(pdf))
   label = batch['label']
-  of_generator, _, of_discriminator, of_r1 = losses.make_losses(
+  of_generator, _, of_discriminator, of_r1, _ = losses.make_losses(
     config, generator, discriminator, stage
   )
   inputs = losses.Inputs(z, label, label, draws)

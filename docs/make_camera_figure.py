@@ -1,4 +1,4 @@
-"""Draws docs/images/cameras.png: the conventions of `jax3dgan/cameras.py`, by its own functions.
+"""Draws docs/images/cameras.png: the conventions of `jax3dgan/cameras`, by its own functions.
 
 python docs/make_camera_figure.py [--out=docs/images/cameras.png]
 """

@@ -21,22 +21,15 @@ than a tenth of them is an error. The shards do not depend on the number of work
 import argparse
 import contextlib
 import dataclasses
-import errno
-import hashlib
-import json
 import os
 import sys
 
 import numpy as np
 import tqdm
 
-from jax3dgan.data import images, labels, records, sources, workers
+from jax3dgan.data import images, records, sources, unfinished, workers
 from jax3dgan.errors import UserError
 
-SETTINGS = 'prepare.json'
-REPORT = 'report.json'
-# More than this part left out is no accident but the wrong folder or a broken copy.
-MAX_SKIPPED = 0.1
 # Resolutions of GANs; a mistyped one should not fill a disk.
 _MAX_RESOLUTION = 4096
 _TFDS = 'tfds:'
@@ -85,10 +78,10 @@ def prepare(source, out, options, *, labels_file=None, split='train', num_worker
     'fingerprint': sources.fingerprint(opened),
     'version': records.VERSION,
   }
-  with _explained(out), _locked(out):
-    key = _claim(out, settings)
+  with unfinished.explained(out), unfinished.locked(out):
+    key = unfinished.claim(out, settings)
     shards = _plan(len(opened), options)
-    done = {i: _finished(out, i, key) for i in range(len(shards))}
+    done = {i: unfinished.finished(out, i, key) for i in range(len(shards))}
     done = {i: sidecar for i, sidecar in done.items() if sidecar}
     todo = [i for i in range(len(shards)) if i not in done]
     if done:
@@ -98,12 +91,13 @@ def prepare(source, out, options, *, labels_file=None, split='train', num_worker
     bar = tqdm.tqdm(total=len(opened), initial=start, desc='prepare', unit='img', mininterval=0.5)
     with bar, contextlib.closing(workers.run(opener, options, tasks, num_workers)) as results:
       for i in todo:
-        done[i] = _write_shard(out, i, key, [next(results) for _ in _ticking(shards[i], bar)])
-        skipped = _skipped(done)
+        prepared = [next(results) for _ in _ticking(shards[i], bar)]
+        done[i] = unfinished.write_shard(out, i, key, prepared)
+        skipped = unfinished.left_out(done)
         bar.set_postfix(left_out=len(skipped))
-        if len(skipped) > MAX_SKIPPED * len(opened):
+        if len(skipped) > unfinished.MAX_SKIPPED * len(opened):
           break
-    _report(out, _skipped(done), len(opened))
+    unfinished.write_report(out, unfinished.left_out(done), len(opened))
     return _finish(out, done, source, opened, options)
 
 
@@ -113,12 +107,12 @@ def render_faces(source, out, resolution, *, split='train', num_images=None, num
 
   parsed = generate.parse(source)
   generate.provenance(parsed, split)  # Before a folder is made: whether the model is there.
-  if os.path.exists(os.path.join(out, SETTINGS)):
+  if os.path.exists(os.path.join(out, unfinished.SETTINGS)):
     raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
   if os.path.exists(os.path.join(out, records.INDEX)):
     if records.read_index(out).get('source') != 'ict_faces':
       raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
-  with _explained(out), _locked(out):
+  with unfinished.explained(out), unfinished.locked(out):
     return generate.write(parsed, out, resolution, split, num_images, num_workers)
 
 
@@ -134,145 +128,21 @@ def _ticking(items, bar):
     bar.update()
 
 
-def _write_shard(out, i, key, results):
-  """Writes shard i and, after it, its sidecar, which is what makes it count as finished."""
-  writer = records.ShardWriter(out, records.shard_name(i))
-  skipped = []
-  for name, examples, cause in results:
-    for example in examples:
-      writer.add(example)
-    if cause:
-      skipped.append({'file': name, 'cause': cause})
-  entry, sums = writer.close() if len(writer) else (None, labels.sums(np.zeros((0, 25))))
-  sidecar = {'settings': key, 'shard': entry, 'label_sums': sums.tolist(), 'skipped': skipped}
-  _write_json(os.path.join(out, _sidecar_name(i)), sidecar)
-  return sidecar
-
-
-def _finished(out, i, key):
-  """The sidecar of shard i, if the shard is there, whole, and of these settings."""
-  try:
-    with open(os.path.join(out, _sidecar_name(i)), 'rb') as file:
-      sidecar = json.loads(file.read())
-    if sidecar['settings'] != key:
-      return None
-    if sidecar['shard'] is not None:
-      with open(os.path.join(out, sidecar['shard']['file']), 'rb') as file:
-        if hashlib.file_digest(file, 'sha256').hexdigest() != sidecar['shard']['sha256']:
-          return None
-    return sidecar
-  except (FileNotFoundError, ValueError, KeyError, TypeError):
-    return None
-
-
-def _sidecar_name(i):
-  return records.shard_name(i).replace('.tfrecord', '.json')
-
-
-def _skipped(done):
-  return [item for i in sorted(done) for item in done[i]['skipped']]
-
-
-def _report(out, skipped, count):
-  """Writes the report; UserError where too many images are left out."""
-  report = {'images': count, 'left_out': len(skipped), 'causes': _causes(skipped), 'files': skipped}
-  path = os.path.join(out, REPORT)
-  _write_json(path, report)
-  if len(skipped) > MAX_SKIPPED * count:
-    first = skipped[0]
-    raise UserError(
-      f'{len(skipped)} of {count} images cannot be used, such as {first["file"]}: '
-      f'{first["cause"]}. {path} names them all: mend or remove them.'
-    )
-
-
-def _causes(skipped):
-  """Number of images for each cause, without the cause's details."""
-  counts = {}
-  for item in skipped:
-    cause = item['cause'].split(' (')[0]
-    counts[cause] = counts.get(cause, 0) + 1
-  return counts
-
-
 def _finish(out, done, source, opened, options):
   sidecars = [done[i] for i in sorted(done)]
   entries = [sidecar['shard'] for sidecar in sidecars if sidecar['shard']]
   total = sum(np.array(sidecar['label_sums']) for sidecar in sidecars)
-  skipped = _skipped(done)
+  skipped = unfinished.left_out(done)
   extra = {
     'source': source,
     'options': dataclasses.asdict(options),
-    'report': {'images': len(opened), 'left_out': len(skipped), 'causes': _causes(skipped)},
+    'report': {
+      'images': len(opened),
+      'left_out': len(skipped),
+      'causes': unfinished.causes(skipped),
+    },
   }
   return records.write_index(out, entries, total, options.resolution, extra)
-
-
-def _claim(out, settings):
-  """Notes the settings in the folder; UserError where it holds a data set of others."""
-  path = os.path.join(out, SETTINGS)
-  if os.path.exists(path):
-    try:
-      with open(path, 'rb') as file:
-        before = {'resize': images.RESIZES[0]} | json.loads(file.read())['settings']
-    except (ValueError, KeyError, TypeError) as error:
-      raise UserError(f'{path} is damaged. Delete {out}, or choose another --out.') from error
-    changed = [name for name in settings if before.get(name) != settings[name]]
-    if changed:
-      what = ', '.join(
-        'other images or labels' if name == 'fingerprint' else f'{name} {before.get(name)}'
-        for name in changed
-        if name != 'files' or 'fingerprint' not in changed
-      )
-      raise UserError(
-        f'{out} was begun with other settings ({what}). Choose another --out, or delete it.'
-      )
-  elif os.path.exists(os.path.join(out, records.INDEX)):
-    raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
-  _write_json(path, {'settings': settings})
-  if settings['resize'] == images.RESIZES[0]:  # as before there was a choice
-    settings = {name: value for name, value in settings.items() if name != 'resize'}
-  return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _write_json(path, value):
-  records.write_atomically(path, json.dumps(value).encode())
-
-
-@contextlib.contextmanager
-def _locked(out):
-  """Keeps a second run out of the folder; the lock goes with the process, however it ends."""
-  os.makedirs(out, exist_ok=True)
-  try:
-    import fcntl
-  except ImportError:  # Windows has no such lock; two runs there write the same bytes anyway.
-    yield
-    return
-  handle = os.open(out, os.O_RDONLY)
-  try:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    yield
-  except BlockingIOError as error:
-    raise UserError(
-      f'Another run is writing {out}. Wait for it, or choose another --out.'
-    ) from error
-  finally:
-    os.close(handle)
-
-
-@contextlib.contextmanager
-def _explained(out):
-  """Turns what the file system refuses into an error with a remedy."""
-  try:
-    yield
-  except OSError as error:
-    if isinstance(error, BlockingIOError):
-      raise
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      remedy = 'Free some space and run the same command again: finished shards are kept.'
-    else:
-      remedy = 'Choose an --out that can be written.'
-    raise UserError(f'{out} cannot be written: {error.strerror or error}. {remedy}') from error
 
 
 def _parse(argv):

@@ -20,58 +20,19 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jax3dgan import viz
 from jax3dgan.compilation import cache_root
 from jax3dgan.data.builders.toys import generate
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import toy_cars
+from jax3dgan.evaluation.probe_network import fit, predictor, template
 
 MIN_R2 = 0.5  # below it more than half of what an attribute's probe says is not the attribute
 NUM_TRAIN = 8192  # images of the toys; more do not help within 1,500 steps
 NUM_HELD_OUT = 1024
 _VERSION = 1  # to be raised with every change of network or training: no cache mixes them
-_BATCH = 64
-_RATE = 2e-3
-# Of the augmentation: the weight of the 3×3 mean and the standard deviation of the noise, each
-# uniform from 0 to this per image. Generated images are softer and rougher than rendered ones.
-_BLUR, _NOISE = 0.7, 0.08
-
-
-class Network(nn.Module):
-  """[b, h, w, 3] in [−1, 1] → [b, outputs]: three convolutions of stride 2, two dense layers."""
-
-  outputs: int
-  features: int = 64
-
-  @nn.compact
-  def __call__(self, x):
-    sizes = ((4, self.features // 2), (3, self.features), (3, 2 * self.features))
-    for size, features in sizes:
-      x = nn.Dense(features)(_patches(x, size))
-      x = nn.gelu(nn.LayerNorm()(x))
-    if x.shape[1] > 4:  # the dense layer's size does not grow with the image
-      x = nn.avg_pool(x, (x.shape[1] // 4,) * 2, (x.shape[1] // 4,) * 2)
-    x = x.reshape(x.shape[0], -1)
-    x = nn.gelu(nn.Dense(4 * self.features)(x))
-    return nn.Dense(self.outputs)(x)
-
-
-def _patches(x, size: int):
-  """[b, h, w, c] → [b, h/2, w/2, size²·c]: what a convolution of stride 2 multiplies.
-
-  As products of patches a small network's gradient takes a CPU a fraction of XLA's convolutions.
-  """
-  low = (size - 2) // 2
-  x = jnp.pad(x, ((0, 0), (low, size - 2 - low), (low, size - 2 - low), (0, 0)))
-  h, w = x.shape[1] - size + 1, x.shape[2] - size + 1
-  parts = [x[:, i : i + h : 2, j : j + w : 2] for i in range(size) for j in range(size)]
-  return jnp.concatenate(parts, axis=-1)
 
 
 @dataclasses.dataclass(eq=False)
@@ -114,90 +75,6 @@ class Probes:
       total = sum(name.startswith('r2/') for name in self.report)
       parts.append(f'{len(read)} of {total} attributes read, held-out R² {low:.2f} to {high:.2f}')
     return ', '.join(parts)
-
-
-# Training
-
-
-def fit(
-  images: np.ndarray,
-  targets: np.ndarray,
-  steps: int,
-  seed: int = 0,
-  say: Callable[[str], None] | None = None,
-):
-  """Trains a `Network` to regress targets [n, k] from images uint8 [n, h, w, 3].
-
-  Mean squared error, Adam with a cosine schedule; images slightly blurred and made noisy.
-
-  Returns:
-    its parameters.
-  """
-  network = Network(targets.shape[-1])
-  params = jax.jit(network.init)(jax.random.key(seed), _to_float(images[:1]))
-  optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, max(steps, 1)))
-
-  def loss(params, images, targets):
-    return jnp.mean((network.apply(params, images) - targets) ** 2)
-
-  @jax.jit
-  def step(params, state, images, targets, key):
-    value, gradient = jax.value_and_grad(loss)(params, augment(_to_float(images), key), targets)
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state, value
-
-  state, rng = jax.jit(optimizer.init)(params), np.random.default_rng(seed)
-  targets = np.asarray(targets, np.float32)
-  order = np.zeros(0, np.int64)
-  for i in range(steps):
-    if order.size < _BATCH:
-      order = np.concatenate([order, rng.permutation(len(images))])
-    if order.size < _BATCH:  # fewer images than a batch
-      order = np.resize(order, _BATCH)
-    rows, order = order[:_BATCH], order[_BATCH:]
-    key = jax.random.key(rng.integers(2**31))
-    params, state, value = step(params, state, images[rows], targets[rows], key)
-    if say and (i + 1) % 500 == 0:
-      say(f'probe: step {i + 1:,} of {steps:,}, squared error {float(value):.3f}')
-  return params
-
-
-def augment(images, key):
-  """Blurs and roughens images [b, h, w, 3] a little, each by a strength of its own."""
-  blur_key, strength_key, noise_key = jax.random.split(key, 3)
-  weight = jax.random.uniform(blur_key, (images.shape[0], 1, 1, 1), maxval=_BLUR)
-  padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
-  h, w = images.shape[1:3]
-  mean = sum(padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9
-  strength = jax.random.uniform(strength_key, (images.shape[0], 1, 1, 1), maxval=_NOISE)
-  noise = strength * jax.random.normal(noise_key, images.shape)
-  return images + weight * (mean - images) + noise
-
-
-def _to_float(images):
-  return images.astype(jnp.float32) / 127.5 - 1
-
-
-def predictor(params, outputs: int, resolution: int) -> Callable[[np.ndarray], np.ndarray]:
-  """The function images [n, h, w, 3] → float64 [n, outputs] of a trained network."""
-  apply = jax.jit(Network(outputs).apply)
-
-  def predict(images):
-    # Through 8 bits: a generator's images are read as they would be stored.
-    images = viz.to_uint8(images)
-    if images.ndim != 4 or images.shape[1:] != (resolution, resolution, 3):
-      raise UserError(
-        f'The probes read images of {resolution}², not of shape {images.shape[1:]}. '
-        f'Train probes of the same resolution.'
-      )
-    out = []
-    for start in range(0, len(images), 256):
-      part = images[start : start + 256]
-      padded = np.pad(part, ((0, 256 - len(part)), (0, 0), (0, 0), (0, 0)))  # one shape
-      out.append(np.asarray(apply(params, _to_float(padded)))[: len(part)])
-    return np.concatenate(out).astype(np.float64) if out else np.zeros((0, outputs))
-
-  return predict
 
 
 def r_squared(truth: np.ndarray, estimate: np.ndarray) -> np.ndarray:
@@ -264,7 +141,7 @@ def toys(
     report |= {f'r2/{name}': float(r) for name, r in zip(toy_cars.ATTRIBUTES, score, strict=True)}
     return {'pose': pose_params, 'identity': identity_params}, report
 
-  templates = {'pose': _template(3, resolution), 'identity': _template(k, resolution)}
+  templates = {'pose': template(3, resolution), 'identity': template(k, resolution)}
   params, report = _cached('toys', what, templates, train, cache_dir)
   kept = [i for i, name in enumerate(toy_cars.ATTRIBUTES) if report[f'r2/{name}'] >= MIN_R2]
   read = predictor(params['identity'], k, resolution)
@@ -321,18 +198,13 @@ def pose_from_labels(
     predict = predictor(params, 3, resolution)
     return {'pose': params}, _pose_report(predict, images[held_out], direction[held_out])
 
-  templates = {'pose': _template(3, resolution)}
+  templates = {'pose': template(3, resolution)}
   params, report = _cached('pose', what | {'seed': seed}, templates, train, cache_dir)
   about = f'pose probe trained on {int((~held_out).sum()):,} labelled images for {steps:,} steps'
   return Probes(predictor(params['pose'], 3, resolution), embedding, report, about=about)
 
 
 # The cache
-
-
-def _template(outputs: int, resolution: int):
-  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  return jax.eval_shape(Network(outputs).init, jax.random.key(0), image)
 
 
 def _cached(kind: str, what: dict, templates, train, cache_dir):

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import importlib.util
 import io
 import itertools
@@ -11,7 +10,6 @@ import math
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -23,51 +21,11 @@ from jax3dgan.apps import common
 from jax3dgan.errors import UserError
 from jax3dgan.viewer import poses
 from jax3dgan.viewer.identity import Identity, Styles
+from jax3dgan.viewer.ports import check_port
 from jax3dgan.viewer.quality import Ladder
 from jax3dgan.viewer.worker import Worker
 
 _MOVING_SECONDS = 0.5  # since its last change: a client moves
-
-
-def check_port(host: str, port: int) -> None:
-  """UserError where viser could not listen there; it would take another port without a word.
-
-  Args:
-    host: Address or name of this machine.
-    port: 0 for any.
-  """
-  if not 0 <= port < 2**16:
-    raise UserError(f'Port {port} does not exist. Set --port between 1 and 65535.')
-  try:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    error = _bind_error(family, address)
-  except (OSError, UnicodeError):
-    raise UserError(
-      f'{host} is no address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
-    ) from None
-  if error is None:
-    return
-  if error.errno == errno.EADDRINUSE:
-    others = (p for p in range(port + 1, min(port + 1000, 2**16)))
-    free = next((p for p in others if _bind_error(family, (address[0], p)) is None), None)
-    remedy = f'Set --port={free}, which is free.' if free else 'Set another --port.'
-    raise UserError(f'Port {port} of {host} is in use. {remedy}')
-  if error.errno == errno.EACCES:
-    raise UserError(f'Port {port} is for the administrator alone. Set --port=8080 or above.')
-  raise UserError(
-    f'{host} is no address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
-  )
-
-
-def _bind_error(family, address) -> OSError | None:
-  with socket.socket(family, socket.SOCK_STREAM) as probe:
-    # As asyncio's servers do: a port that was left a moment ago is free.
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-      probe.bind(address)
-    except OSError as error:
-      return error
-  return None
 
 
 class Viewer:

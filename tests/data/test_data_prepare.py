@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan.data import images, labels, prepare, records, sources, workers
+from jax3dgan.data import images, labels, prepare, records, sources, unfinished, workers
 from jax3dgan.errors import UserError
 
 
@@ -278,9 +278,9 @@ def test_resized_without_a_filter(tmp_path, capsys):
 def test_a_folder_from_before_there_was_a_choice_of_resizing_goes_on(tmp_path, capsys):
   source, out = _folder(tmp_path / 'in', 3), tmp_path / 'out'
   assert _run(source, out) == 0
-  settings = json.loads((out / prepare.SETTINGS).read_text())
+  settings = json.loads((out / unfinished.SETTINGS).read_text())
   del settings['settings']['resize']
-  (out / prepare.SETTINGS).write_text(json.dumps(settings))
+  (out / unfinished.SETTINGS).write_text(json.dumps(settings))
   capsys.readouterr()
   assert _run(source, out) == 0
   assert '1 of 1 shards are finished already' in capsys.readouterr().err
@@ -297,7 +297,7 @@ def test_another_data_set_is_not_overwritten(tmp_path, capsys):
 def test_two_runs_at_once_are_refused(tmp_path):
   pytest.importorskip('fcntl')
   source, out = _folder(tmp_path / 'in', 2), tmp_path / 'out'
-  with prepare._locked(out):
+  with unfinished.locked(out):
     with pytest.raises(UserError, match='Another run is writing'):
       prepare.prepare(str(source), str(out), prepare.Options(8), num_workers=1)
   assert _run(source, out) == 0

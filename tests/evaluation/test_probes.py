@@ -6,7 +6,7 @@ import pytest
 
 from jax3dgan import cameras
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import probes, toy_cars
+from jax3dgan.evaluation import probe_network, probes, toy_cars
 
 R = 16
 SMALL = dict(resolution=R, steps=40, num_train=256, num_held_out=64)
@@ -104,8 +104,8 @@ def test_images_and_what_is_known_of_them_belong_together():
 
 def test_augmentation_is_slight_and_keeps_flat_images():
   flat = np.full((4, 8, 8, 3), 0.3, np.float32)
-  out = np.asarray(probes.augment(flat, jax.random.key(0)))
-  np.testing.assert_allclose(out, 0.3, atol=6 * probes._NOISE)
+  out = np.asarray(probe_network.augment(flat, jax.random.key(0)))
+  np.testing.assert_allclose(out, 0.3, atol=6 * probe_network._NOISE)
   assert (out.reshape(4, -1).std(1) > 0).all()
   np.testing.assert_allclose(out.mean(), 0.3, atol=0.01)
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from jax3dgan.data import records
+from jax3dgan.data import locks, records
 from jax3dgan.errors import UserError
 
 
@@ -50,20 +50,8 @@ def locked(parent, name: str, what: str) -> Iterator[bool]:
 
   Gives False where the system or the file system has no locks.
   """
-  with open(os.path.join(parent, f'.{name}.lock'), 'w') as file:
-    yield _lock(file, name, what)
-
-
-def _lock(file, name, what) -> bool:
-  try:
-    import fcntl
-  except ImportError:
-    return False
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    print(f'{what}: waiting for another process that makes {name}', file=sys.stderr)
-    fcntl.flock(file, fcntl.LOCK_EX)
-  except OSError:
-    return False
-  return True
+  path = os.path.join(parent, f'.{name}.lock')
+  say = f'{what}: waiting for another process that makes {name}'
+  open(path, 'a').close()
+  with locks.held(path, lambda: print(say, file=sys.stderr)) as alone:
+    yield alone
