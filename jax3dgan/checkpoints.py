@@ -33,6 +33,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from jax3dgan import checksums, workdirs
+from jax3dgan.augment import AdaState
 from jax3dgan.checkpoint_files import (
   CHECKSUMS,
   FOLDER,
@@ -96,6 +97,7 @@ class Checkpoints:
     self._workdir = pathlib.Path(workdir).resolve()
     self._every, self._keep = every, keep
     config = None if config is None else workdirs.plain(config)
+    self._augment_p = (config or {}).get('augment', {}).get('p', 0.0)
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
       if config is not None and steps(self._workdir):
@@ -195,10 +197,16 @@ class Checkpoints:
 
   def _load(self, step: int, abstract_state):
     metadata = metadata_of(self._workdir / FOLDER / str(step))
-    self._check(abstract_state, metadata.metadata)
+    begun = _without_augmentation(abstract_state, metadata.metadata)
+    wanted = abstract_state.replace(augment=None) if begun else abstract_state
+    self._check(wanted, metadata.metadata)
     with damage():
-      state = self._checkpointer.load(step, jax.tree.map(_abstract, abstract_state))
+      state = self._checkpointer.load(step, jax.tree.map(_abstract, wanted))
     verify(state, metadata)
+    if begun:
+      fresh = AdaState.create(self._augment_p)
+      placed = jax.tree.map(lambda leaf: _abstract(leaf).sharding, abstract_state.augment)
+      state = state.replace(augment=jax.device_put(fresh, placed))
     return state
 
   def _put_aside(self, step: int, error: Exception) -> None:
@@ -265,6 +273,14 @@ class Checkpoints:
       self._wait(warns=False)
     finally:
       self._checkpointer.close()
+
+
+def _without_augmentation(expected, stored) -> bool:
+  """Whether a state with an augmentation goes on from one without, which then begins."""
+  names = _shapes(stored)
+  return getattr(expected, 'augment', None) is not None and not any(
+    name.partition('/')[0] == 'augment' for name in names
+  )
 
 
 def _abstract(leaf):

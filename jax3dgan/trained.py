@@ -27,6 +27,7 @@ from jax3dgan import (
   generators,
   packaged,
   ray_parallel,
+  scene_cache,
   schedule,
   workdirs,
 )
@@ -307,16 +308,23 @@ class Trained:
     camera = jax.tree.map(np.asarray, camera)
     camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
     # A scene is large: one for all cameras stays one, and where it is.
-    one = num > 1 and devices == 1 and hasattr(self.generator, 'prepare')
+    prepared = hasattr(self.generator, 'prepare')
+    one = devices == 1 and prepared and (num > 1 or not hasattr(w, 'shape'))
     one = one and all(x.shape[0] == 1 for x in jax.tree.leaves(w))
+    scenes = None
     if one:
       w = self.prepare(w)
     else:
       w = jax.tree.map(np.asarray, w)
       w = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), w)
+      # Views of the same object share what no camera changes.
+      scenes = scene_cache.of(self.prepare, w) if prepared else None
     for start in range(0, num, batch):
       rows = np.minimum(np.arange(start, start + batch), num - 1)  # the last image pads
-      styles = w if one else _rows(w, rows)
+      if scenes is None:
+        styles = w if one else _rows(w, rows)
+      else:
+        styles = scenes.take(rows, min(batch, num - start))
       out = self._synthesize(self._params_on_mesh(), styles, _rows(camera, rows), options)
       out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
       yield _rows(out, slice(num - start))

@@ -88,6 +88,13 @@ def azimuths(model, num: int) -> np.ndarray:
   return common.show_views(model, num)
 
 
+def _resized(picture: np.ndarray, resolution: int) -> np.ndarray:
+  import PIL.Image
+
+  image = PIL.Image.fromarray(picture)
+  return np.asarray(image.resize((resolution, resolution), PIL.Image.Resampling.LANCZOS))
+
+
 def sheet(
   model, w, mesh, resolution: int | None = None, num: int = 6, title: str = ''
 ) -> np.ndarray:
@@ -108,7 +115,10 @@ def sheet(
 
   resolution = resolution or RESOLUTION
   camera = model.orbit(azimuths(model, num))
-  rendered = model.render(w, camera, resolution).image
+  own = getattr(model.generator, 'resolution', None)  # the only one that super-resolution makes
+  rendered = viz.to_uint8(model.render(w, camera, own or resolution).image)
+  if own not in (None, resolution):
+    rendered = np.stack([_resized(picture, resolution) for picture in rendered])
   views = []
   for i in range(num):
     one = type(camera)(camera.cam2world[i : i + 1], camera.intrinsics[i : i + 1])

@@ -59,6 +59,7 @@ CURRICULA = {
     pose_prior=_FACES['pose_prior'],
     loss=dict(r1=5.0),
     eg3d=dict(pose_swap=0.8),
+    augment=dict(name='ada', p=0.0, target=0.6, every=4, kimg=500.0),
   ),
   'shapenet_cars': dict(
     data=dict(source='data/shapenet_cars128'),

@@ -140,13 +140,16 @@ class Evaluator:
     elif source.startswith(pipeline.ICT):
       from jax3dgan.data.builders.ict_faces import generate as faces
 
-      examples = faces.examples_with_truth(source, options.num_inverted)
+      size = max(model.resolution, 64)
+      examples = faces.examples_with_truth(source, options.num_inverted, size)
     else:
       raise UserError(
         f'Nothing is known of the depth of {source}. '
         'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
       )
-    return truth.measure_by_inversion(model, examples, seed=options.seed, say=self.say)
+    # Trained with the photos' cameras, its world is theirs.
+    frame = truth.Frame() if self.config.data.use_labels else None
+    return truth.measure_by_inversion(model, examples, seed=options.seed, frame=frame, say=self.say)
 
   def _open_data(self, resolution):
     """The photos at a resolution; those of one stage of the training serve no other."""

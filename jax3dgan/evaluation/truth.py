@@ -15,7 +15,11 @@ second one whose photo was not used: a flat relief that looks right from the fir
 
 A generator that was trained without the poses of its photos has its own world: turned about the
 vertical axis, and possibly mirrored. Neither can be told from its images, so the frame is fitted
-to the first photos, one for the whole model: `find_frame`.
+to the first photos, one for the whole model: `find_frame`. One that was trained with their poses
+has the photos' world: `Frame()`.
+
+Where super-resolution makes pictures of one size alone, what is asked for at another is rendered
+without it.
 """
 
 import dataclasses
@@ -193,8 +197,16 @@ def _invert(model, image, camera, resolution, num_steps, key):
   options = model.options(
     resolution, num_coarse=_SEARCH_SAMPLES, num_fine=0, ray_chunk=0, align_corners=False
   )
-  parts = (model.generator, model.params, image, camera, model.average_w, key, options)
+  generator = _of_size(model, resolution).generator
+  parts = (generator, model.params, image, camera, model.average_w, key, options)
   return inversion.invert(*parts, num_steps=num_steps)
+
+
+def _of_size(model, resolution: int):
+  """The model, without its super-resolution where that makes pictures of another size."""
+  if getattr(model.generator, 'resolution', None) in (None, resolution):
+    return model
+  return dataclasses.replace(model, generator=model.generator.without_super_resolution())
 
 
 def psnr(image: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -253,13 +265,14 @@ def measure_by_inversion(
     model, frame.image(photos[0]), poses[0], resolution, num_steps, jax.random.key(seed)
   )
   say('comparing')
+  drawn, detailed = _of_size(model, resolution), _of_size(model, size)
   values, columns = {'frame/yaw_degrees': math.degrees(frame.yaw)}, []
   values['frame/mirrored'] = float(frame.mirrored)
   for k, prefix in enumerate(('', 'second/')):
-    out = model.render(found.w, poses[k], resolution, align_corners=False)
+    out = drawn.render(found.w, poses[k], resolution, align_corners=False)
     rendered = frame.image(out.image)
     values[f'{prefix or "inversion/"}psnr'] = float(psnr(rendered, photos[k]).mean())
-    fine = model.render(found.w, poses[k], size, align_corners=False)
+    fine = detailed.render(found.w, poses[k], size, align_corners=False)
     distance, solid = geometry3d.surface(fine, model.options(size))
     distance, solid = frame.image(distance), frame.image(solid)
     depth = np.stack([example['depth'] for example in views[k]])
@@ -268,7 +281,7 @@ def measure_by_inversion(
     values |= {f'{prefix}{name}': value for name, value in errors.items()}
     columns.append((photos[k], rendered, depth, mask, distance, solid))
   average = np.asarray(model.average_w)[None]
-  out = model.render(average, poses[1], resolution, align_corners=False)
+  out = drawn.render(average, poses[1], resolution, align_corners=False)
   values['second/psnr_average'] = float(psnr(frame.image(out.image), photos[1]).mean())
   options = model.options(size)
   text = (

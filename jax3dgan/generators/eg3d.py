@@ -145,6 +145,10 @@ class EG3D(nn.Module):
       factor *= up
     return factor * self.super_input if self.super_channels else None
 
+  def without_super_resolution(self) -> 'EG3D':
+    """The same with the rendering itself as the picture, of any resolution; the parameters fit."""
+    return self.clone(super_channels=(), super_ups=())
+
   def map(self, z, label=None, truncation_psi=1.0, average_w=None, truncation_cutoff=None):
     """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
 
