@@ -43,7 +43,7 @@ def setting():
   fields = eg3d_names.discriminator_fields(weights)
   discriminator = discriminators.create({'name': 'dual', **fields, 'clamp': 256.0})
   stage = schedule.stages(config)[0]
-  losses = eg3d.make_losses(config, generator, discriminator, stage)
+  losses = eg3d.make_losses(config, generator, discriminator, stage)[:4]
   return config, losses, g_params, eg3d_names.discriminator_params(weights)
 
 
