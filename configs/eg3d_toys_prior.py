@@ -4,6 +4,8 @@ The cars are seen from 10° to 40° above, the prior that it starts from says �
 generator learns the rest (`jax3dgan.camera_generator`). It moves the pitch alone: as the cameras go
 all the way round, no yaw is the right one. TensorBoard shows where it is: `pose_prior/*_degrees`; a
 pitch of 90° is the horizon, and the true mean is 65°.
+
+Result: not trained to its end; how far short runs came is in docs/cameras.md.
 """
 
 import math

@@ -161,7 +161,7 @@ def test_the_densitys_regularisation(kind):
 @pytest.mark.parametrize('name', ['loss_Dmain', 'loss_Dmain_blur'])
 def test_the_discriminators_loss(name):
   arrays, given = goldens.load(name), goldens.load('loss_inputs')
-  _, (_, _, of_discriminator, _), g_params, d_params = setting()
+  _, (_, _, of_discriminator, *_), g_params, d_params = setting()
   loss = jax.jit(jax.value_and_grad(of_discriminator, has_aux=True))
   images, labels = nhwc(given['real_image']), given['real_c']
   arguments = (d_params, g_params, images, labels, inputs(arrays), sigma_of(arrays))
@@ -178,7 +178,7 @@ def test_the_discriminators_loss(name):
 
 def test_lazy_r1():
   arrays, given = goldens.load('loss_Dreg'), goldens.load('loss_inputs')
-  _, (*_, of_r1), _, d_params = setting()
+  _, (_, _, _, of_r1, _), _, d_params = setting()
   loss = jax.jit(jax.value_and_grad(of_r1, has_aux=True))
   images, labels = nhwc(given['real_image']), given['real_c']
   (total, metrics), gradients = loss(d_params, images, labels, 0.0)
