@@ -31,6 +31,7 @@ def pytest_addoption(parser):
 # The files that take longest, in this order: with several processes (`pytest -n 2`) they begin with
 # these, so that none is left alone with a long one at the end.
 _FIRST = (
+  'test_train.py',
   'test_notebooks.py',
   'test_hosts.py',
   'test_eg3d_steps.py',
