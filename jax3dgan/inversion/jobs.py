@@ -1,0 +1,163 @@
+"""What all photos of a run of `apps.invert` share, from its flags; and what is given of each."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import pathlib
+
+import jax
+import numpy as np
+
+from jax3dgan import cameras
+from jax3dgan.apps import provenance
+from jax3dgan.cameras import Camera
+from jax3dgan.data import images, records
+from jax3dgan.errors import UserError
+from jax3dgan.inversion import losses, photos, poses, spaces
+from jax3dgan.inversion import search as search_lib
+
+# Flags that do not decide about a result.
+_FREE = (
+  'input',
+  'out',
+  'repeat',
+  'app',
+  'overwrite',
+  'batch',
+  'weights_then',
+  'lpips',
+  'inception',
+)
+_FREE += ('psi', 'workdir', 'pretrained', 'ema', 'step')  # the weights themselves count
+
+
+@dataclasses.dataclass
+class Job:
+  """What all photos of a run share."""
+
+  model: object
+  args: object
+  out: pathlib.Path
+  space: spaces.Space
+  perceptual: losses.Perceptual
+  options: search_lib.SearchOptions
+  find: tuple[str, ...]
+  resolution: int
+  table: dict | None
+  frame: object
+  settings: str
+
+
+def prepare(model, args, out, files, say) -> Job:
+  """The job of these flags; UserError where they do not fit the model or each other."""
+  given = args.yaw is not None
+  table = None
+  if model.has_camera and not given and not args.no_labels:
+    table = photos.label_table(args.input, args.labels)
+  elif given and not model.has_camera:
+    raise UserError(f'{model.name} is a 2D model: its images have no camera. Leave out --yaw.')
+  known = given or table is not None
+  asked = args.find or ('none' if known else 'yaw,pitch')
+  find = () if asked == 'none' else tuple(part.strip() for part in asked.split(','))
+  unknown = [part for part in find if part not in poses.NUMBERS]
+  if unknown:
+    raise UserError(f'--find={asked}: cameras have no {unknown[0]!r}, but {poses.NUMBERS}.')
+  perceptual = losses.choose(args.perceptual, args.lpips, args.inception)
+  args.perceptual = perceptual.kind  # what `auto` chose, for the record
+  space = spaces.create(model, args.space, args.seed)
+  options = search_lib.SearchOptions(
+    num_steps=args.steps, samples=args.samples, num_starts=args.starts
+  )
+  if args.learning_rate is not None:
+    options = dataclasses.replace(options, learning_rate=args.learning_rate)
+  resolution = args.resolution or model.resolution
+  say(f'Space {spaces.described(space, args.space)}; perceptual loss: {perceptual.name}.')
+  if not model.has_camera:
+    camera = 'none, it is a 2D model'
+  else:
+    camera = 'given' if known else f'the best of {args.starts} sides'
+    camera += f', searched: {", ".join(find)}' if find else ''
+  say(f'Camera: {camera}.')
+  flags = {k: v for k, v in vars(args).items() if k not in _FREE and not callable(v)}
+  flags |= {'weights': provenance.fingerprint(model.params), 'resolution': resolution}
+  flags['labels'] = (
+    None if table is None else _digest(sorted((k, v.tolist()) for k, v in table.items()))
+  )
+  job = Job(
+    model, args, out, space, perceptual, options, find, resolution, table, None, _digest(flags)
+  )
+  if args.fit_frame:
+    if table is None:
+      raise UserError('--fit-frame fits the world of labels. Give --labels=FILE.')
+    job.frame = _frame(job, files, say)
+  return job
+
+
+def _digest(value) -> str:
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _frame(job, files, say):
+  """The data set's frame in the generator's world, fitted to the first photos and kept."""
+  from jax3dgan.evaluation import truth
+
+  path = job.out / 'frame.json'
+  try:
+    kept = json.loads(path.read_text())
+    if kept['settings'] == job.settings:
+      return truth.Frame(kept['yaw'], kept['mirrored'])
+  except (OSError, ValueError, KeyError, TypeError):
+    pass
+  say('Fitting the frame of the labels to the first four photos ...')
+  first = []
+  for name, file in files.items():
+    try:
+      first.append(photos.read(name, file, 16, job.args.crop, job.table, root(job)))
+    except images.ImageError:
+      continue  # named later
+    if len(first) == 4:
+      break
+  if not first:
+    raise UserError(f'No photo of {job.args.input} can be used to fit a frame.')
+  camera = cameras.from_label(np.stack([photo.label for photo in first]))
+  camera = jax.tree.map(np.asarray, camera)
+  frame, _ = truth.find_frame(job.model, np.stack([p.image for p in first]), camera)
+  job.out.mkdir(parents=True, exist_ok=True)
+  about = {'settings': job.settings, 'yaw': frame.yaw, 'mirrored': frame.mirrored}
+  records.write_atomically(path, json.dumps(about).encode())
+  say(f'Frame: turned by {math.degrees(frame.yaw):.0f}°, mirrored: {frame.mirrored}.')
+  return frame
+
+
+def root(job) -> pathlib.Path | None:
+  """The folder of the photos; None where a single one is given."""
+  path = pathlib.Path(job.args.input)
+  return path if path.is_dir() else None
+
+
+def cameras_known(job) -> bool:
+  """Whether no camera has to be searched from nothing."""
+  return job.args.yaw is not None or job.table is not None or not job.model.has_camera
+
+
+def given_cameras(job, batch) -> Camera | None:
+  """The cameras [n] that are given."""
+  if job.args.yaw is not None:
+    pitch = job.args.pitch
+    angles = [np.radians(x) for x in (job.args.yaw, pitch) if x is not None]
+    if any(len(x) not in (1, len(batch)) for x in angles):
+      raise UserError(f'{len(batch)} photos need one --yaw and --pitch, or {len(batch)} of each.')
+    angles = [np.broadcast_to(x, (len(batch),)) for x in angles]
+    return jax.tree.map(np.asarray, job.model.orbit(*angles))
+  if job.table is None:
+    return None
+  camera = cameras.from_label(np.stack([photo.label for photo in batch]))
+  camera = jax.tree.map(np.asarray, camera)
+  return camera if job.frame is None else job.frame.camera(camera)
+
+
+def pictures(job, batch) -> np.ndarray:
+  """The photos [n, h, w, 3] as the generator's world shows them."""
+  image = np.stack([photo.image for photo in batch])
+  return image if job.frame is None else np.ascontiguousarray(job.frame.image(image))

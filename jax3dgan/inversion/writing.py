@@ -1,0 +1,91 @@
+"""The files of one inverted object, and the summary of all."""
+
+import argparse
+import csv
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from jax3dgan import viz
+from jax3dgan.apps import provenance
+from jax3dgan.data import records
+from jax3dgan.inversion import figure, jobs, pivotal, poses, quality, results
+
+COLUMNS = ('name', 'psnr', 'ssim', 'yaw', 'pitch', 'mse', 'perceptual', 'unlikely', 'seconds')
+
+
+def write(job, name, batch, w, camera, fallen, seconds, update) -> dict:
+  """Writes the files of one object, the record last; returns its row of the summary."""
+  model, path = job.model, job.out / f'{name}.npz'
+  image = jobs.pictures(job, batch)
+  shown_by = model
+  if job.args.tune:
+    options = pivotal.TuneOptions(job.args.tune, samples=job.options.samples)
+    parts = (image, w, camera, job.perceptual, options, job.args.seed, update)
+    shown_by = pivotal.tune(model, *parts)
+    pivotal.save(job.out / f'{name}.tuned', shown_by)
+  shown = shown_by.render(w, camera, job.resolution, **_pixels(model))
+  views = figure.new_views(model, camera)
+  sides = () if views is None else poses.angles(views)[0]
+  if views is not None:
+    views = shown_by.render(w, views, job.resolution, **_pixels(model))
+  psnr, ssim = quality.psnr(shown.image, image), quality.ssim(shown.image, image)
+  last = {key: float(values[-1].mean()) for key, values in fallen.items()}
+  azimuth, elevation = poses.angles(camera) if model.has_camera else (None, None)
+  row = {'name': name, 'psnr': float(psnr.mean()), 'ssim': float(ssim.mean()), **last}
+  row['yaw'] = None if azimuth is None else float(azimuth[0])
+  row['pitch'] = None if elevation is None else float(elevation[0])
+  row['seconds'] = seconds
+  title = f'{name}: PSNR {row["psnr"]:.1f} dB, SSIM {row["ssim"]:.2f}'
+  if azimuth is not None and len(batch) == 1:
+    title += f', yaw {azimuth[0]:.0f}°, pitch {elevation[0]:.0f}°'
+  args = _flags_of(job.args, batch)
+  record = provenance.record('invert', args, model)
+  record['flags'].pop('psi', None)
+  record |= {
+    'row': row,
+    'settings': job.settings,
+    'photos': [
+      {'file': str(photo.path), 'sha256': photo.sha256, 'note': photo.note} for photo in batch
+    ],
+    'camera': np.asarray(camera.label()).tolist() if model.has_camera else None,
+    'psnr': psnr.tolist(),
+    'ssim': ssim.tolist(),
+  }
+  picture = figure.compose(shown_by, image, shown, views, title, sides)
+  results.save(path, np.asarray(w), camera, fallen, [photo.name for photo in batch])
+  viz.save_png(job.out / f'{name}.png', picture, provenance.texts(record))
+  text = json.dumps(record, indent=2, ensure_ascii=False) + '\n'
+  records.write_atomically(provenance.beside(path), text.encode())
+  return row
+
+
+def _pixels(model) -> dict:
+  """Rendering options of pictures that are compared with photos: pixel centres."""
+  return {'align_corners': False} if model.has_depth else {}
+
+
+def _flags_of(args, batch):
+  """The flags that make one photo's files again, whatever folder it came from."""
+  flags = dict(vars(args))
+  path = pathlib.Path(args.input).expanduser()
+  if path.is_dir() and not args.one_identity:
+    if args.labels is None and not args.no_labels and (path / 'dataset.json').is_file():
+      flags['labels'] = str((path / 'dataset.json').resolve())
+    path = batch[0].path
+  flags['input'] = str(path.resolve())
+  flags['overwrite'] = False
+  return argparse.Namespace(**flags)
+
+
+def write_summary(out: pathlib.Path, summary: dict) -> None:
+  text = json.dumps(summary, indent=2, ensure_ascii=False) + '\n'
+  records.write_atomically(out / 'summary.json', text.encode())
+  table = io.StringIO()
+  writer = csv.DictWriter(table, COLUMNS, lineterminator='\n')
+  writer.writeheader()
+  for row in summary['photos']:
+    writer.writerow({key: f'{v:.5g}' if isinstance(v, float) else v for key, v in row.items()})
+  records.write_atomically(out / 'summary.csv', table.getvalue().encode())

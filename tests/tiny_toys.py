@@ -1,0 +1,14 @@
+"""A config for runs in processes of their own: small, and one for all tests, so that the second
+finds compiled what the first one trained with."""
+
+from configs import toys
+
+
+def get_config():
+  config = toys.get_test_config()
+  config.resolution = 8
+  config.discriminator.channels = (4, 8, 8)
+  config.num_steps = 1000000
+  config.checkpoint.every = 5
+  config.log.images_every = 0
+  return config
