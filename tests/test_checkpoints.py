@@ -17,6 +17,7 @@ import pytest
 
 from jax3dgan import checkpoints, interruption, workdirs
 from jax3dgan import config as config_lib
+from jax3dgan.augment import AdaState
 from jax3dgan.errors import UserError
 
 
@@ -118,6 +119,33 @@ def test_another_shape_is_named(tmp_path):
     saver.restore(jax.eval_shape(lambda: make_state(5)))
   with pytest.raises(UserError, match=r'ema/0.99/dense/bias is \[3\] there and absent here'):
     saver.restore(make_state().replace(ema={}))
+  saver.close()
+
+
+def test_an_augmentation_begins_in_a_run_that_had_none(tmp_path):
+  """As cats (AFHQ) are trained, with ADA, from faces, without."""
+
+  @flax.struct.dataclass
+  class Augmented(State):
+    augment: AdaState | None = None
+
+  fields = vars(make_state())
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  saver.save(1, Augmented(**fields))
+  saver.wait()
+  saver.close()
+  config = make_config(augment={'p': 0.25})
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1, config=config)
+  state = Augmented(**fields, augment=AdaState.create(0.5))
+  restored = saver.restore(jax.eval_shape(lambda: state))
+  assert float(restored.augment.p) == 0.25 and float(restored.augment.count) == 0
+  np.testing.assert_array_equal(
+    restored.params['dense']['kernel'], fields['params']['dense']['kernel']
+  )
+  # Once it has begun it goes on as any other part.
+  saver.save(2, restored.replace(augment=AdaState.create(0.5)))
+  saver.wait()
+  assert float(saver.restore(state).augment.p) == 0.5
   saver.close()
 
 

@@ -162,6 +162,9 @@ def _start(model, image, space, options, one_identity, seed, say):
   """(cameras [b], coordinates) of the best of several short searches for each photo."""
   k, b = options.num_starts, len(image)
   short = dataclasses.replace(options, num_steps=options.start_steps, noise=0.0, cool_down=0.2)
+  if hasattr(model.generator, 'without_super_resolution'):
+    # Which is made for one size, and costs more than all else: short searches do without.
+    model = dataclasses.replace(model, generator=model.generator.without_super_resolution())
   small = _shrunk(model, image)
   base = model.orbit(np.tile(poses.starts(model, k), b))
 

@@ -291,11 +291,27 @@ def test_cats_and_the_cameras_of_other_files(tmp_path):
   config, curriculum, _ = config_of(tmp_path, dict(FFHQ, avg_camera_pivot=(0, 0, -0.06)))
   assert curriculum == 'afhq' and config.render.pivot == (0.0, 0.0, -0.06)
   assert config.eg3d.pose_swap == 0.8 and config.loss.r1 == 5
+  assert (config.augment.name, config.augment.p, config.augment.target) == ('ada', 0, 0.6)
   elsewhere = dict(FFHQ, avg_camera_pivot=[0.1, 0, 0])
   with pytest.raises(UserError, match='Give --curriculum=ffhq, afhq or shapenet_cars'):
     config_of(tmp_path, elsewhere)
   config, _, _ = config_of(tmp_path, elsewhere, {'curriculum': 'ffhq'})
   assert config.render.pivot == (0.1, 0.0, 0.0)
+
+
+def test_training_of_cats_goes_on_augmented(tmp_path):
+  """The state has what adaptive augmentation hangs on, at its beginning."""
+  cats = dict(SMALL, avg_camera_pivot=[0, 0, -0.06])
+  d = pickles.module(judge(), 'DualDiscriminator')
+  workdir = run(tmp_path, checkpoint(generator(weights(), 16, cats), d), '--step=4')
+  config = workdirs.load_config(workdir)
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  saver = checkpoints.Checkpoints(workdir, 10, 3)
+  state = saver.restore(jax.eval_shape(lambda: state_lib.create(config, *networks)))
+  saver.close()
+  assert jax.tree.leaves(state.augment) == [0, 0, 0]
+  _, stored = checkpoints.read(workdir)
+  assert set(stored['augment']) == {'p', 'sign_sum', 'count'}
 
 
 def test_rays_that_begin_at_the_cube(tmp_path):
