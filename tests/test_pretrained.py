@@ -77,3 +77,39 @@ def test_the_2d_baselines_objects_differ(flat):
   distances = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean((2, 3, 4)))
   nearest = np.sort(distances, axis=1)[:, 1]
   assert nearest.min() > 0.2 * np.median(distances)
+
+
+@pytest.fixture(scope='module')
+def of_planes():
+  """Two seeds of EG3D from four sides: images [2, 4, 64, 64, 3], depths and opacities."""
+  model = trained.load(pretrained='toys_eg3d')
+  w = np.repeat(np.asarray(model.map(model.latents([0, 4]))), 4, axis=0)
+  out = model.render(w, model.orbit(np.tile(np.arange(4) * math.pi / 2, 2)))
+  return [x.reshape(2, 4, *x.shape[1:]) for x in (out.image, out.depth, out.opacity)]
+
+
+def test_eg3d_is_small_and_says_how_it_was_trained():
+  path = trained.PRETRAINED / 'toys_eg3d.npz'
+  assert path.stat().st_size <= 2 * 2**20
+  assert 'configs/eg3d_toys.py' in (trained.PRETRAINED / 'toys_eg3d.json').read_text()
+
+
+def test_eg3ds_objects_are_solid_on_a_white_ground(of_planes):
+  image, depth, opacity = of_planes
+  assert image.shape[2] == 64
+  corners = np.stack([image[..., y, x, :] for y in (3, -4) for x in (3, -4)])
+  assert np.median(corners) > 0.9
+  h = opacity.shape[2]
+  middle = slice(h * 3 // 8, h * 5 // 8)
+  assert np.all(opacity[..., middle, middle].mean((-1, -2)) > 0.8)
+  inner = depth[..., middle, middle] / opacity[..., middle, middle]
+  # The back is the flattest side.
+  relief = np.ptp(inner.reshape(2, 4, -1), axis=-1)
+  assert np.all(np.sort(relief, axis=1)[:, 1:] > 0.04)
+
+
+def test_eg3ds_cars_are_blue_and_green_from_all_sides(of_planes):
+  image, _, _ = of_planes
+  middle = image[:, :, 20:44, 20:44].mean((2, 3))  # [seed, view, 3]
+  assert np.all(middle[0, :, 2] > middle[0, :, 1] + 0.1)
+  assert np.all(middle[1, :, 1] > middle[1, :, 2] + 0.1)
