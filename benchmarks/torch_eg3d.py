@@ -20,12 +20,12 @@ def dense(x, p, activation=False, multiplier=1.0):
   return F.leaky_relu(x, 0.2) * math.sqrt(2) if activation else x
 
 
-def filter_2x(x, gain):
-  """The binomial filter, each channel on its own; pads as after a transposed convolution."""
+def filter_2x(x, gain=1.0, padding=1):
+  """The binomial filter, each channel on its own; by default as after a transposed convolution."""
   taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
   kernel = torch.outer(taps, taps) / 64 * gain
   c = x.shape[1]
-  return F.conv2d(x, kernel.expand(c, 1, 4, 4), padding=1, groups=c)
+  return F.conv2d(x, kernel.expand(c, 1, 4, 4), padding=padding, groups=c)
 
 
 def upsample(x):

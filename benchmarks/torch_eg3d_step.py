@@ -12,15 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import torch_eg3d
-from benchmarks.torch_eg3d import dense
-
-
-def downsample(x, edge):
-  """The binomial filter with `edge` = (before, after) zeros around; every pixel is kept."""
-  taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-  c = x.shape[1]
-  kernel = (torch.outer(taps, taps) / 64).expand(c, 1, 4, 4)
-  return F.conv2d(F.pad(x, (*edge, *edge)), kernel, groups=c)
+from benchmarks.torch_eg3d import dense, filter_2x
 
 
 def conv(x, p, down=False, activation=True, gain=1.0):
@@ -31,9 +23,9 @@ def conv(x, p, down=False, activation=True, gain=1.0):
   if not down:
     x = F.conv2d(x, kernel, padding=k // 2)
   elif k == 1:
-    x = F.conv2d(downsample(x, (1, 1))[:, :, ::2, ::2], kernel)
+    x = F.conv2d(filter_2x(x)[:, :, ::2, ::2], kernel)
   else:
-    x = F.conv2d(downsample(x, (2, 2)), kernel, stride=2)
+    x = F.conv2d(filter_2x(x, padding=2), kernel, stride=2)
   if 'bias' in p:
     x = x + p['bias'][:, None, None]
   return (F.leaky_relu(x, 0.2) * math.sqrt(2) if activation else x) * gain
