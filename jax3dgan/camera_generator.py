@@ -22,13 +22,12 @@ import numpy as np
 
 from jax3dgan import cameras
 from jax3dgan.cameras import PosePrior
+from jax3dgan.cameras.camera import POLE
 from jax3dgan.errors import UserError
 
 PARAMS = 'camera_generator'  # where the parameters are in the generator's
 ANGLES = ('none', 'yaw', 'pitch', 'both')
 _NUM_DRAWS = 512  # that moments are taken of: always the same ones, so that these have no noise
-_GOES_ROUND = math.radians(170)
-_POLE = 1e-5  # as `cameras` has it
 
 
 class CameraGenerator(nn.Module):
@@ -70,7 +69,7 @@ class LearnedPrior:
   def move(self, yaw, pitch):
     """(yaw, pitch) [...] of the given prior → the learned one's, radians."""
     (yaw_mean, yaw_std), (pitch_mean, pitch_std) = scales(self.given)
-    if cameras.yaw_half_range(self.given) > _GOES_ROUND:  # where it ends it begins
+    if cameras.goes_round(cameras.yaw_half_range(self.given)):  # where it ends it begins
       around = [jnp.sin(yaw - yaw_mean), jnp.cos(yaw - yaw_mean)]
     else:
       around = [(yaw - yaw_mean) / yaw_std, jnp.zeros_like(yaw)]
@@ -79,7 +78,7 @@ class LearnedPrior:
     if self.angles in ('yaw', 'both'):
       yaw = yaw + yaw_std * moved[..., 0]
     if self.angles in ('pitch', 'both'):
-      pitch = jnp.clip(pitch + pitch_std * moved[..., 1], _POLE, math.pi - _POLE)
+      pitch = jnp.clip(pitch + pitch_std * moved[..., 1], POLE, math.pi - POLE)
     return yaw, pitch
 
   def moments(self):

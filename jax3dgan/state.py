@@ -86,6 +86,11 @@ def generator_params(config, generator, key) -> dict:
   return params
 
 
+def augmentation(config) -> AdaState | None:
+  """A fresh augmentation, None where there is none."""
+  return None if config.augment.name == 'none' else AdaState.create(config.augment.p)
+
+
 def create(config, generator, discriminator) -> TrainState:
   """A fresh state; every array is a function of config.seed."""
   key = jax.random.key(config.seed)
@@ -102,5 +107,5 @@ def create(config, generator, discriminator) -> TrainState:
     discriminator_optimizer=d_transform.init(d_params),
     # Copies: the training step donates the state, and a buffer can be donated only once.
     ema={str(rate): jax.tree.map(jnp.copy, g_params) for rate in config.ema.rates},
-    augment=None if config.augment.name == 'none' else AdaState.create(config.augment.p),
+    augment=augmentation(config),
   )

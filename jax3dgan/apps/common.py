@@ -269,7 +269,9 @@ def check_numbers(psi: float | None = None, resolution: int | None = None) -> No
 
 def goes_round(model) -> bool:
   """Whether the cameras of training go all the way round."""
-  return model.yaw_half_range > math.radians(170)
+  from jax3dgan import cameras  # JAX, which the help text need not wait for
+
+  return cameras.goes_round(model.yaw_half_range)
 
 
 def show_views(model, num: int) -> np.ndarray:

@@ -30,6 +30,7 @@ from jax3dgan.cameras.formats import (
 from jax3dgan.cameras.priors import (
   PosePrior,
   angles_from_draws,
+  goes_round,
   mean_pitch,
   pose_prior,
   sample_angles,
@@ -50,6 +51,7 @@ __all__ = [
   'from_opencv',
   'from_opengl',
   'from_yaw_pitch',
+  'goes_round',
   'intrinsics_from_fov',
   'look_at',
   'mean_pitch',

@@ -107,6 +107,11 @@ def yaw_half_range(prior: PosePrior) -> float:
   return min(prior.yaw_std * (2 if 'gaussian' in prior.name else 1), math.pi)
 
 
+def goes_round(half_range: float) -> bool:
+  """Whether cameras whose azimuths have this half range, in radians, go all the way round."""
+  return half_range > math.radians(170)
+
+
 def mean_pitch(prior: PosePrior) -> float:
   """Mean pitch in radians, π-GAN's angle."""
   if prior.name == 'mixture':

@@ -13,7 +13,6 @@ import numpy as np
 from jax3dgan import checkpoints, discriminators, generators, workdirs
 from jax3dgan import config as config_lib
 from jax3dgan import state as state_lib
-from jax3dgan.augment import AdaState
 from jax3dgan.convert import curricula, pigan
 from jax3dgan.convert.official import FIELDS, Average, Generator
 from jax3dgan.convert.official_discriminator import Discriminator
@@ -115,7 +114,7 @@ def save(workdir, config, step: int, generator, ema, discriminator, overwrite: b
     generator_optimizer=transforms[0].init(generator),
     discriminator_optimizer=transforms[1].init(discriminator),
     ema={rate: _like(expected.generator, params) for rate, params in ema.items()},
-    augment=None if expected.augment is None else AdaState.create(config.augment.p),
+    augment=state_lib.augmentation(config),
   )
   if overwrite:
     with workdirs.disk_errors(workdir):

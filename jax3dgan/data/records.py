@@ -104,6 +104,17 @@ class ShardWriter:
     return entry, labels.sums(np.array(self._labels, np.float32))
 
 
+def sha256(path) -> str:
+  """The SHA-256 of a file, in hexadecimal digits."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def is_whole(directory, entry) -> bool:
+  """Whether a shard is, down to the last bit, what its entry of the index says."""
+  return sha256(os.path.join(directory, entry['file'])) == entry['sha256']
+
+
 def default_shard_size(resolution):
   """Images a shard: some tens of MiB, as a shard is made in memory and lost if a run is killed."""
   return max(16, min(4096, 2**25 // resolution**2))

@@ -95,11 +95,8 @@ def finished(out, i, key):
       sidecar = json.loads(file.read())
     if sidecar['settings'] != key:
       return None
-    if sidecar['shard'] is not None:
-      with open(os.path.join(out, sidecar['shard']['file']), 'rb') as file:
-        if hashlib.file_digest(file, 'sha256').hexdigest() != sidecar['shard']['sha256']:
-          return None
-    return sidecar
+    shard = sidecar['shard']
+    return sidecar if shard is None or records.is_whole(out, shard) else None
   except (FileNotFoundError, ValueError, KeyError, TypeError):
     return None
 

@@ -1,6 +1,5 @@
 """Inverts the photos of a folder, batch by batch, and leaves off where it was killed."""
 
-import hashlib
 import json
 import pathlib
 import time
@@ -10,7 +9,7 @@ import numpy as np
 import tqdm
 
 from jax3dgan.apps import provenance
-from jax3dgan.data import images
+from jax3dgan.data import images, records
 from jax3dgan.errors import UserError
 from jax3dgan.inversion import jobs, photos, writing
 from jax3dgan.inversion import search as search_lib
@@ -57,8 +56,7 @@ def _done(job, name: str, files) -> dict | None:
 
 def _sha256(path) -> str:
   try:
-    with open(path, 'rb') as file:
-      return hashlib.file_digest(file, 'sha256').hexdigest()
+    return records.sha256(path)
   except OSError:
     return ''  # named when it is read
 

@@ -91,7 +91,7 @@ def starts(model, num: int) -> np.ndarray:
   odd number.
   """
   half = model.yaw_half_range
-  if half > math.radians(170):
+  if cameras.goes_round(half):
     return np.arange(num) * 2 * math.pi / num
   return np.linspace(-1, 1, num) * half * (num - 1) / max(num, 1) if num > 1 else np.zeros(1)
 

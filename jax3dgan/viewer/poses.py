@@ -143,7 +143,7 @@ class TrainedViews:
   @property
   def all_round(self) -> bool:
     """Whether every azimuth is within."""
-    return self.azimuth > math.radians(170)
+    return cameras.goes_round(self.azimuth)
 
   def contains(self, azimuth: float, elevation: float) -> bool:
     """Whether a view is within, up to rounding."""

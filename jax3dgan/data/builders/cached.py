@@ -1,19 +1,12 @@
 """Data sets that are made at first use: is the folder whole, and who is making it."""
 
 import contextlib
-import hashlib
 import os
 import sys
 from collections.abc import Iterator
 
 from jax3dgan.data import locks, records
 from jax3dgan.errors import UserError
-
-
-def sha256(path) -> str:
-  """The SHA-256 of a file, in hexadecimal digits."""
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def is_complete(directory, num_images: int, made_by: dict, what: str) -> bool:
@@ -30,10 +23,7 @@ def is_complete(directory, num_images: int, made_by: dict, what: str) -> bool:
   try:
     shards = records.Shards(directory)
     same = {name: shards.index.get(name) for name in made_by} == made_by
-    whole = all(
-      sha256(os.path.join(directory, entry['file'])) == entry['sha256']
-      for entry in shards.index['shards']
-    )
+    whole = all(records.is_whole(directory, entry) for entry in shards.index['shards'])
     complete = len(shards) == num_images and same and whole
     shards.close()
   # An index that is JSON but not ours fails in as many ways as there are fields.

@@ -254,7 +254,6 @@ def _finished(directory, k, numbers, key):
       sidecar = json.loads(file.read())
     entry = sidecar['shard']
     same = (sidecar['key'], sidecar['first'], entry['count']) == (key, numbers[0], len(numbers))
-    whole = cached.sha256(os.path.join(directory, entry['file'])) == entry['sha256']
-    return sidecar if same and whole else None
+    return sidecar if same and records.is_whole(directory, entry) else None
   except (OSError, ValueError, KeyError, TypeError):
     return None

@@ -6,7 +6,6 @@ vertices = neutral + identityᵀ a + expressionᵀ b, with a ~ N(0, 1) and b in 
 
 import dataclasses
 import functools
-import hashlib
 import os
 import zipfile
 
@@ -14,6 +13,7 @@ import numpy as np
 import scipy.sparse
 import scipy.spatial
 
+from jax3dgan.data import records
 from jax3dgan.errors import UserError
 
 FILE = 'ict_face_model_light.npz'
@@ -90,8 +90,7 @@ class FaceModel:
 def checksum(path) -> str:
   """The sha256 of the model's file in a folder; a UserError names it where it is not there."""
   try:
-    with open(_file(path), 'rb') as file:
-      return hashlib.file_digest(file, 'sha256').hexdigest()
+    return records.sha256(_file(path))
   except OSError as error:
     raise UserError(f'{_file(path)} cannot be read: {error.strerror or error}.') from error
 
