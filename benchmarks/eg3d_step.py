@@ -107,17 +107,15 @@ def compare(
   pdf = rng.random((b, r, config.render.num_fine), np.float32)
   draws = Draws(jitter=jnp.asarray(jitter), pdf=jnp.asarray(pdf))
   label = batch['label']
-  of_generator, _, of_discriminator, of_r1, _ = losses.make_losses(
-    config, generator, discriminator, stage
-  )
+  terms = losses.make_losses(config, generator, discriminator, stage)
   inputs = losses.Inputs(z, label, label, draws)
   image = batch['image'] / np.float32(127.5) - 1
   own = {
-    'generator': jax.jit(of_generator)(state.generator, state.discriminator, inputs, 0.0)[0],
-    'discriminator': jax.jit(of_discriminator)(
+    'generator': jax.jit(terms.generator)(state.generator, state.discriminator, inputs, 0.0)[0],
+    'discriminator': jax.jit(terms.discriminator)(
       state.discriminator, state.generator, image, label, inputs, 0.0
     )[0],
-    'R1': jax.jit(of_r1)(state.discriminator, image, label, 0.0)[0],
+    'R1': jax.jit(terms.r1)(state.discriminator, image, label, 0.0)[0],
   }
   z, label = torch.tensor(z), torch.tensor(np.asarray(label))
   draws = torch.tensor(jitter), torch.tensor(pdf)

@@ -53,9 +53,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       f"config.eg3d.density_kind is '{own.density_kind}'. Choose one of "
       f'{", ".join(eg3d.DENSITY_TERMS)}.'
     )
-  _, of_density, of_discriminator, of_r1, generator_gradient = eg3d.make_losses(
-    config, generator, discriminator, stage
-  )
+  losses = eg3d.make_losses(config, generator, discriminator, stage)
   parts = stage.micro_batches
   box = getattr(generator, 'box', 1.0)
   g_optimizer, d_optimizer = state_lib.optimizers(config)
@@ -100,7 +98,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
 
     # The generator.
     def g_gradient(params, inputs, sigmas, augmentation):
-      return generator_gradient(params, state.discriminator, inputs, sigmas[0], augmentation)
+      return losses.generator_gradient(params, state.discriminator, inputs, sigmas[0], augmentation)
 
     before = state.generator
     inputs = (draw(eg3d.GENERATOR), sigmas, augmentation)
@@ -116,7 +114,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       state, terms = _lazily(
         state,
         'generator',
-        lambda params: accumulate(of_density, params, inputs),
+        lambda params: accumulate(losses.density, params, inputs),
         own.density_every,
         g_optimizer,
         stage.lr_generator,
@@ -129,7 +127,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
 
     # The discriminator.
     def d_loss(params, images, labels, fakes, sigmas, augmentation):
-      return of_discriminator(
+      return losses.discriminator(
         params, state.generator, images, labels, fakes, sigmas[0], augmentation
       )
 
@@ -143,7 +141,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     if loss.r1:
 
       def r1_loss(params, images, labels, sigmas, augmentation):
-        return of_r1(params, images, labels, sigmas[0], augmentation)
+        return losses.r1(params, images, labels, sigmas[0], augmentation)
 
       reals = (images, told, sigmas, augmentation)
       state, terms = _lazily(

@@ -45,6 +45,27 @@ class Inputs(NamedTuple):
   noise: Any = None
 
 
+class Losses(NamedTuple):
+  """The losses of a stage; each gives (loss, metrics) but the last.
+
+  Images are [b, h, w, 3], labels [b, 25] or None, sigma of the blur in pixels. Where it says
+  augmentation there may be one: (keys [b], probabilities [b], all the same), None for none.
+
+  Attributes:
+    generator: (g_params, d_params, inputs, sigma, augmentation).
+    density: (g_params, inputs, points, neighbours) with points of each term (`draw_points`).
+    discriminator: (d_params, g_params, images, labels, inputs, sigma, augmentation).
+    r1: (d_params, images, labels, sigma, augmentation).
+    generator_gradient: of the same as `generator`, giving (gradients, metrics) of that loss.
+  """
+
+  generator: Callable
+  density: Callable
+  discriminator: Callable
+  r1: Callable
+  generator_gradient: Callable
+
+
 def swap_probability(num_images, probability: float, fade: float):
   """How often the mapping network is told another camera than the one that it is seen from.
 
@@ -143,20 +164,11 @@ def pose_target(camera: Camera, encoding: str):
   return jnp.stack([jnp.arccos(jnp.clip(y, -1, 1)), jnp.arctan2(z, x)], axis=-1)
 
 
-def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callable, ...]:
+def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
   """The losses of a stage, before their mean over devices.
 
   A judge of pairs (`discriminators.dual`) sees the picture and what was rendered; any other the
   picture alone.
-
-  Returns:
-    of_generator(g_params, d_params, inputs, sigma),
-    of_density(g_params, inputs, points, neighbours) with points of each term (`draw_points`),
-    of_discriminator(d_params, g_params, images, labels, inputs, sigma) and
-    of_r1(d_params, images, labels, sigma), each giving (loss, metrics); images [b, h, w, 3], labels
-    [b, 25] or None, sigma of the blur in pixels. All but the second take an augmentation last:
-    (keys [b], probabilities [b], all the same), None for none. The last,
-    generator_gradient(g_params, d_params, ...), gives (gradients, metrics) of the first.
   """
   loss, learned = config.loss, camera_generator.is_learned(config)
   options = generators.render_options(
@@ -295,7 +307,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> tuple[Callabl
     )
     return 0.5 * loss.r1 * penalty, {'discriminator/r1': penalty}
 
-  return of_generator, of_density, of_discriminator, of_r1, generator_gradient
+  return Losses(of_generator, of_density, of_discriminator, of_r1, generator_gradient)
 
 
 def _stream(augmentation, number: int):

@@ -203,7 +203,7 @@ def test_cameras_learn_from_the_adversarial_loss_alone():
     config.loss.pose = weight
     generator, discriminator, state = models(config)
     stage = schedule.stages(config)[0]
-    *_, gradient = eg3d.make_losses(config, generator, discriminator, stage)
+    gradient = eg3d.make_losses(config, generator, discriminator, stage).generator_gradient
     keys = jax.random.split(jax.random.key(0), 4)
     inputs = eg3d.draw_inputs(keys, eg3d.GENERATOR, config, generator.z_dim)
     params = {**state.generator, PARAMS: random(fresh()).params}

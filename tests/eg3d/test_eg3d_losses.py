@@ -43,7 +43,7 @@ def setting():
   fields = eg3d_names.discriminator_fields(weights)
   discriminator = discriminators.create({'name': 'dual', **fields, 'clamp': 256.0})
   stage = schedule.stages(config)[0]
-  losses = eg3d.make_losses(config, generator, discriminator, stage)[:4]
+  losses = eg3d.make_losses(config, generator, discriminator, stage)
   return config, losses, g_params, eg3d_names.discriminator_params(weights)
 
 
@@ -121,8 +121,8 @@ def wanted(whole):
 
 def test_the_generators_loss():
   arrays = goldens.load('loss_Gmain')
-  _, (of_generator, *_), g_params, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(of_generator, has_aux=True))
+  _, losses, g_params, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(losses.generator, has_aux=True))
   (total, metrics), gradients = loss(g_params, d_params, inputs(arrays), 0.0)
   np.testing.assert_allclose(total, arrays['report.Loss_G_loss'].mean(), rtol=1e-5)
   assert metrics['generator/adversarial'] == total
@@ -137,7 +137,7 @@ def test_the_densitys_regularisation(kind):
   with_kind.eg3d.density_kind = kind.partition('_')[0]
   generator, _ = model()
   stage = schedule.stages(with_kind)[0]
-  of_density = eg3d.make_losses(with_kind, generator, None, stage)[1]
+  of_density = eg3d.make_losses(with_kind, generator, None, stage).density
   box = 1.0
   if kind == 'l1':
     points = 2 * arrays['draw1_rand'] - 1
@@ -161,8 +161,8 @@ def test_the_densitys_regularisation(kind):
 @pytest.mark.parametrize('name', ['loss_Dmain', 'loss_Dmain_blur'])
 def test_the_discriminators_loss(name):
   arrays, given = goldens.load(name), goldens.load('loss_inputs')
-  _, (_, _, of_discriminator, *_), g_params, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(of_discriminator, has_aux=True))
+  _, losses, g_params, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(losses.discriminator, has_aux=True))
   images, labels = nhwc(given['real_image']), given['real_c']
   arguments = (d_params, g_params, images, labels, inputs(arrays), sigma_of(arrays))
   (total, (metrics, w_mean)), gradients = loss(*arguments)
@@ -178,8 +178,8 @@ def test_the_discriminators_loss(name):
 
 def test_lazy_r1():
   arrays, given = goldens.load('loss_Dreg'), goldens.load('loss_inputs')
-  _, (_, _, _, of_r1, _), _, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(of_r1, has_aux=True))
+  _, losses, _, d_params = setting()
+  loss = jax.jit(jax.value_and_grad(losses.r1, has_aux=True))
   images, labels = nhwc(given['real_image']), given['real_c']
   (total, metrics), gradients = loss(d_params, images, labels, 0.0)
   np.testing.assert_allclose(total, arrays['report.Loss_D_reg'].mean(), rtol=1e-4)
