@@ -1,6 +1,7 @@
 """FIR resampling and convolutions that resample: against official arrays and closed forms."""
 
 import functools
+import itertools
 
 import goldens
 import jax
@@ -82,6 +83,20 @@ def test_resampling_of_a_plain_keeps_it():
     np.testing.assert_allclose(
       y[:, 4:-4, 4:-4] if len(y[0]) > 8 else y[:, 1:-1, 1:-1], 0.7, atol=1e-6
     )
+
+
+@pytest.mark.parametrize('up, down', [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)])
+@pytest.mark.parametrize('n', [1, 2, 3, 4, 6])
+def test_the_gradient_of_a_filter_is_that_of_autodiff(up, down, n):
+  rng = np.random.default_rng(0)
+  x, taps = rng.standard_normal((2, 9, 8, 3), np.float32), tuple(rng.standard_normal(n))
+  for axis, padding in itertools.product((1, 2), [(-1, 5), (0, 0), (1, 3), (4, -2)]):
+    filters = (resample._filter_axis, resample._correlate_axis)
+    own, plain = (
+      functools.partial(f, taps=taps, axis=axis, up=up, down=down, padding=padding) for f in filters
+    )
+    g = rng.standard_normal(plain(x).shape, np.float32)
+    np.testing.assert_allclose(jax.vjp(own, x)[1](g)[0], jax.vjp(plain, x)[1](g)[0], atol=1e-5)
 
 
 def test_up_and_down_are_each_others_transposes():

@@ -8,14 +8,15 @@ and their derivatives of any order are of the same kind. A filter in two dimensi
 drops at once, go through a depthwise convolution.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.nn import backend, precision
-from jax3dgan.nn.conv import conv2d
+from jax3dgan.nn import backend
+from jax3dgan.nn.conv import conv2d, pixel_product
 
 TAPS = (1, 3, 3, 1)
 # Pixels before and after, the same for rows and columns or a pair for each.
@@ -53,8 +54,8 @@ def upfirdn(
   up, down = ((f, f) if isinstance(f, int) else f for f in (up, down))
   if fir.ndim == 1 and all(1 in factors for factors in zip(up, down, strict=True)):
     # The gain is applied with the first axis.
-    x = _filter_axis(x, gain * fir, 1, up[0], down[0], rows)
-    return _filter_axis(x, fir, 2, up[1], down[1], columns)
+    x = _filter_axis(x, tuple(gain * fir), 1, up[0], down[0], rows)
+    return _filter_axis(x, tuple(fir), 2, up[1], down[1], columns)
   if fir.ndim == 1:
     fir = np.outer(fir, fir)
   c = x.shape[-1]
@@ -86,8 +87,31 @@ def _interleave(parts, axis, size):
   return jax.lax.slice_in_dim(x.reshape(shape), 0, size, axis=axis)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
 def _filter_axis(x, taps, axis, up, down, padding):
-  """Correlates one axis with taps [n]; `up` or `down` is 1."""
+  """Correlates one axis with taps, a tuple; `up` or `down` is 1.
+
+  Its transpose is one with the taps turned round and `up` and `down` exchanged. Left to autodiff,
+  every shifted copy would be padded and lie in memory on its own.
+  """
+  return _correlate_axis(x, taps, axis, up, down, padding)
+
+
+def _filter_axis_forward(x, taps, axis, up, down, padding):
+  return _filter_axis(x, taps, axis, up, down, padding), x.shape[axis]
+
+
+def _filter_axis_backward(taps, axis, up, down, padding, size, g):
+  before = len(taps) - 1 - padding[0]
+  # As many zeros behind as give the size of the input.
+  after = (size - 1) * up + len(taps) - before - g.shape[axis] * down
+  return (_filter_axis(g, taps[::-1], axis, down, up, (before, after)),)
+
+
+_filter_axis.defvjp(_filter_axis_forward, _filter_axis_backward)
+
+
+def _correlate_axis(x, taps, axis, up, down, padding):
   (before, after), n = padding, len(taps)
   size = (x.shape[axis] * up + before + after - n) // down + 1
   if size < 1:
@@ -179,7 +203,7 @@ def conv2d_transpose(x, kernel, stride: int = 2, matmul_dtype='float32', impleme
     return conv2d(x, kernel, matmul_dtype=matmul_dtype, implementation='lax')
   # A pixel reaches its k² targets in the reverse order of the correlation's.
   shares = jnp.moveaxis(kernel[::-1, ::-1], 2, 0).reshape(x.shape[-1], -1)
-  x = precision.einsum('bhwc,cn->bhwn', x, shares, matmul_dtype)
+  x = pixel_product(x, shares, matmul_dtype)
   x = x.reshape(*x.shape[:-1], k, k, features)
   return _collect(_collect(x, 1, stride), 2, stride)
 
