@@ -18,7 +18,7 @@ from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, from_styles, inputs, to_st
 from jax3dgan import cameras, generators, rays
 from jax3dgan.convert import pigan
 from jax3dgan.generators.pigan import PiGAN
-from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering import hierarchical, merging
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 DTYPES = (np.float64, np.float32)
@@ -81,7 +81,7 @@ def stages(*args):
 
   rgb_sigma = jnp.concatenate([colour, raw[..., None]], -1)
   fine_rgb_sigma = jnp.concatenate([fine_colour, fine_raw[..., None]], -1)
-  _, merged = hierarchical.merge_samples(depths(fine), depths(coarse), fine_rgb_sigma, rgb_sigma)
+  merged = merging.merge(depths(fine), depths(coarse)).together(fine_rgb_sigma, rgb_sigma)
   return {
     'points_coarse': coarse,
     'coarse_rgb_sigma': rgb_sigma,

@@ -16,7 +16,7 @@ from pigan_names import HIDDEN, RESOLUTION, from_official, from_styles, to_style
 from jax3dgan import cameras, rays
 from jax3dgan.fields import siren
 from jax3dgan.generators.pigan import PiGAN
-from jax3dgan.rendering import compositing, hierarchical, sampling
+from jax3dgan.rendering import compositing, hierarchical, merging, sampling
 
 NEAR, FAR, NUM_COARSE, NOISE_STD = 0.88, 1.12, 6, 0.5
 # OpenGL's camera looks along -z with y up, OpenCV's along +z with y down.
@@ -54,9 +54,7 @@ def every_stage(params, styles, draws, stage, axes):
   deltas = compositing.intervals(stage['z_coarse'], compositing.INFINITE_INTERVAL)
   fine, coarse = stage['fine_rgb_sigma'], stage['coarse_rgb_sigma']
   places = jnp.arange(12).reshape(2, 6) + jnp.zeros((*fine.shape[:2], 1, 1), int)
-  depths, (samples, order) = hierarchical.merge_samples(
-    stage['z_fine'], stage['z_coarse'], (fine, places[:, :, 0]), (coarse, places[:, :, 1])
-  )
+  merged = merging.merge(stage['z_fine'], stage['z_coarse'])
   out = integrate(stage['rgb_sigma_all'], stage['z_all'], draws['noise_final_n'][..., 0])
   u = draws['pdf_u'].reshape(stage['z_fine'].shape)
   return {
@@ -76,9 +74,9 @@ def every_stage(params, styles, draws, stage, axes):
     'z_fine': sampling.importance_depths(stage['z_coarse'], stage['coarse_weights'], u),
     'points_fine': hierarchical.points_at(every, stage['z_fine']),
     'fine_rgb_sigma': rgb_sigma(params, styles, stage['points_fine'], every.directions),
-    'sort_index': order,
-    'z_all': depths,
-    'rgb_sigma_all': samples,
+    'sort_index': merged.together(places[:, :, 0], places[:, :, 1]),
+    'z_all': merged.depths,
+    'rgb_sigma_all': merged.together(fine, coarse),
     'weights_all': out.weights,
     'rgb': out.colour,
     'depth': out.depth,

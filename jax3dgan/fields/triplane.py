@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import precision
+from jax3dgan.nn.softplus import softplus
 
 # Which coordinates of a point (x, y, z) are a plane's column and row. 'official' is what the
 # release does and every published checkpoint depends on: its second and third planes both hold x
@@ -160,8 +161,11 @@ class TriplaneField:
 
   @property
   def width(self) -> int:
-    """Features of a point where it has the most of them: 12 corners."""
-    return 12 * self.planes.shape[-1]
+    """Features of a point that lie in memory: those of the planes, and the hidden ones.
+
+    The twelve corners do not: they are fused with their sum.
+    """
+    return self.planes.shape[-1] + self.kernels[0].shape[-1]
 
   def __call__(self, points, directions=None):
     """Raw density [b, r, s] and colour features [b, r, s, f] in about [0, 1] at points
@@ -175,14 +179,15 @@ class TriplaneField:
   def decode(self, features):
     """[b, n, c] → raw density [b, n] and colour features [b, n, f]."""
     # One product for the whole batch: the weights are shared.
-    x = jax.nn.softplus(self._dense(features, 0))
+    x = softplus(self._dense(features, 0))
     x = self._dense(x, 1)
     # A little more than a sigmoid, so that black and white can be reached (the release's).
     return x[..., 0], jax.nn.sigmoid(x[..., 1:]) * (1 + 2 * 0.001) - 0.001
 
   def _dense(self, x, layer):
     kernel, bias = self.kernels[layer][0], self.biases[layer][0]
-    return precision.einsum('bni,io->bno', x, kernel, self.matmul_dtype) + bias
+    y = precision.einsum('ni,io->no', x.reshape(-1, x.shape[-1]), kernel, self.matmul_dtype)
+    return y.reshape(*x.shape[:-1], -1) + bias
 
 
 class TriplaneDecoder(nn.Module):

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn.softplus import softplus
+from jax3dgan.rendering.merging import Merged
 
 # Keeps the product of transmittances, and its gradient, alive behind an opaque sample (π-GAN's
 # value).
@@ -59,8 +61,28 @@ def ray_weights(density, deltas):
   return alpha * before
 
 
+def blend(weights, colour, merged: Merged | None = None):
+  """Σ w·c [..., c] of weights [..., s] in ascending depth and colours [..., s, c].
+
+  With `merged` the colours are those of its two sets, ([..., m, c], [..., n, c]), as they are.
+  """
+  if merged is None:
+    return jnp.einsum('...s,...sc->...c', weights, colour)
+  return sum(
+    jnp.einsum('...s,...sc->...c', *pair)
+    for pair in zip(merged.apart(weights), colour, strict=True)
+  )
+
+
 def composite(
-  density, colour, depths, *, last_interval=INFINITE_INTERVAL, white_back=False, last_back=False
+  density,
+  colour,
+  depths,
+  *,
+  last_interval=INFINITE_INTERVAL,
+  white_back=False,
+  last_back=False,
+  merged: Merged | None = None,
 ):
   """Integrates samples into pixels.
 
@@ -73,18 +95,19 @@ def composite(
     white_back: adds the light that passes all samples as white (colour 1).
     last_back: gives it the last sample's colour. As in π-GAN's release, both together count it
       twice.
+    merged: see `blend`.
   """
   weights = ray_weights(density, intervals(depths, last_interval))
   opacity = jnp.sum(weights, axis=-1)
   if last_back:
     weights = weights.at[..., -1].add(1 - opacity)
-  pixel = jnp.einsum('...s,...sc->...c', weights, colour)
+  pixel = blend(weights, colour, merged)
   if white_back:
     pixel = pixel + (1 - opacity)[..., None]
   return Composite(pixel, jnp.sum(weights * depths, axis=-1), opacity, weights)
 
 
-def march_midpoints(raw, colour, depths, *, white_back=False):
+def march_midpoints(raw, colour, depths, *, white_back=False, merged: Merged | None = None):
   """EG3D's quadrature: everything is taken half-way between neighbouring samples.
 
   α_i = 1 − exp(−softplus(mean raw density − 1) δ_i), δ_i = t_{i+1} − t_i.
@@ -94,12 +117,13 @@ def march_midpoints(raw, colour, depths, *, white_back=False):
     colour: [..., s, c].
     depths: [..., s] ascending distances.
     white_back: adds the light that passes all samples as white (colour 1).
+    merged: see `blend`.
 
   Returns:
     Composite; weights [..., s − 1], depth Σ w·t of the mid-points (see `clamped_depth`).
   """
   deltas = depths[..., 1:] - depths[..., :-1]
-  density = jax.nn.softplus(0.5 * (raw[..., 1:] + raw[..., :-1]) - 1)
+  density = softplus(0.5 * (raw[..., 1:] + raw[..., :-1]) - 1)
   weights = ray_weights(density, deltas)
   opacity = jnp.sum(weights, axis=-1)
   # The weighted mean of neighbours is a sum over samples with shared weights: no copy of colours.
@@ -107,7 +131,7 @@ def march_midpoints(raw, colour, depths, *, white_back=False):
   shared = 0.5 * (
     jnp.concatenate([weights, zero], axis=-1) + jnp.concatenate([zero, weights], axis=-1)
   )  # [..., s]
-  pixel = jnp.einsum('...s,...sc->...c', shared, colour)
+  pixel = blend(shared, colour, merged)
   if white_back:
     pixel = pixel + (1 - opacity)[..., None]
   return Composite(pixel, jnp.sum(shared * depths, axis=-1), opacity, weights)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jax3dgan.nn import backend, phases
 from jax3dgan.rays import Rays
-from jax3dgan.rendering import compositing, sampling
+from jax3dgan.rendering import compositing, merging, sampling
 from jax3dgan.rendering.options import RenderOptions
 
 # field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c])
@@ -59,28 +59,6 @@ def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Dra
     )
 
   return jax.vmap(one)(keys)
-
-
-def merge_samples(depths_a, depths_b, values_a, values_b):
-  """Sorts two sets of samples by depth.
-
-  Args:
-    depths_a, depths_b: [..., m], [..., n].
-    values_a, values_b: pytrees of the same structure with leaves [..., m(, c)] and [..., n(, c)].
-
-  Returns:
-    depths [..., m + n] ascending, and the pytree in that order.
-  """
-  depths = jnp.concatenate([depths_a, depths_b], axis=-1)
-  order = jnp.argsort(depths, axis=-1)
-  axis = depths.ndim - 1
-
-  def merge(a, b):
-    both = jnp.concatenate([a, b], axis=axis)
-    index = order if both.ndim == depths.ndim else order[..., None]
-    return jnp.take_along_axis(both, index, axis=axis)
-
-  return jnp.take_along_axis(depths, order, axis=-1), jax.tree.map(merge, values_a, values_b)
 
 
 def _last_interval(depths, options: RenderOptions):
@@ -161,7 +139,9 @@ def render_rays(
     fine_raw, fine_colour = field(points_at(rays, fine), directions)
     if options.marcher == 'midpoints':
       fine_raw = _noisy(fine_raw, draws.fine_noise, noise_std)
-    depths, (raw, colour) = merge_samples(fine, depths, (fine_raw, fine_colour), (raw, colour))
+    merged = merging.merge(fine, depths)
+    raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
+    return march(raw, colour, merged.depths, options, draws.final_noise, noise_std, merged)
   return march(raw, colour, depths, options, draws.final_noise, noise_std)
 
 
@@ -169,7 +149,7 @@ def _noisy(raw, noise, noise_std):
   return raw if noise is None else raw + noise_std * noise
 
 
-def _march_samples(raw, colour, depths, options: RenderOptions, noise, noise_std):
+def _march_samples(raw, colour, depths, options: RenderOptions, noise, noise_std, merged=None):
   """The Composite of samples, or, without colours, one that has their weights alone."""
   density = _density(raw, noise, noise_std, options)
   last = _last_interval(depths, options)
@@ -183,14 +163,17 @@ def _march_samples(raw, colour, depths, options: RenderOptions, noise, noise_std
     last_interval=last,
     white_back=options.white_back,
     last_back=options.last_back,
+    merged=merged,
   )
 
 
-def _march_midpoints(raw, colour, depths, options: RenderOptions, noise, noise_std):
+def _march_midpoints(raw, colour, depths, options: RenderOptions, noise, noise_std, merged=None):
   del noise, noise_std  # the densities have it already
   if colour is None:
     colour = jnp.zeros((*raw.shape, 0), raw.dtype)
-  return compositing.march_midpoints(raw, colour, depths, white_back=options.white_back)
+  return compositing.march_midpoints(
+    raw, colour, depths, white_back=options.white_back, merged=merged
+  )
 
 
 def divisor(total: int, limit: int) -> int:

@@ -239,20 +239,6 @@ def test_draws():
   assert one_pass.final_noise.shape == (2, 512, 6)
 
 
-def test_merged_samples_are_sorted_and_keep_their_values():
-  rng = np.random.default_rng(0)
-  a, b = rng.uniform(size=(3, 4, 5)), np.sort(rng.uniform(size=(3, 4, 6)))
-
-  def values(depths):
-    return {'raw': depths * 2, 'colour': np.stack([depths, depths + 1, -depths], -1)}
-
-  merge = x64.jit(hierarchical.merge_samples)
-  depths, merged = merge(a, b, values(a), values(b))
-  np.testing.assert_array_equal(depths, np.sort(np.concatenate([a, b], -1)))
-  for name, expected in values(depths).items():
-    np.testing.assert_array_equal(merged[name], expected)
-
-
 def test_locked_view_direction():
   """The colour of this field is the direction; both passes are asked."""
   every = make_rays()
