@@ -84,7 +84,7 @@ def build(config):
   step = recipes.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   state = parallel.replicate(state, mesh)
-  step = step.lower(state, batch).compile()
+  step = step.lower(state, batch).compile(recipes.compiler_options(config))
   held = [state]
 
   def ours(number):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jax3dgan import steps, steps_eg3d
+from jax3dgan import compilation, steps, steps_eg3d
 from jax3dgan.errors import UserError
 
 RECIPES = ('pigan', 'eg3d')
@@ -23,3 +23,8 @@ def make_train_step(config, generator, discriminator, stage) -> Callable:
     raise UserError(f"config.recipe is '{config.recipe}'. Choose one of {', '.join(RECIPES)}.")
   step = steps.make_train_step(config, generator, discriminator, stage)
   return lambda state, batch: step(state, batch['image'])
+
+
+def compiler_options(config) -> dict[str, str]:
+  """Options of `jax.stages.Lowered.compile` that suit a recipe's step on this platform."""
+  return compilation.options_for_convolutions() if config.recipe == 'eg3d' else {}

@@ -240,7 +240,8 @@ def _compile(config, generator, discriminator, stage, source, state, step, mesh)
     return train_step(state, source.examples(batch))
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
-  return jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step)).compile()
+  lowered = jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step))
+  return lowered.compile(recipes.compiler_options(config))
 
 
 def _short(means):

@@ -5,7 +5,9 @@ import pathlib
 import jax
 import pytest
 
-from jax3dgan import compilation
+from jax3dgan import compilation, recipes
+from jax3dgan import config as config_lib
+from jax3dgan.nn import backend
 
 
 @pytest.fixture
@@ -37,3 +39,22 @@ def test_a_place_that_was_chosen_stays(settings, monkeypatch):
   jax.config.update('jax_compilation_cache_dir', None)
   compilation.use_cache()
   assert jax.config.jax_compilation_cache_dir == '/z/xla'
+
+
+def test_options_are_given_where_they_are_known(monkeypatch):
+  options = compilation.options_for_convolutions()
+  assert jax.jit(lambda x: x + 1).lower(1).compile(options)(1) == 2
+  unknown = {'no_such_option': 'x'}
+  monkeypatch.setattr(compilation, '_FOR_CONVOLUTIONS', unknown)
+  assert compilation.options_for_convolutions() == {}
+  with backend.lowering_for('tpu'):
+    monkeypatch.setattr(compilation, '_FOR_CONVOLUTIONS', options)
+    assert compilation.options_for_convolutions() == {}
+
+
+@pytest.mark.parametrize('recipe', recipes.RECIPES)
+def test_a_recipes_options(recipe):
+  config = config_lib.base_config()
+  config.recipe = recipe
+  expected = compilation.options_for_convolutions() if recipe == 'eg3d' else {}
+  assert recipes.compiler_options(config) == expected

@@ -48,7 +48,7 @@ class Step:
     with backend.lowering_for(self._platform):
       lowered = self.trace(batch).lower()
       began = time.perf_counter()
-      return lowered.compile(), time.perf_counter() - began
+      return lowered.compile(recipes.compiler_options(self._config)), time.perf_counter() - began
 
 
 def num_parameters(tree) -> int:
