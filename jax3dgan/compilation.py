@@ -39,7 +39,7 @@ _FOR_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYP
 def options_for_convolutions() -> dict[str, str]:
   """Options of `jax.stages.Lowered.compile` for gradients of convolutions on this platform.
 
-  None where they are of no use or this version of JAX does not know them.
+  Empty where they are of no use or this version of JAX does not know them.
   """
   if backend.platform() != 'cpu':
     return {}

@@ -186,8 +186,7 @@ class TriplaneField:
 
   def _dense(self, x, layer):
     kernel, bias = self.kernels[layer][0], self.biases[layer][0]
-    y = precision.einsum('ni,io->no', x.reshape(-1, x.shape[-1]), kernel, self.matmul_dtype)
-    return y.reshape(*x.shape[:-1], -1) + bias
+    return precision.rows_product(x, kernel, self.matmul_dtype) + bias
 
 
 class TriplaneDecoder(nn.Module):

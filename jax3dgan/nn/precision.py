@@ -74,6 +74,16 @@ def einsum(spec: str, x, w, policy: str = 'float32'):
   return _rounded_einsum(spec, policy, x, w.astype(x.dtype))
 
 
+def rows_product(x, weights, policy: str = 'float32'):
+  """[..., c] times [c, f] → [..., f], under a policy.
+
+  As one product of two matrices: of a gradient that sums over several axes XLA's CPU back end makes
+  a product of transposed copies (pixels of 16 images of 64², 32 to 48 channels: 41 ms against 16).
+  """
+  y = einsum('nc,cf->nf', x.reshape(-1, x.shape[-1]), weights, policy)
+  return y.reshape(*x.shape[:-1], -1)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _rounded_einsum(spec, policy, x, w):
   return _forward(spec, policy, x, w)[0]

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.nn import backend
-from jax3dgan.nn.conv import conv2d, pixel_product
+from jax3dgan.nn import backend, precision
+from jax3dgan.nn.conv import conv2d
 
 TAPS = (1, 3, 3, 1)
 # Pixels before and after, the same for rows and columns or a pair for each.
@@ -203,7 +203,7 @@ def conv2d_transpose(x, kernel, stride: int = 2, matmul_dtype='float32', impleme
     return conv2d(x, kernel, matmul_dtype=matmul_dtype, implementation='lax')
   # A pixel reaches its k² targets in the reverse order of the correlation's.
   shares = jnp.moveaxis(kernel[::-1, ::-1], 2, 0).reshape(x.shape[-1], -1)
-  x = pixel_product(x, shares, matmul_dtype)
+  x = precision.rows_product(x, shares, matmul_dtype)
   x = x.reshape(*x.shape[:-1], k, k, features)
   return _collect(_collect(x, 1, stride), 2, stride)
 

@@ -1,9 +1,9 @@
 """Two sets of samples along rays, brought into ascending depth.
 
-Sorting is by counting: a sample's place is how many lie before it. For the few samples of a ray
-that is faster than a sort on every platform's compiler, and the inverse, which gradients need,
-comes with it. What is large stays where it is: a pixel is a sum over samples, so the weights are
-brought to the colours (`Merged.apart`), not the colours into the order of the weights.
+Sorting is by counting: a sample's place is how many lie before it. For the 16 to 96 samples of a
+ray XLA's sort takes a CPU longer (accelerators: not measured), and the inverse, which gradients
+need, comes with it. What is large stays where it is: a pixel is a sum over samples, so the weights
+are brought to the colours (`Merged.apart`), not the colours into the order of the weights.
 """
 
 import flax.struct
