@@ -120,10 +120,10 @@ def expected_products(config, stage):
   """(all, rounded) products of a step in which nothing is computed twice but what must be."""
   forward, backward, rounded = field_products(config)
   mapping = config.model.mapping_layers + 1
-  render = 2 * forward + 2 + 1  # coarse and fine; compositing of either; turning the rays
+  render = 2 * forward + 1 + 1  # coarse and fine; compositing; turning the rays
   # D's images; G's images; with top-k over micro-batches G's logits before them.
   passes = 2 + bool(config.loss.top_k_interval and stage.micro_batches > 1)
-  gradient = 2 * backward + 4 + 2 * mapping - 1  # z has no gradient
+  gradient = 2 * backward + 2 + 2 * mapping - 1  # z has no gradient
   # Chunks of rays are rematerialised: their field is asked once more in the backward pass.
   rays = stage.resolution**2
   again = hierarchical.divisor(rays, stage.ray_chunk) < rays
@@ -226,7 +226,7 @@ def test_display_rendering(name, platform):
   config = load(name)
   operations = check(lowered(rendering_of(name), platform))
   forward, _, _ = field_products(config)
-  assert 0 < operations['dot_general'] <= 2 * forward + 3
+  assert 0 < operations['dot_general'] <= 2 * forward + 2
   assert operations['sine'] >= 2 * (config.model.num_layers + 1)
   assert not operations['cosine'] and not operations['convolution']
 

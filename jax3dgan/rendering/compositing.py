@@ -66,12 +66,9 @@ def blend(weights, colour, merged: Merged | None = None):
 
   With `merged` the colours are those of its two sets, ([..., m, c], [..., n, c]), as they are.
   """
-  if merged is None:
-    return jnp.einsum('...s,...sc->...c', weights, colour)
-  return sum(
-    jnp.einsum('...s,...sc->...c', *pair)
-    for pair in zip(merged.apart(weights), colour, strict=True)
-  )
+  if merged is not None:
+    weights, colour = merged.apart(weights), jnp.concatenate(colour, axis=-2)
+  return jnp.einsum('...s,...sc->...c', weights, colour)
 
 
 def composite(

@@ -6,35 +6,32 @@ need, comes with it. What is large stays where it is: a pixel is a sum over samp
 are brought to the colours (`Merged.apart`), not the colours into the order of the weights.
 """
 
-import flax.struct
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 
-@flax.struct.dataclass
-class Merged:
+class Merged(NamedTuple):
   """Samples a [..., m] and b [..., n] of each ray as one ascending row.
 
   Attributes:
     depths: [..., m + n] ascending; equal ones in the order a, b.
     order: [..., m + n] which sample of (a, b) lies at each place.
     places: [..., m + n] at which place each sample of (a, b) lies.
-    num_first: m.
   """
 
   depths: jax.Array
   order: jax.Array
   places: jax.Array
-  num_first: int = flax.struct.field(pytree_node=False)
 
   def together(self, a, b):
     """Values [..., m(, c)] and [..., n(, c)] → [..., m + n(, c)] in ascending depth."""
     return _reordered(jnp.concatenate([a, b], axis=self.order.ndim - 1), self.order, self.places)
 
   def apart(self, values):
-    """Values [..., m + n] in ascending depth → those of a [..., m] and of b [..., n]."""
-    values = _reordered(values, self.places, self.order)
-    return values[..., : self.num_first], values[..., self.num_first :]
+    """Values [..., m + n] in ascending depth → those of a, then those of b, [..., m + n]."""
+    return _reordered(values, self.places, self.order)
 
 
 def merge(a, b) -> Merged:
@@ -48,7 +45,7 @@ def merge(a, b) -> Merged:
   order = jnp.sum(
     jnp.where(places[..., None, :] == index[:, None], index, 0), axis=-1, dtype=jnp.int32
   )
-  return Merged(_reordered(both, order, places), order, places, a.shape[-1])
+  return Merged(_reordered(both, order, places), order, places)
 
 
 @jax.custom_vjp
