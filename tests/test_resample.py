@@ -97,6 +97,21 @@ def test_the_gradient_of_a_filter_is_that_of_autodiff(up, down, n):
     )
     g = rng.standard_normal(plain(x).shape, np.float32)
     np.testing.assert_allclose(jax.vjp(own, x)[1](g)[0], jax.vjp(plain, x)[1](g)[0], atol=1e-5)
+    np.testing.assert_allclose(jax.jvp(own, (x,), (2 * x,))[1], 2 * plain(x), atol=1e-5)
+
+
+@pytest.mark.parametrize('along', [0, 2, 4])
+def test_filters_of_many(along):
+  x = np.random.default_rng(0).standard_normal((3, 2, 6, 4, 5), np.float32)
+
+  def slope(x):
+    # A nonlinear gradient, so that both directions are mapped.
+    return jax.grad(lambda x: jnp.sum(jnp.sin(resample.upsample(x))))(x)
+
+  many = jax.jit(jax.vmap(slope, along, along))(np.moveaxis(x, 0, along))
+  np.testing.assert_allclose(
+    np.moveaxis(many, along, 0), np.stack([slope(y) for y in x]), rtol=1e-5, atol=1e-6
+  )
 
 
 def test_up_and_down_are_each_others_transposes():

@@ -8,12 +8,13 @@ and their derivatives of any order are of the same kind. A filter in two dimensi
 drops at once, go through a depthwise convolution.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import ad, batching, mlir
 
 from jax3dgan.nn import backend, precision
 from jax3dgan.nn.conv import conv2d
@@ -87,35 +88,48 @@ def _interleave(parts, axis, size):
   return jax.lax.slice_in_dim(x.reshape(shape), 0, size, axis=axis)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+# A linear operation with a transpose of its own kind. As a primitive, which derivatives of either
+# mode and any order, and vmap, go through.
+_filter_axis_p = jax.extend.core.Primitive('filter_axis')
+
+
 def _filter_axis(x, taps, axis, up, down, padding):
   """Correlates one axis with taps, a tuple; `up` or `down` is 1.
 
   Its transpose is one with the taps turned round and `up` and `down` exchanged. Left to autodiff,
   every shifted copy would be padded and lie in memory on its own.
   """
-  return _correlate_axis(x, taps, axis, up, down, padding)
+  return _filter_axis_p.bind(x, taps=taps, axis=axis, up=up, down=down, padding=padding)
 
 
-def _filter_axis_forward(x, taps, axis, up, down, padding):
-  return _filter_axis(x, taps, axis, up, down, padding), x.shape[axis]
+def _size_of_filtered(size, taps, up, down, padding):
+  filtered = (size * up + sum(padding) - len(taps)) // down + 1
+  if filtered < 1:
+    raise ValueError(f'{size} pixels are too few for a filter of {len(taps)}')
+  return filtered
 
 
-def _filter_axis_backward(taps, axis, up, down, padding, size, g):
-  before = len(taps) - 1 - padding[0]
+@_filter_axis_p.def_abstract_eval
+def _filter_axis_shape(x, *, taps, axis, up, down, padding):
+  size = _size_of_filtered(x.shape[axis], taps, up, down, padding)
+  return x.update(shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
+
+
+def _filter_axis_transpose(g, x, *, taps, axis, up, down, padding):
+  size, before = x.aval.shape[axis], len(taps) - 1 - padding[0]
   # As many zeros behind as give the size of the input.
   after = (size - 1) * up + len(taps) - before - g.shape[axis] * down
   return (_filter_axis(g, taps[::-1], axis, down, up, (before, after)),)
 
 
-_filter_axis.defvjp(_filter_axis_forward, _filter_axis_backward)
+def _filter_axis_batch(args, dims, *, axis, **options):
+  x = jnp.moveaxis(args[0], dims[0], 0)
+  return _filter_axis(x, axis=axis + 1, **options), 0
 
 
 def _correlate_axis(x, taps, axis, up, down, padding):
-  (before, after), n = padding, len(taps)
-  size = (x.shape[axis] * up + before + after - n) // down + 1
-  if size < 1:
-    raise ValueError(f'{x.shape[axis]} pixels are too few for a filter of {n}')
+  before, n = padding[0], len(taps)
+  size = _size_of_filtered(x.shape[axis], taps, up, down, padding)
   taps = [x.dtype.type(tap) for tap in taps]
   if up == 1:
     # Pixel j is a sum over t of taps[t] x[j down + t − before]: one slice of each of `down` phases.
@@ -147,6 +161,14 @@ def _correlate_axis(x, taps, axis, up, down, padding):
     return sum(slices) if slices else zero
 
   return _interleave([phase_of(phase) for phase in terms], axis, size)
+
+
+_filter_axis_p.def_impl(
+  jax.jit(_correlate_axis, static_argnames=('taps', 'axis', 'up', 'down', 'padding'))
+)
+mlir.register_lowering(_filter_axis_p, mlir.lower_fun(_correlate_axis, multiple_results=False))
+ad.deflinear2(_filter_axis_p, _filter_axis_transpose)
+batching.primitive_batchers[_filter_axis_p] = _filter_axis_batch
 
 
 def upsample(x, fir=None, factor: int = 2):
