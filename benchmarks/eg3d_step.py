@@ -5,10 +5,10 @@
   python -m benchmarks.eg3d_step --batch=4 --cycles=5
 
 The step is that of `steps_eg3d`: generator, density every 4 steps, discriminator, R1 every 16,
-Adam, one average; PyTorch's is `benchmarks/torch_eg3d_step.py`, with the same weights. Both take
-turns at cycles of 16 steps, so that each lazy term counts as often as in training. Before, the
-losses of both are compared on the same inputs. White ground and blur, which the yardstick lacks,
-are off.
+Adam, one average, on as many devices as `main` makes of the cores. PyTorch's is
+`benchmarks/torch_eg3d_step.py`, with the same weights and all cores. Both take turns at cycles of
+16 steps, so that each lazy term counts as often as in training. Before, the losses of both are
+compared on the same inputs. White ground and blur, which the yardstick lacks, are off.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from configs import eg3d_toys
 from jax3dgan import (
   cameras,
   compilation,
+  cpu_devices,
   discriminators,
   generators,
   parallel,
@@ -51,8 +52,8 @@ def toys(batch):
 
 def build(config):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  mesh = parallel.make_mesh(jax.devices()[:1])
-  stage = schedule.stages(config, 1)[0]
+  mesh = parallel.make_mesh()
+  stage = schedule.stages(config, mesh.size)[0]
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = state_lib.create(config, generator, discriminator)
@@ -83,7 +84,7 @@ def build(config):
   )
   step = recipes.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  state = parallel.replicate(state, mesh)
+  state, batch = parallel.replicate(state, mesh), parallel.shard(batch, mesh)
   step = step.lower(state, batch).compile(recipes.compiler_options(config))
   held = [state]
 
@@ -135,8 +136,13 @@ def main():
   flags.add_argument('--cycles', type=int, default=3)
   args = flags.parse_args()
   compilation.use_cache()
-  ours, theirs, losses_of = build(toys(args.batch))
-  print(f'{torch.get_num_threads()} threads; batch {args.batch}')
+  config = toys(args.batch)
+  cpu_devices.use(config)  # as `main` does
+  ours, theirs, losses_of = build(config)
+  print(
+    f'{torch.get_num_threads()} threads, {jax.device_count()} devices; batch {args.batch}; '
+    f'torch {torch.__version__}, jax {jax.__version__}'
+  )
   for name, (own, their) in losses_of.items():
     print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
   seconds = [[], []]

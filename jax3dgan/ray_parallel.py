@@ -61,7 +61,7 @@ def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
     generator: A Flax module.
     mesh: Its devices, in one axis 'data'; all of this process.
     params: Its parameters.
-    w: [b, ...] styles; camera: b cameras; b as `even_batch` has it.
+    w: [b, ...] styles or scenes; camera: b cameras; b as `even_batch` has it.
     options: Static rendering options.
 
   Returns:
@@ -81,7 +81,7 @@ def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
     )
 
   shard_map = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
-  if splits_rays(generator, w.shape[0], mesh.size):
+  if splits_rays(generator, jax.tree.leaves(w)[0].shape[0], mesh.size):
     along_rays = PartitionSpec(None, AXIS)
     run = shard_map(part, in_specs=(REPLICATED,) * 3, out_specs=along_rays)
   else:

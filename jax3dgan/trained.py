@@ -325,6 +325,8 @@ class Trained:
         styles = w if one else _rows(w, rows)
       else:
         styles = scenes.take(rows, min(batch, num - start))
+        if devices > 1:  # from where they were made
+          styles = jax.tree.map(np.asarray, styles)
       out = self._synthesize(self._params_on_mesh(), styles, _rows(camera, rows), options)
       out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
       yield _rows(out, slice(num - start))

@@ -12,6 +12,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax3dgan.nn import precision
 from jax3dgan.nn.softplus import softplus
@@ -88,12 +89,11 @@ def _sample_backward(box, axes, saved, g):
   padded, points = saved
   b, _, h, w, c = padded.shape
   first, fx, fy = _corners(points, h, w, box, axes)
-  pair = jnp.stack([1 - fx, fx], axis=-1)  # [b, n, 3, 2]
-  pair = (pair[..., None] * (g * (1 / 3))[:, :, None, None]).reshape(*first.shape, 2 * c)
-  index = jnp.stack([first, first + w])  # both rows
-  updates = jnp.stack([(1 - fy)[..., None] * pair, fy[..., None] * pair])
-  index = jnp.moveaxis(index, 0, 1).reshape(b if b > 1 else 1, -1)
-  updates = jnp.moveaxis(updates, 0, 1).reshape(*index.shape, 2 * c)
+  weights = _products_of_weights(fx, fy) * (1 / 3)
+  updates = weights[..., None] * g[:, :, None, None, None]  # [b, n, 3, 2, 2, c]
+  index = jnp.stack([first, first + w], axis=-1)  # both rows
+  index = index.reshape(b if b > 1 else 1, -1)
+  updates = updates.reshape(*index.shape, 2 * c)
   numbers = jax.lax.ScatterDimensionNumbers(
     update_window_dims=(1,), inserted_window_dims=(), scatter_dims_to_operand_dims=(0,)
   )
@@ -104,6 +104,18 @@ def _sample_backward(box, axes, saved, g):
 
   of_planes = jax.vmap(collect)(index, updates).reshape(padded.shape)
   return of_planes, _points_gradient(padded, points, box, axes, g)
+
+
+def _products_of_weights(fx, fy):
+  """The weights of `_weights`, [b, n, 3, row, column].
+
+  As a product with a constant matrix, which XLA does not compute anew for every feature, as it does
+  what it fuses: the updates of a scatter in a third of the time on a CPU.
+  """
+  terms = jnp.stack([jnp.ones_like(fx), fx, fy, fx * fy], axis=-1)
+  # (1 − y)(1 − x), (1 − y) x, y (1 − x), y x as sums of the terms.
+  sums = np.array([[1, 0, 0, 0], [-1, 1, 0, 0], [-1, 0, 1, 0], [1, -1, -1, 1]], fx.dtype)
+  return precision.einsum('bnpi,ij->bnpj', terms, sums).reshape(*fx.shape, 2, 2)
 
 
 def _points_gradient(padded, points, box, axes, g):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import pathlib
+import subprocess
+import sys
 
 import goldens
 import jax
@@ -216,6 +219,41 @@ def test_a_trained_model_keeps_its_scene():
   # Super-resolution looks at neighbours: no cutting along rays; without it there is.
   assert not ray_parallel.cuts_pictures(generator)
   assert ray_parallel.cuts_pictures(tiny(False)[1])
+
+
+_THREE = """
+import dataclasses, sys
+import jax
+jax.config.update('jax_num_cpu_devices', 3)
+sys.path[:0] = [{here!r}, {tests!r}]
+import numpy as np
+from test_eg3d import tiny
+from jax3dgan import trained
+
+first = jax.local_devices()[0]
+for superres in (True, False):
+  config, generator, params = tiny(superres)
+  many = trained.Trained(config, generator, jax.device_put(params, first), 1)
+  one = dataclasses.replace(many, devices=[first])
+  assert many.mesh.size == 3
+  styles = np.asarray(many.map(many.latents([3, 4]), psi=1.0))
+  for w, views in ((styles[:1], 1), (styles[:1], 4), (styles[[0, 0, 1, 1]], 4)):
+    camera = many.orbit(np.linspace(0, 1, views))
+    out = one.render(w, camera)
+    for form in (w, one.prepare(w), many.prepare(w)):
+      for batch in (1, None):
+        image = many.render(form, camera, batch=batch).image
+        np.testing.assert_allclose(image, out.image, atol=2e-5)
+print('equal')
+"""
+
+
+def test_three_devices_render_scenes_as_one():
+  """In a process of its own: the number of devices is fixed before JAX starts."""
+  here = pathlib.Path(__file__).parent
+  code = _THREE.format(here=str(here), tests=str(here.parent))
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=900)
+  assert done.returncode == 0 and 'equal' in done.stdout, done.stdout + done.stderr[-3000:]
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient():
