@@ -36,6 +36,7 @@ from jax3dgan import (
 )
 from jax3dgan import state as state_lib
 from jax3dgan.losses import eg3d as losses
+from jax3dgan.losses import eg3d_inputs
 from jax3dgan.rendering.hierarchical import Draws
 
 CYCLE = 16
@@ -109,7 +110,7 @@ def compare(
   draws = Draws(jitter=jnp.asarray(jitter), pdf=jnp.asarray(pdf))
   label = batch['label']
   terms = losses.make_losses(config, generator, discriminator, stage)
-  inputs = losses.Inputs(z, label, label, draws)
+  inputs = eg3d_inputs.Inputs(z, label, label, draws)
   image = batch['image'] / np.float32(127.5) - 1
   own = {
     'generator': jax.jit(terms.generator)(state.generator, state.discriminator, inputs, 0.0)[0],

@@ -23,7 +23,7 @@ from jax3dgan import augment, camera_generator, faults, parallel
 from jax3dgan import state as state_lib
 from jax3dgan import steps as steps_lib
 from jax3dgan.errors import UserError
-from jax3dgan.losses import blur, eg3d, regularizers
+from jax3dgan.losses import blur, eg3d, eg3d_inputs, regularizers
 from jax3dgan.schedule import Stage
 from jax3dgan.state import TrainState
 from jax3dgan.steps import ema_update, to_float
@@ -82,17 +82,22 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     everyone = None
     if labels is not None:
       everyone = jax.lax.all_gather(labels, parallel.AXIS, tiled=True)
-    swap = eg3d.swap_probability(seen, own.pose_swap, own.pose_swap_images)
+    swap = eg3d_inputs.swap_probability(seen, own.pose_swap, own.pose_swap_images)
     if own.label_noise and labels is not None:
-      told = labels + eg3d.label_noise(keys, config, everyone)
+      told = labels + eg3d_inputs.label_noise(keys, config, everyone)
     else:
       told = labels
     draw = functools.partial(
-      eg3d.draw_inputs, keys, config=config, z_dim=generator.z_dim, labels=everyone, swap=swap
+      eg3d_inputs.draw_inputs,
+      keys,
+      config=config,
+      z_dim=generator.z_dim,
+      labels=everyone,
+      swap=swap,
     )
     metrics, augmentation = {}, None
     if state.augment is not None:
-      augment_keys = jax.vmap(lambda key: jax.random.fold_in(key, eg3d.AUGMENT))(keys)
+      augment_keys = jax.vmap(lambda key: jax.random.fold_in(key, eg3d_inputs.AUGMENT))(keys)
       augmentation = (augment_keys, jnp.broadcast_to(state.augment.p, (b,)))
       metrics['discriminator/augment_p'] = state.augment.p
 
@@ -101,7 +106,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
       return losses.generator_gradient(params, state.discriminator, inputs, sigmas[0], augmentation)
 
     before = state.generator
-    inputs = (draw(eg3d.GENERATOR), sigmas, augmentation)
+    inputs = (draw(eg3d_inputs.GENERATOR), sigmas, augmentation)
     gradients, own_metrics = averaged(g_gradient, state.generator, inputs)
     metrics |= own_metrics
     metrics['generator/gradient_norm'] = optax.tree.norm(gradients)
@@ -109,8 +114,8 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
     state = _updated(state, 'generator', gradients, g_optimizer, stage.lr_generator)
 
     if own.density:
-      points, neighbours = eg3d.draw_points(keys, config, box)
-      inputs = (draw(eg3d.DENSITY), points, neighbours)
+      points, neighbours = eg3d_inputs.draw_points(keys, config, box)
+      inputs = (draw(eg3d_inputs.DENSITY), points, neighbours)
       state, terms = _lazily(
         state,
         'generator',
@@ -131,7 +136,7 @@ def make_train_step(config, generator, discriminator, stage: Stage) -> Callable:
         params, state.generator, images, labels, fakes, sigmas[0], augmentation
       )
 
-    inputs = (images, told, draw(eg3d.DISCRIMINATOR), sigmas, augmentation)
+    inputs = (images, told, draw(eg3d_inputs.DISCRIMINATOR), sigmas, augmentation)
     gradients, (own_metrics, w_mean) = accumulate(d_loss, state.discriminator, inputs)
     metrics |= own_metrics
     metrics['discriminator/gradient_norm'] = optax.tree.norm(gradients)

@@ -26,7 +26,7 @@ from jax3dgan.camera_generator import PARAMS, LearnedPrior
 from jax3dgan.cameras import PosePrior
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import fakes, pose
-from jax3dgan.losses import eg3d
+from jax3dgan.losses import eg3d, eg3d_inputs
 
 GAUSSIAN = PosePrior('gaussian', yaw_std=0.3, pitch_std=0.15)
 AROUND = PosePrior('uniform', yaw_std=math.pi, pitch_mean=1.3, pitch_std=0.25)
@@ -205,7 +205,7 @@ def test_cameras_learn_from_the_adversarial_loss_alone():
     stage = schedule.stages(config)[0]
     gradient = eg3d.make_losses(config, generator, discriminator, stage).generator_gradient
     keys = jax.random.split(jax.random.key(0), 4)
-    inputs = eg3d.draw_inputs(keys, eg3d.GENERATOR, config, generator.z_dim)
+    inputs = eg3d_inputs.draw_inputs(keys, eg3d_inputs.GENERATOR, config, generator.z_dim)
     params = {**state.generator, PARAMS: random(fresh()).params}
     found, metrics = jax.jit(gradient)(params, state.discriminator, inputs, 0.0)
     gradients[weight] = found
@@ -285,12 +285,14 @@ def test_label_noise_is_in_deviations_of_the_labels():
   config = pose_free(**{'eg3d.label_noise': 0.5})
   labels = np.random.default_rng(0).normal(0, np.linspace(0, 3, 25), (64, 25)).astype(np.float32)
   keys = jax.random.split(jax.random.key(0), 4096)
-  noise = np.asarray(eg3d.label_noise(keys, config, jnp.asarray(labels)))
+  noise = np.asarray(eg3d_inputs.label_noise(keys, config, jnp.asarray(labels)))
   np.testing.assert_allclose(noise.std(0), 0.5 * labels.std(0), rtol=0.06)
   np.testing.assert_allclose(noise.mean(0), 0, atol=0.1)
   assert not noise[:, 0].any()  # what all cameras share
-  draw = functools.partial(eg3d.draw_inputs, keys[:4], config=config, z_dim=2)
-  first, second = (draw(stream, labels=labels) for stream in (eg3d.GENERATOR, eg3d.DISCRIMINATOR))
+  draw = functools.partial(eg3d_inputs.draw_inputs, keys[:4], config=config, z_dim=2)
+  first, second = (
+    draw(stream, labels=labels) for stream in (eg3d_inputs.GENERATOR, eg3d_inputs.DISCRIMINATOR)
+  )
   assert np.abs(first.noise - second.noise).max() > 0.1
   assert draw(0).noise is None  # no labels: nothing is told
   config.eg3d.label_noise = 0.0

@@ -13,7 +13,7 @@ from golden_eg3d import error, model, nhwc
 from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, schedule
 from jax3dgan.convert import eg3d_generator, eg3d_names
-from jax3dgan.losses import blur, eg3d
+from jax3dgan.losses import blur, eg3d, eg3d_inputs
 from jax3dgan.rendering.hierarchical import Draws
 
 
@@ -52,14 +52,14 @@ def inputs(arrays):
   given = goldens.load('loss_inputs')
   label = given['gen_c']
   other = np.roll(label, 1, axis=0)
-  chance = eg3d.swap_probability(float(arrays['cur_nimg']), 0.5, 1e6)
+  chance = eg3d_inputs.swap_probability(float(arrays['cur_nimg']), 0.5, 1e6)
   condition = np.where(arrays['draw0_rand'].reshape(-1, 1) < chance, other, label)
   draws = None
   if 'draw1_rand_like' in arrays:
     draws = Draws(
       jitter=arrays['draw1_rand_like'][..., 0], pdf=arrays['draw2_rand'].reshape(4, 256, 6)
     )
-  return eg3d.Inputs(given['gen_z'], label, condition, draws)
+  return eg3d_inputs.Inputs(given['gen_z'], label, condition, draws)
 
 
 def sigma_of(arrays):
@@ -193,13 +193,15 @@ def keys_of(n):
 
 
 def test_how_often_the_camera_is_swapped():
-  assert eg3d.swap_probability(0, 0.5, 1e6) == 1
-  np.testing.assert_allclose(eg3d.swap_probability(5e5, 0.5, 1e6), 0.75)
-  assert eg3d.swap_probability(2e6, 0.5, 1e6) == 0.5
+  assert eg3d_inputs.swap_probability(0, 0.5, 1e6) == 1
+  np.testing.assert_allclose(eg3d_inputs.swap_probability(5e5, 0.5, 1e6), 0.75)
+  assert eg3d_inputs.swap_probability(2e6, 0.5, 1e6) == 0.5
   config = config_lib.base_config()
   labels = jnp.arange(40.0)[:, None] * jnp.ones(25)
   n = 2000
-  draw = jax.jit(functools.partial(eg3d.draw_inputs, config=config, z_dim=4), static_argnums=1)
+  draw = jax.jit(
+    functools.partial(eg3d_inputs.draw_inputs, config=config, z_dim=4), static_argnums=1
+  )
   drawn = draw(keys_of(n), 0, labels=labels, swap=0.3)
   other = np.asarray(drawn.label[:, 0] != drawn.condition[:, 0]).mean()
   np.testing.assert_allclose(other, 0.3 * 39 / 40, atol=4 * (0.3 * 0.7 / n) ** 0.5)
@@ -214,7 +216,7 @@ def test_how_often_the_camera_is_swapped():
 def test_cameras_of_the_prior():
   config = config_lib.base_config()
   config.render.update(radius=2.7, fov_degrees=18.0, pivot=(0.0, 0.0, 0.2))
-  drawn = eg3d.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
+  drawn = eg3d_inputs.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
   cam2world = drawn.label[:, :16].reshape(-1, 4, 4)
   np.testing.assert_allclose(jnp.linalg.norm(cam2world[:, :3, 3], axis=-1), 2.7, rtol=1e-5)
   # Each looks at the pivot.
