@@ -8,12 +8,11 @@ as often as in training. The images are random and lie on the devices; the globa
 """
 
 import argparse
-import os
-import time
 
 import jax
 import numpy as np
 
+from benchmarks import turns
 from benchmarks.train_step import load
 from jax3dgan import (
   cameras,
@@ -22,12 +21,10 @@ from jax3dgan import (
   discriminators,
   generators,
   parallel,
-  recipes,
   schedule,
 )
 from jax3dgan import state as state_lib
 
-CYCLE = 16
 CONFIGS = ('toys', 'toys_2d', 'eg3d_toys', 'eg3d_toys_posefree')
 
 
@@ -45,16 +42,7 @@ def build(config, number):
     yaw = rng.uniform(-3, 3, b)
     orbit = cameras.orbit(yaw, np.full(b, 1.2), config.render.radius, config.render.fov_degrees)
     batch['label'] = np.asarray(orbit.label())
-  batch, held = parallel.shard(batch, mesh), [parallel.replicate(state, mesh)]
-  step = recipes.make_train_step(config, generator, discriminator, stage)
-  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  step = step.lower(held[0], batch).compile(recipes.compiler_options(config))
-
-  def run():
-    held[0], metrics = step(held[0], batch)
-    jax.block_until_ready((held[0], metrics))
-
-  return run
+  return turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
 
 
 def main(argv=None):
@@ -66,30 +54,20 @@ def main(argv=None):
   args = flags.parse_args(argv)
   compilation.use_cache()
   configs = {path: load(path) for path in args.configs.split(',')}
-  cores = os.cpu_count() or 1
   numbers = {
     path: [int(n) for n in args.devices.split(',')]
     if args.devices
-    else sorted({1, cpu_devices.sharing(config, cores)})
+    else sorted({1, cpu_devices.sharing(config, cpu_devices.cores())})
     for path, config in configs.items()
   }
   jax.config.update('jax_num_cpu_devices', max(max(n) for n in numbers.values()))
   print('| config | batch | devices | step, s | of the time with one |\n|---|---|---|---|---|')
   for path, config in configs.items():
     steps = {number: build(config, number) for number in numbers[path]}
-    seconds = {number: [] for number in steps}
-    for cycle in range(args.cycles + 1):  # the first warms up
-      for number, step in steps.items():
-        began = time.perf_counter()
-        for _ in range(CYCLE):
-          step()
-        if cycle:
-          seconds[number].append((time.perf_counter() - began) / CYCLE)
-    medians = {number: float(np.median(s)) for number, s in seconds.items()}
-    first = medians[numbers[path][0]]
-    for number, median in medians.items():
+    medians = turns.medians(list(steps.values()), args.cycles)
+    for number, median in zip(steps, medians, strict=True):
       print(
-        f'| {path} | {config.batch_size} | {number} | {median:.3f} | {median / first:.2f} |',
+        f'| {path} | {config.batch_size} | {number} | {median:.3f} | {median / medians[0]:.2f} |',
         flush=True,
       )
 

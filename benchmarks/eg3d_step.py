@@ -14,14 +14,13 @@ compared on the same inputs. White ground and blur, which the yardstick lacks, a
 import argparse
 import dataclasses
 import functools
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import eg3d, torch_eg3d, torch_eg3d_step
+from benchmarks import eg3d, torch_eg3d, torch_eg3d_step, turns
 from configs import eg3d_toys
 from jax3dgan import (
   cameras,
@@ -31,15 +30,12 @@ from jax3dgan import (
   generators,
   parallel,
   rays,
-  recipes,
   schedule,
 )
 from jax3dgan import state as state_lib
 from jax3dgan.losses import eg3d as losses
 from jax3dgan.losses import eg3d_inputs
 from jax3dgan.rendering.hierarchical import Draws
-
-CYCLE = 16
 
 
 def toys(batch):
@@ -83,17 +79,7 @@ def build(config):
   found = compare(
     config, generator, discriminator, stage, state, trainer, batch, their_image, their_rays
   )
-  step = recipes.make_train_step(config, generator, discriminator, stage)
-  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  state, batch = parallel.replicate(state, mesh), parallel.shard(batch, mesh)
-  step = step.lower(state, batch).compile(recipes.compiler_options(config))
-  held = [state]
-
-  def ours(number):
-    del number  # the state counts
-    held[0], metrics = step(held[0], batch)
-    jax.block_until_ready((held[0], metrics))
-
+  ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
   theirs = functools.partial(trainer.step, images=their_image, label=their_label, rays=their_rays)
   return ours, theirs, found
 
@@ -146,15 +132,7 @@ def main():
   )
   for name, (own, their) in losses_of.items():
     print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
-  seconds = [[], []]
-  for cycle in range(args.cycles + 1):  # the first warms up
-    for side, step in enumerate((ours, theirs)):
-      began = time.perf_counter()
-      for number in range(CYCLE):
-        step(number)
-      if cycle:
-        seconds[side].append((time.perf_counter() - began) / CYCLE)
-  own, their = (float(np.median(s)) for s in seconds)
+  own, their = turns.medians((ours, theirs), args.cycles)
   print(
     f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
     f'{args.batch / own:.1f} images/s'

@@ -1,8 +1,8 @@
 """The cores of a CPU as devices of a training step, as the chips of a pod are.
 
 XLA divides a single operation among cores only where it is large. A device for each core, with its
-share of the batch, keeps all of them at work: on two cores the steps of the toy configs take 8 to
-17 % less time (`benchmarks/cores.py`).
+share of the batch, keeps all of them at work: on two cores the steps of the toy configs take 5 to
+18 % less time (`benchmarks/cores.py`).
 """
 
 import importlib.metadata
@@ -41,7 +41,7 @@ def use(config) -> int:
     or jax.distributed.is_initialized()
   ):
     return 0
-  number = sharing(config, _cores())
+  number = sharing(config, cores())
   try:
     jax.config.update('jax_num_cpu_devices', number)
   except RuntimeError:  # there are devices already
@@ -70,7 +70,7 @@ def sharing(config, most: int) -> int:
   return 1
 
 
-def _cores() -> int:
+def cores() -> int:
   """The cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))

@@ -40,7 +40,7 @@ def test_the_most_that_can_share(name, fields, cores, number):
   assert cpu_devices.sharing(config_of(name, **fields), cores) == number
 
 
-def test_every_config_of_the_repository_can_be_shared():
+def test_configs_of_the_repository_can_be_shared():
   for name in ('celeba', 'cats_small', 'toys_2d', 'eg3d_ict_faces', 'eg3d_cats64'):
     assert cpu_devices.sharing(config_of(name), 2) == 2
 
@@ -57,7 +57,7 @@ import os, jax
 {before}
 from configs import toys
 from jax3dgan import cpu_devices
-cpu_devices._cores = lambda: 4
+cpu_devices.cores = lambda: 4
 number = cpu_devices.use(toys.get_config())
 print(number, jax.device_count(), os.environ.get('XLA_FLAGS', ''), sep='|')
 """

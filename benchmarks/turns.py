@@ -1,0 +1,42 @@
+"""Training steps that take turns, so that what else a machine does falls on all of them."""
+
+import time
+
+import jax
+import numpy as np
+
+from jax3dgan import parallel, recipes
+
+# Each lazy term of a step counts as often as in training.
+CYCLE = 16
+
+
+def training_step(config, generator, discriminator, stage, state, batch, mesh):
+  """A function that takes a step, compiled as training compiles it; state and batch of the host."""
+  step = recipes.make_train_step(config, generator, discriminator, stage)
+  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+  held, batch = [parallel.replicate(state, mesh)], parallel.shard(batch, mesh)
+  step = step.lower(held[0], batch).compile(recipes.compiler_options(config))
+
+  def run(number):
+    del number  # the state counts
+    held[0], metrics = step(held[0], batch)
+    jax.block_until_ready((held[0], metrics))
+
+  return run
+
+
+def medians(steps, cycles):
+  """Seconds of a step of each of `steps`, functions of its number within a cycle.
+
+  They take turns at `CYCLE` steps, after one round that does not count.
+  """
+  seconds = [[] for _ in steps]
+  for cycle in range(cycles + 1):
+    for own, step in zip(seconds, steps, strict=True):
+      began = time.perf_counter()
+      for number in range(CYCLE):
+        step(number)
+      if cycle:
+        own.append((time.perf_counter() - began) / CYCLE)
+  return [float(np.median(own)) for own in seconds]
