@@ -14,16 +14,10 @@ import numpy as np
 
 from benchmarks import turns
 from benchmarks.train_step import load
-from jax3dgan import (
-  cameras,
-  compilation,
-  cpu_devices,
-  discriminators,
-  generators,
-  parallel,
-  schedule,
-)
-from jax3dgan import state as state_lib
+from jax3dgan import cameras, discriminators, generators
+from jax3dgan.devices import compilation, cpu_devices, parallel
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 CONFIGS = ('toys', 'toys_2d', 'eg3d_toys', 'eg3d_toys_posefree')
 

@@ -23,9 +23,10 @@ import torch
 
 from benchmarks import torch_eg3d
 from configs import eg3d_toys
-from jax3dgan import cameras, compilation, generators
-from jax3dgan import rays as rays_lib
+from jax3dgan import cameras, generators
+from jax3dgan.devices import compilation
 from jax3dgan.generators import eg3d
+from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import Draws
 
 CASES = ('512_raw64', '512_raw128', '256_raw128', 'gradient_toys')

@@ -22,20 +22,14 @@ import torch
 
 from benchmarks import eg3d, torch_eg3d, torch_eg3d_step, turns
 from configs import eg3d_toys
-from jax3dgan import (
-  cameras,
-  compilation,
-  cpu_devices,
-  discriminators,
-  generators,
-  parallel,
-  rays,
-  schedule,
-)
-from jax3dgan import state as state_lib
+from jax3dgan import cameras, discriminators, generators
+from jax3dgan.devices import compilation, cpu_devices, parallel
 from jax3dgan.losses import eg3d as losses
 from jax3dgan.losses import eg3d_inputs
+from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import Draws
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 
 def toys(batch):

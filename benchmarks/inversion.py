@@ -19,8 +19,9 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan import cameras, compilation, inversion, trained, viz
+from jax3dgan import cameras, inversion, trained, viz
 from jax3dgan.data import images
+from jax3dgan.devices import compilation
 from jax3dgan.evaluation import truth
 from jax3dgan.inversion import losses, pivotal, poses, quality, search, spaces
 

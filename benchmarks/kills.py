@@ -83,7 +83,7 @@ def digest(workdir) -> tuple[int, str]:
   import numpy as np
   from orbax.checkpoint import v1 as ocp
 
-  from jax3dgan import checkpoints
+  from jax3dgan.runs import checkpoints
 
   step = checkpoints.steps(workdir)[-1]
   path = pathlib.Path(workdir).resolve() / checkpoints.FOLDER / str(step)

@@ -14,7 +14,8 @@ import pathlib
 
 import numpy as np
 
-from jax3dgan import compilation, trained, viz
+from jax3dgan import trained, viz
+from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import identity, pose, pose_direction, probes, turning
 

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import cameras, generators, trained
-from jax3dgan import rays as rays_lib
 from jax3dgan.nn import precision
 from jax3dgan.rendering import hierarchical, sampling
+from jax3dgan.rendering import rays as rays_lib
 
 RESOLUTION, BATCH = 16, 2
 EXACT = 'float64'

@@ -26,10 +26,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jax3dgan import discriminators, generators, parallel, schedule, steps
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, steps
+from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 CONFIGS = ('celeba', 'cats', 'carla')
 # Bytes that one FiLM layer moves for each of its h activations of a point, forward and backward:

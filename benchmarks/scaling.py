@@ -16,10 +16,12 @@ import importlib
 import jax
 import numpy as np
 
-from jax3dgan import discriminators, generators, parallel, schedule, steps
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, steps
+from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 # Name → config, fields.
 CASES = {

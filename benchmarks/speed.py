@@ -25,8 +25,10 @@ import numpy as np
 
 from benchmarks import roofline
 from configs import celeba
-from jax3dgan import discriminators, generators, parallel, schedule, steps
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, steps
+from jax3dgan.devices import parallel
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 CASES = (
   'forward_64x1',

@@ -20,8 +20,10 @@ import jax
 import numpy as np
 
 from benchmarks import roofline
-from jax3dgan import discriminators, generators, parallel, schedule, steps
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, steps
+from jax3dgan.devices import parallel
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 
 def load(path):

@@ -5,7 +5,8 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan import parallel, recipes
+from jax3dgan import recipes
+from jax3dgan.devices import parallel
 
 # Each lazy term of a step counts as often as in training.
 CYCLE = 16

@@ -19,8 +19,9 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan import compilation, generators, trained, viz
+from jax3dgan import generators, trained, viz
 from jax3dgan.apps import common, paths, tiles, turntable
+from jax3dgan.devices import compilation
 
 _EAGER_FRAMES = 3
 

@@ -198,7 +198,8 @@ def measure(model, level, seconds: float) -> list[float]:
 
 def main() -> None:
   """The program."""
-  from jax3dgan import compilation, trained
+  from jax3dgan import trained
+  from jax3dgan.devices import compilation
   from jax3dgan.viewer.quality import Level
 
   flags = argparse.ArgumentParser(description=__doc__.split('\n')[0])

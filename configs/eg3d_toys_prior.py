@@ -1,7 +1,7 @@
 """The EG3D of eg3d_toys_posefree.py where even the distribution of the cameras is only guessed.
 
 The cars are seen from 10° to 40° above, the prior that it starts from says −2° to 28°: a camera
-generator learns the rest (`jax3dgan.camera_generator`). It moves the pitch alone: as the cameras go
+generator learns the rest (`cameras.camera_generator`). It moves the pitch alone: as the cameras go
 all the way round, no yaw is the right one. TensorBoard shows where it is: `pose_prior/*_degrees`; a
 pitch of 90° is the horizon, and the true mean is 65°.
 

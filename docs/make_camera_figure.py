@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
+from jax3dgan.rendering import rays
 
 _AZIMUTH, _ELEVATION = math.radians(56), math.radians(30)  # of the camera that is drawn
 _FOV, _NEAR, _FAR = 26.0, 0.76, 1.24

@@ -214,8 +214,8 @@ def explain(error: Exception, workdir: str) -> UserError | None:
   """Returns the one-line form of an error that the user can mend, or None for a fault of ours."""
   if isinstance(error, UserError):
     return error
-  from jax3dgan import hosts
-  from jax3dgan.workdirs import disk_error
+  from jax3dgan.devices import hosts
+  from jax3dgan.runs.workdirs import disk_error
 
   if lost := hosts.lost(error):
     return lost
@@ -232,7 +232,7 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
 def run(values: flags.FlagValues) -> None:
   """Joins the other processes, if any, and does what the mode says."""
-  from jax3dgan import compilation, cpu_devices, hosts, parallel
+  from jax3dgan.devices import compilation, cpu_devices, hosts, parallel
 
   compilation.use_cache()
   parallel.initialize(
@@ -254,7 +254,7 @@ def run(values: flags.FlagValues) -> None:
 
 
 def _stopped(workdir: str, argv: Sequence[str]) -> str:
-  from jax3dgan import checkpoints
+  from jax3dgan.runs import checkpoints
 
   steps = checkpoints.steps(workdir)
   state = f'saved at step {steps[-1]:,}' if steps else 'nothing was saved yet'
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   values, before = None, signal.getsignal(signal.SIGTERM)
   try:
     values = parse(argv)
-    from jax3dgan import interruption
+    from jax3dgan.runs import interruption
 
     # A polite kill is as good as Ctrl-C, also before and after the steps.
     signal.signal(signal.SIGTERM, interruption.on_sigterm)
@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except KeyboardInterrupt as stop:
     training = values is not None and values.mode == 'train'
     print('\n' + _stopped(values.workdir, argv) if training else '\nStopped.', file=sys.stderr)
-    from jax3dgan import interruption
+    from jax3dgan.runs import interruption
 
     return interruption.exit_code(stop)
   except Exception as error:
@@ -289,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shows_stack = explained is None or debug
     if not shows_stack:
       print(f'Error: {explained}', file=sys.stderr)
-    from jax3dgan import hosts
+    from jax3dgan.devices import hosts
 
     if hosts.several():
       if shows_stack:

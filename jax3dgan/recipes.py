@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from jax3dgan import compilation, steps, steps_eg3d
+from jax3dgan import steps, steps_eg3d
+from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 
 RECIPES = ('pigan', 'eg3d')

@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import cameras, faults, generators, parallel, schedule
-from jax3dgan import state as state_lib
+from jax3dgan import cameras, generators
+from jax3dgan.devices import parallel
 from jax3dgan.losses import adversarial, real_images, regularizers
 from jax3dgan.losses.real_images import RealTerms
-from jax3dgan.schedule import Stage
-from jax3dgan.state import TrainState
+from jax3dgan.training import faults, schedule
+from jax3dgan.training import state as state_lib
+from jax3dgan.training.schedule import Stage
+from jax3dgan.training.state import TrainState
 
 # Streams of randomness within a step, folded into each example's key: for whose gradient it is.
 DISCRIMINATOR, GENERATOR = 0, 1

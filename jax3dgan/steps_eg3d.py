@@ -19,14 +19,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import augment, camera_generator, faults, parallel
-from jax3dgan import state as state_lib
+from jax3dgan import augment
 from jax3dgan import steps as steps_lib
+from jax3dgan.cameras import camera_generator
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.losses import blur, eg3d, eg3d_inputs, regularizers
-from jax3dgan.schedule import Stage
-from jax3dgan.state import TrainState
 from jax3dgan.steps import ema_update, to_float
+from jax3dgan.training import faults
+from jax3dgan.training import state as state_lib
+from jax3dgan.training.schedule import Stage
+from jax3dgan.training.state import TrainState
 
 AUGMENTATIONS = ('none', 'fixed', 'ada')
 

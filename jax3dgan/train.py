@@ -8,29 +8,15 @@ import resource
 import jax
 import numpy as np
 
-from jax3dgan import (
-  checkpoints,
-  compilation,
-  discriminators,
-  faults,
-  generators,
-  health,
-  hosts,
-  interruption,
-  parallel,
-  progress,
-  recipes,
-  schedule,
-  trained,
-  viz,
-  workdirs,
-  writers,
-)
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, recipes, trained, viz
 from jax3dgan.apps import common, samples, turntable
 from jax3dgan.data import feed
+from jax3dgan.devices import compilation, hosts, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
+from jax3dgan.runs import checkpoints, interruption, progress, workdirs, writers
+from jax3dgan.training import faults, health, schedule
+from jax3dgan.training import state as state_lib
 
 _GRID_SEEDS = 16
 _TURNTABLE_SEEDS = (0, 1, 2, 3)

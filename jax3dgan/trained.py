@@ -21,19 +21,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import (
-  camera_generator,
-  cameras,
-  generators,
-  packaged,
-  ray_parallel,
-  scene_cache,
-  schedule,
-  workdirs,
-)
+from jax3dgan import cameras, generators
 from jax3dgan import config as config_lib
+from jax3dgan.cameras import camera_generator
+from jax3dgan.devices import ray_parallel
 from jax3dgan.errors import UserError
-from jax3dgan.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
+from jax3dgan.generators import scene_cache
+from jax3dgan.runs import packaged, workdirs
+from jax3dgan.runs.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
+from jax3dgan.training import schedule
 
 __all__ = [
   'MAX_BYTES',
@@ -378,7 +374,9 @@ def load(
   if pretrained is not None:
     params, step = packaged.read(pretrained, directory)
     return Trained(config, generators.create(config), params, step, pretrained)
-  from jax3dgan import checkpoints  # Orbax costs a second that the pretrained models need not pay
+  from jax3dgan.runs import (
+    checkpoints,  # Orbax costs a second that the pretrained models need not pay
+  )
 
   rate = str(config.ema.display_rate if ema is None else ema)
   step, params = checkpoints.read(workdir, 'ema', rate, step=step)

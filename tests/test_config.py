@@ -5,7 +5,8 @@ import json
 import pytest
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, workdirs
+from jax3dgan import discriminators
+from jax3dgan.runs import workdirs
 
 
 def test_what_an_older_config_lacks_is_filled_in_and_nothing_else_is_touched():

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from jax3dgan import cameras, discriminators, generators, parallel, recipes, schedule, trained
-from jax3dgan import state as state_lib
+from jax3dgan import cameras, discriminators, generators, recipes, trained
 from jax3dgan.data import feed
+from jax3dgan.devices import parallel
 from jax3dgan.evaluation import fakes
 from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 CONFIGS = ('carla', 'cats', 'cats_small', 'celeba', 'toys')
 # The stages differ in shapes and chunks; the first and the last show all there is.

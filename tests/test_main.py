@@ -7,9 +7,10 @@ import signal
 import numpy as np
 import pytest
 
-from jax3dgan import checkpoints, train
 from jax3dgan import main as main_lib
+from jax3dgan import train
 from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints
 
 CONFIG = """
 from jax3dgan import config

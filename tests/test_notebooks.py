@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from jax3dgan import notebooks
+from jax3dgan.apps import notebooks
 from jax3dgan.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import checkpoints, trained, workdirs
+from jax3dgan import trained
 from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints, workdirs
 
 
 def test_a_latent_depends_on_its_seed_alone(tiny_model):

@@ -14,9 +14,11 @@ import jax
 import numpy as np
 
 from configs import toys
-from jax3dgan import hosts, parallel, train, trained, writers
+from jax3dgan import train, trained
 from jax3dgan.data import pipeline, records
+from jax3dgan.devices import hosts, parallel
 from jax3dgan.evaluation import against_photos, evaluate
+from jax3dgan.runs import writers
 
 _PROJECTION = np.random.default_rng(0).normal(size=(8 * 8 * 3, 6)).astype(np.float32) / 255
 

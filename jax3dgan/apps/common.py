@@ -153,7 +153,8 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
 
 def load(args: argparse.Namespace):
   """Returns the generator that the flags ask for."""
-  from jax3dgan import compilation, trained
+  from jax3dgan import trained
+  from jax3dgan.devices import compilation
 
   compilation.use_cache()
   model = trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
@@ -203,7 +204,7 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
   """Calls `main(args)`; an error that the user can mend is one line and exit code 1."""
-  from jax3dgan.workdirs import disk_error
+  from jax3dgan.runs.workdirs import disk_error
 
   try:
     # Now rather than after the rendering: a folder that cannot be made.

@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import rays
 from jax3dgan.apps import surfaces, texturing
 from jax3dgan.errors import UserError
-from jax3dgan.rendering import compositing, grid
+from jax3dgan.rendering import compositing, grid, rays
 
 _SLAB_POINTS = 2**21  # values of the grid that are held at a time, about
 _QUERY_CHUNK = 2**16  # vertices whose normals are asked at a time

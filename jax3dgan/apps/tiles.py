@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from jax3dgan import cameras, ray_parallel
+from jax3dgan import cameras
+from jax3dgan.devices import ray_parallel
 from jax3dgan.generators import Rendering
 
 # Opacity below which nothing is seen: half of a grey level of 8 bits.

@@ -103,14 +103,14 @@ def say(text: str) -> None:
 
 def convert_eg3d(args: argparse.Namespace) -> None:
   """`--from=eg3d`: makes a workdir."""
-  from jax3dgan import workdirs
   from jax3dgan.convert import eg3d
+  from jax3dgan.runs import workdirs
 
   workdir = pathlib.Path(args.workdir)
   workdirs.check_free(workdir, args.overwrite)
   checkpoint = eg3d.read_checkpoint(_reading(args.input), say)
-  from jax3dgan import compilation
   from jax3dgan.convert import eg3d_runs
+  from jax3dgan.devices import compilation
 
   compilation.use_cache()
   curriculum = args.curriculum or eg3d_runs.curriculum_of(args.input, checkpoint)
@@ -127,8 +127,8 @@ def convert_eg3d(args: argparse.Namespace) -> None:
 def convert(args: argparse.Namespace) -> None:
   """`--from=pigan`: makes a workdir."""
   # Not `runs` yet: JAX takes a second, which a refused file need not wait for.
-  from jax3dgan import workdirs
   from jax3dgan.convert import official, official_discriminator
+  from jax3dgan.runs import workdirs
 
   workdir = pathlib.Path(args.workdir)
   workdirs.check_free(workdir, args.overwrite)
@@ -146,8 +146,8 @@ def convert(args: argparse.Namespace) -> None:
       f'{args.input} says nothing of its step. Give --step, such as 200000: it decides the '
       'resolution and where training goes on.'
     )
-  from jax3dgan import compilation
   from jax3dgan.convert import runs
+  from jax3dgan.devices import compilation
 
   compilation.use_cache()
   curriculum = args.curriculum or runs.curriculum_of(generator, discriminator)
@@ -203,8 +203,8 @@ def _summary(args, config, curriculum, step, generator, averages, discriminator)
 
 def export(args: argparse.Namespace) -> None:
   """`--to`: writes the weights of a workdir."""
-  from jax3dgan import workdirs
   from jax3dgan.convert import runs, write
+  from jax3dgan.runs import workdirs
 
   say(f'Reading {args.workdir} ...')
   released = runs.release(args.workdir, args.weights or 'ema')

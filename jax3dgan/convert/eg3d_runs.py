@@ -5,8 +5,9 @@ import math
 
 import jax
 
-from jax3dgan import camera_generator, checkpoints, discriminators, generators, workdirs
 from jax3dgan import config as config_lib
+from jax3dgan import discriminators, generators
+from jax3dgan.cameras import camera_generator
 from jax3dgan.convert import (
   eg3d,
   eg3d_curricula,
@@ -17,6 +18,8 @@ from jax3dgan.convert import (
   values,
 )
 from jax3dgan.errors import UserError
+from jax3dgan.nn import stylegan2
+from jax3dgan.runs import checkpoints, workdirs
 
 # Images behind the released checkpoints, which do not say it themselves.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
@@ -64,7 +67,7 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
     config.display.update(num_coarse=2 * render['num_coarse'], num_fine=2 * render['num_fine'])
     if checkpoint.discriminator is None:
       sizes = config.resolution.bit_length() - 2
-      config.discriminator.channels = generators.stylegan2.channels_of(4 << (sizes - 1))
+      config.discriminator.channels = stylegan2.channels_of(4 << (sizes - 1))
   _check(path, config, checkpoint)
   return config
 

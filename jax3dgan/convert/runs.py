@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import checkpoints, discriminators, generators, workdirs
 from jax3dgan import config as config_lib
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators
 from jax3dgan.convert import curricula, pigan
 from jax3dgan.convert.official import FIELDS, Average, Generator
 from jax3dgan.convert.official_discriminator import Discriminator
 from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.training import state as state_lib
 
 
 def curriculum_of(generator: Generator, discriminator: Discriminator | None) -> str:

@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from jax3dgan import parallel
 from jax3dgan.data import arrays, labels, order, pipeline
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from jax3dgan.discriminators.progressive import DiscriminatorOutput
 from jax3dgan.errors import UserError
-from jax3dgan.generators.stylegan2 import channels_of
 from jax3dgan.nn.equalized import EqualizedConv, EqualizedDense, normalize_2nd_moment
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
+from jax3dgan.nn.stylegan2 import channels_of
 
 
 class ResidualBlock(nn.Module):
@@ -53,7 +53,7 @@ class LabelMapping(nn.Module):
   """A label alone to w: `embed`, normalised, then dense layers `fc_0` ... with leaky ReLU.
 
   Attributes:
-    w_dim, num_layers, lr_multiplier: as in `generators.stylegan2.MappingNetwork`.
+    w_dim, num_layers, lr_multiplier: as in `nn.stylegan2.MappingNetwork`.
   """
 
   w_dim: int

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from jax3dgan import progress
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import distribution, fakes, features, inception_weights, real, report
 from jax3dgan.evaluation.results import Result
+from jax3dgan.runs import progress
 
 # Generated images of which the sheet of precision and recall shows some.
 _KEPT_IMAGES = 2048

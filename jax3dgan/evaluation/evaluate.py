@@ -11,18 +11,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jax3dgan import (
-  compilation,
-  generators,
-  parallel,
-  progress,
-  schedule,
-  trained,
-  workdirs,
-  writers,
-)
 from jax3dgan import config as config_lib
+from jax3dgan import generators, trained
 from jax3dgan.data import pipeline
+from jax3dgan.devices import compilation, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import (
   against_photos,
@@ -38,6 +30,8 @@ from jax3dgan.evaluation import (
   view_leak,
 )
 from jax3dgan.evaluation.results import Result
+from jax3dgan.runs import progress, workdirs, writers
+from jax3dgan.training import schedule
 
 DISTRIBUTION = distribution.METRICS
 GEOMETRY = {

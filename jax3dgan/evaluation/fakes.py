@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import camera_generator, cameras, parallel
+from jax3dgan import cameras
+from jax3dgan.cameras import camera_generator
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 
 PROTOCOLS = ('random', 'dataset', 'fixed')

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import parallel, viz
+from jax3dgan import viz
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import inception
 from jax3dgan.evaluation.inception_weights import Weights

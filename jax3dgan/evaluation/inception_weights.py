@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jax3dgan import compilation
 from jax3dgan.convert import modules, torchfile
+from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import inception_layers
 from jax3dgan.evaluation.inception_layers import TORCH_NAMES

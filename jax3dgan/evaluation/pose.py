@@ -121,7 +121,7 @@ def prior_cameras(model, num: int, seed: int):
   """n cameras of the model's pose prior, and their unit directions [n, 3]."""
   import jax
 
-  from jax3dgan import camera_generator
+  from jax3dgan.cameras import camera_generator
 
   keys = jax.random.split(jax.random.key(seed), num)
   prior = model.prior_of(model.params)

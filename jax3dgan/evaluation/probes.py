@@ -23,8 +23,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jax3dgan.compilation import cache_root
 from jax3dgan.data.builders.toys import generate
+from jax3dgan.devices.compilation import cache_root
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import toy_cars
 from jax3dgan.evaluation.probe_network import fit, predictor, template

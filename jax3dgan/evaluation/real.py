@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jax3dgan import compilation, progress
 from jax3dgan.data import images, order, records, sources
+from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation.statistics import Collected
+from jax3dgan.runs import progress
 
 # To be raised with every change of the numbers, so that no cache mixes them.
 VERSION = 1

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 import jax3dgan
-from jax3dgan import viz, workdirs
+from jax3dgan import viz
 from jax3dgan.evaluation.results import Result
+from jax3dgan.runs import workdirs
 
 FOLDER = 'eval'
 FILE = 'metrics.json'
@@ -106,7 +107,7 @@ def write(workdir, about: dict, results: Mapping[str, Result], writer=None) -> p
     workdir: Of the run.
     about: From `record`.
     results: By the metric's name, with their sheets.
-    writer: See `jax3dgan.writers`; None for no events.
+    writer: See `jax3dgan.runs.writers`; None for no events.
   """
   step = about['step']
   root = pathlib.Path(workdir) / FOLDER

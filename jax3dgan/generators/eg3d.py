@@ -12,15 +12,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import rays as rays_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
 from jax3dgan.generators.base import Rendering, truncated
-from jax3dgan.generators.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
 from jax3dgan.nn import resample
+from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
 from jax3dgan.nn.superresolution import SuperResolution
 from jax3dgan.rendering import hierarchical, parts
+from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 _DEFAULT = RenderOptions(

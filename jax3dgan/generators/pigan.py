@@ -5,13 +5,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import rays as rays_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.generators.base import Rendering, truncated
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering import hierarchical, parts
+from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 _DEFAULT = RenderOptions()

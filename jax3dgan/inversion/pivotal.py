@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import camera_generator, cameras
-from jax3dgan.cameras import Camera
+from jax3dgan import cameras
+from jax3dgan.cameras import Camera, camera_generator
 from jax3dgan.inversion import losses, search
 from jax3dgan.inversion.losses import Perceptual
 from jax3dgan.rendering.hierarchical import divisor
@@ -127,8 +127,9 @@ def save(workdir, model) -> None:
   Raises:
     UserError: The disk does not take it.
   """
-  from jax3dgan import checkpoints, discriminators, workdirs
-  from jax3dgan import state as state_lib
+  from jax3dgan import discriminators
+  from jax3dgan.runs import checkpoints, workdirs
+  from jax3dgan.training import state as state_lib
 
   workdir = pathlib.Path(workdir)
   with workdirs.disk_errors(workdir):

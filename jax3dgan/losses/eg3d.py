@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import augment, camera_generator, cameras, generators, parallel
-from jax3dgan.cameras import Camera
+from jax3dgan import augment, cameras, generators
+from jax3dgan.cameras import Camera, camera_generator
+from jax3dgan.devices import parallel
 from jax3dgan.losses import adversarial, blur, density, eg3d_inputs, regularizers
 from jax3dgan.nn import resample
-from jax3dgan.schedule import Stage
+from jax3dgan.training.schedule import Stage
 
 # What each kind of density regularisation measures.
 DENSITY_TERMS = {

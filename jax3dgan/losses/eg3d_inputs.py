@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import camera_generator, cameras
+from jax3dgan import cameras
+from jax3dgan.cameras import camera_generator
 from jax3dgan.losses import density
 
 GENERATOR, DENSITY, DISCRIMINATOR, AUGMENT, LABEL_NOISE = 0, 1, 2, 3, 4

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax3dgan.nn import resample
+from jax3dgan.nn.stylegan2 import SynthesisBlock
 
 
 class SuperResolution(nn.Module):
@@ -32,8 +33,6 @@ class SuperResolution(nn.Module):
   @nn.compact
   def __call__(self, features, w):
     """features [b, h, h, c] in ±1, w [b, w_dim] → (image [b, r, r, 3], each block's image)."""
-    from jax3dgan.generators.stylegan2 import SynthesisBlock
-
     x, image = features, features[..., :3]
     if x.shape[1] != self.input_resolution:
       x = resample.resize_bilinear(x, self.input_resolution, self.antialias)

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import backend, phases
-from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, merging, sampling
 from jax3dgan.rendering.options import RenderOptions
+from jax3dgan.rendering.rays import Rays
 
 # field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c])
 Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

@@ -7,10 +7,10 @@ functions; `ray_parallel` lays them on devices.
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.rays import Rays
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.hierarchical import Field, RenderOptions
+from jax3dgan.rendering.rays import Rays
 
 
 def part_size(num_rays: int, count: int, limit: int) -> int:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import jax
 
-from jax3dgan import discriminators, generators, parallel, recipes, schedule
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, recipes
 from jax3dgan.data import feed
+from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 # Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
 MAX_BATCH = 4096

@@ -22,11 +22,11 @@ from collections.abc import Callable
 import jax
 
 from jax3dgan import main as main_lib
-from jax3dgan import schedule
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.tools import devices as devices_lib
 from jax3dgan.tools import fit, flops
+from jax3dgan.training import schedule
 
 GIB = 2**30
 _UNITS = {'B': 1, 'KB': 1e3, 'MB': 1e6, 'GB': 1e9, 'KIB': 2**10, 'MIB': 2**20, 'GIB': GIB}

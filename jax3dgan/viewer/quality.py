@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import time
 
-from jax3dgan import ray_parallel
+from jax3dgan.devices import ray_parallel
 
 MOVING_SIZES = (16, 32, 64, 128)
 STILL_SIZES = (64, 128, 256, 512)

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from jax3dgan import cameras, generators, rays, trained
+from jax3dgan import cameras, generators, trained
 from jax3dgan.apps import tiles
+from jax3dgan.rendering import rays
 
 
 @pytest.fixture(autouse=True)

@@ -17,18 +17,8 @@ import PIL.Image
 import pytest
 from persistent_pickles import FFHQ, Call, EasyDict, Name, checkpoint, dumps, generator, tensor
 
-from jax3dgan import (
-  cameras,
-  checkpoints,
-  convert,
-  discriminators,
-  generators,
-  schedule,
-  trained,
-  workdirs,
-)
+from jax3dgan import cameras, convert, discriminators, generators, trained
 from jax3dgan import main as main_lib
-from jax3dgan import state as state_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import (
@@ -40,7 +30,11 @@ from jax3dgan.convert import (
   eg3d_runs,
 )
 from jax3dgan.errors import UserError
+from jax3dgan.nn import stylegan2
 from jax3dgan.rendering.hierarchical import Draws
+from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SMALL = dict(FFHQ, depth_resolution=6, depth_resolution_importance=6)
@@ -364,9 +358,7 @@ def test_numbers_of_numpy(tmp_path):
 def test_only_the_average(tmp_path, capsys, monkeypatch):
   """As files that were made smaller for sampling alone are."""
   # Without it the fresh discriminator has 31 million parameters that nobody looks at.
-  monkeypatch.setattr(
-    generators.stylegan2, 'channels_of', lambda size: (4,) * (size.bit_length() - 2)
-  )
+  monkeypatch.setattr(stylegan2, 'channels_of', lambda size: (4,) * (size.bit_length() - 2))
   tree = {'G_ema': generator(weights(), 16, SMALL)}
   workdir = run(tmp_path, tree, '--step=7', '--curriculum=ffhq')
   out = capsys.readouterr().out

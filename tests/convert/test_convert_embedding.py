@@ -5,10 +5,11 @@ import PIL.Image
 import pytest
 import scipy.ndimage
 
-from jax3dgan import checkpoints, generators, trained, workdirs
+from jax3dgan import generators, trained
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import curricula, official, pigan, runs, write
+from jax3dgan.runs import checkpoints, workdirs
 
 CHANNELS, SIDE, HIDDEN, LAYERS, Z, WIDTH = 4, 4, 8, 2, 6, 5
 GRID = 'siren.spatial_embeddings'

@@ -16,12 +16,13 @@ import pigan_names
 import PIL.Image
 import pytest
 
-from jax3dgan import cameras, checkpoints, convert, generators, rays, train, trained, workdirs
+from jax3dgan import cameras, convert, generators, train, trained
 from jax3dgan import main as main_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import curricula, official, official_discriminator, pigan, runs, write
-from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering import hierarchical, rays
+from jax3dgan.runs import checkpoints, workdirs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / 'tests' / 'data' / 'convert'

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
 from jax3dgan.data import images, labels
 from jax3dgan.data.builders.ict_faces import generate, looks, model, paint, raster, scene
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import truth
+from jax3dgan.rendering import rays
 
 _REAL = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'ict_face_3dmm'
 _FRONT = (math.pi / 2, math.pi / 2)

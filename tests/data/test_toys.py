@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
 from jax3dgan.data import images, records
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import generate, scene
+from jax3dgan.rendering import rays
 
 _NUM = 6
 # One shape each, so that each is compiled once.

@@ -12,21 +12,14 @@ import optax
 import pytest
 from test_eg3d_steps import build, pose_free
 
-from jax3dgan import (
-  camera_generator,
-  cameras,
-  discriminators,
-  generators,
-  schedule,
-  steps_eg3d,
-  trained,
-)
-from jax3dgan import state as state_lib
-from jax3dgan.camera_generator import PARAMS, LearnedPrior
-from jax3dgan.cameras import PosePrior
+from jax3dgan import cameras, discriminators, generators, steps_eg3d, trained
+from jax3dgan.cameras import PosePrior, camera_generator
+from jax3dgan.cameras.camera_generator import PARAMS, LearnedPrior
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import fakes, pose
 from jax3dgan.losses import eg3d, eg3d_inputs
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 GAUSSIAN = PosePrior('gaussian', yaw_std=0.3, pitch_std=0.15)
 AROUND = PosePrior('uniform', yaw_std=math.pi, pitch_mean=1.3, pitch_std=0.25)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from golden_eg3d import OPTIONS, error, model, nhwc, state
 
-from jax3dgan import cameras, generators, ray_parallel, trained
+from jax3dgan import cameras, generators, trained
 from jax3dgan import config as config_lib
 from jax3dgan.convert import eg3d_generator
+from jax3dgan.devices import ray_parallel
 from jax3dgan.errors import UserError
 from jax3dgan.generators.eg3d import EG3D
 from jax3dgan.rendering.hierarchical import Draws

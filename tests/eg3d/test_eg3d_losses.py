@@ -11,10 +11,11 @@ import pytest
 from golden_eg3d import error, model, nhwc
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, schedule
+from jax3dgan import discriminators, generators
 from jax3dgan.convert import eg3d_generator, eg3d_names
 from jax3dgan.losses import blur, eg3d, eg3d_inputs
 from jax3dgan.rendering.hierarchical import Draws
+from jax3dgan.training import schedule
 
 
 @functools.cache

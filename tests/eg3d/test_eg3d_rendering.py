@@ -10,12 +10,12 @@ import pytest
 from golden_eg3d import OPTIONS, error
 
 from jax3dgan import cameras
-from jax3dgan import rays as rays_lib
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
-from jax3dgan.rays import Rays
 from jax3dgan.rendering import compositing, hierarchical, sampling
+from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import Draws, RenderOptions
+from jax3dgan.rendering.rays import Rays
 
 
 def test_coarse_depths():

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, parallel, recipes, schedule
-from jax3dgan import state as state_lib
+from jax3dgan import discriminators, generators, recipes
 from jax3dgan.data import feed
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
+from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 BATCH = 8
 

@@ -6,7 +6,8 @@ import types
 
 import numpy as np
 
-from jax3dgan import cameras, generators, rays
+from jax3dgan import cameras, generators
+from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 FOV = 40.0

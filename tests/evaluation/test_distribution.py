@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from jax3dgan import progress
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import distribution, fid, kid, precision_recall
 from jax3dgan.evaluation.statistics import Collected, Statistics
+from jax3dgan.runs import progress
 
 DIMS = 5
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import checkpoints, main, trained, workdirs
+from jax3dgan import main, trained
 from jax3dgan.data import images
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import against_photos, evaluate, report
+from jax3dgan.runs import checkpoints, workdirs
 
 _PROJECTION = np.random.default_rng(0).normal(size=(16 * 16 * 3, 6)).astype(np.float32) / 255
 

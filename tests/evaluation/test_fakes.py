@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import parallel, viz
+from jax3dgan import viz
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import fakes
 
@@ -107,7 +108,8 @@ def test_eight_devices_make_the_images_of_one():
   code = """
 import jax, numpy as np
 jax.config.update('jax_num_cpu_devices', 8)
-from jax3dgan import config, generators, parallel, trained
+from jax3dgan import config, generators, trained
+from jax3dgan.devices import parallel
 from jax3dgan.evaluation import fakes
 settings = config.tiny(config.base_config())
 generator = generators.create(settings)

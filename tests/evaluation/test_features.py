@@ -155,7 +155,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 sys.path.insert(0, {tests!r})
 import numpy as np
 import test_features as t
-from jax3dgan import parallel
+from jax3dgan.devices import parallel
 weights, batches = t.weights_768(), [t.pictures(11), t.pictures(2, seed=1)]
 one = t.extractor(weights, mesh=parallel.make_mesh(jax.devices()[:1]))
 many = t.extractor(weights)

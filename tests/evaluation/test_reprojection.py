@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import scenes
 
-from jax3dgan import cameras, generators, rays
+from jax3dgan import cameras, generators
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import geometry3d, reprojection
+from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 PAIR = scenes.orbit([-0.1, 0.1])

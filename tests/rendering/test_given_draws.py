@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import cameras, rays
-from jax3dgan.rendering import hierarchical
+from jax3dgan import cameras
+from jax3dgan.rendering import hierarchical, rays
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 OPTIONS = RenderOptions(resolution=4, num_coarse=4, num_fine=3)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import x64
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
 from jax3dgan.errors import UserError
-from jax3dgan.rendering import compositing, hierarchical, sampling
+from jax3dgan.rendering import compositing, hierarchical, rays, sampling
 from jax3dgan.rendering.hierarchical import Draws, RenderOptions
 
 RESOLUTION, NUM_RAYS = 8, 64

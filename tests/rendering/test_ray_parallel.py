@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import cameras, ray_parallel
+from jax3dgan import cameras
+from jax3dgan.devices import ray_parallel
 from jax3dgan.generators.base import Rendering
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.generators.stylegan2 import StyleGAN2
@@ -169,7 +170,8 @@ _PROCESS = """
 import sys
 import jax
 jax.config.update('jax_num_cpu_devices', 2)
-from jax3dgan import parallel, trained
+from jax3dgan.devices import parallel
+from jax3dgan import trained
 parallel.initialize(sys.argv[1], 2, int(sys.argv[2]))
 assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
 model = trained.load(pretrained='toys')

@@ -168,7 +168,7 @@ import jax
 jax.config.update('jax_num_cpu_devices', 8)
 sys.path.insert(0, {tests!r})
 import test_steps as t
-from jax3dgan import parallel
+from jax3dgan.devices import parallel
 from jax3dgan.tools import hlo
 
 programs = []
@@ -215,7 +215,7 @@ print('data parallel')
 
 def test_a_step_on_eight_devices_is_data_parallel():
   """In a process of its own: the number of devices is fixed before JAX starts."""
-  code = _EIGHT.format(tests=str(ROOT / 'tests'))
+  code = _EIGHT.format(tests=str(ROOT / 'tests/training'))
   done = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, timeout=900, cwd=ROOT
   )

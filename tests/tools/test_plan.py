@@ -8,9 +8,9 @@ import pytest
 
 from configs import toys
 from jax3dgan import config as config_lib
-from jax3dgan import schedule
 from jax3dgan.errors import UserError
 from jax3dgan.tools import devices, fit, plan, plan_table
+from jax3dgan.training import schedule
 
 CONFIG = """
 from jax3dgan import config

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from viser import transforms
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
+from jax3dgan.rendering import rays
 from jax3dgan.viewer import poses
 
 

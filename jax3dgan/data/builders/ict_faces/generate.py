@@ -75,7 +75,7 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
     UserError: where the model is not there or another one, there is no such split, or the cache
       cannot be written.
   """
-  from jax3dgan.compilation import cache_root  # brings JAX, which the processes do without
+  from jax3dgan.devices.compilation import cache_root  # brings JAX, which the processes do without
 
   parsed, resolution = parse(source), stored_resolution(resolution)
   num_images = _checked(split, num_images, resolution)

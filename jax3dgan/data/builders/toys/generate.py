@@ -17,11 +17,11 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan.compilation import cache_root
 from jax3dgan.data import images, records
 from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import scene
+from jax3dgan.devices.compilation import cache_root
 from jax3dgan.errors import UserError
 
 VERSION = 1  # To be raised with every change of the pictures, so that no cache mixes them.

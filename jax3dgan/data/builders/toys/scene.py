@@ -19,8 +19,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jax3dgan import cameras, rays
+from jax3dgan import cameras
 from jax3dgan.data.builders.toys import car as cars
+from jax3dgan.rendering import rays
 
 RESOLUTION = 64
 RADIUS = 1.0

@@ -1,0 +1,1 @@
+"""Devices, processes, and how programs are compiled for them."""

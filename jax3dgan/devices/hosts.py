@@ -1,0 +1,266 @@
+"""Several processes, on one machine or many: how they find each other, and what is said where they
+do not, or where one of them is lost. Whether they fit together: `agreement`.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+
+from jax3dgan.devices.agreement import check_same as check_same
+from jax3dgan.errors import UserError
+
+# After so many seconds without a sign of life a process counts as dead, and the others end.
+HEARTBEAT_SECONDS = 60
+# At the end process 0 renders videos while the others wait for it.
+_SHUTDOWN_SECONDS = 3600
+# Process 0 carries the others' connections: it stays so long for them to say their own error.
+_LAST_WORDS_SECONDS = 2
+# What collective operations say of a process that is gone: Gloo (CPU), NCCL (GPU), JAX itself.
+_LOST = (
+  'Gloo',
+  'gloo',
+  'NCCL',
+  'Connection closed by peer',
+  'Connection reset by peer',
+  'coordination service',
+  'heartbeat',
+)
+
+
+def detect(environ: Mapping[str, str]) -> tuple[str, dict] | None:
+  """Finds the cluster manager that this process was started by, from the environment alone.
+
+  Args:
+    environ: As `os.environ` is once JAX has been imported.
+
+  Returns:
+    Its name and the arguments of `jax.distributed.initialize`, or None for a single process. The
+    process's number, how many there are and where process 0 is JAX finds itself.
+  """
+  if environ.get('OMPI_COMM_WORLD_SIZE', '1') != '1' and 'OMPI_MCA_orte_hnp_uri' in environ:
+    return 'Open MPI', {}
+  # Only srun sets the step's list of nodes: what sbatch runs beside it is one process.
+  if 'SLURM_JOB_ID' in environ and 'SLURM_STEP_NODELIST' in environ:
+    if environ.get('SLURM_NTASKS', '1') == '1':
+      return None
+    return 'SLURM', {
+      'cluster_detection_method': 'slurm',
+      'local_device_ids': slurm_devices(environ),
+    }
+  if environ.get('JAX_PLATFORMS', 'tpu').startswith('cpu'):
+    return None
+  slices = environ.get('MEGASCALE_NUM_SLICES', '1')
+  hosts = environ.get('TPU_PROCESS_ADDRESSES') or environ.get('TPU_WORKER_HOSTNAMES')
+  if hosts is not None:
+    return ('a TPU pod', {}) if ',' in hosts or slices != '1' else None
+  # Reached by ssh, a TPU VM has no such variables; JAX, which sets these two when it is imported,
+  # asks the metadata server.
+  if environ.get('TPU_ML_PLATFORM') == 'JAX' and 'TPU_SKIP_MDS_QUERY' not in environ:
+    return 'a TPU VM', {}
+  return None
+
+
+def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
+  """Which of the devices that a task of SLURM sees are its own.
+
+  Returns:
+    Their numbers; [] for all; None for what JAX does by itself: JAX_LOCAL_DEVICE_IDS or, without
+    it, the one of the task's number on its node.
+  """
+  if environ.get('JAX_LOCAL_DEVICE_IDS'):
+    return None
+  tasks = int(environ['SLURM_NTASKS'])
+  nodes = environ.get('SLURM_STEP_NUM_NODES') or environ.get('SLURM_JOB_NUM_NODES') or '1'
+  if tasks <= int(nodes) or 'SLURM_GPUS_PER_TASK' in environ:
+    return []
+  local_tasks = -(-tasks // int(nodes))
+  visible = [gpu for gpu in environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if gpu]
+  if not visible:
+    return None
+  each = len(visible) // local_tasks
+  if not each:  # fewer than tasks: SLURM has bound each to its own
+    return []
+  first = int(environ.get('SLURM_LOCALID', '0')) * each
+  return list(range(first, first + each))
+
+
+def check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
+  """UserError where the flags that join processes contradict each other."""
+  if not coordinator:
+    if num_processes > 1 or process_id:
+      raise UserError(
+        '--num_processes and --process_id need to know where process 0 is. '
+        'Add --coordinator=HOST:PORT.'
+      )
+    return
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    raise UserError(
+      f'--coordinator={coordinator} is not HOST:PORT. Give the host of process 0 and a free port '
+      'there, such as --coordinator=10.0.0.1:8476.'
+    )
+  if num_processes < 1:
+    raise UserError(
+      f'--coordinator={coordinator} needs to know how many processes there are. '
+      'Add --num_processes=N.'
+    )
+  if not 0 <= process_id < num_processes:
+    raise UserError(
+      f'--process_id={process_id} is not one of {num_processes} processes. '
+      f'Number them from 0 to {num_processes - 1}.'
+    )
+
+
+def join(
+  coordinator: str = '',
+  num_processes: int = 0,
+  process_id: int = 0,
+  timeout: float = 300,
+  heartbeat: int = HEARTBEAT_SECONDS,
+) -> None:
+  """Joins the other processes, or returns at once where there are none; see
+  `parallel.initialize`."""
+  check_flags(coordinator, num_processes, process_id)
+  if timeout <= 0:
+    raise UserError(f'--coordinator_timeout={timeout} leaves no time. Give seconds, such as 300.')
+  options = {
+    'heartbeat_timeout_seconds': heartbeat,
+    'shutdown_timeout_seconds': _SHUTDOWN_SECONDS,
+    # JAX ends the process with a stack when its time is over; ours comes before.
+    'initialization_timeout': int(timeout) + 60,
+  }
+  if coordinator:
+    if num_processes == 1:
+      return
+    who = f'process {process_id} of {num_processes}'
+    problem = lambda: _unreachable(coordinator, num_processes, process_id)  # noqa: E731
+    options |= {
+      'coordinator_address': coordinator,
+      'num_processes': num_processes,
+      'process_id': process_id,
+    }
+  else:
+    found = detect(os.environ)
+    if found is None:
+      return
+    name, own = found
+    who = f'the processes that {name} says there are'
+    problem = lambda: 'Look whether all of them run and reach each other'  # noqa: E731
+    options |= own
+  began = time.monotonic()
+  with _patience(timeout, who, problem):
+    try:
+      jax.distributed.initialize(**options)
+    except ValueError as error:
+      # A TPU without a metadata server, as in a notebook service, is a single host.
+      if not coordinator and 'coordinator_address should be defined' in str(error):
+        return
+      raise UserError(f'The processes cannot be joined: {_first_line(error)}') from error
+    except RuntimeError as error:
+      raise UserError(
+        f'{who[0].upper()}{who[1:]} cannot be joined: {_first_line(error)}. Look whether the port '
+        'is free on the host of process 0 and each process has a number of its own.'
+      ) from error
+  if jax.process_index() == 0 and jax.process_count() > 1:
+    print(
+      f'{jax.process_count()} processes, joined in {time.monotonic() - began:.1f} s. When one is '
+      f'lost the others end within about {heartbeat} s.',
+      file=sys.stderr,
+      flush=True,
+    )
+
+
+@contextlib.contextmanager
+def _patience(timeout: float, who: str, problem: Callable[[], str]):
+  """Says after a while what is being waited for, and ends the process at the timeout.
+
+  A thread does it: the wait is in C++, deaf to exceptions, and would end with a stack of its own.
+  """
+  joined = threading.Event()
+
+  def watch():
+    first = min(10.0, timeout / 2)
+    if joined.wait(first):
+      return
+    print(f'Waiting for the other processes ({who}): {problem()} ...', file=sys.stderr, flush=True)
+    if joined.wait(timeout - first):
+      return
+    print(
+      f'Error: The processes did not find each other within {timeout:g} s ({who}). {problem()}. '
+      'Longer: --coordinator_timeout=SECONDS.',
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
+  try:
+    yield
+  finally:
+    joined.set()
+
+
+def _unreachable(coordinator: str, num_processes: int, process_id: int) -> str:
+  """What may be wrong, as far as this process can tell."""
+  if process_id == 0:
+    return (
+      f'Process 0 listens at {coordinator}, but not all of the {num_processes - 1} others have '
+      'come. See whether they run, with the same --coordinator and --num_processes'
+    )
+  host, _, port = coordinator.rpartition(':')
+  try:
+    socket.create_connection((host.strip('[]'), int(port)), timeout=5).close()
+  except socket.gaierror:
+    return f'The host name {host} is not known here. Check --coordinator, or give the address'
+  except OSError as error:
+    return (
+      f'Nothing answers at {coordinator} ({error.strerror or error}). See whether process 0 runs '
+      'there, with the same --coordinator, and whether a firewall is between'
+    )
+  return (
+    f'{coordinator} answers, but not all processes have come. See whether all {num_processes} run, '
+    'each with its own --process_id, and whether the port is of another program'
+  )
+
+
+def several() -> bool:
+  """Whether this process is one of several; asks no device."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def lost(error: BaseException) -> UserError | None:
+  """The one-line form of an error by which this process learned that another one is gone."""
+  kinds = (jax.errors.JaxRuntimeError, ValueError, OSError)
+  if not isinstance(error, kinds) or not any(words in str(error) for words in _LOST):
+    return None
+  if not several():
+    return None
+  return UserError(
+    f'Another process is gone ({_first_line(error)}). Its own output says why; then start all of '
+    'them again: the same command goes on from the last checkpoint.'
+  )
+
+
+def leave(code: int) -> None:
+  """Ends this process of several at once, after an error.
+
+  An ordinary exit would wait for all the others, which wait for this one in the middle of a step.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if jax.process_index() == 0:
+    time.sleep(_LAST_WORDS_SECONDS)
+  os._exit(code)
+
+
+def _first_line(error: BaseException) -> str:
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  first = re.sub(r'\s+', ' ', lines[0]) if lines else type(error).__name__
+  return first[:160].rstrip('.')

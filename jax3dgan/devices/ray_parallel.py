@@ -1,0 +1,105 @@
+"""Rendering on several devices at once: split along the batch or, where that does not come out
+even, each picture along its rays, so that a single one keeps every device busy.
+
+A device computes its own pixels from replicated parameters and styles; nothing passes between
+devices. Written with shard_map: left to `jit` alone, every device would render everything.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jax3dgan.devices.parallel import AXIS, REPLICATED, SPLIT
+from jax3dgan.generators.base import Rendering
+
+
+def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """The devices in one axis, 'data'; None for all of this process, or for the one that is set as
+  `jax.default_device`.
+
+  Never another process's: a picture is often the work of one process alone.
+  """
+  if devices is None:
+    default = jax.config.jax_default_device
+    if isinstance(default, str):
+      default = jax.local_devices(backend=default)[0]
+    devices = jax.local_devices() if default is None else [default]
+  return Mesh(np.array(devices), (AXIS,))
+
+
+def cuts_pictures(generator) -> bool:
+  """Whether a pixel depends on its own ray alone, so that parts of a picture can be rendered.
+
+  A generator says so by `synthesize_part`; one whose fields decide it (super-resolution needs
+  neighbours) by `pixels_alone` as well.
+  """
+  return hasattr(generator, 'synthesize_part') and getattr(generator, 'pixels_alone', True)
+
+
+def splits_rays(generator, batch: int, num_devices: int) -> bool:
+  """Whether pictures are cut along their rays: a batch of whole ones would not come out even.
+
+  Only where that is possible, see `cuts_pictures`.
+  """
+  return batch % num_devices != 0 and cuts_pictures(generator)
+
+
+def even_batch(generator, batch: int, num_devices: int) -> int:
+  """The batch that `synthesize` takes: a multiple of the devices where it cannot cut pictures."""
+  if splits_rays(generator, batch, num_devices):
+    return batch
+  return -(-batch // num_devices) * num_devices
+
+
+def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
+  """`generator.synthesize` without a key on all devices of a mesh; inside a jit.
+
+  Args:
+    generator: A Flax module.
+    mesh: Its devices, in one axis 'data'; all of this process.
+    params: Its parameters.
+    w: [b, ...] styles or scenes; camera: b cameras; b as `even_batch` has it.
+    options: Static rendering options.
+
+  Returns:
+    Rendering, split over the devices. Where pictures are cut along their rays the leaves are
+    [b, r', ...]: `whole_pictures` makes pictures of them.
+  """
+
+  def pictures(params, w, camera):
+    return generator.apply(
+      {'params': params}, w, camera, key=None, options=options, method='synthesize'
+    )
+
+  def part(params, w, camera):
+    index = jax.lax.axis_index(AXIS)
+    return generator.apply(
+      {'params': params}, w, camera, index, mesh.size, options, method='synthesize_part'
+    )
+
+  shard_map = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+  if splits_rays(generator, jax.tree.leaves(w)[0].shape[0], mesh.size):
+    along_rays = PartitionSpec(None, AXIS)
+    run = shard_map(part, in_specs=(REPLICATED,) * 3, out_specs=along_rays)
+  else:
+    run = shard_map(pictures, in_specs=(REPLICATED, SPLIT, SPLIT), out_specs=SPLIT)
+  return run(params, w, camera)
+
+
+def whole_pictures(rendering: Rendering, resolution: int) -> Rendering:
+  """Leaves [b, h, w, ...] of a rendering on the host; rays behind the last pixel are left out."""
+  if rendering.image.ndim == 4:
+    return rendering
+  shape = (rendering.image.shape[0], resolution, resolution)
+  return jax.tree.map(
+    lambda x: x[:, : resolution**2].reshape(*shape, *x.shape[2:]),
+    rendering,
+  )
+
+
+def place(params, mesh: Mesh):
+  """Puts parameters of this process on every device of its mesh; what lies there already stays."""
+  return jax.device_put(params, NamedSharding(mesh, REPLICATED))

@@ -1,0 +1,91 @@
+"""The models that come with the package, as files.
+
+`NAME.npz` holds the EMA parameters in half precision, plain arrays; `NAME.json` the config and how
+the model was trained.
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan.errors import UserError
+from jax3dgan.runs import workdirs
+
+PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
+MAX_BYTES = 8 * 2**20  # what a clone can carry without being felt
+
+
+def pretrained_names(directory=PRETRAINED) -> list[str]:
+  """Returns the names of the models in `directory`."""
+  return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
+
+
+def about(name: str, directory=PRETRAINED) -> dict:
+  """Returns what NAME.json says; UserError for a name that is none."""
+  names = pretrained_names(directory)
+  if name not in names:
+    known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
+    raise UserError(f'No pretrained model is called {name!r}. {known}.')
+  return json.loads((pathlib.Path(directory) / f'{name}.json').read_text(encoding='utf-8'))
+
+
+def read(name: str, directory=PRETRAINED) -> tuple[dict, int]:
+  """Returns the parameters of a model, in float32, and the steps of training behind them."""
+  step = about(name, directory)['step']
+  with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
+    flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
+  return _nested(flat), step
+
+
+def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Path:
+  """Writes `NAME.npz` (half precision, plain arrays) and `NAME.json` (config, step, notes).
+
+  Args:
+    model: A `trained.Trained`; its name names the files.
+    directory: Where to.
+    notes: How it was trained, for people.
+
+  Returns:
+    The path of the npz file.
+
+  Raises:
+    ValueError: A parameter beyond half precision's range, or more than 8 MB.
+  """
+  flat = {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+  }
+  for key, value in flat.items():
+    if not np.abs(value).max() <= np.finfo(np.float16).max:
+      raise ValueError(f'{key} has values that half precision cannot hold')
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  path = directory / f'{model.name}.npz'
+  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in flat.items()})
+  if path.stat().st_size > MAX_BYTES:
+    path.unlink()
+    raise ValueError(f'the parameters take more than {MAX_BYTES} bytes')
+  facts = {
+    'name': model.name,
+    'notes': notes,
+    'step': int(model.step),
+    'num_parameters': sum(value.size for value in flat.values()),
+    'config': workdirs.plain(model.config),
+  }
+  text = json.dumps(facts, indent=2, ensure_ascii=False) + '\n'
+  (directory / f'{model.name}.json').write_text(text, encoding='utf-8')
+  return path
+
+
+def _nested(flat: dict[str, jax.Array]) -> dict:
+  tree = {}
+  for name, leaf in flat.items():
+    *folders, last = name.split('/')
+    here = tree
+    for folder in folders:
+      here = here.setdefault(folder, {})
+    here[last] = leaf
+  return tree

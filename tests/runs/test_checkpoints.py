@@ -1,0 +1,298 @@
+"""Checkpoints: what is saved comes back, and what goes wrong is said in one line."""
+
+import errno
+import functools
+import os
+import shutil
+import signal
+import subprocess
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from jax3dgan import config as config_lib
+from jax3dgan.augment import AdaState
+from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints, interruption, workdirs
+
+
+@flax.struct.dataclass
+class State:
+  step: jax.Array
+  params: dict
+  opt: tuple
+  ema: dict
+
+
+def make_state(width=3):
+  params = {'dense': {'kernel': jnp.arange(2.0 * width).reshape(2, width), 'bias': jnp.ones(width)}}
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.constant_schedule(1e-3)))
+  # Copies: no buffer may be donated twice.
+  ema = {rate: jax.tree.map(jnp.copy, params) for rate in ('0.99', '0.999')}
+  return State(jnp.int32(0), params, optimizer.init(params), ema)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def advance(state):
+  return jax.tree.map(lambda x: x + 1, state)
+
+
+def make_config(**fields):
+  base = {
+    'model': {'hidden_dim': 8},
+    'discriminator': {'name': 'progressive'},
+    'ema': {'rates': (0.99, 0.999)},
+    'stages': ({'from_step': 0, 'batch_size': 4},),
+    'num_steps': 10,
+  }
+  return ml_collections.ConfigDict(base | fields)
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path / 'run', every=2, keep=2)
+  state = make_state()
+  assert saver.restore(state) is None
+  saved = []
+  for step in range(1, 8):
+    state = advance(state)  # donates what the save before it may still be writing
+    saved.append(saver.save(step, state))
+  assert saved == [False, True] * 3 + [False]
+  assert saver.save(7, state, force=True)
+  assert not saver.save(7, state, force=True)  # it is there already
+  saver.close()
+  assert checkpoints.steps(tmp_path / 'run') == [6, 7]
+
+  saver = checkpoints.Checkpoints(tmp_path / 'run', every=2, keep=2)
+  assert saver.latest_step == 7
+  restored = saver.restore(jax.eval_shape(make_state))
+  saver.close()
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
+
+
+@flax.struct.dataclass
+class NewerState(State):
+  augment: dict | None = None
+
+
+def test_a_part_that_is_off_may_be_missing_in_what_an_earlier_version_saved(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  state = advance(make_state())
+  assert saver.save(1, state)
+  saver.close()
+  newer = NewerState(state.step, state.params, state.opt, state.ema)
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  restored = saver.restore(newer)
+  saver.close()
+  assert jax.tree.structure(restored) == jax.tree.structure(newer)
+  jax.tree.map(np.testing.assert_array_equal, restored, newer)
+
+
+def test_a_part_is_read_alone(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=3)
+  saver.save(1, make_state())
+  saver.save(2, advance(make_state()))
+  saver.close()
+  step, params = checkpoints.read(tmp_path, 'ema', '0.999')
+  assert step == 2 and isinstance(params['dense']['bias'], np.ndarray)
+  np.testing.assert_array_equal(params['dense']['bias'], 2 * np.ones(3))
+  assert checkpoints.read(tmp_path, 'ema', '0.99', step=1)[1]['dense']['kernel'][1, 2] == 5
+  with pytest.raises(UserError, match=r"no '0.5'. There are: \['0.99', '0.999'\]"):
+    checkpoints.read(tmp_path, 'ema', '0.5')
+  with pytest.raises(UserError, match=r'no checkpoint of step 9. There are: \[1, 2\]'):
+    checkpoints.read(tmp_path, 'ema', step=9)
+  with pytest.raises(UserError, match='no checkpoint yet'):
+    checkpoints.read(tmp_path / 'nowhere', 'ema')
+
+
+def test_another_shape_is_named(tmp_path):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  saver.save(1, make_state())
+  saver.wait()
+  with pytest.raises(UserError, match=r'ema/0.99/dense/bias is \[3\] there and \[5\] here. Choose'):
+    saver.restore(jax.eval_shape(lambda: make_state(5)))
+  with pytest.raises(UserError, match=r'ema/0.99/dense/bias is \[3\] there and absent here'):
+    saver.restore(make_state().replace(ema={}))
+  saver.close()
+
+
+def test_an_augmentation_begins_in_a_run_that_had_none(tmp_path):
+  """As cats (AFHQ) are trained, with ADA, from faces, without."""
+
+  @flax.struct.dataclass
+  class Augmented(State):
+    augment: AdaState | None = None
+
+  fields = vars(make_state())
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  saver.save(1, Augmented(**fields))
+  saver.wait()
+  saver.close()
+  config = make_config(augment={'p': 0.25})
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1, config=config)
+  state = Augmented(**fields, augment=AdaState.create(0.5))
+  restored = saver.restore(jax.eval_shape(lambda: state))
+  assert float(restored.augment.p) == 0.25 and float(restored.augment.count) == 0
+  np.testing.assert_array_equal(
+    restored.params['dense']['kernel'], fields['params']['dense']['kernel']
+  )
+  # Once it has begun it goes on as any other part.
+  saver.save(2, restored.replace(augment=AdaState.create(0.5)))
+  saver.wait()
+  assert float(saver.restore(state).augment.p) == 0.5
+  saver.close()
+
+
+def test_another_config_is_named_once_there_is_a_checkpoint(tmp_path):
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config()).close()
+  # Nothing is saved yet: anything may change.
+  saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config(model={'hidden_dim': 16}))
+  saver.save(1, make_state())
+  saver.close()
+  with pytest.raises(UserError, match='model.hidden_dim is 16 there and 8 here') as error:
+    checkpoints.Checkpoints(tmp_path, 1, 1, config=make_config())
+  assert '\n' not in str(error.value)
+  assert workdirs.load_config(tmp_path).model.hidden_dim == 16
+  longer = make_config(model={'hidden_dim': 16}, num_steps=20)
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=longer).close()
+  assert workdirs.load_config(tmp_path).num_steps == 20
+
+
+def test_a_config_survives_the_way_through_json(tmp_path):
+  config = make_config(seed=None, stages=({'from_step': 0}, {'from_step': 5, 'fade': 1.5}))
+  checkpoints.Checkpoints(tmp_path, 1, 1, config=config).close()
+  read = workdirs.load_config(tmp_path)
+  assert read.stages[1].fade == 1.5 and isinstance(read.stages, tuple)
+  assert read.ema.rates == (0.99, 0.999) and read.seed is None
+  with pytest.raises(AttributeError):
+    read.no_such_field = 1  # locked, as the config it came from
+  assert workdirs.differences(workdirs.plain(config), workdirs.plain(read)) == {}
+
+
+def test_a_missing_or_damaged_config(tmp_path):
+  with pytest.raises(UserError, match='does not exist: no run began there'):
+    workdirs.load_config(tmp_path / 'nowhere')
+  with pytest.raises(UserError, match='has no config.json'):
+    workdirs.load_config(tmp_path)
+  (tmp_path / 'config.json').write_text('{')
+  with pytest.raises(UserError, match='is damaged'):
+    workdirs.load_config(tmp_path)
+
+
+def test_a_failed_save_is_one_line_and_leaves_the_earlier_one(tmp_path, monkeypatch, caplog):
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  state = make_state()
+  saver.save(1, state)
+  saver.wait()
+
+  def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'mkdir', full)
+    with pytest.raises(UserError, match='disk is full. Remedy: free some space') as error:
+      saver.save(2, state)
+      saver.close()
+  assert '\n' not in str(error.value)
+  assert not caplog.records
+  saver = checkpoints.Checkpoints(tmp_path, every=1, keep=1)
+  assert saver.latest_step == 1
+  restored = saver.restore(state)
+  np.testing.assert_array_equal(restored.params['dense']['bias'], np.ones(3))
+  saver.close()
+
+
+def test_a_workdir_that_cannot_be_made(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='part of its path is a file'):
+    checkpoints.Checkpoints(tmp_path / 'file' / 'run', every=1, keep=1)
+
+
+@pytest.mark.parametrize(
+  'error, cause',
+  [
+    (OSError(errno.EROFS, 'x'), 'read-only'),
+    (ValueError("RESOURCE_EXHAUSTED: Failed: No space left on device [os='28']"), 'full'),
+    (PermissionError(errno.EACCES, 'x'), 'no permission'),
+  ],
+)
+def test_errors_of_the_disk(error, cause):
+  assert cause in str(workdirs.disk_error(error, 'runs/x'))
+  assert workdirs.disk_error(ValueError('something else'), 'runs/x') is None
+
+
+def test_a_signal_asks_for_a_stop_and_a_second_one_insists():
+  before = signal.getsignal(signal.SIGTERM)
+  with interruption.Interruption() as stop:
+    assert not stop.requested(1)
+    signal.raise_signal(signal.SIGTERM)
+    assert stop.requested(2)
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_is_older_than_a_field_goes_on(tmp_path):
+  """What its config lacks had the default's effect; anything else is another network."""
+  config = workdirs.plain(config_lib.tiny(config_lib.base_config()))
+  older = {**config, 'model': {k: v for k, v in config['model'].items() if 'embedding' not in k}}
+  workdirs.save_config(tmp_path, older)
+  workdirs.check_same_run(tmp_path, config)
+  changed = {**config, 'model': {**config['model'], 'embedding_channels': 4}}
+  with pytest.raises(UserError, match='model.embedding_channels is None there and 4 here'):
+    workdirs.check_same_run(tmp_path, changed)
+
+
+def test_precision_may_change_within_a_run_but_not_the_model(tmp_path):
+  config = config_lib.tiny(config_lib.base_config())
+  workdirs.save_config(tmp_path, workdirs.plain(config))
+  config.model.matmul_dtype = config.discriminator.matmul_dtype = 'bfloat16'
+  workdirs.check_same_run(tmp_path, workdirs.plain(config))
+  config.model.density_gain = 2.0  # the same shapes, another field
+  with pytest.raises(UserError, match=r'config: model.density_gain is 1.0 there and 2.0 here\. '):
+    workdirs.check_same_run(tmp_path, workdirs.plain(config))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 3 MiB."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  command = ['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', str(folder)]
+  if not shutil.which('mount') or subprocess.run(command, capture_output=True).returncode:
+    pytest.skip('mounting a small file system is not permitted')
+  yield folder
+  subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def test_a_full_disk_costs_one_checkpoint_and_leaves_nothing_half_written(small_disk):
+  state = {'w': jnp.asarray(np.random.default_rng(0).normal(size=250_000), jnp.float32)}  # 1 MB
+  told = []
+  saver = checkpoints.Checkpoints(
+    small_disk / 'run', every=1, keep=1, on_error='warn', say=told.append
+  )
+  saver.save(1, state)
+  saver.wait()
+  filler = small_disk / 'filler'
+  filler.write_bytes(b'0' * 1_300_000)
+  saver.save(2, state)
+  saver.wait()
+  assert len(told) == 1 and 'checkpoint of step 2 is not saved' in told[0]
+  assert 'the disk is full' in told[0] and 'of step 1 is kept' in told[0]
+  assert [path.name for path in (small_disk / 'run' / checkpoints.FOLDER).iterdir()] == ['1']
+  filler.unlink()
+  assert saver.save(3, state)
+  saver.close()
+  assert checkpoints.steps(small_disk / 'run')[-1] == 3
+  filler.write_bytes(b'0' * 1_300_000)
+  saver = checkpoints.Checkpoints(small_disk / 'run', every=1, keep=1, on_error='stop')
+  with pytest.raises(UserError, match='the disk is full'):
+    saver.save(4, state)
+    saver.close()
+  np.testing.assert_array_equal(saver.restore(state)['w'], state['w'])
