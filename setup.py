@@ -2,10 +2,12 @@
 
 import pathlib
 import re
+import shutil
 
 import setuptools
+from setuptools.command.build_py import build_py
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
 VERSION = re.search(
   r"^__version__ = '(.+)'$", (HERE / 'jax3dgan/__init__.py').read_text(), re.MULTILINE
 ).group(1)
@@ -68,6 +70,36 @@ EXTRAS = {
   ],
 }
 
+CONFIGS = 'configs'
+
+
+class BuildWithConfigs(build_py):
+  """Copies `configs/` into the package, where `jax3dgan.config_files` finds it; in an editable
+  installation the files stay where they are."""
+
+  def run(self):
+    super().run()
+    for source, target in self._copies():
+      pathlib.Path(target).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copyfile(source, target)
+
+  def get_outputs(self, include_bytecode=1):
+    return super().get_outputs(include_bytecode) + [target for _, target in self._copies()]
+
+  def get_source_files(self):  # for the source distribution
+    return super().get_source_files() + sorted(f'{CONFIGS}/{p.name}' for p in _configs())
+
+  def _copies(self):
+    if self.editable_mode:
+      return []
+    folder = pathlib.Path(self.build_lib, 'jax3dgan', CONFIGS)
+    return [(str(path), str(folder / path.name)) for path in _configs()]
+
+
+def _configs():
+  return sorted((HERE / CONFIGS).glob('*.py'))
+
+
 setuptools.setup(
   name='jax3dgan',
   version=VERSION,
@@ -76,6 +108,7 @@ setuptools.setup(
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',
+  cmdclass={'build_py': BuildWithConfigs},
   # Namespace form: folders of one builder each need no __init__.py of their own.
   packages=setuptools.find_namespace_packages(include=['jax3dgan', 'jax3dgan.*']),
   package_data={'jax3dgan': ['pretrained/*'], '': ['*.txt', '*.tsv', '*.bib']},

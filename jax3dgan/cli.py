@@ -28,7 +28,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-  'train': Verb('jax3dgan.main', '--config=configs/toys.py --workdir=runs/toys'),
+  'train': Verb('jax3dgan.main', '--config=toys'),
   'eval': Verb('jax3dgan.main', '--workdir=runs/toys', ('--mode=eval',)),
   'samples': Verb('jax3dgan.apps.samples', '--pretrained=toys --out=samples.png --depth'),
   'turntable': Verb('jax3dgan.apps.turntable', '--pretrained=toys --out=turntable.mp4'),
@@ -42,7 +42,7 @@ VERBS = {
   'convert': Verb(
     'jax3dgan.convert.__main__', '--from=pigan --input=generator.pth --workdir=runs/celeba'
   ),
-  'plan': Verb('jax3dgan.tools.plan', '--config=configs/celeba.py'),
+  'plan': Verb('jax3dgan.tools.plan', '--config=celeba'),
 }
 _WIDTH = max(map(len, VERBS)) + 2
 

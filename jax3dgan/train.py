@@ -15,7 +15,7 @@ from jax3dgan.devices import compilation, hosts, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
 from jax3dgan.runs import checkpoints, interruption, progress, workdirs, writers
-from jax3dgan.training import faults, health, schedule
+from jax3dgan.training import checks, faults, health, schedule
 from jax3dgan.training import state as state_lib
 
 _GRID_SEEDS = 16
@@ -39,6 +39,7 @@ def run(config, workdir) -> dict:
 
   # Mesh and stages.
   with phases('start'):
+    checks.check(config)
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
     hosts.check_same(config)

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import pathlib
 import signal
 
 import numpy as np
 import pytest
 
+from jax3dgan import config_files, train
 from jax3dgan import main as main_lib
-from jax3dgan import train
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints
 
@@ -45,25 +46,71 @@ def call(*flags):
 
 
 def test_fields_are_overridden(here, runs):
-  flags = ('--config.batch_size=12', '--config.data.flip', '--config.ema.rates=(0.5,)')
+  flags = ('--config.batch_size=12', '--config.data.flip', '--config.ema.rates=(0.5, 0.999)')
   assert call('--config=configs/good.py', '--workdir=runs/x', *flags) == 0
   assert call('--config', 'configs/good.py', '--workdir', 'runs/y', '--noconfig.data.flip') == 0
   (config, workdir), (other, _) = runs
   assert workdir == 'runs/x' and config.batch_size == 12 and config.data.flip is True
-  assert config.ema.rates == (0.5,) and config.resolution == 16
+  assert config.ema.rates == (0.5, 0.999) and config.resolution == 16
   assert other.batch_size == 4 and other.data.flip is False
+
+
+@pytest.mark.parametrize(
+  'name, path, line',
+  [
+    ('configs/good.py', 'configs/good.py', ''),
+    ('good', 'configs/good.py', 'Config: configs/good.py.\n'),
+    ('good.py', 'configs/good.py', 'Config: configs/good.py.\n'),
+    (
+      'eg3d_toys',
+      '{package}/eg3d_toys.py',
+      'Config: {package}/eg3d_toys.py of the package is used.\n',
+    ),
+    (
+      'configs/celeba.py',
+      '{package}/celeba.py',
+      'Config: configs/celeba.py is not in this folder; '
+      '{package}/celeba.py of the package is used.\n',
+    ),
+  ],
+)
+def test_a_config_has_a_short_name_and_a_workdir_of_its_own(here, runs, capsys, name, path, line):
+  package = config_files.packaged()
+  path, line = path.format(package=package), line.format(package=package)
+  assert config_files.find(name) == (path, line.rstrip('\n'))
+  for given in ([f'--config={name}'], ['--config', name]):
+    assert call(*given, '--config.seed=3') == 0
+    config, workdir = runs.pop()
+    stem = pathlib.Path(path).stem
+    assert workdir == f'runs/{stem}' and config.seed == 3
+    expected = f'{line}Workdir: runs/{stem} (--workdir=DIR chooses another).\n'
+    assert capsys.readouterr().err == expected
+  assert call(f'--config={name}', '--workdir=w') == 0 and capsys.readouterr().err == line
+
+
+def test_configs_of_an_installed_package(tmp_path):
+  package = tmp_path / 'site-packages' / 'jax3dgan'
+  (package.parent / 'configs').mkdir(parents=True)  # of another project
+  assert config_files.packaged(package) is None
+  (package / 'configs').mkdir(parents=True)
+  assert config_files.packaged(package) == package / 'configs'
 
 
 @pytest.mark.parametrize(
   'flags, message',
   [
     ([], '--config is missing'),
-    (['--config=configs/good.py'], '--workdir is missing. Name a folder'),
+    (['--config=configs/good.py', '--mode=eval'], '--workdir is missing. Name a folder'),
+    (['--mode=eval'], 'Say what to evaluate: --workdir=DIR of a run, or --pretrained=NAME.'),
     (
       ['--config=configs/good.py', '--workdir=gs://bucket/runs/x'],
       'is no folder of this machine. Mount the bucket',
     ),
     (['--config=configs/god.py'], 'does not exist. Did you mean --config=configs/good.py?'),
+    (['--config=god'], 'does not exist. Did you mean --config=configs/good.py?'),
+    (['--config=eg3d_toy'], 'does not exist. Did you mean --config=eg3d_toys?'),
+    (['--config=configs/toys.txt'], 'does not exist. Did you mean --config=toys?'),
+    (['--config=elsewhere/toys.py'], 'does not exist. Did you mean --config=toys?'),
     (
       ['--config=configs/zzzz.py'],
       'There are: --config=configs/field.py, --config=configs/good.py',
@@ -74,6 +121,11 @@ def test_fields_are_overridden(here, runs):
     (['+', '--config.fov_degrees=3'], 'Did you mean --config.render.fov_degrees?'),
     (['+', '--config.render.fov=3'], 'Did you mean --config.render.fov_degrees?'),
     (['+', '--config.checkpoint.xyz=3'], 'It has: checkpoint.every, checkpoint.keep, '),
+    (['+', '--config.batch_size=0'], 'Set --config.batch_size to 1 or more.'),
+    (['+', '--config.batch_size=-4'], 'config.batch_size is -4'),
+    (['+', '--config.micro_batches=0'], 'Set --config.micro_batches to 1 or more.'),
+    (['+', '--config.ema.rates=()'], 'config.ema.rates is (). Give one or more'),
+    (['+', '--mode=eval', '--config.eval.num_images=0'], 'config.eval.num_images is 0'),
     (['+', '--config.batch_size=many'], 'Give a whole number; the config has 4'),
     (['+', '--config.batch_size=2.5'], 'Give a whole number'),
     (['+', '--config.render.near=a'], 'Give a number; the config has 0.88'),

@@ -1,7 +1,7 @@
 """Configs for converted π-GANs: the values with which the release trains and renders.
 
-`configs/` is no part of the installed package, so what a workdir needs is said here once more; a
-test holds both together. Different from configs/celeba.py, cats.py and carla.py is only what makes
+What a workdir needs of a config is given here once more, so that converting runs no config file; a
+test compares both. Different from configs/celeba.py, cats.py and carla.py is only what makes
 pictures like the release's: density through relu, an infinite last interval.
 """
 

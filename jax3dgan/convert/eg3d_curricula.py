@@ -1,7 +1,7 @@
 """Configs for converted EG3Ds: the values of the paper and its release.
 
-As `curricula` for π-GAN: `configs/` is no part of the installed package, so what a workdir needs is
-said here once more; a test holds both together.
+As `curricula` for π-GAN: what a workdir needs of a config is given here once more; a test compares
+both.
 """
 
 import math

@@ -247,7 +247,7 @@ def test_a_task_for_a_node_has_all_its_devices(scripts, tasks, nodes, gpus, loca
 
 def test_jax_joins_the_tasks_of_slurm(scripts):
   """Two tasks with the variables that srun sets: JAX's own detection finds them."""
-  join = 'from jax3dgan import parallel; parallel.initialize(); import jax; '
+  join = 'from jax3dgan.devices import parallel; parallel.initialize(); import jax; '
   # One write, however Python buffers: lines of two processes must not mix.
   counts = '{jax.process_index()} {jax.process_count()} {jax.device_count()}'
   join += f"import os; os.write(1, f'{counts}{{chr(10)}}'.encode())"

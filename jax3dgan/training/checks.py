@@ -1,0 +1,197 @@
+"""Ranges of the config's numbers: a value outside of its range is an error of one line.
+
+What only a recipe, a generator or a discriminator knows (which resolutions it takes, which fields
+it uses) is checked there.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import ml_collections
+
+from jax3dgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """An interval of finite numbers.
+
+  Attributes:
+    low, high: its ends; None for no bound on that side.
+    above, below: whether the low, the high end is excluded.
+    note: what a special value stands for, for the message.
+  """
+
+  low: float | None = None
+  high: float | None = None
+  above: bool = False
+  below: bool = False
+  note: str = ''
+
+  def contains(self, value: Any) -> bool:
+    """Whether a value is a finite number of the interval; NaN is in none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+      return False
+    if self.low is not None and not (value > self.low if self.above else value >= self.low):
+      return False
+    return self.high is None or (value < self.high if self.below else value <= self.high)
+
+  def __str__(self):
+    low, high = (None if end is None else f'{end:g}' for end in (self.low, self.high))
+    if low is not None and high is not None:
+      text = f'between {low} and {high}' if self.above else f'from {low} to {high}'
+      text = f'a number {text}'
+      text += f', {high} excluded' if self.below and not self.above else ''
+    elif low is not None:
+      text = f'a number above {low}' if self.above else f'{low} or more'
+    else:
+      text = 'a finite number' if high is None else f'at most {high}'
+    return text + (f' ({self.note})' if self.note else '')
+
+
+_COUNT = Range(1)
+_OPTIONAL = Range(0, note='0 for none')
+_FINITE = Range()
+_NOT_NEGATIVE = Range(0)
+_POSITIVE = Range(0, above=True)
+_SHARE = Range(0, 1)
+_DECAY = Range(0, 1, below=True)  # of a running mean: at 1 it would never move
+
+RANGES = {
+  'num_steps': _NOT_NEGATIVE,
+  'batch_size': _COUNT,
+  'micro_batches': _COUNT,
+  'resolution': _COUNT,
+  'render.fov_degrees': Range(0, 180, above=True, below=True),
+  'render.radius': _POSITIVE,
+  'render.near': _FINITE,
+  'render.far': _FINITE,
+  'render.num_coarse': _COUNT,
+  'render.num_fine': _OPTIONAL,
+  'render.ray_chunk': Range(0, note='0 for the usual number of rays'),
+  'render.box': _OPTIONAL,
+  'render.low_resolution': _NOT_NEGATIVE,
+  'display.num_coarse': _COUNT,
+  'display.num_fine': _OPTIONAL,
+  'display.ray_chunk': Range(0, note='0 for the usual number of rays'),
+  'display.truncation_psi': _FINITE,
+  'pose_prior.yaw_mean': _FINITE,
+  'pose_prior.yaw_std': _NOT_NEGATIVE,
+  'pose_prior.pitch_mean': _FINITE,
+  'pose_prior.pitch_std': _NOT_NEGATIVE,
+  'camera_generator.hidden_dim': _COUNT,
+  'camera_generator.from_images': _NOT_NEGATIVE,
+  'camera_generator.learning_rate': _NOT_NEGATIVE,
+  'camera_generator.mean_penalty': _NOT_NEGATIVE,
+  'camera_generator.std_penalty': _NOT_NEGATIVE,
+  'loss.r1': _NOT_NEGATIVE,
+  'loss.r1_every': _COUNT,
+  'loss.pose': _NOT_NEGATIVE,
+  'loss.latent': _NOT_NEGATIVE,
+  'loss.top_k_interval': _OPTIONAL,
+  'loss.top_k_floor': Range(0, 1, above=True, note='1 for all'),
+  'loss.density_noise': _NOT_NEGATIVE,
+  'loss.density_noise_steps': _NOT_NEGATIVE,
+  'loss.fade_steps': _NOT_NEGATIVE,
+  'augment.p': _SHARE,
+  'augment.target': Range(-1, 1),
+  'augment.every': _COUNT,
+  'augment.kimg': _POSITIVE,
+  'eg3d.pose_swap': _SHARE,
+  'eg3d.pose_swap_images': _NOT_NEGATIVE,
+  'eg3d.density': _NOT_NEGATIVE,
+  'eg3d.density_every': _COUNT,
+  'eg3d.monotonic': _NOT_NEGATIVE,
+  'eg3d.density_points': _COUNT,
+  'eg3d.density_std': _NOT_NEGATIVE,
+  'eg3d.blur': _NOT_NEGATIVE,
+  'eg3d.blur_images': _NOT_NEGATIVE,
+  'eg3d.w_average_decay': _DECAY,
+  'eg3d.label_noise': _NOT_NEGATIVE,
+  'optimizer.lr_generator': _NOT_NEGATIVE,
+  'optimizer.lr_discriminator': _NOT_NEGATIVE,
+  'optimizer.beta1': _DECAY,
+  'optimizer.beta2': _DECAY,
+  'optimizer.epsilon': _NOT_NEGATIVE,
+  'optimizer.grad_clip': _OPTIONAL,
+  'ema.ramp_up': _NOT_NEGATIVE,
+  'data.num_images': Range(0, note='0 for the usual number'),
+  'data.max_skipped': Range(-1, note='-1 for one in a thousand'),
+  'eval.every': _OPTIONAL,
+  'eval.step': Range(0, note='0 for the latest'),
+  'eval.num_images': _COUNT,
+  'eval.num_real': Range(0, note='0 for all'),
+  'eval.num_latents': _COUNT,
+  'eval.num_inverted': _OPTIONAL,
+  'eval.truncation_psi': _FINITE,
+  'eval.seed': _NOT_NEGATIVE,
+  'eval.kid_subsets': _COUNT,
+  'eval.kid_subset_size': _COUNT,
+  'eval.neighbours': _COUNT,
+  'eval.probe_steps': _COUNT,
+  'eval.batch_size': _COUNT,
+  'faults.max_loss': Range(0, note='0 for no limit'),
+  'log.every': _OPTIONAL,
+  'log.images_every': _OPTIONAL,
+  'log.num_grid': _COUNT,
+  'checkpoint.every': _COUNT,
+  'checkpoint.keep': _COUNT,
+}
+# A stage changes fields of several groups by their last name alone, see `config.STAGE_FIELDS`.
+_OF_STAGES = {name.rpartition('.')[2]: name for name in RANGES if not name.startswith('display.')}
+
+
+def check(config, group: str = '') -> None:
+  """Checks the numbers of a config; fields that it does not have are left out.
+
+  Args:
+    config: a ConfigDict, complete or not.
+    group: only fields whose name begins with this, such as 'eval.'; '' for all.
+
+  Raises:
+    UserError: a number out of its range; the message names the flag and the range.
+  """
+  for name, allowed in RANGES.items():
+    if name.startswith(group) and (found := _field(config, name)) is not None:
+      if not allowed.contains(found):
+        raise UserError(f'config.{name} is {found!r}. Set --config.{name} to {allowed}.')
+  if group:
+    return
+  _check_stages(config.get('stages') or ())
+  _check_averages(config.get('ema'))
+
+
+def _field(config, name: str):
+  """The value of the field 'a.b', or None where the config has none."""
+  for part in name.split('.'):
+    config = config.get(part) if isinstance(config, ml_collections.ConfigDict) else None
+  return config
+
+
+def _check_stages(stages) -> None:
+  for i, stage in enumerate(stages):
+    if not isinstance(stage, dict | ml_collections.ConfigDict):
+      continue  # `schedule.stages` says what a stage is
+    for name, value in dict(stage).items():
+      allowed = RANGES.get(_OF_STAGES.get(name))
+      if allowed is not None and not allowed.contains(value):
+        raise UserError(f'config.stages[{i}] has {name}={value!r}. Set it to {allowed}.')
+
+
+def _check_averages(ema) -> None:
+  """The averaged generators: each rate a number in [0, 1), one of them shown."""
+  if ema is None:
+    return
+  rates = ema.get('rates')
+  if not isinstance(rates, tuple | list) or not rates or not all(map(_DECAY.contains, rates)):
+    raise UserError(
+      f'config.ema.rates is {rates!r}. Give one or more, each {_DECAY}, as '
+      "--config.ema.rates='(0.999,)'."
+    )
+  shown = ema.get('display_rate')
+  if str(shown) not in map(str, rates):
+    raise UserError(
+      f'config.ema.display_rate is {shown!r}, which is not one of config.ema.rates {tuple(rates)}. '
+      f'Set --config.ema.display_rate={rates[0]}.'
+    )
