@@ -16,7 +16,7 @@ from benchmarks import turns
 from benchmarks.train_step import load
 from jax3dgan import cameras, discriminators, generators
 from jax3dgan.devices import compilation, cpu_devices, parallel
-from jax3dgan.training import schedule
+from jax3dgan.training import device_count, schedule
 from jax3dgan.training import state as state_lib
 
 CONFIGS = ('toys', 'toys_2d', 'eg3d_toys', 'eg3d_toys_posefree')
@@ -51,7 +51,7 @@ def main(argv=None):
   numbers = {
     path: [int(n) for n in args.devices.split(',')]
     if args.devices
-    else sorted({1, cpu_devices.sharing(config, cpu_devices.cores())})
+    else sorted({1, device_count.largest(config, cpu_devices.cores())})
     for path, config in configs.items()
   }
   jax.config.update('jax_num_cpu_devices', max(max(n) for n in numbers.values()))

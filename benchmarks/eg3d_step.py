@@ -28,7 +28,7 @@ from jax3dgan.losses import eg3d as losses
 from jax3dgan.losses import eg3d_inputs
 from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import Draws
-from jax3dgan.training import schedule
+from jax3dgan.training import device_count, schedule
 from jax3dgan.training import state as state_lib
 
 
@@ -118,7 +118,7 @@ def main():
   args = flags.parse_args()
   compilation.use_cache()
   config = toys(args.batch)
-  cpu_devices.use(config)  # as `main` does
+  cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))  # as `main` does
   ours, theirs, losses_of = build(config)
   print(
     f'{torch.get_num_threads()} threads, {jax.device_count()} devices; batch {args.batch}; '

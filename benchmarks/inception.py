@@ -20,7 +20,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jax3dgan.evaluation import features, inception_layers, inception_weights
+from jax3dgan.evaluation import features
+from jax3dgan.feature_networks import inception_layers, inception_weights
 
 
 def pytorch_fid(state, dims, resize_input=True):

@@ -7,7 +7,7 @@
 
 The toys are the first of the split `test`, which has a second view of each. The pretrained model
 never saw a pose, so its world is turned against the data set's: with a given camera the turn is
-fitted to four of the photos (`evaluation.truth.find_frame`); a found camera brings the second view
+fitted to four of the photos (`frames.find_frame`); a found camera brings the second view
 along by the relative motion of the two labels.
 """
 
@@ -23,7 +23,7 @@ from jax3dgan import cameras, inversion, trained, viz
 from jax3dgan.data import images
 from jax3dgan.devices import compilation
 from jax3dgan.evaluation import truth
-from jax3dgan.inversion import losses, pivotal, poses, quality, search, spaces
+from jax3dgan.inversion import frames, losses, pivotal, poses, quality, search, spaces
 
 
 def photos(examples, resolution: int) -> np.ndarray:
@@ -62,10 +62,10 @@ def quality_run(model, args) -> dict:
   image = [photos(view, resolution) for view in views]
   label = [jax.tree.map(np.asarray, cameras.from_label(np.stack([x['label'] for x in view])))
            for view in views]  # fmt: skip
-  frame = truth.Frame()
+  frame = frames.Frame()
   if args.camera == 'given':
     four = jax.tree.map(lambda x: x[:4], label[0])
-    frame, _ = truth.find_frame(model, photos(examples[:4], 16), four)
+    frame, _ = frames.find_frame(model, photos(examples[:4], 16), four)
     print(f'frame: turned by {math.degrees(frame.yaw):.0f}°, mirrored: {frame.mirrored}')
   space = spaces.create(model, args.space)
   perceptual = losses.choose(args.perceptual, inception_file=args.inception)

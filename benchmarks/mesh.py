@@ -20,7 +20,7 @@ import numpy as np
 
 def stages(model, resolution: int, texture: int) -> dict[str, float]:
   """Seconds of each stage of one mesh, its faces, and the process's peak memory in MB."""
-  from jax3dgan.apps import meshing, surfaces, texturing
+  from jax3dgan.meshes import meshing, surfaces, texturing
 
   seconds = {}
 

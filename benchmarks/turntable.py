@@ -9,7 +9,7 @@ jitted rendering for each frame, 'eager' the module itself, as one does at first
 their time taken times the number of all). All take turns, so that a machine which is busy for a
 while slows all: read the ratios of the medians. 'apart' is the largest difference between a pixel
 of ours and of the loop's, in grey levels of 255, before rounding to whole ones: rays that meet
-nothing are left out (`apps/tiles.py`).
+nothing are left out (`pictures/tiles.py`).
 """
 
 import argparse
@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from jax3dgan import generators, trained, viz
-from jax3dgan.apps import common, paths, tiles, turntable
+from jax3dgan.apps import common
 from jax3dgan.devices import compilation
+from jax3dgan.pictures import paths, tiles, turntables
 
 _EAGER_FRAMES = 3
 
@@ -60,7 +61,7 @@ def sides(model, seeds, path, resolution):
 
   def ours():
     unique, index = path.unique()
-    return turntable.render_path(model, w, unique, resolution).image[:, index]
+    return turntables.render_path(model, w, unique, resolution).image[:, index]
 
   def apart():
     unique, index = path.unique()

@@ -129,13 +129,14 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 def run(values: flags.FlagValues) -> None:
   """Joins the other processes, if any, and does what the mode says."""
   from jax3dgan.devices import compilation, cpu_devices, hosts, parallel
+  from jax3dgan.training import device_count
 
   compilation.use_cache()
   parallel.initialize(
     values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout
   )
   if values.mode == 'train':
-    cpu_devices.use(values.config)
+    cpu_devices.enable(device_count.largest(values.config, cpu_devices.cores()))
   hosts.check_same(
     values.config, mode=values.mode, workdir=values.workdir, pretrained=values.pretrained
   )

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from jax3dgan import discriminators, generators, recipes, trained, viz
-from jax3dgan.apps import common, samples, turntable
 from jax3dgan.data import feed
 from jax3dgan.devices import compilation, hosts, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
+from jax3dgan.pictures import display, sheets, turntables
 from jax3dgan.runs import checkpoints, interruption, progress, workdirs, writers
 from jax3dgan.training import checks, faults, health, schedule
 from jax3dgan.training import state as state_lib
@@ -151,9 +151,9 @@ def run(config, workdir) -> dict:
     line.say(f'Rendering {" and ".join(results)}{missing} ...')
     model = _pictures(model, state, step, config, workdir, writer)
     if jax.process_index() == 0:
-      samples.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=model.has_depth)
+      sheets.write(model, workdir / 'samples.png', range(_GRID_SEEDS), depth=model.has_depth)
       if model.has_camera:
-        turntable.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
+        turntables.write(model, workdir / 'turntable.mp4', _TURNTABLE_SEEDS, depth=model.has_depth)
   writer.close()
   summary = _summary(config, phases, step, images_seen, rates, mesh)
   summary['images_skipped'] = len(source.dataset.skips)
@@ -288,9 +288,9 @@ def _pictures(model, state, step, config, workdir, writer, doctor=None):
   if jax.process_index() == 0:
     if doctor is not None:
       w = model.map(model.latents(range(_GRID_SEEDS)), psi=1)
-      out = model.render(w, model.orbit(common.show_azimuth(model)))
+      out = model.render(w, model.orbit(display.show_azimuth(model)))
       writer.write_scalars(step, doctor.samples(step, out, model.options()))
-    sheet = samples.sheet(
+    sheet = sheets.sheet(
       model, range(config.log.num_grid), config.display.truncation_psi, depth=model.has_depth
     )
     writer.write_images(step, {'samples': sheet[None]})

@@ -7,9 +7,12 @@ import pathlib
 import flax.struct
 import numpy as np
 
-from jax3dgan.apps import common, gltf, paths, provenance, turntable
+from jax3dgan.apps import turntable
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import gltf
+from jax3dgan.pictures import display, paths
+from jax3dgan.runs import provenance
 
 # From the camera's axes (x right, y down, z forward) to those of glTF and Blender (y up, −z
 # forward); and from a world with y up to Blender's with z up, as its glTF importer turns it.
@@ -82,7 +85,7 @@ def film(model, text: str) -> Film:
     text: 'orbit:60', 'sweep:60' or 'figure-eight:60' (see `paths.make`) with so many frames, or the
       record of a video (`turntable.mp4.json`, or the video itself).
   """
-  common.check_camera(model, 'Leave out --cameras.')
+  display.check_camera(model, 'Leave out --cameras.')
   kind, _, number = text.partition(':')
   resolution, fps = model.resolution, None
   if kind in turntable.TRAJECTORIES and number.isdecimal() and int(number):

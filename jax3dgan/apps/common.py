@@ -8,13 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jax3dgan.apps import provenance
 from jax3dgan.errors import UserError
-
-MIN_TILE = 128  # pixels on a side below which a picture is enlarged for people
-KINDS = ('colour', 'depth', 'normals', 'opacity')  # what can be shown of a view
-# Elevations, radians, at which a camera can stand upright: at a pole there is no up.
-STANDING = (math.radians(-90), math.radians(90))
+from jax3dgan.pictures import display
+from jax3dgan.runs import provenance
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -77,12 +73,12 @@ def parse_rate(text: str) -> float:
 
 
 def parse_kinds(text: str) -> list[str]:
-  """Returns the kinds of 'colour,depth', in the order of `KINDS`."""
+  """Returns the kinds of 'colour,depth', in the order of `pictures.display.KINDS`."""
   kinds = [part.strip() for part in text.split(',')]
-  unknown = [kind for kind in kinds if kind not in KINDS]
+  unknown = [kind for kind in kinds if kind not in display.KINDS]
   if unknown:
-    raise argparse.ArgumentTypeError(f'{unknown[0]!r} is none of {", ".join(KINDS)}')
-  return [kind for kind in KINDS if kind in kinds]
+    raise argparse.ArgumentTypeError(f'{unknown[0]!r} is none of {", ".join(display.KINDS)}')
+  return [kind for kind in display.KINDS if kind in kinds]
 
 
 def parser(
@@ -140,7 +136,7 @@ def parser(
       type=parse_kinds,
       default=['colour'],
       metavar='KINDS',
-      help=f'some of {",".join(KINDS)}, side by side; default: colour',
+      help=f'some of {",".join(display.KINDS)}, side by side; default: colour',
     )
   flags.set_defaults(app=name)
   return flags
@@ -221,88 +217,6 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     sys.exit(130)
 
 
-def check_camera(model, remedy: str) -> None:
-  """UserError, with what to do instead, where the generator's images have no camera."""
-  if not model.has_camera:
-    raise UserError(f'{model.name} is a 2D model: its images have no camera to move. {remedy}')
-
-
-def check_pitch(degrees: Sequence[float] | None) -> None:
-  """UserError for elevations in degrees that no upright camera has."""
-  for angle in degrees or ():
-    if not -90 <= angle <= 90:
-      raise UserError(
-        f'A camera cannot stand {angle:g}° above the horizon. Give a pitch from -90 (below) to 90.'
-      )
-
-
 def kinds_of(args: argparse.Namespace) -> tuple[str, ...]:
   """Returns what the flags --show and --depth ask for."""
-  return with_depth(args.show, args.depth)
-
-
-def with_depth(show: Sequence[str], depth: bool) -> tuple[str, ...]:
-  """Returns kinds in the order of `KINDS`, depth among them if it is asked for."""
-  return tuple(k for k in KINDS if k in show or (depth and k == 'depth'))
-
-
-def check_kinds(model, kinds: Sequence[str]) -> None:
-  """UserError, with what to do instead, where the generator cannot show them."""
-  unknown = [kind for kind in kinds if kind not in KINDS]
-  if unknown or not kinds:
-    raise UserError(f'Nothing to show is called {unknown}. There are: {", ".join(KINDS)}.')
-  if 'depth' in kinds and not model.has_depth:
-    raise UserError(f'{model.name} has no depth: its generator has no field. Leave out --depth.')
-  if set(kinds) != {'colour'} and not model.has_depth:
-    raise UserError(
-      f'{model.name} has no {" and no ".join(k for k in kinds if k != "colour")}: its generator '
-      'has no field. Use --show=colour.'
-    )
-
-
-def check_numbers(psi: float | None = None, resolution: int | None = None) -> None:
-  """UserError for a truncation that is no number, or a picture without pixels."""
-  if psi is not None and not math.isfinite(psi):
-    raise UserError(f'A truncation of {psi} is no number. Set psi between 0 and 1.')
-  if resolution is not None and resolution < 1:
-    raise UserError(f'A picture of {resolution}² has no pixels. Set a resolution from 1.')
-
-
-def goes_round(model) -> bool:
-  """Whether the cameras of training go all the way round."""
-  from jax3dgan import cameras  # JAX, which the help text need not wait for
-
-  return cameras.goes_round(model.yaw_half_range)
-
-
-def show_views(model, num: int) -> np.ndarray:
-  """Returns azimuths [num] in radians that show an object well.
-
-  From the front to the back where the cameras of training go all the way round; otherwise from one
-  end of their range to the other.
-  """
-  if goes_round(model):
-    return np.linspace(0, math.pi, num)
-  return np.linspace(-1, 1, num) * model.yaw_half_range
-
-
-def show_azimuth(model) -> float:
-  """Returns the azimuth of a single picture, radians: a three-quarter view, or the front."""
-  return math.radians(40) if goes_round(model) else 0.0
-
-
-def enlargement(resolution: int) -> int:
-  """Returns by which whole factor to enlarge a picture for people."""
-  return max(math.ceil(MIN_TILE / resolution), 1)
-
-
-def depth_picture(model, rendering, limits=None) -> np.ndarray:
-  """Returns the depth maps of a rendering in colours, uint8 [n, h, w, 3]."""
-  from jax3dgan import viz
-
-  depth, opacity = rendering.depth, rendering.opacity
-  if depth is None:
-    raise UserError(f'{model.name} has no depth: its generator has no field. Leave out --depth.')
-  if model.options().last_back:  # what passes counts as the last sample: every pixel is solid
-    return viz.colour_depth(depth, limits=limits)
-  return viz.colour_depth(viz.surface_depth(depth, opacity), opacity, limits)
+  return display.with_depth(args.show, args.depth)

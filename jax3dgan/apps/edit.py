@@ -14,8 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax3dgan.apps import common, provenance
+from jax3dgan.apps import common
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import display
+from jax3dgan.runs import provenance
 
 STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 _SECONDS = 4.0  # of a video's loop
@@ -62,7 +64,7 @@ def sheet(
   w = np.asarray(w, np.float32)
   labels = [str(i) for i in range(len(w))] if labels is None else labels
   strengths = np.asarray(strengths, np.float32)
-  azimuth = common.show_azimuth(model) if azimuth is None else azimuth
+  azimuth = display.show_azimuth(model) if azimuth is None else azimuth
   camera = model.orbit(azimuth)
   # Compared with the unedited one, which is among them or is rendered besides.
   every = strengths if (strengths == 0).any() else np.append(strengths, 0.0)
@@ -94,7 +96,7 @@ def _tiles(model, out, reference: int) -> np.ndarray:
   from jax3dgan import viz
 
   resolution = out.image.shape[1]
-  factor = common.enlargement(resolution)
+  factor = display.enlargement(resolution)
   tiles = viz.enlarge(viz.to_uint8(out.image), factor)
   if out.opacity is None or model.options().last_back:
     return tiles
@@ -159,7 +161,7 @@ def frames(
   from jax3dgan import viz
 
   w = np.asarray(w, np.float32)
-  camera = model.orbit(common.show_azimuth(model) if azimuth is None else azimuth)
+  camera = model.orbit(display.show_azimuth(model) if azimuth is None else azimuth)
   strengths = extent * np.sin(2 * math.pi * np.arange(num) / num)
   # The loop passes each strength twice: rendered once.
   unique, index = np.unique(np.round(strengths, 9), return_inverse=True)
@@ -167,7 +169,7 @@ def frames(
   for strength in unique:
     moved = np.stack([directions.apply(w, {n: strength}, layers) for n in directions.names], axis=1)
     out = model.render(moved.reshape(-1, *w.shape[1:]), camera, resolution)
-    tiles = viz.enlarge(viz.to_uint8(out.image), common.enlargement(out.image.shape[1]))
+    tiles = viz.enlarge(viz.to_uint8(out.image), display.enlargement(out.image.shape[1]))
     names = _line([f'{name} {strength + 0:+.1f} sd' for name in directions.names], tiles)
     pictures.append(np.concatenate([names, viz.grid(tiles, len(directions))]))
   yield from (pictures[i] for i in index)
@@ -185,7 +187,7 @@ def find(model, args: argparse.Namespace):
     else:
       seeds = range(args.num or 512)
       w = model.map(model.latents(seeds), psi=1)
-      labels = editing.measure(model, w, args.measure.split(','), common.show_azimuth(model))
+      labels = editing.measure(model, w, args.measure.split(','), display.show_azimuth(model))
     found = editing.probe(model, seeds, labels, args.conditional)
   elif args.directions == 'pca':
     found = editing.pca(model, args.num or editing.NUM_STYLES, count=args.count)
@@ -213,7 +215,7 @@ def _main(args: argparse.Namespace) -> None:
     directions.save(args.save)
   layers, azimuth = _layers(args), None
   if args.azimuth is not None:
-    common.check_camera(model, 'Leave out --azimuth.')
+    display.check_camera(model, 'Leave out --azimuth.')
     azimuth = math.radians(args.azimuth)
   about = {'source': directions.source, 'report': directions.report}
   for name, figures in directions.report.items():

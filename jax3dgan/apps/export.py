@@ -9,7 +9,8 @@ import pathlib
 import time
 from collections.abc import Sequence
 
-from jax3dgan.apps import common, provenance
+from jax3dgan.apps import common
+from jax3dgan.runs import provenance
 
 
 def _main(args: argparse.Namespace) -> None:

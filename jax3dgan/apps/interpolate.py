@@ -14,8 +14,10 @@ import numpy as np
 import tqdm
 
 from jax3dgan import viz
-from jax3dgan.apps import common, latents, maps, paths, provenance, turntable
+from jax3dgan.apps import common, latents, turntable
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import display, maps, paths
+from jax3dgan.runs import provenance
 
 SPACES = ('w', 'z')
 _PER_KEY = {'.png': 4}  # frames from one seed to the next: a strip is read, a video is watched
@@ -39,7 +41,7 @@ def styles(model, seeds: Sequence[int], num: int, space='w', psi=None, closed=Tr
     raise UserError(f'There is no space {space!r}. Interpolate in one of {", ".join(SPACES)}.')
   if len(seeds) < 2:
     raise UserError('Between one seed and itself there is no way. Give two, as --seeds=0,5.')
-  common.check_numbers(psi)
+  display.check_numbers(psi)
   z = model.latents(seeds)
   if space == 'z':
     return np.asarray(model.map(latents.along(z, num, closed, arc=True), psi))
@@ -58,9 +60,9 @@ def render(
     resolution, kinds: See `maps.render`.
     progress: Whether to show a bar.
   """
-  common.check_kinds(model, kinds)
-  common.check_numbers(resolution=resolution)
-  path = path or paths.fixed(model, common.show_azimuth(model))
+  display.check_kinds(model, kinds)
+  display.check_numbers(resolution=resolution)
+  path = path or paths.fixed(model, display.show_azimuth(model))
   with tqdm.tqdm(desc='interpolate', total=len(w), unit='view', disable=not progress) as bar:
     return maps.render_pairs(model, w, path.camera(model), resolution, kinds, bar)
 
@@ -90,7 +92,7 @@ def mixing_table(
     resolution, kinds, progress: See `render`.
     path: One camera.
   """
-  common.check_numbers(psi)
+  display.check_numbers(psi)
   w = np.asarray(model.map(model.latents([*rows, *columns]), psi))
   if w.ndim < 3:
     raise UserError(f'{model.name} has one style for all layers: there is nothing to mix.')
@@ -114,18 +116,18 @@ def _path(model, args, num) -> paths.Path | None:
   if args.trajectory != 'fixed':
     return paths.make(model, num, args.trajectory, args.yaw, args.pitch)
   if args.yaw or args.pitch:
-    common.check_camera(model, 'Leave out --yaw and --pitch.')
-    common.check_pitch(args.pitch)
+    display.check_camera(model, 'Leave out --yaw and --pitch.')
+    display.check_pitch(args.pitch)
     if len(args.yaw or [0]) > 1 or len(args.pitch or [0]) > 1:
       raise UserError('A fixed camera has one yaw and one pitch. Or set --trajectory=sweep.')
-  azimuth = np.radians(args.yaw[0]) if args.yaw else common.show_azimuth(model)
+  azimuth = np.radians(args.yaw[0]) if args.yaw else display.show_azimuth(model)
   return paths.fixed(model, azimuth, np.radians(args.pitch[0]) if args.pitch else None)
 
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
   kinds = common.kinds_of(args)
-  common.check_kinds(model, kinds)
+  display.check_kinds(model, kinds)
   if args.mix is not None:
     path = _path(model, args, 1)
     image = mixing_table(

@@ -10,8 +10,10 @@ import copy
 import pathlib
 from collections.abc import Sequence
 
-from jax3dgan.apps import camera_export, common, mesh_files, meshing, provenance
+from jax3dgan.apps import camera_export, common
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import mesh_files, meshing
+from jax3dgan.runs import provenance
 
 _RESOLUTION = 128
 
@@ -92,7 +94,7 @@ def _one(args, model, w, name, path, preview, film) -> None:
     )
   if preview is not None:
     from jax3dgan import viz
-    from jax3dgan.apps import mesh_preview
+    from jax3dgan.meshes import mesh_preview
 
     picture = mesh_preview.sheet(model, scene, mesh, title=name)
     viz.save_png(preview, picture, provenance.texts(record))

@@ -8,96 +8,18 @@ python -m jax3dgan.apps.turntable --pretrained=toys --out=x.mp4 --trajectory=dol
 
 import argparse
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-import tqdm
-
-from jax3dgan.apps import common, maps, paths, provenance
-from jax3dgan.apps.paths import TRAJECTORIES
-
-_COLUMNS = 4
-_SECONDS = 3.0  # of a turn, where no frame rate is given
-
-
-def write(
-  model,
-  path,
-  seeds: Sequence[int] = (0, 1, 2, 3),
-  psi: float | None = None,
-  frames: int = 60,
-  fps: float | None = None,
-  resolution: int | None = None,
-  depth: bool = False,
-  trajectory: str | paths.Path | None = None,
-  progress: bool = False,
-  show: Sequence[str] = ('colour',),
-  w=None,
-) -> None:
-  """Writes the video.
-
-  Args:
-    model: A `trained.Trained`.
-    path: The file; its ending says the format.
-    seeds: Objects side by side, four in a row.
-    psi: Truncation; None takes the config's.
-    frames: How many in the loop.
-    fps: Frames per second; None for a loop of three seconds.
-    resolution: Pixels on a side of each object; None for that of training.
-    depth: Whether depth maps turn beside the objects.
-    trajectory: A path, or the name of one, see `paths.make`; None for the full circle where the
-      pose prior covers it.
-    progress: Whether to show a bar.
-    show: What of each object, of `common.KINDS`.
-    w: [n, ...] styles of the objects, in place of those of the seeds and psi.
-
-  Raises:
-    UserError: The generator has no camera, or nothing to show; impossible numbers.
-  """
-  from jax3dgan import viz
-
-  if not isinstance(trajectory, paths.Path):
-    trajectory = paths.make(model, frames, trajectory)
-  common.check_kinds(model, kinds := common.with_depth(show, depth))
-  common.check_numbers(psi, resolution)
-  unique, index = trajectory.unique()  # a sweep passes each angle twice: render it once
-  w = np.asarray(model.map(model.latents(seeds), psi) if w is None else w)
-  pictures = list(_pictures(model, w, unique, resolution, kinds, progress))
-  viz.write_video(path, (pictures[i] for i in index), fps or len(trajectory) / _SECONDS)
-
-
-def render_path(model, w, path: paths.Path, resolution=None, kinds=('colour',), bar=None):
-  """Renders objects w [m, ...] along a path of n frames: `maps.Views` [m, n]."""
-  groups = path.depth_ranges(model)
-  # Tiles are compiled for each group once more: not worth it for many groups of few frames.
-  skip = len(groups) == 1
-  parts = [
-    maps.render(model, w, path[frames].camera(model), resolution, kinds, bar, skip, **ends)
-    for frames, ends in groups
-  ]
-  order = np.argsort(np.concatenate([frames for frames, _ in groups]))
-  return maps.concatenate(parts)[:, order]
-
-
-def _pictures(model, w, path, resolution, kinds, progress) -> Iterator[np.ndarray]:
-  """Yields one picture per frame, uint8 [h, w, 3], all objects in it."""
-  with tqdm.tqdm(
-    desc='turntable', total=len(w) * len(path), unit='view', disable=not progress
-  ) as bar:
-    views = render_path(model, w, path, resolution, kinds, bar)
-  factor = maps.tile_factor(views)
-  # Colours of depth go with a camera that goes back: they show the object, not the way.
-  back = path.distance - model.config.render.radius
-  limits = maps.depth_limits(model, views, back) if 'depth' in kinds else (0, 1)
-  for i in range(len(path)):
-    now, ends = views[:, i], tuple(limit + back[i] for limit in limits)
-    yield maps.beside([maps.picture(model, now, k, ends) for k in kinds], _COLUMNS, factor)
+from jax3dgan.apps import common
+from jax3dgan.pictures import paths, turntables
+from jax3dgan.pictures.paths import TRAJECTORIES
+from jax3dgan.runs import provenance
 
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
   path = paths.make(model, args.frames, args.trajectory, args.yaw, args.pitch, args.dolly)
-  write(
+  turntables.write(
     model,
     args.out,
     args.seeds,
@@ -118,7 +40,7 @@ def _main(args: argparse.Namespace) -> None:
 def add_path_flags(
   flags: argparse.ArgumentParser,
   frames: int | None = 60,
-  fps: str = f'default: a loop of {_SECONDS:g} seconds',
+  fps: str = f'default: a loop of {turntables.SECONDS:g} seconds',
 ) -> None:
   """Adds what says how the camera moves, see `paths.make`, and how fast.
 

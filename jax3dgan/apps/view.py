@@ -17,7 +17,7 @@ from jax3dgan.errors import UserError
 
 def make(args: argparse.Namespace):
   """Returns the `viewer.server.Viewer` that the flags ask for, which does not serve yet."""
-  from jax3dgan.apps import provenance
+  from jax3dgan.runs import provenance
   from jax3dgan.viewer import savings, server
   from jax3dgan.viewer.identity import Styles
 

@@ -126,7 +126,7 @@ def convert_eg3d(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
   """`--from=pigan`: makes a workdir."""
-  # Not `runs` yet: JAX takes a second, which a refused file need not wait for.
+  # Not `pigan_runs` yet: JAX takes a second, which a refused file need not wait for.
   from jax3dgan.convert import official, official_discriminator
   from jax3dgan.runs import workdirs
 
@@ -146,14 +146,14 @@ def convert(args: argparse.Namespace) -> None:
       f'{args.input} says nothing of its step. Give --step, such as 200000: it decides the '
       'resolution and where training goes on.'
     )
-  from jax3dgan.convert import runs
+  from jax3dgan.convert import pigan_runs
   from jax3dgan.devices import compilation
 
   compilation.use_cache()
-  curriculum = args.curriculum or runs.curriculum_of(generator, discriminator)
-  config = runs.config_for(curriculum, generator, averages, discriminator)
+  curriculum = args.curriculum or pigan_runs.curriculum_of(generator, discriminator)
+  config = pigan_runs.config_for(curriculum, generator, averages, discriminator)
   say(f'Writing {workdir} ...')
-  runs.create(workdir, config, step, generator, averages, discriminator, args.overwrite)
+  pigan_runs.create(workdir, config, step, generator, averages, discriminator, args.overwrite)
   for line in _summary(args, config, curriculum, step, generator, averages, discriminator):
     say(line)
 
@@ -166,7 +166,7 @@ def _reading(path: str) -> str:
 
 
 def _summary(args, config, curriculum, step, generator, averages, discriminator):
-  from jax3dgan.convert import runs
+  from jax3dgan.convert import pigan_runs, workdir
 
   model = generator.model
   num = sum(value.size for value in generator.weights.values())
@@ -196,8 +196,8 @@ def _summary(args, config, curriculum, step, generator, averages, discriminator)
       f'{2 ** len(fields.channels)}² and below, {heads}.'
     )
   yield f'Config: {curriculum}, rendered as the release does (density relu, last interval 1e10).'
-  yield from runs.commands(
-    args.workdir, config, step, f'configs/{curriculum}.py', runs.overrides(config, curriculum)
+  yield from workdir.commands(
+    args.workdir, config, step, f'configs/{curriculum}.py', pigan_runs.overrides(config, curriculum)
   )
 
 

@@ -6,7 +6,7 @@ import math
 import jax
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators
+from jax3dgan import config_json, discriminators, generators
 from jax3dgan.cameras import camera_generator
 from jax3dgan.convert import (
   eg3d,
@@ -14,12 +14,12 @@ from jax3dgan.convert import (
   eg3d_generator,
   eg3d_rendering,
   official,
-  runs,
   values,
 )
+from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import stylegan2
-from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.runs import checkpoints
 
 # Images behind the released checkpoints, which do not say it themselves.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
@@ -118,12 +118,12 @@ def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, 
 
 
 def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: bool = False):
-  """Writes config.json and a checkpoint, see `runs.save`."""
+  """Writes config.json and a checkpoint, see `workdir.save`."""
   average = checkpoint.average.params
   generator = average if checkpoint.generator is None else checkpoint.generator.params
   judge = None if checkpoint.discriminator is None else checkpoint.discriminator.params
   ema = {str(rate): average for rate in config.ema.rates}
-  runs.save(workdir, config, step, generator, ema, judge, overwrite)
+  workdir_lib.save(workdir, config, step, generator, ema, judge, overwrite)
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -153,13 +153,13 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   )
   for note in checkpoint.notes:
     yield f'Note: {note}'
-  file = workdirs.plain(eg3d_curricula.create(curriculum))
-  yield from runs.commands(
-    workdir, config, step, f'configs/eg3d_{curriculum}.py', runs.flags_between(file, config)
+  file = config_json.plain(eg3d_curricula.create(curriculum))
+  yield from workdir_lib.commands(
+    workdir, config, step, f'configs/eg3d_{curriculum}.py', workdir_lib.flags_between(file, config)
   )
 
 
-def release(workdir, config, weights: str) -> runs.Released:
+def release(workdir, config, weights: str) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
   rate = str(config.ema.display_rate)
   keys = ('ema', rate) if weights == 'ema' else ('generator',)
@@ -167,4 +167,4 @@ def release(workdir, config, weights: str) -> runs.Released:
   params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}
   source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   named = eg3d_generator.generator_state(params, config.model.super_ups)
-  return runs.Released(named, step, source, 'TriPlaneGenerator')
+  return workdir_lib.Released(named, step, source, 'TriPlaneGenerator')

@@ -9,8 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import jax3dgan
+from jax3dgan import config_json
 from jax3dgan.errors import UserError
-from jax3dgan.runs import workdirs
 
 _PACKAGE = pathlib.Path(jax3dgan.__file__).parent
 # Fields that may differ: a cache can be a local disk of each machine.
@@ -29,7 +29,7 @@ def source_hash(package: pathlib.Path = _PACKAGE) -> str:
 def record(config, **more) -> dict:
   """All that the processes of a run must have alike."""
   return {
-    'config': workdirs.plain(config),
+    'config': config_json.plain(config),
     'jax': jax.__version__,
     'jax3dgan': jax3dgan.__version__,
     'source files': source_hash(),
@@ -67,7 +67,7 @@ def check_same(config, **more) -> None:
 def difference(records: list[dict]) -> str:
   """What tells the first process that is unlike process 0 from it, in one line; '' if none is."""
   for i, other in enumerate(records):
-    changed = workdirs.differences(records[0], other)
+    changed = config_json.differences(records[0], other)
     changed = {name: pair for name, pair in changed.items() if name not in _OWN}
     if changed:
       fields = [

@@ -11,28 +11,29 @@ import os
 
 import jax
 
-from jax3dgan import discriminators
-from jax3dgan.errors import UserError
-from jax3dgan.training import schedule
-
 # XLA ends the process where one device waits for another longer than a minute, as on a loaded
 # machine it may, with a large model.
-_PATIENCE = {
+_COLLECTIVE_TIMEOUTS = {
   'xla_cpu_collective_call_warn_stuck_timeout_seconds': 600,
   'xla_cpu_collective_call_terminate_timeout_seconds': 24 * 3600,
 }
-# XLA does not start with a flag that it does not know.
-_VERSIONS_WITH_THEM = ('0.10.', '0.11.', '0.12.')
+# XLA does not start with a flag that it does not know: only these versions of jaxlib get them.
+_VERSIONS_WITH_TIMEOUT_FLAGS = ('0.10.', '0.11.', '0.12.')
 
 
-def use(config) -> int:
-  """Makes as many devices of the cores as the batch of `config` can be shared among.
+def enable(num_devices: int) -> int:
+  """Makes the cores of the CPU appear as `num_devices` devices.
 
-  Call it before JAX is asked for a device. It leaves all as it is where an accelerator may be, JAX
-  has started already, or the number was chosen: JAX_NUM_CPU_DEVICES=1 is one device, as JAX has it.
+  Call it before JAX is asked for a device. It changes nothing where there may be an accelerator,
+  where JAX has started already, or where the user chose the number: JAX_NUM_CPU_DEVICES=1 is JAX's
+  own single device.
+
+  Args:
+    num_devices: At most `cores`; how many can share the batch of a config says
+      `training.device_count.largest`.
 
   Returns:
-    How many there are of this process, as far as this function has a say; 0 where it has none.
+    `num_devices`, or 0 where nothing was changed.
   """
   flags = os.environ.get('XLA_FLAGS', '')
   if (
@@ -42,33 +43,15 @@ def use(config) -> int:
     or jax.distributed.is_initialized()
   ):
     return 0
-  number = sharing(config, cores())
   try:
-    jax.config.update('jax_num_cpu_devices', number)
+    jax.config.update('jax_num_cpu_devices', num_devices)
   except RuntimeError:  # there are devices already
     return 0
-  if number > 1 and importlib.metadata.version('jaxlib').startswith(_VERSIONS_WITH_THEM):
-    patience = [f'--{name}={value}' for name, value in _PATIENCE.items() if name not in flags]
-    os.environ['XLA_FLAGS'] = ' '.join([*flags.split(), *patience])
-  return number
-
-
-def sharing(config, most: int) -> int:
-  """The largest number of devices, up to `most`, that can share the batch of every stage; each part
-  has whole groups of the images that a discriminator looks at together, so that a number of devices
-  changes nothing. 1 for a config that is wrong."""
-  try:
-    group = getattr(discriminators.create(config.discriminator), 'group_size', 0) or 1
-  except UserError:
-    return 1
-  for number in range(most, 1, -1):
-    try:
-      stages = schedule.stages(config, number)
-    except UserError:
-      continue
-    if all(not stage.batch_size // (number * stage.micro_batches) % group for stage in stages):
-      return number
-  return 1
+  version = importlib.metadata.version('jaxlib')
+  if num_devices > 1 and version.startswith(_VERSIONS_WITH_TIMEOUT_FLAGS):
+    timeouts = [f'--{k}={v}' for k, v in _COLLECTIVE_TIMEOUTS.items() if k not in flags]
+    os.environ['XLA_FLAGS'] = ' '.join([*flags.split(), *timeouts])
+  return num_devices
 
 
 def cores() -> int:

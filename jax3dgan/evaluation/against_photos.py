@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import distribution, fakes, features, inception_weights, real, report
+from jax3dgan.evaluation import distribution, fakes, features, real, report
 from jax3dgan.evaluation.results import Result
+from jax3dgan.feature_networks import inception_weights
 from jax3dgan.runs import progress
 
 # Generated images of which the sheet of precision and recall shows some.

@@ -27,6 +27,7 @@ from jax3dgan import viz
 from jax3dgan.cameras import Camera
 from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
+from jax3dgan.rendering import depth_maps
 
 _SHOWN = 4
 _NAMES = ('median', 'mean', 'median_all', 'mean_all', 'spacing', 'visible')
@@ -106,7 +107,7 @@ def measure(
   unit = geometry3d.sample_bin(options)
   rows, shown = [], []
   for _, out, camera in geometry3d.render_views(model, seeds, azimuths, psi, resolution, say):
-    distance, solid = geometry3d.surface(out, options)
+    distance, solid = depth_maps.surface(out, options)
     figures, maps, visible = compare(distance, solid, camera, unit, options.align_corners)
     rows.append([figures[name] for name in _NAMES])
     if len(shown) < _SHOWN:

@@ -30,6 +30,7 @@ from jax3dgan.evaluation import (
   view_leak,
 )
 from jax3dgan.evaluation.results import Result
+from jax3dgan.inversion import frames
 from jax3dgan.runs import progress, workdirs, writers
 from jax3dgan.training import schedule
 
@@ -142,7 +143,7 @@ class Evaluator:
         'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
       )
     # Trained with the photos' cameras, its world is theirs.
-    frame = truth.Frame() if self.config.data.use_labels else None
+    frame = frames.Frame() if self.config.data.use_labels else None
     return truth.measure_by_inversion(model, examples, seed=options.seed, frame=frame, say=self.say)
 
   def _open_data(self, resolution):

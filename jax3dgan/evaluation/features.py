@@ -1,6 +1,8 @@
 """Features of images by the FID Inception, on all devices.
 
-from jax3dgan.evaluation import features, inception_weights
+from jax3dgan.evaluation import features
+
+from jax3dgan.feature_networks import inception_weights
 
 extract = features.FeatureExtractor(inception_weights.load())
 for values in extract(batches):  # float32 [n, 2048] for each batch [n, h, w, 3]
@@ -18,8 +20,8 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import inception
-from jax3dgan.evaluation.inception_weights import Weights
+from jax3dgan.feature_networks import inception
+from jax3dgan.feature_networks.inception_weights import Weights
 from jax3dgan.nn import backend
 
 # Images that a CPU takes at a time: their activations fit its caches, and one image alone leaves

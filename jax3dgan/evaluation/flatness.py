@@ -19,34 +19,9 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
+from jax3dgan.rendering import depth_maps
 
-NUM_BINS = 64
 _SHOWN = 8
-
-
-def histogram(depth: np.ndarray, near: float, far: float) -> np.ndarray:
-  """Shares [64] of the depths in even bins of [near, far], clamped to it."""
-  depth = np.clip(np.asarray(depth, np.float64).ravel(), near, far)
-  counts = np.histogram(depth, NUM_BINS, (near, far))[0]
-  return counts / max(counts.sum(), 1)
-
-
-def score(shares: np.ndarray) -> float:
-  """exp(−Σ p log p) of shares [n] that sum to one."""
-  shares = shares[shares > 0]
-  return float(np.exp(-np.sum(shares * np.log(shares))))
-
-
-def non_flatness(depth: np.ndarray, near: float, far: float) -> float:
-  """The score of one depth map, or of any set of depths; NaN of none."""
-  return score(histogram(depth, near, far)) if np.size(depth) else float('nan')
-
-
-def depths(rendering, options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns the depth [..., h, w] with the background at `far`, the surface's, and solid."""
-  distance, solid = geometry3d.surface(rendering, options)
-  opacity = np.asarray(rendering.opacity, np.float64)
-  return distance * opacity + (1 - opacity) * options.far, distance, solid
 
 
 def measure(
@@ -59,10 +34,10 @@ def measure(
   azimuths = np.zeros((num_latents, 1))
   rows, shown = [], []
   for _, out, _ in geometry3d.render_views(model, seeds, azimuths, psi, resolution, say):
-    full, distance, solid = (x[0] for x in depths(out, options))
-    rows.append((non_flatness(full, near, far), non_flatness(distance[solid], near, far)))
+    full, distance, solid = (x[0] for x in depth_maps.with_background(out, options))
+    rows.append([depth_maps.non_flatness(depth, near, far) for depth in (full, distance[solid])])
     if len(shown) < _SHOWN:
-      shown.append((full, histogram(full, near, far), *rows[-1]))
+      shown.append((full, depth_maps.histogram(full, near, far), *rows[-1]))
   scores = np.array(rows)
   with_solid = np.isfinite(scores[:, 1])
   values = {
@@ -70,7 +45,7 @@ def measure(
     'nfs_solid': float(scores[with_solid, 1].mean()) if with_solid.any() else float('nan'),
     'nfs_solid/measured': float(with_solid.mean()),
   }
-  extra = f'{NUM_BINS} bins of [{near:g}, {far:g}], empty pixels at far'
+  extra = f'{depth_maps.NUM_BINS} bins of [{near:g}, {far:g}], empty pixels at far'
   text = geometry3d.protocol(model, options, seeds, psi, 'frontal view', extra)
   return Result(values, text, _sheet(shown, values, near, far))
 
@@ -93,7 +68,8 @@ def _sheet(shown, values, near, far):
     for tile in tiles
   ]
   title = (
-    f'Non-flatness: {values["nfs"]:.2f} of {NUM_BINS}, solid pixels {values["nfs_solid"]:.2f}. '
+    f'Non-flatness: {values["nfs"]:.2f} of {depth_maps.NUM_BINS}, '
+    f'solid pixels {values["nfs_solid"]:.2f}. '
     'Depth, near light; histogram, near at the left, bars to the fullest but the last'
   )
   return viz.sheet([(title, viz.grid(np.stack(tiles), columns=4))])

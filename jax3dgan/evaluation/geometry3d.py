@@ -4,9 +4,6 @@ A depth map holds Euclidean distances along the unit ray through each pixel of `
 (π-GAN's release has it with both ends of the image included, `align_corners`); warps use the very
 same positions. Everything here is NumPy in float64: no device is needed and sums stay exact.
 
-A pixel is `solid` where its opacity Σ w exceeds `SOLID`. What is less opaque has no surface: at a
-silhouette the expected distance Σ w·t is a mean of the object and of what is behind it.
-
 The warp is a backward one, with the occlusion test of a shadow map: each target pixel's surface
 point looks up the source view where it projects to, and the source's depth map (a z-buffer that
 is known already) says what stands in front. Splatting forward would need a second z-buffer, and
@@ -22,8 +19,7 @@ import numpy as np
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-
-SOLID = 0.9
+from jax3dgan.rendering import depth_maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,30 +50,6 @@ class Warp:
 def sample_bin(options) -> float:
   """Distance between coarse samples, (far − near) / num_coarse: the unit of depth errors."""
   return (options.far - options.near) / options.num_coarse
-
-
-def surface(rendering, options) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the distance [..., h, w] of what is seen, and where it is solid (bool).
-
-  Args:
-    rendering: A `generators.Rendering`. Its depth is Σ w·t; with `last_back` what passes all
-      samples counts in it at the last one, which is at `far`, and is taken out again.
-    options: The rendering options it was made with.
-
-  Raises:
-    UserError: It has no depth, or NaN in it.
-  """
-  if rendering.depth is None or rendering.opacity is None:
-    raise UserError('This generator renders no depth. Leave the measures of geometry out.')
-  depth, opacity = (np.asarray(x, np.float64) for x in (rendering.depth, rendering.opacity))
-  for name, values in (('depth', depth), ('opacity', opacity)):
-    if not np.isfinite(values).all():
-      raise UserError(
-        f'The {name} has NaN or infinite pixels. Take a checkpoint before it diverged.'
-      )
-  if options.last_back:
-    depth = depth - (1 - opacity) * options.far
-  return depth / np.maximum(opacity, 1e-3), opacity > SOLID
 
 
 def ray_directions(camera: Camera, resolution: int, align_corners: bool = False) -> np.ndarray:
@@ -237,7 +209,7 @@ def protocol(model, options, seeds, psi, views: str, extra: str = '') -> str:
     f'truncation {psi:g}',
     views,
     f'{options.resolution}², {samples}',
-    f'solid where opacity > {SOLID}',
+    f'solid where opacity > {depth_maps.SOLID}',
     extra,
   ]
   return '; '.join(part for part in parts if part)

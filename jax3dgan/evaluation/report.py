@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 import jax3dgan
-from jax3dgan import viz
+from jax3dgan import config_json, viz
 from jax3dgan.evaluation.results import Result
-from jax3dgan.runs import workdirs
 
 FOLDER = 'eval'
 FILE = 'metrics.json'
@@ -47,7 +46,7 @@ _PACKAGE = pathlib.Path(jax3dgan.__file__).parent
 
 def config_hash(config) -> str:
   """The first 16 hexadecimal digits of the SHA-256 of a config's canonical JSON."""
-  text = json.dumps(workdirs.plain(config), sort_keys=True)
+  text = json.dumps(config_json.plain(config), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -87,8 +86,8 @@ def record(model, config, results: Mapping[str, Result], seconds: Mapping[str, f
     'version': jax3dgan.__version__,
     'commit': commit(),
     'config_hash': config_hash(config),
-    'data': workdirs.plain(config.data),
-    'eval': workdirs.plain(config.eval),
+    'data': config_json.plain(config.data),
+    'eval': config_json.plain(config.eval),
     'devices': f'{jax.device_count()} × {jax.devices()[0].device_kind}',
     'jax': jax.__version__,
     'seconds': {name: round(value, 1) for name, value in seconds.items()},

@@ -28,6 +28,7 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
+from jax3dgan.rendering import depth_maps
 
 _STEPS = np.array([-2, -1, 0, 1, 2])
 _PAIRS = [(a, a + 1) for a in range(4)] + [(a + 1, a) for a in range(4)]  # (source, target)
@@ -118,7 +119,7 @@ def measure(
   tolerance = geometry3d.sample_bin(options) / 2
   sums, shown = {}, []
   for _, out, camera in geometry3d.render_views(model, seeds, azimuths, psi, resolution, say):
-    distance, solid = geometry3d.surface(out, options)
+    distance, solid = depth_maps.surface(out, options)
     image = np.asarray(out.image, np.float64)
     warped, source, target = pairwise(
       image, distance, solid, camera, tolerance, options.align_corners

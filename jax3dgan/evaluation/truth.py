@@ -13,63 +13,27 @@ A GAN's samples have no truth. `measure_by_inversion` finds the styles whose ren
 photos of known cameras, and compares with the truth from that camera and, more tellingly, from a
 second one whose photo was not used: a flat relief that looks right from the first fails there.
 
-A generator that was trained without the poses of its photos has its own world: turned about the
-vertical axis, and possibly mirrored. Neither can be told from its images, so the frame is fitted
-to the first photos, one for the whole model: `find_frame`. One that was trained with their poses
-has the photos' world: `Frame()`.
+A generator that was trained without the poses of its photos has its own world, whose frame is
+fitted to the first photos: see `inversion.frames`.
 
 Where super-resolution makes pictures of one size alone, what is asked for at another is rendered
 without it.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from jax3dgan import cameras, inversion, viz
-from jax3dgan.cameras import Camera
+from jax3dgan import cameras, viz
 from jax3dgan.data import images
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
+from jax3dgan.inversion import frames
+from jax3dgan.rendering import depth_maps
 
 _MIN_PIXELS = 8
-_NUM_OFFSETS = 8
-_SEARCH_SAMPLES = 12  # per ray while inverting, in one pass
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-  """Where a data set's world is in the generator's: mirrored at x = 0 first, then turned.
-
-  Attributes:
-    yaw: radians to add to each camera's azimuth.
-    mirrored: whether left and right are exchanged, in the world and in its images.
-  """
-
-  yaw: float = 0.0
-  mirrored: bool = False
-
-  def camera(self, camera: Camera) -> Camera:
-    """The generator's camera [n] that sees what the data set's camera [n] does."""
-    matrix = np.asarray(camera.cam2world, np.float64)
-    intrinsics = np.array(camera.intrinsics, np.float64)
-    if self.mirrored:
-      flip = np.diag([-1.0, 1.0, 1.0, 1.0])
-      matrix = flip @ matrix @ flip  # both sides: it stays a rotation, and x points right
-      intrinsics[:, 0, 2] = 1 - intrinsics[:, 0, 2]
-      intrinsics[:, 0, 1] = -intrinsics[:, 0, 1]
-    turn = np.eye(4)
-    turn[[0, 2], [0, 2]] = math.cos(self.yaw)
-    turn[0, 2], turn[2, 0] = math.sin(self.yaw), -math.sin(self.yaw)
-    return Camera((turn @ matrix).astype(np.float32), intrinsics.astype(np.float32))
-
-  def image(self, image: np.ndarray) -> np.ndarray:
-    """An image [n, h, w, ...] of the one world as the other has it; its own inverse."""
-    return image[:, :, ::-1] if self.mirrored else image
 
 
 def align(depth: np.ndarray, true: np.ndarray, shift: bool = True) -> np.ndarray:
@@ -96,7 +60,7 @@ def depth_errors(distance, solid, true_depth, true_mask) -> dict[str, float]:
   """Figures of renderings against the truth; means over images.
 
   Args:
-    distance, solid: [n, h, w] of `geometry3d.surface`.
+    distance, solid: [n, h, w] of `depth_maps.surface`.
     true_depth: [n, h, w] Euclidean distance along the same rays; anything outside the mask.
     true_mask: [n, h, w] bool.
 
@@ -151,64 +115,6 @@ def toys_examples(num_images: int = 8) -> list[dict]:
   ]
 
 
-def find_frame(
-  model, image, camera: Camera, num_steps: int = 30, resolution: int = 16, say=None
-) -> tuple[Frame, np.ndarray]:
-  """Fits the generator's frame to photos: the one in which they are inverted best.
-
-  Eight turns of the circle, then eight finer ones around the best, without and with mirroring:
-  only the finer ones tell these two apart. Each frame is scored by the mean loss of all photos
-  after a short inversion from the average style, without noise: the search is deterministic. Of
-  things that are their own mirror images, such as cars, both are right, each with its own turn.
-
-  Args:
-    image: [n, h, h, 3] in [−1, 1], h the search's resolution.
-    camera: [n] in the data set's world.
-    num_steps: of each inversion.
-    resolution: h.
-
-  Returns:
-    (Frame, losses [4, 8]: turns and finer turns plain, turns and finer turns mirrored).
-  """
-  circle = np.arange(_NUM_OFFSETS) * 2 * math.pi / _NUM_OFFSETS
-  losses = []
-
-  def score(frames):
-    pictures = np.concatenate([frame.image(image) for frame in frames])
-    views = [frame.camera(camera) for frame in frames]
-    views = jax.tree.map(lambda *x: np.concatenate(x), *views)
-    found = _invert(model, pictures, views, resolution, num_steps, None)
-    losses.append(found.losses[-3:].mean(0).reshape(len(frames), -1).mean(1))
-    if say is not None:
-      say(len(losses))
-
-  finer = []
-  spread = (np.arange(_NUM_OFFSETS) - _NUM_OFFSETS // 2) * (circle[1] / _NUM_OFFSETS)
-  for mirrored in (False, True):
-    score([Frame(float(yaw), mirrored) for yaw in circle])
-    best = circle[np.argmin(losses[-1])]
-    finer += [Frame(float(best + turn), mirrored) for turn in spread]
-    score(finer[-_NUM_OFFSETS:])
-  return finer[int(np.argmin([losses[1], losses[3]]))], np.stack(losses)
-
-
-def _invert(model, image, camera, resolution, num_steps, key):
-  # Pixel centres, as photos have them, whatever the generator's own images have.
-  options = model.options(
-    resolution, num_coarse=_SEARCH_SAMPLES, num_fine=0, ray_chunk=0, align_corners=False
-  )
-  generator = _of_size(model, resolution).generator
-  parts = (generator, model.params, image, camera, model.average_w, key, options)
-  return inversion.invert(*parts, num_steps=num_steps)
-
-
-def _of_size(model, resolution: int):
-  """The model, without its super-resolution where that makes pictures of another size."""
-  if getattr(model.generator, 'resolution', None) in (None, resolution):
-    return model
-  return dataclasses.replace(model, generator=model.generator.without_super_resolution())
-
-
 def psnr(image: np.ndarray, true: np.ndarray) -> np.ndarray:
   """Peak signal-to-noise ratio [n] in dB of images [n, ...] in [−1, 1]."""
   error = np.mean((np.asarray(image, np.float64) - true) ** 2, axis=tuple(range(1, image.ndim)))
@@ -220,7 +126,7 @@ def measure_by_inversion(
   examples: Sequence[dict],
   num_steps: int = 100,
   seed: int = 0,
-  frame: Frame | None = None,
+  frame: frames.Frame | None = None,
   frame_steps: int = 30,
   resolution: int | None = None,
   say=None,
@@ -240,7 +146,7 @@ def measure_by_inversion(
     num_steps: of the inversions.
     seed: of their noise.
     frame: None fits one to the first four photos.
-    frame_steps: see `find_frame`.
+    frame_steps: see `frames.find_frame`.
     resolution: of the inversion; None for that of training. The photos' must be a multiple.
     say: called with a line on what is being done.
   """
@@ -258,14 +164,14 @@ def measure_by_inversion(
     say('fitting the frame')
     small = math.gcd(size, 16)
     first = jax.tree.map(np.asarray, cameras.from_label(labels[0][:4]))
-    frame, _ = find_frame(model, _photos(examples[:4], small), first, frame_steps, small)
+    frame, _ = frames.find_frame(model, _photos(examples[:4], small), first, frame_steps, small)
   poses = [frame.camera(cameras.from_label(label)) for label in labels]
   say('inverting')
-  found = _invert(
+  found = frames.invert(
     model, frame.image(photos[0]), poses[0], resolution, num_steps, jax.random.key(seed)
   )
   say('comparing')
-  drawn, detailed = _of_size(model, resolution), _of_size(model, size)
+  drawn, detailed = frames.at_resolution(model, resolution), frames.at_resolution(model, size)
   values, columns = {'frame/yaw_degrees': math.degrees(frame.yaw)}, []
   values['frame/mirrored'] = float(frame.mirrored)
   for k, prefix in enumerate(('', 'second/')):
@@ -273,7 +179,7 @@ def measure_by_inversion(
     rendered = frame.image(out.image)
     values[f'{prefix or "inversion/"}psnr'] = float(psnr(rendered, photos[k]).mean())
     fine = detailed.render(found.w, poses[k], size, align_corners=False)
-    distance, solid = geometry3d.surface(fine, model.options(size))
+    distance, solid = depth_maps.surface(fine, model.options(size))
     distance, solid = frame.image(distance), frame.image(solid)
     depth = np.stack([example['depth'] for example in views[k]])
     mask = np.stack([example['mask'] for example in views[k]])
@@ -286,8 +192,8 @@ def measure_by_inversion(
   options = model.options(size)
   text = (
     f'{len(examples)} photos with known cameras inverted at {resolution}², {num_steps} steps from '
-    f'the average style, {_SEARCH_SAMPLES} samples per ray, seed {seed}; compared at {size}², '
-    f'{options.num_coarse}+{options.num_fine} samples; solid where opacity > {geometry3d.SOLID}'
+    f'the average style, {frames.NUM_SAMPLES} samples per ray, seed {seed}; compared at {size}², '
+    f'{options.num_coarse}+{options.num_fine} samples; solid where opacity > {depth_maps.SOLID}'
   )
   return Result(values, text, _sheet(columns, values))
 

@@ -26,6 +26,7 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
+from jax3dgan.rendering import depth_maps
 
 _NUM_POINTS = 256  # of each latent's surface
 _SHOWN = 4
@@ -121,7 +122,7 @@ def measure(
 
     def render(w, own=own, views=views):
       out = jax.tree.map(lambda x: x[own], model.render(w, fixed, resolution))
-      views.append(geometry3d.surface(out, options))
+      views.append(depth_maps.surface(out, options))
       return views[-1]
 
     part = geometry_leak(render, each, geometry3d.sample_bin(options))

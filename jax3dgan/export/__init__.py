@@ -221,7 +221,7 @@ def write(
     resolution: Pixels on a side; None for that of training.
     platforms: Of `PLATFORMS`.
     psi: Truncation where `map` is given none; None takes the config's.
-    record: How it was made, see `apps.provenance`.
+    record: How it was made, see `runs.provenance`.
     overrides: Fields of the rendering options, such as `num_coarse`.
 
   Returns:

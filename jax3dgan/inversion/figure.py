@@ -14,15 +14,15 @@ _LARGEST_ERROR = 0.5  # of 2: shown as the lightest
 
 def new_views(model, camera: Camera) -> Camera | None:
   """Five cameras that no photo was taken from, at the height of the first photo's."""
-  from jax3dgan.apps import common
+  from jax3dgan.pictures import display
 
   if not model.has_camera:
     return None
   azimuth = math.radians(poses.angles(camera)[0][0])
-  if common.goes_round(model):
+  if display.goes_round(model):
     offsets = np.radians(_ROUND)
   else:
-    offsets = np.asarray(common.show_views(model, len(_ROUND))) - azimuth
+    offsets = np.asarray(display.show_views(model, len(_ROUND))) - azimuth
   first = Camera(camera.cam2world[:1], camera.intrinsics[:1])
   return poses.turned(first, offsets)
 
@@ -43,14 +43,14 @@ def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
     title: a line about it.
     azimuths: of the new views, degrees.
   """
-  from jax3dgan.apps import common
+  from jax3dgan.pictures import display
 
-  factor = common.enlargement(photo.shape[1])
+  factor = display.enlargement(photo.shape[1])
   columns = [viz.to_uint8(photo), viz.to_uint8(shown.image), error_picture(shown.image, photo)]
   names, limits = ['photo', 'reconstruction', 'error'], None
   if model.has_depth:
     limits = _limits(shown)
-    columns.append(common.depth_picture(model, shown, limits))
+    columns.append(display.depth_picture(model, shown, limits))
     names.append('depth, near is light')
   tiles = np.stack(columns, axis=1)  # [n, columns, h, w, 3]
   tiles = viz.enlarge(tiles.reshape(-1, *tiles.shape[2:]), factor)
@@ -59,7 +59,7 @@ def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
   if views is not None:
     pictures = [viz.to_uint8(views.image)]
     if model.has_depth:
-      pictures.append(common.depth_picture(model, views, limits))
+      pictures.append(display.depth_picture(model, views, limits))
     every = viz.enlarge(np.concatenate(pictures), factor)
     sides = ', '.join(f'{azimuth:.0f}°' for azimuth in azimuths)
     rows.append((f'from other sides: yaw {sides}', viz.grid(every, len(views.image))))

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import tqdm
 
-from jax3dgan.apps import provenance
 from jax3dgan.data import images, records
 from jax3dgan.errors import UserError
 from jax3dgan.inversion import jobs, photos, writing
 from jax3dgan.inversion import search as search_lib
+from jax3dgan.runs import provenance
 
 
 def run(model, args, say) -> dict:

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from jax3dgan import cameras
-from jax3dgan.apps import provenance
 from jax3dgan.cameras import Camera
 from jax3dgan.data import images, records
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import losses, photos, poses, spaces
+from jax3dgan.inversion import frames, losses, photos, poses, spaces
 from jax3dgan.inversion import search as search_lib
+from jax3dgan.runs import provenance
 
 # Flags that do not decide about a result.
 _FREE = (
@@ -100,13 +100,12 @@ def _digest(value) -> str:
 
 def _frame(job, files, say):
   """The data set's frame in the generator's world, fitted to the first photos and kept."""
-  from jax3dgan.evaluation import truth
 
   path = job.out / 'frame.json'
   try:
     kept = json.loads(path.read_text())
     if kept['settings'] == job.settings:
-      return truth.Frame(kept['yaw'], kept['mirrored'])
+      return frames.Frame(kept['yaw'], kept['mirrored'])
   except (OSError, ValueError, KeyError, TypeError):
     pass
   say('Fitting the frame of the labels to the first four photos ...')
@@ -122,7 +121,7 @@ def _frame(job, files, say):
     raise UserError(f'No photo of {job.args.input} can be used to fit a frame.')
   camera = cameras.from_label(np.stack([photo.label for photo in first]))
   camera = jax.tree.map(np.asarray, camera)
-  frame, _ = truth.find_frame(job.model, np.stack([p.image for p in first]), camera)
+  frame, _ = frames.find_frame(job.model, np.stack([p.image for p in first]), camera)
   job.out.mkdir(parents=True, exist_ok=True)
   about = {'settings': job.settings, 'yaw': frame.yaw, 'mirrored': frame.mirrored}
   records.write_atomically(path, json.dumps(about).encode())

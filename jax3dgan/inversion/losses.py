@@ -4,7 +4,7 @@ Every distance is [b], of images [b, h, w, 3] in [−1, 1]. Which perceptual one
 the weights at hand (`choose`):
 
 * `lpips`: Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual
-  Metric*, of a VGG-16: see `inversion.lpips`;
+  Metric*, of a VGG-16: see `feature_networks.lpips`;
 * `inception`: the same distance of the first layers of the Inception network that FID uses, all
   channels weighted alike;
 * `pyramid`: no network: squared differences, and those of neighbours (gradients), on a pyramid of
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import lpips
+from jax3dgan.feature_networks import lpips
 
 KINDS = ('auto', 'lpips', 'inception', 'pyramid', 'none')
 VARIABLE = 'JAX3DGAN_LPIPS'
@@ -92,7 +92,7 @@ PYRAMID = Perceptual()
 
 def _inception(params, image):
   """Normalised maps of two layers."""
-  from jax3dgan.evaluation import inception, inception_layers
+  from jax3dgan.feature_networks import inception, inception_layers
 
   x = inception.preprocess(image, _INCEPTION_SIZE)
   table, maps = inception_layers.layers(768), []
@@ -120,14 +120,14 @@ def choose(kind: str = 'auto', lpips_file: str = '', inception_file: str = '') -
     kind: one of `KINDS`; 'auto' takes LPIPS where its weights are named, else the Inception where
       its are, else the pyramid.
     lpips_file: see `lpips.load`; '' looks at $JAX3DGAN_LPIPS.
-    inception_file: see `evaluation.inception_weights.load`; '' looks at $JAX3DGAN_INCEPTION.
+    inception_file: see `feature_networks.inception_weights.load`; '' looks at $JAX3DGAN_INCEPTION.
 
   Raises:
     UserError: Weights that are asked for and are not there, or are others.
   """
   if kind not in KINDS:
     raise UserError(f"No perceptual loss is called '{kind}'. Choose one of {', '.join(KINDS)}.")
-  from jax3dgan.evaluation import inception_weights
+  from jax3dgan.feature_networks import inception_weights
 
   lpips_file = lpips_file or os.environ.get(VARIABLE, '')
   has_inception = inception_file or os.environ.get(inception_weights.VARIABLE)

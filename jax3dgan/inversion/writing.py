@@ -9,9 +9,9 @@ import pathlib
 import numpy as np
 
 from jax3dgan import viz
-from jax3dgan.apps import provenance
 from jax3dgan.data import records
 from jax3dgan.inversion import figure, jobs, pivotal, poses, quality, results
+from jax3dgan.runs import provenance
 
 COLUMNS = ('name', 'psnr', 'ssim', 'yaw', 'pitch', 'mse', 'perceptual', 'unlikely', 'seconds')
 

@@ -32,6 +32,7 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from jax3dgan import config_json
 from jax3dgan.augment import AdaState
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checksums, workdirs
@@ -96,7 +97,7 @@ class Checkpoints:
     self._say = say
     self._workdir = pathlib.Path(workdir).resolve()
     self._every, self._keep = every, keep
-    config = None if config is None else workdirs.plain(config)
+    config = None if config is None else config_json.plain(config)
     self._augment_p = (config or {}).get('augment', {}).get('p', 0.0)
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)

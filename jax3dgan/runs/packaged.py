@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan import config_json
 from jax3dgan.errors import UserError
-from jax3dgan.runs import workdirs
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 MAX_BYTES = 8 * 2**20  # what a clone can carry without being felt
@@ -73,7 +73,7 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
     'notes': notes,
     'step': int(model.step),
     'num_parameters': sum(value.size for value in flat.values()),
-    'config': workdirs.plain(model.config),
+    'config': config_json.plain(model.config),
   }
   text = json.dumps(facts, indent=2, ensure_ascii=False) + '\n'
   (directory / f'{model.name}.json').write_text(text, encoding='utf-8')

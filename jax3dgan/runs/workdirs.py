@@ -5,11 +5,11 @@ import errno
 import json
 import os
 import pathlib
-from typing import Any
 
 import ml_collections
 
 from jax3dgan.config import complete
+from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
 
 CONFIG_FILE = 'config.json'
@@ -70,27 +70,6 @@ def disk_warnings(path, say):
     say(f'Warning: {error}')
 
 
-def plain(value) -> Any:
-  """Returns a config (or a part of one) as JSON's types; tuples become lists."""
-  if isinstance(value, ml_collections.ConfigDict):
-    value = value.to_dict()
-  if isinstance(value, dict):
-    return {key: plain(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [plain(item) for item in value]
-  return value
-
-
-def config_from(value) -> Any:
-  """The inverse of `plain`: dicts become locked ConfigDicts and lists tuples."""
-  if isinstance(value, dict):
-    config = ml_collections.ConfigDict({k: config_from(v) for k, v in value.items()})
-    return config.lock()
-  if isinstance(value, list):
-    return tuple(config_from(item) for item in value)
-  return value
-
-
 def load_config(workdir) -> ml_collections.ConfigDict:
   """Returns the config of the run in `workdir`; UserError where there is none."""
   path = pathlib.Path(workdir) / CONFIG_FILE
@@ -101,18 +80,6 @@ def load_config(workdir) -> ml_collections.ConfigDict:
     raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None
   except json.JSONDecodeError as error:
     raise UserError(f'{path} is damaged ({error}). Run the training command again.') from None
-
-
-def differences(old: dict, new: dict, prefix: str = '') -> dict[str, tuple[Any, Any]]:
-  """Returns {'a.b': (old value, new value)} for the fields of two plain configs that differ."""
-  found = {}
-  for key in sorted(old.keys() | new.keys()):
-    a, b = old.get(key), new.get(key)
-    if isinstance(a, dict) and isinstance(b, dict):
-      found |= differences(a, b, f'{prefix}{key}.')
-    elif a != b:
-      found[prefix + key] = (a, b)
-  return found
 
 
 def check_free(workdir, overwrite: bool) -> None:

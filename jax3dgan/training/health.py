@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jax3dgan.evaluation import flatness
+from jax3dgan.rendering import depth_maps
 
 # Share of the photos' diversity below which samples count as collapsed. The trained toys and
 # cats have .56 and .87 (from one camera, where photos are from all of theirs).
@@ -73,9 +73,9 @@ class Health:
     )
     if rendering.depth is None:
       return figures
-    _, distance, solid = flatness.depths(rendering, options)
+    _, distance, solid = depth_maps.with_background(rendering, options)
     scores = [
-      flatness.non_flatness(d[s], options.near, options.far)
+      depth_maps.non_flatness(d[s], options.near, options.far)
       for d, s in zip(distance, solid, strict=True)
       if s.any()
     ]

@@ -9,8 +9,8 @@ import time
 import numpy as np
 
 from jax3dgan import cameras, viz
-from jax3dgan.apps import provenance
 from jax3dgan.errors import UserError
+from jax3dgan.runs import provenance
 from jax3dgan.viewer import path as path_lib
 from jax3dgan.viewer import pictures
 from jax3dgan.viewer.identity import Identity
@@ -192,7 +192,7 @@ def mesh(session) -> None:
   size = int(session.panel.mesh_size.value.rstrip('³'))
 
   def work(step):
-    from jax3dgan.apps import meshing
+    from jax3dgan.meshes import meshing
 
     step(0.1)
     w = session.viewer.styles.w(view.identity)

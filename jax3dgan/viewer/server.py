@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import itertools
 import logging
@@ -10,15 +9,14 @@ import math
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import warnings
 
 import numpy as np
 
-from jax3dgan.apps import common
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import display
 from jax3dgan.viewer import poses
 from jax3dgan.viewer.identity import Identity, Styles
 from jax3dgan.viewer.ports import check_port
@@ -37,7 +35,7 @@ class Viewer:
     seed, psi: What a session starts with; psi None takes the config's.
     still: Resolution of pictures at rest, None for automatic.
     flags: The app's, for records; None for a record without.
-    directions: An `editing.Directions`, or None to look for them where the package can.
+    directions: An `editing.Directions`, or None to look for them.
     start: Whom sessions start with, instead of seed and psi.
     camera: The camera [1] that they start with; None for the front.
     look_at: The point that it turns about.
@@ -71,9 +69,10 @@ class Viewer:
     self.ladder = Ladder(model, still)
     self.worker = Worker(lambda session, view: session.draw(view))
     self.sessions: dict[int, object] = {}
-    self.wants_directions = directions is not None or _has('jax3dgan.editing')
-    self.makes_meshes = _has('jax3dgan.apps.meshing')
-    self.start_camera = poses.start(model, common.show_azimuth(model)) if camera is None else camera
+    self.wants_directions = True
+    self.start_camera = (
+      poses.start(model, display.show_azimuth(model)) if camera is None else camera
+    )
     front = poses.start(model)
     self.radius = float(np.linalg.norm(front.cam2world[0, :3, 3]))
     self.fov = 2 * math.atan(0.5 / float(front.intrinsics[0, 1, 1]))
@@ -274,12 +273,3 @@ class Viewer:
       self.close()
       for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def _has(module: str) -> bool:
-  if module in sys.modules:
-    return True
-  try:
-    return importlib.util.find_spec(module) is not None
-  except ImportError:
-    return False

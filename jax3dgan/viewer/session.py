@@ -74,7 +74,7 @@ class Session:
       viewer.start.seed,
       viewer.start.psi,
       viewer.wants_directions,
-      viewer.makes_meshes and self.model.has_depth,
+      self.model.has_depth,
     )
     uploads.bound_transfers(client, self._too_large)
     if self.model.has_camera:

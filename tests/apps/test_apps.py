@@ -11,6 +11,7 @@ from PIL import Image
 
 from jax3dgan import trained
 from jax3dgan.apps import common, interpolate, samples, turntable
+from jax3dgan.pictures import display, sheets
 
 
 @pytest.fixture
@@ -38,21 +39,21 @@ def test_degrees():
 
 
 def test_views_suit_the_prior(tiny_model):
-  np.testing.assert_allclose(np.degrees(common.show_views(tiny_model, 5)), [0, 45, 90, 135, 180])
+  np.testing.assert_allclose(np.degrees(display.show_views(tiny_model, 5)), [0, 45, 90, 135, 180])
   narrow = tiny_model.with_params(tiny_model.params, 1)
   narrow.yaw_half_range = 0.4
-  np.testing.assert_allclose(common.show_views(narrow, 3), [-0.4, 0, 0.4])
-  assert common.show_azimuth(narrow) == 0
+  np.testing.assert_allclose(display.show_views(narrow, 3), [-0.4, 0, 0.4])
+  assert display.show_azimuth(narrow) == 0
 
 
 def test_the_sheet_of_samples(tiny_model):
-  plain = samples.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=())
+  plain = sheets.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=())
   tile = 16 * 8  # enlarged to 128 pixels
   assert plain.shape[1] >= 3 * tile and tile < plain.shape[0] < 2 * tile
-  full = samples.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=(0, 90), depth=True)
+  full = sheets.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=(0, 90), depth=True)
   # The grid, and below it each seed from two sides with two depth maps.
   assert full.shape[0] > 4 * tile and full.shape[1] >= 4 * tile
-  again = samples.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=(0, 90), depth=True)
+  again = sheets.sheet(tiny_model, [0, 1, 2], psi=1.0, yaws=(0, 90), depth=True)
   np.testing.assert_array_equal(full, again)
 
 

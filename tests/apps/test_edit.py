@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from jax3dgan import cli, editing, trained
-from jax3dgan.apps import edit, provenance
+from jax3dgan.apps import edit
+from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 

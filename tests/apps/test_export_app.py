@@ -10,8 +10,9 @@ import zipfile
 import pytest
 
 from jax3dgan import trained
-from jax3dgan.apps import export, provenance
+from jax3dgan.apps import export
 from jax3dgan.export import loader
+from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'export.md'
 

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from jax3dgan import trained
-from jax3dgan.apps import common, interpolate, paths, provenance, samples, turntable
+from jax3dgan.apps import common, interpolate, samples, turntable
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import display, paths, sheets
+from jax3dgan.runs import provenance
 
 
 @pytest.fixture
@@ -116,8 +118,8 @@ def test_strips_and_sheets_have_the_kinds(pretrained, tmp_path):
 
 
 def test_opacity_and_truncation_on_a_sheet(tiny_model):
-  plain = samples.sheet(tiny_model, [0, 1], 1.0, (), 8)
-  with_psis = samples.sheet(tiny_model, [0, 1], 1.0, (), 8, psis=[0, 1])
+  plain = sheets.sheet(tiny_model, [0, 1], 1.0, (), 8)
+  with_psis = sheets.sheet(tiny_model, [0, 1], 1.0, (), 8, psis=[0, 1])
   rows = with_psis[-(2 * 128 + 2 + 2) : -2]
   average, full = rows[:, 2:130], rows[:, 132:260]
   np.testing.assert_array_equal(average[:128], average[-128:])  # psi 0 is one object
@@ -138,7 +140,7 @@ def test_a_2d_model(flat, tmp_path):
   with pytest.raises(UserError, match='2D model.*samples'):
     paths.make(flat, 4, 'figure-eight')
   with pytest.raises(UserError, match='2D model.*--pitches'):
-    samples.sheet(flat, [0], 1.0, pitches=[10])
+    sheets.sheet(flat, [0], 1.0, pitches=[10])
   with pytest.raises(SystemExit) as stop:
     interpolate.main(
       ['--pretrained=toys_2d', '--seeds=0,1', f'--out={tmp_path}/x.gif', '--trajectory=orbit']
@@ -184,4 +186,4 @@ def test_what_the_user_can_mend(pretrained, tmp_path, app, out, flags, message):
 
 def test_kinds_come_in_one_order():
   assert common.parse_kinds('opacity,colour') == ['colour', 'opacity']
-  assert common.with_depth(['normals'], True) == ('depth', 'normals')
+  assert display.with_depth(['normals'], True) == ('depth', 'normals')

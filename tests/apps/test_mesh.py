@@ -9,8 +9,10 @@ from PIL import Image
 
 from jax3dgan import config as config_lib
 from jax3dgan import generators, trained
-from jax3dgan.apps import camera_export, mesh, mesh_preview, meshing, provenance, turntable
+from jax3dgan.apps import camera_export, mesh, turntable
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import mesh_preview, meshing
+from jax3dgan.runs import provenance
 
 # The field of an untrained generator is no object: its surface goes through the middle of it.
 FLAGS = ['--pretrained=tiny', '--resolution=12', '--level=0', '--psi=1']

@@ -9,7 +9,8 @@ import trimesh
 from PIL import Image
 
 from jax3dgan import cli
-from jax3dgan.apps import mesh_preview, provenance
+from jax3dgan.meshes import mesh_preview
+from jax3dgan.runs import provenance
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / 'docs' / 'meshes.md').read_text(encoding='utf-8')

@@ -6,8 +6,9 @@ import trimesh
 from PIL import Image
 
 from jax3dgan import inversion, trained
-from jax3dgan.apps import mesh, provenance, samples, turntable
+from jax3dgan.apps import mesh, samples, turntable
 from jax3dgan.inversion import results
+from jax3dgan.runs import provenance
 
 
 @pytest.fixture

@@ -20,7 +20,15 @@ from jax3dgan import cameras, convert, generators, train, trained
 from jax3dgan import main as main_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
-from jax3dgan.convert import curricula, official, official_discriminator, pigan, runs, write
+from jax3dgan.convert import (
+  curricula,
+  official,
+  official_discriminator,
+  pigan,
+  pigan_runs,
+  runs,
+  write,
+)
 from jax3dgan.rendering import hierarchical, rays
 from jax3dgan.runs import checkpoints, workdirs
 
@@ -343,10 +351,10 @@ def test_the_curriculum_of_the_files():
   generator = official.read_generator(DATA / 'generator.pth')
   tall = official.read_generator(DATA / 'generator_tall_legacy.pth')
   discriminator = official_discriminator.read_discriminator(DATA / 'discriminator.pth')
-  assert runs.curriculum_of(tall, None) == 'carla'
-  assert runs.curriculum_of(generator, discriminator) == 'celeba'
+  assert pigan_runs.curriculum_of(tall, None) == 'carla'
+  assert pigan_runs.curriculum_of(generator, discriminator) == 'celeba'
   discriminator.fields['block'] = 'strided'
-  assert runs.curriculum_of(generator, discriminator) == 'cats'
+  assert pigan_runs.curriculum_of(generator, discriminator) == 'cats'
 
 
 def state_dict(tmp_path, **changes):

@@ -11,8 +11,8 @@ import pytest
 
 from jax3dgan import cli, trained
 from jax3dgan import main as main_lib
-from jax3dgan.apps import maps, samples
 from jax3dgan.convert import __main__ as convert_cli
+from jax3dgan.pictures import maps, sheets
 
 RENDERING = dict(pickles.FFHQ, depth_resolution=4, depth_resolution_importance=4)
 
@@ -72,7 +72,7 @@ def test_planes_are_computed_once_for_each_object(counted):
   maps.render(model, w[:1], model.orbit(np.linspace(-0.3, 0.3, 5)))
   assert calls['_prepare'] == 1
   calls.clear()
-  samples.sheet(model, [0, 1], 0.7, yaws=[-20, 0, 20])  # each in the grid and from three sides
+  sheets.sheet(model, [0, 1], 0.7, yaws=[-20, 0, 20])  # each in the grid and from three sides
   assert calls['_prepare'] == 2
   calls.clear()
   # As the metrics ask: neighbours are views of one object.

@@ -8,8 +8,8 @@ import sys
 import jax
 import pytest
 
-from jax3dgan import config as config_lib
 from jax3dgan.devices import cpu_devices
+from jax3dgan.training import device_count
 
 
 def config_of(name, **fields):
@@ -37,28 +37,28 @@ def config_of(name, **fields):
   ],
 )
 def test_the_most_that_can_share(name, fields, cores, number):
-  assert cpu_devices.sharing(config_of(name, **fields), cores) == number
+  assert device_count.largest(config_of(name, **fields), cores) == number
 
 
 def test_configs_of_the_repository_can_be_shared():
   for name in ('celeba', 'cats_small', 'toys_2d', 'eg3d_ict_faces', 'eg3d_cats64'):
-    assert cpu_devices.sharing(config_of(name), 2) == 2
+    assert device_count.largest(config_of(name), 2) == 2
 
 
 def test_a_running_backend_is_left_alone():
   jax.devices()
-  assert cpu_devices.use(config_lib.base_config()) == 0
+  assert cpu_devices.enable(2) == 0
 
 
 def child(variables, before=''):
-  """What `use` returns, the devices and XLA's flags in another process."""
+  """What `enable` returns, the devices and XLA's flags in another process."""
   program = f"""
 import os, jax
 {before}
 from configs import toys
 from jax3dgan.devices import cpu_devices
-cpu_devices.cores = lambda: 4
-number = cpu_devices.use(toys.get_config())
+from jax3dgan.training import device_count
+number = cpu_devices.enable(device_count.largest(toys.get_config(), 4))
 print(number, jax.device_count(), os.environ.get('XLA_FLAGS', ''), sep='|')
 """
   kept = {k: v for k, v in os.environ.items() if k not in ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')}

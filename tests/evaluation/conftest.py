@@ -24,6 +24,6 @@ def torch_file(random_state, tmp_path_factory):
 @pytest.fixture(scope='session')
 def random_weights(torch_file):
   """The same, read."""
-  from jax3dgan.evaluation import inception_weights
+  from jax3dgan.feature_networks import inception_weights
 
   return inception_weights.load(torch_file)

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from jax3dgan.evaluation import inception_layers, inception_weights
+from jax3dgan.feature_networks import inception_layers, inception_weights
 
 _TESTS = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = _TESTS / 'data' / 'inception' / 'pytorch_fid.npz'

@@ -11,7 +11,8 @@ import pytest
 
 from jax3dgan import viz
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import features, inception, inception_layers, inception_weights
+from jax3dgan.evaluation import features
+from jax3dgan.feature_networks import inception, inception_layers, inception_weights
 
 
 def weights_768():

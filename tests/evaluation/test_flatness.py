@@ -6,21 +6,22 @@ import scenes
 
 from jax3dgan import generators
 from jax3dgan.evaluation import flatness
+from jax3dgan.rendering import depth_maps
 
 
 def test_scores_in_closed_form():
-  assert flatness.non_flatness(np.full((8, 8), 0.97), 0.5, 1.5) == 1
+  assert depth_maps.non_flatness(np.full((8, 8), 0.97), 0.5, 1.5) == 1
   centres = 0.5 + (np.arange(64) + 0.5) / 64
-  assert flatness.non_flatness(np.tile(centres, 3), 0.5, 1.5) == pytest.approx(64)
-  assert flatness.non_flatness(centres[:8], 0.5, 1.5) == pytest.approx(8)
+  assert depth_maps.non_flatness(np.tile(centres, 3), 0.5, 1.5) == pytest.approx(64)
+  assert depth_maps.non_flatness(centres[:8], 0.5, 1.5) == pytest.approx(8)
   # Three quarters and a quarter: exp of the binary entropy.
   entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
   depth = [0.6, 0.6, 0.6, 1.2]
-  assert flatness.non_flatness(depth, 0.5, 1.5) == pytest.approx(np.exp(entropy))
+  assert depth_maps.non_flatness(depth, 0.5, 1.5) == pytest.approx(np.exp(entropy))
   # Beyond the ends counts at the ends.
   beyond = [0.0, 0.2, 0.5, 9.0]
-  assert flatness.non_flatness(beyond, 0.5, 1.5) == pytest.approx(np.exp(entropy))
-  assert np.isnan(flatness.non_flatness([], 0.5, 1.5))
+  assert depth_maps.non_flatness(beyond, 0.5, 1.5) == pytest.approx(np.exp(entropy))
+  assert np.isnan(depth_maps.non_flatness([], 0.5, 1.5))
 
 
 def sphere_shares(radius):
@@ -43,9 +44,9 @@ def test_a_sphere_has_its_closed_form(radius):
   _, distance, mask = scenes.render([scenes.Sphere(radius)], camera, 256)
   shares = sphere_shares(radius)
   assert shares.sum() == pytest.approx(1)
-  found = flatness.histogram(distance[mask], scenes.NEAR, scenes.FAR)
+  found = depth_maps.histogram(distance[mask], scenes.NEAR, scenes.FAR)
   np.testing.assert_allclose(found, shares, atol=0.006)
-  assert flatness.score(found) == pytest.approx(flatness.score(shares), rel=0.01)
+  assert depth_maps.perplexity(found) == pytest.approx(depth_maps.perplexity(shares), rel=0.01)
 
 
 def test_empty_pixels_enter_at_far():
@@ -57,8 +58,8 @@ def test_empty_pixels_enter_at_far():
   disc = np.pi * scale**2 * radius**2 / (1 - radius**2)  # share of the image that it covers
   everything = disc * solid
   everything[-1] += 1 - disc
-  assert result.values['nfs'] == pytest.approx(flatness.score(everything), rel=0.02)
-  assert result.values['nfs_solid'] == pytest.approx(flatness.score(solid), rel=0.02)
+  assert result.values['nfs'] == pytest.approx(depth_maps.perplexity(everything), rel=0.02)
+  assert result.values['nfs_solid'] == pytest.approx(depth_maps.perplexity(solid), rel=0.02)
   assert result.values['nfs_solid/measured'] == 1
   assert result.sheet.dtype == np.uint8 and 'empty pixels at far' in result.protocol
 
@@ -67,7 +68,7 @@ def test_a_half_open_pixel_is_between_its_surface_and_far():
   options = scenes.SphereModel(None).options()
   opacity = np.array([[1.0, 0.5], [0.0, 0.95]])
   out = generators.Rendering(None, 0.8 * opacity, opacity)
-  full, distance, solid = flatness.depths(out, options)
+  full, distance, solid = depth_maps.with_background(out, options)
   np.testing.assert_allclose(full, 0.8 * opacity + 1.5 * (1 - opacity))
   np.testing.assert_allclose(distance[solid], 0.8)
   np.testing.assert_array_equal(solid, [[True, False], [False, True]])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan.evaluation import inception, inception_layers, inception_weights
+from jax3dgan.feature_networks import inception, inception_layers, inception_weights
 from jax3dgan.nn import backend
 
 

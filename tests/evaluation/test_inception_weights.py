@@ -9,9 +9,9 @@ import pytest
 
 from jax3dgan.convert import write
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import inception_layers, inception_weights
-from jax3dgan.evaluation.inception_layers import TORCH_NAMES
-from jax3dgan.evaluation.inception_weights import load
+from jax3dgan.feature_networks import inception_layers, inception_weights
+from jax3dgan.feature_networks.inception_layers import TORCH_NAMES
+from jax3dgan.feature_networks.inception_weights import load
 
 
 def as_graph(state, form):

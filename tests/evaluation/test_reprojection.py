@@ -8,7 +8,7 @@ import scenes
 from jax3dgan import cameras, generators
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import geometry3d, reprojection
-from jax3dgan.rendering import rays
+from jax3dgan.rendering import depth_maps, rays
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 PAIR = scenes.orbit([-0.1, 0.1])
@@ -176,16 +176,16 @@ def test_surface_takes_the_background_out():
   opacity = np.array([[[1.0, 0.95], [0.5, 0.0]]])
   surface = np.array([[[0.8, 1.0], [1.2, 0.0]]])
   passing = generators.Rendering(None, surface * opacity, opacity)
-  distance, solid = geometry3d.surface(passing, options)
+  distance, solid = depth_maps.surface(passing, options)
   np.testing.assert_allclose(distance, surface)
   np.testing.assert_array_equal(solid, [[[True, True], [False, False]]])
   behind = generators.Rendering(None, surface * opacity + 1.5 * (1 - opacity), opacity)
   last_back = RenderOptions(4, near=0.5, far=1.5, last_back=True)
-  np.testing.assert_allclose(geometry3d.surface(behind, last_back)[0], surface, atol=1e-12)
+  np.testing.assert_allclose(depth_maps.surface(behind, last_back)[0], surface, atol=1e-12)
   with pytest.raises(UserError, match='NaN'):
-    geometry3d.surface(passing.replace(depth=surface * np.nan), options)
+    depth_maps.surface(passing.replace(depth=surface * np.nan), options)
   with pytest.raises(UserError, match='no depth'):
-    geometry3d.surface(generators.Rendering(surface), options)
+    depth_maps.surface(generators.Rendering(surface), options)
 
 
 def test_measure_of_a_model_with_exact_geometry():

@@ -11,7 +11,9 @@ import scenes
 
 from jax3dgan import cameras, trained
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import geometry3d, truth
+from jax3dgan.evaluation import truth
+from jax3dgan.inversion import frames
+from jax3dgan.rendering import depth_maps
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.uniform(0.8, 1.2, (3, 8, 8))
@@ -93,7 +95,7 @@ def test_a_frame_sees_the_same_in_the_other_world(yaw, mirrored):
   intrinsics = np.array(camera.intrinsics)
   intrinsics[1] = [[1.2, 0.1, 0.45], [0, 1.4, 0.55], [0, 0, 1]]
   camera = cameras.Camera(np.asarray(camera.cam2world), intrinsics)
-  frame = truth.Frame(yaw, mirrored)
+  frame = frames.Frame(yaw, mirrored)
   expected = scenes.render(scene, camera, 24)[1]
   found = frame.image(scenes.render(moved, frame.camera(camera), 24)[1])
   both = np.isfinite(expected) & np.isfinite(found)
@@ -101,7 +103,7 @@ def test_a_frame_sees_the_same_in_the_other_world(yaw, mirrored):
   np.testing.assert_allclose(found[both], expected[both], atol=1e-4)
 
 
-@pytest.mark.parametrize('frame', [truth.Frame(2.1, True), truth.Frame(-1.0, False)])
+@pytest.mark.parametrize('frame', [frames.Frame(2.1, True), frames.Frame(-1.0, False)])
 def test_the_frame_is_found(monkeypatch, frame):
   """An inversion whose loss says how far the camera is from the frame's."""
   camera = jax.tree.map(np.asarray, scenes.orbit([0.3, -0.8]))
@@ -114,8 +116,8 @@ def test_the_frame_is_found(monkeypatch, frame):
     far += np.abs(pictures - np.tile(frame.image(image), (n, 1, 1, 1))).mean((1, 2, 3))
     return types.SimpleNamespace(losses=np.stack([far + 9, far, far, far]))
 
-  monkeypatch.setattr(truth, '_invert', invert)
-  found, losses = truth.find_frame(None, image, camera)
+  monkeypatch.setattr(frames, 'invert', invert)
+  found, losses = frames.find_frame(None, image, camera)
   assert losses.shape == (4, 8) and found.mirrored == frame.mirrored
   turn = (found.yaw - frame.yaw + math.pi) % (2 * math.pi) - math.pi
   assert abs(turn) <= math.pi / 64 + 1e-6  # half of the finer step
@@ -124,13 +126,13 @@ def test_the_frame_is_found(monkeypatch, frame):
 @functools.cache
 def known_photos():
   """Photos of the toys' generator by itself, in a world turned by 2 rad, with their truth."""
-  model, frame = trained.load(pretrained='toys'), truth.Frame(2.0)
+  model, frame = trained.load(pretrained='toys'), frames.Frame(2.0)
   w = np.asarray(model.map(model.latents([0, 1])))
   views = []
   for azimuth in (0.4, 1.6):
     camera = model.orbit([azimuth, azimuth + 1])
     out = model.render(w, frame.camera(camera), 16)
-    distance, solid = geometry3d.surface(out, model.options(16))
+    distance, solid = depth_maps.surface(out, model.options(16))
     image = np.uint8(np.round((np.clip(out.image, -1, 1) + 1) * 127.5))
     labels = np.asarray(camera.label())
     views.append([

@@ -15,11 +15,11 @@ from stylegan2_names import official_params
 
 from jax3dgan import config as config_lib
 from jax3dgan import generators, trained
-from jax3dgan.apps import samples, turntable
 from jax3dgan.errors import UserError
 from jax3dgan.generators.stylegan2 import StyleGAN2
 from jax3dgan.nn import stylegan2
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork
+from jax3dgan.pictures import sheets, turntables
 
 
 @functools.cache
@@ -236,14 +236,14 @@ def test_a_trained_one_renders_without_depth(model):
 
 
 def test_apps_say_what_a_2d_model_has_not(model, tmp_path):
-  sheet = samples.sheet(model, range(4), psi=1.0)
+  sheet = sheets.sheet(model, range(4), psi=1.0)
   assert sheet.shape[1] >= 4 * 128 and sheet.shape[0] < 2 * 128  # one row, no views
   with pytest.raises(UserError, match='flat has no depth'):
-    samples.sheet(model, range(2), psi=1.0, depth=True)
+    sheets.sheet(model, range(2), psi=1.0, depth=True)
   with pytest.raises(UserError, match='flat is a 2D model.*--yaws'):
-    samples.sheet(model, range(2), psi=1.0, yaws=(0, 40))
+    sheets.sheet(model, range(2), psi=1.0, yaws=(0, 40))
   with pytest.raises(UserError, match='flat is a 2D model.*samples'):
-    turntable.write(model, tmp_path / 'x.mp4')
+    turntables.write(model, tmp_path / 'x.mp4')
   assert not list(tmp_path.iterdir())
 
 

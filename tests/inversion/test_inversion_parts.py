@@ -10,7 +10,8 @@ from jax3dgan import cameras, generators, trained
 from jax3dgan import config as config_lib
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import losses, lpips, poses, quality, spaces
+from jax3dgan.feature_networks import lpips
+from jax3dgan.inversion import losses, poses, quality, spaces
 
 RNG = np.random.default_rng(0)
 
@@ -246,7 +247,7 @@ def test_which_perceptual_loss(monkeypatch):
 
 
 def test_the_inception_tells_images_apart():
-  from jax3dgan.evaluation import inception_layers
+  from jax3dgan.feature_networks import inception_layers
 
   table = inception_layers.layers(768)
   params = {

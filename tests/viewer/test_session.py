@@ -278,7 +278,7 @@ def test_a_bad_upload_is_a_message(viewer, connect, capfd, caplog, data, message
 
 def test_a_mesh_stands_for_the_picture_until_the_seed_changes(viewer, connect, monkeypatch):
   trimesh = pytest.importorskip('trimesh')
-  from jax3dgan.apps import meshing
+  from jax3dgan.meshes import meshing
 
   asked = []
 

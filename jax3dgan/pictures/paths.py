@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from jax3dgan.apps import common
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import display
 
 MOVING = ('orbit', 'sweep', 'figure-eight')  # at the distance of training
 TRAJECTORIES = (*MOVING, 'dolly')
@@ -157,14 +157,14 @@ def make(
   Raises:
     UserError: No camera to move, no such path, or angles that no camera can have.
   """
-  common.check_camera(model, 'Use jax3dgan.apps.samples.')
-  trajectory = trajectory or ('orbit' if common.goes_round(model) else 'sweep')
+  display.check_camera(model, 'Use jax3dgan.apps.samples.')
+  trajectory = trajectory or ('orbit' if display.goes_round(model) else 'sweep')
   if trajectory not in TRAJECTORIES:
     raise UserError(f'No path is called {trajectory!r}. There are: {", ".join(TRAJECTORIES)}.')
   for name, angles in (('--yaw', yaw), ('--pitch', pitch)):
     if angles is not None and not (len(angles) in (1, 2) and np.isfinite(angles).all()):
       raise UserError(f'{name} takes one angle in degrees or a range, as 20 or -10,30.')
-  common.check_pitch(pitch)
+  display.check_pitch(pitch)
   if not (len(dolly) == 2 and 0 < dolly[0] < dolly[1] < math.inf):
     raise UserError('--dolly takes the nearest and the farthest distance, as 0.8,2.')
   turn = 2 * math.pi * np.arange(num) / num
@@ -172,7 +172,7 @@ def make(
   if trajectory == 'orbit':
     azimuth = middle + turn
   elif trajectory == 'dolly':
-    azimuth = np.full(num, middle if yaw is not None else common.show_azimuth(model))
+    azimuth = np.full(num, middle if yaw is not None else display.show_azimuth(model))
   else:
     most = math.pi if trajectory == 'sweep' else _MOST_YAW
     half = min(model.yaw_half_range, most)
@@ -182,7 +182,7 @@ def make(
     low, high = np.radians(pitch[0]), np.radians(pitch[-1])
   elif trajectory == 'figure-eight':
     half = min(max(_pitch_half_range(model.pose_prior), _LEAST_PITCH), _MOST_PITCH)
-    low, high = (np.clip(model.mean_elevation + s * half, *common.STANDING) for s in (-1, 1))
+    low, high = (np.clip(model.mean_elevation + s * half, *display.STANDING) for s in (-1, 1))
   else:
     low = high = model.mean_elevation
   # Twice as fast as the yaw, an eight; in an orbit once a turn, and none where it is but one angle.

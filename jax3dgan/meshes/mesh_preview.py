@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax3dgan.apps import common, rasterizer, texturing
+from jax3dgan.meshes import rasterizer, texturing
+from jax3dgan.pictures import display
 
 RESOLUTION = 160  # of each picture
 _SUPERSAMPLING = 2
@@ -83,9 +84,9 @@ def smoothed(mesh, camera, resolution: int) -> tuple[np.ndarray, np.ndarray]:
 
 def azimuths(model, num: int) -> np.ndarray:
   """Azimuths [num] in radians of a preview: all the way round, or as far as training went."""
-  if common.goes_round(model):
+  if display.goes_round(model):
     return math.radians(40) + 2 * math.pi * np.arange(num) / num
-  return common.show_views(model, num)
+  return display.show_views(model, num)
 
 
 def _resized(picture: np.ndarray, resolution: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax3dgan import viz
-from jax3dgan.apps import common, maps, paths, turntable
+from jax3dgan.pictures import display, maps, paths, turntables
 
 
 @pytest.fixture(scope='module')
@@ -14,7 +14,7 @@ def views(tiny_model):
   w = np.asarray(tiny_model.map(tiny_model.latents([0, 1])))
   path = paths.fixed(tiny_model, [0.0, 0.5, 1.0])
   camera = path.camera(tiny_model)
-  return w, camera, maps.render(tiny_model, w, camera, 8, common.KINDS)
+  return w, camera, maps.render(tiny_model, w, camera, 8, display.KINDS)
 
 
 def test_views_are_objects_by_cameras(tiny_model, views):
@@ -26,7 +26,7 @@ def test_views_are_objects_by_cameras(tiny_model, views):
   np.testing.assert_allclose(found[1].opacity, expected.opacity, atol=1e-6)
   pairs = maps.render_pairs(
     tiny_model, np.repeat(w, 3, 0), type(camera)(*(np.tile(x, (2, 1, 1)) for x in (
-      camera.cam2world, camera.intrinsics))), 8, common.KINDS
+      camera.cam2world, camera.intrinsics))), 8, display.KINDS
   )  # fmt: skip
   np.testing.assert_array_equal(pairs.reshape(2, 3).image, found.image)
   plain = maps.render(tiny_model, w, camera, 8)
@@ -50,7 +50,7 @@ def test_pictures_of_each_kind(tiny_model, views):
     found.image, found.depth + back[:, None, None] * found.opacity, found.opacity, found.fov_degrees
   )
   assert maps.depth_limits(tiny_model, moved, back) == pytest.approx((near, far), abs=1e-5)
-  for kind in common.KINDS:
+  for kind in display.KINDS:
     picture = maps.picture(tiny_model, found, kind)
     assert picture.shape == found.image.shape and picture.dtype == np.uint8
 
@@ -76,7 +76,7 @@ def test_a_path_in_parts_is_in_order(tiny_model, views):
   """A dolly zoom is rendered by distance; its frames come back as they were."""
   w = views[0]
   path = paths.make(tiny_model, 6, 'dolly', dolly=(0.9, 1.3))
-  whole = turntable.render_path(tiny_model, w, path, 8)
+  whole = turntables.render_path(tiny_model, w, path, 8)
   assert whole.image.shape == (2, 6, 8, 8, 3)
   np.testing.assert_array_equal(whole.image[:, 1], whole.image[:, 5])  # there and back
   np.testing.assert_allclose(whole.fov_degrees[0], path.fov_degrees, rtol=1e-5)

@@ -17,8 +17,8 @@ import numpy as np
 from jax3dgan.convert import modules, torchfile
 from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import inception_layers
-from jax3dgan.evaluation.inception_layers import TORCH_NAMES
+from jax3dgan.feature_networks import inception_layers
+from jax3dgan.feature_networks.inception_layers import TORCH_NAMES
 
 VARIABLE = 'JAX3DGAN_INCEPTION'
 OFFICIAL = 'pt_inception-2015-12-05-6726825d.pth'

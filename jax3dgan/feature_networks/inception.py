@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.evaluation.inception_layers import Layer, blocks, layers
+from jax3dgan.feature_networks.inception_layers import Layer, blocks, layers
 from jax3dgan.nn import backend, conv
 
 SIZE = 299  # of the images that the network was trained on

@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from jax3dgan.apps import gltf, surfaces, texturing
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import gltf, surfaces, texturing
 
 ENDINGS = ('.ply', '.obj', '.glb')
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jax3dgan import cameras, generators, trained
-from jax3dgan.apps import tiles
+from jax3dgan.pictures import tiles
 from jax3dgan.rendering import rays
 
 

@@ -10,8 +10,9 @@ import trimesh
 from test_mesh_surface import CENTRE, RADIUS, STYLE, Balls, model_of
 
 from jax3dgan import cameras
-from jax3dgan.apps import camera_export, gltf, mesh_files, mesh_preview, meshing, texturing
+from jax3dgan.apps import camera_export
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import gltf, mesh_files, mesh_preview, meshing, texturing
 
 
 @pytest.fixture(scope='module')

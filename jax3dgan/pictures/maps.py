@@ -13,7 +13,7 @@ import numpy as np
 import tqdm
 
 from jax3dgan import cameras
-from jax3dgan.apps import common, tiles
+from jax3dgan.pictures import display, tiles
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,7 +61,7 @@ def render(
     w: [m, ...] styles.
     camera: n cameras.
     resolution: Pixels on a side; None for that of training.
-    kinds: What will be shown, of `common.KINDS`.
+    kinds: What will be shown, of `display.KINDS`.
     bar: Is moved on by one for each view.
     skip_empty: See `tiles.views`: worth it for many views.
     **overrides: Fields of the rendering options.
@@ -158,7 +158,7 @@ def picture(model, views: Views, kind: str, limits: tuple[float, float] | None =
   Args:
     model: A `trained.Trained`.
     views: Of it, rendered for this kind.
-    kind: Of `common.KINDS`.
+    kind: Of `display.KINDS`.
     limits: Of depth; None takes them from these views together.
   """
   from jax3dgan import viz
@@ -177,7 +177,7 @@ def picture(model, views: Views, kind: str, limits: tuple[float, float] | None =
 
 def tile_factor(views: Views) -> int:
   """Returns by which whole factor to enlarge pictures of the views for people."""
-  return common.enlargement(views.image.shape[-3])
+  return display.enlargement(views.image.shape[-3])
 
 
 TITLES = {

@@ -11,8 +11,8 @@ import trimesh
 
 from jax3dgan import config as config_lib
 from jax3dgan import trained
-from jax3dgan.apps import meshing, rasterizer, surfaces
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import meshing, rasterizer, surfaces
 from jax3dgan.rendering import grid
 
 CENTRE, RADIUS = np.float32([0.05, -0.1, 0.12]), 0.3

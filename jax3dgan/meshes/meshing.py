@@ -1,7 +1,7 @@
 """From a generator's field to a mesh: the cube, the level, the grid, the surface, its normals.
 
   from jax3dgan import trained
-  from jax3dgan.apps import meshing
+  from jax3dgan.meshes import meshing
 
   model = trained.load(pretrained='toys')
   w = model.map(model.latents([0]))
@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.apps import surfaces, texturing
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import surfaces, texturing
 from jax3dgan.rendering import compositing, grid, rays
 
 _SLAB_POINTS = 2**21  # values of the grid that are held at a time, about

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from jax3dgan.apps import common, rasterizer, surfaces
 from jax3dgan.errors import UserError
+from jax3dgan.meshes import rasterizer, surfaces
+from jax3dgan.pictures import display
 
 DIRECTIONS = ('auto', 'normal', 'front', 'mean')
 _MARGIN = 1.5  # texels, what a bilinear look-up reaches
@@ -48,7 +49,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
     raise UserError(f'No directions are called {directions!r}. Set one of {", ".join(DIRECTIONS)}.')
   render = model.config.render
   if directions == 'auto':
-    directions = 'normal' if common.goes_round(model) else 'mean'
+    directions = 'normal' if display.goes_round(model) else 'mean'
   if render.lock_view_direction:
     directions = 'front'
   is_sdf = getattr(model.generator, 'field_kind', 'density') == 'sdf'
@@ -91,7 +92,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
 
 def _eyes(model) -> np.ndarray:
   """Positions [e, 3] of cameras that show the pose prior: as far as it goes, and its middle."""
-  num = 8 if common.goes_round(model) else 5
+  num = 8 if display.goes_round(model) else 5
   azimuth = np.linspace(-1, 1, num) * model.yaw_half_range * (1 - 1 / num)
   return np.asarray(model.orbit(azimuth).origin)
 

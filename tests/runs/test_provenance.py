@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from jax3dgan import trained
-from jax3dgan.apps import provenance, samples, turntable
+from jax3dgan.apps import samples, turntable
 from jax3dgan.errors import UserError
+from jax3dgan.runs import provenance
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jax3dgan import cameras
-from jax3dgan.apps import paths
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import paths
 
 
 def frames_of(path):

@@ -1,0 +1,105 @@
+"""What the conversions to and from workdirs share, whatever the release."""
+
+import dataclasses
+import pathlib
+import shlex
+import shutil
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan import config_json, discriminators, generators
+from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.training import state as state_lib
+
+
+def save(workdir, config, step: int, generator, ema, discriminator, overwrite: bool = False):
+  """Writes config.json and a checkpoint of parameters: their optimizers are fresh.
+
+  Args:
+    workdir: A folder without a run, unless `overwrite`, which deletes the checkpoints there.
+    config: Of the run.
+    step: Of the training behind the parameters.
+    generator, ema, discriminator: Parameters; ema by rate; no discriminator (None) for a fresh one.
+    overwrite: See `workdir`.
+
+  Raises:
+    UserError: A run is there already, or the disk does not take it.
+  """
+  workdir = pathlib.Path(workdir)
+  workdirs.check_free(workdir, overwrite)
+  judge = discriminators.create(config.discriminator)
+  # The structure without the numbers, which for a large network take a while to draw.
+  expected = jax.eval_shape(lambda: state_lib.create(config, generators.create(config), judge))
+  generator = _like(expected.generator, generator)
+  if discriminator is None:
+    key = jax.random.split(jax.random.key(config.seed), 3)[1]
+    discriminator = discriminators.init_params(judge, key)
+  discriminator = _like(expected.discriminator, discriminator)
+  transforms = [transform for transform, _ in state_lib.optimizers(config)]
+  state = state_lib.TrainState(
+    step=jnp.asarray(step, jnp.int32),
+    key=jax.random.key_data(jax.random.split(jax.random.key(config.seed), 3)[2]),
+    generator=generator,
+    discriminator=discriminator,
+    generator_optimizer=transforms[0].init(generator),
+    discriminator_optimizer=transforms[1].init(discriminator),
+    ema={rate: _like(expected.generator, params) for rate, params in ema.items()},
+    augment=state_lib.augmentation(config),
+  )
+  if overwrite:
+    with workdirs.disk_errors(workdir):
+      shutil.rmtree(workdir / checkpoints.FOLDER, ignore_errors=True)
+      (workdir / workdirs.CONFIG_FILE).unlink(missing_ok=True)
+  saver = checkpoints.Checkpoints(
+    workdir, config.checkpoint.every, config.checkpoint.keep, config=config
+  )
+  saver.save(step, state, force=True)
+  saver.close()
+
+
+def _like(expected, params):
+  """`params` as arrays, in the structure of `expected`."""
+  return jax.tree.map(lambda leaf, value: jnp.asarray(value, leaf.dtype), expected, params)
+
+
+def flags_between(file: dict, config) -> list[str]:
+  """Flags that make of a plain config another one."""
+  changed = config_json.differences(file, config_json.plain(config))
+  return [f'--config.{name}={_flag(new)}' for name, (_, new) in changed.items()]
+
+
+def commands(workdir, config, step: int, file: str, overrides: list[str]) -> Iterator[str]:
+  """Lines that say how to go on from a workdir."""
+  where = shlex.quote(str(workdir))
+  yield f'Pictures: python -m jax3dgan.apps.samples --workdir={where} --out=samples.png --depth'
+  if step >= config.num_steps:
+    overrides = [*overrides, f'--config.num_steps={step + config.num_steps}']
+  yield ' '.join(
+    [f'Training: python -m jax3dgan.main --config={file} --workdir={where}', *overrides]
+  )
+
+
+def _flag(value) -> str:
+  if isinstance(value, list):
+    return f"'{tuple(value)}'".replace(' ', '')
+  return repr(value).strip("'")
+
+
+@dataclasses.dataclass
+class Released:
+  """Weights of a workdir in official names and layouts.
+
+  Attributes:
+    weights: by official names.
+    step: of the checkpoint.
+    source: which of its weights they are.
+    class_name: of the official field (π-GAN) or generator (EG3D) that they are for.
+  """
+
+  weights: dict[str, np.ndarray]
+  step: int
+  source: str
+  class_name: str

@@ -1,0 +1,1 @@
+"""Pretrained networks that compare images: Inception-v3 (FID and its kin) and LPIPS."""
