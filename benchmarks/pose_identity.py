@@ -127,7 +127,9 @@ def main(args: argparse.Namespace) -> None:
   say(reader.protocol)
   grid = turning.camera_grid(args.num_steps)
   start = turning.starts(args.num_latents, three_d.yaw_half_range, 0)
-  real = turning.of_real(reader, start, grid, 0)
+  # What the probes make of a perfect generator: real objects turned by their renderer.
+  photos = reader.views(len(start), start[:, None] + np.radians(grid), 0)
+  real = turning.read(reader, grid, photos)
   say('real cars turned')
   w = three_d.map(three_d.latents(range(args.num_latents)), 1.0)
   camera = turning.by_camera(three_d, reader, w, start, grid)

@@ -7,7 +7,6 @@ embedding read from each. They are compared at equal achieved turns, whatever th
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -191,9 +190,3 @@ def by_camera(model, probes: Probes, w, start: np.ndarray, grid: np.ndarray) -> 
   styles = np.repeat(np.asarray(w), len(grid), axis=0)
   images = viz.to_uint8(model.render(styles, model.orbit(azimuths.ravel())).image)
   return read(probes, grid, images.reshape(len(start), len(grid), *images.shape[1:]))
-
-
-def of_real(probes: Probes, start: np.ndarray, grid: np.ndarray, seed: int) -> Traversal:
-  """Real objects turned by the renderer: what the probes make of a perfect generator."""
-  views: Callable = probes.views
-  return read(probes, grid, views(len(start), start[:, None] + np.radians(grid), seed))

@@ -59,13 +59,3 @@ def load(path) -> tuple[np.ndarray, Camera]:
   if not (right and np.isfinite(w).all() and np.isfinite(label).all()):
     raise UserError(f'{path} has no style and cameras of finite numbers. Make it again.')
   return w, Camera(label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3))
-
-
-def check_fits(path, w, model) -> None:
-  """UserError where a style is one of another model than this."""
-  expected = model.average_w.shape
-  if w.shape[1:] != expected:
-    raise UserError(
-      f'{path} holds a style of the shape {w.shape[1:]}; those of {model.name} are {expected}. '
-      'Give the model that the photo was inverted with.'
-    )

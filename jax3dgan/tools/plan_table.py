@@ -1,7 +1,5 @@
 """A plan as a table for people; see `plan.plan` for what it holds."""
 
-_GIB = 2**30
-
 
 def duration(seconds: float) -> str:
   """'41 ms', '2.3 s', '7.5 min', '3.2 h', '5.1 days'."""

@@ -142,7 +142,7 @@ def test_training_goes_on_by_the_command_that_is_said(tmp_path, capsys, monkeypa
     'data.num_images': 16,
     'data.cache_dir': str(tmp_path / 'cache'),
   }
-  for results in (train.samples, train.turntable):  # tested with them
+  for results in (train.sheets, train.turntables):  # tested with them
     monkeypatch.setattr(results, 'write', lambda *args, **options: None)
   assert main_lib.main([*argv, *(f'--config.{name}={value}' for name, value in small.items())]) == 0
   assert 'Going on from step 1,234.' in capsys.readouterr().err

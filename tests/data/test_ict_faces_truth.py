@@ -12,6 +12,7 @@ from jax3dgan import cameras, generators, trained
 from jax3dgan import config as config_lib
 from jax3dgan.data.builders.ict_faces import generate, model
 from jax3dgan.evaluation import evaluate, geometry3d, truth
+from jax3dgan.inversion import frames
 
 _REAL = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'ict_face_3dmm'
 
@@ -77,7 +78,7 @@ def test_a_model_with_super_resolution_is_measured(synthetic, monkeypatch):
   whole = truth.measure_by_inversion
   monkeypatch.setattr(truth, 'measure_by_inversion', few)
   # The labels' cameras are its own: no frame is searched.
-  monkeypatch.setattr(truth, 'find_frame', None)
+  monkeypatch.setattr(frames, 'find_frame', None)
   tiny = trained.Trained(config, network, params, 2, 'tiny')
   results, _ = evaluate.Evaluator(config, lambda line: None).run(tiny)
   values = results['truth'].values

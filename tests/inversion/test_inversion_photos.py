@@ -166,9 +166,3 @@ def test_results_come_back(tmp_path):
   results.save(tmp_path / 'c.npz', w * np.nan, camera, {}, ['a', 'b'])
   with pytest.raises(UserError, match='finite numbers'):
     results.load(tmp_path / 'c.npz')
-
-
-def test_a_style_of_another_model(tiny_model):
-  results.check_fits('x.npz', np.asarray(tiny_model.average_w)[None], tiny_model)
-  with pytest.raises(UserError, match='Give the model that the photo was inverted with'):
-    results.check_fits('x.npz', np.zeros((1, 14, 512)), tiny_model)
