@@ -5,11 +5,12 @@ import PIL.Image
 import pytest
 import scipy.ndimage
 
-from jax3dgan import generators, trained
+from jax3dgan import discriminators, generators, trained
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import curricula, official, pigan, runs, write
 from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.training import state as state_lib
 
 CHANNELS, SIDE, HIDDEN, LAYERS, Z, WIDTH = 4, 4, 8, 2, 6, 5
 GRID = 'siren.spatial_embeddings'
@@ -115,8 +116,8 @@ def test_the_class_hangs_on_the_width_and_another_scale_is_refused(tmp_path):
   config.model.update(
     z_dim=Z, hidden_dim=128, num_layers=1, embedding_channels=2, embedding_resolution=3
   )
-  state = runs.state_lib.create(
-    config, generators.create(config), runs.discriminators.create(config.discriminator)
+  state = state_lib.create(
+    config, generators.create(config), discriminators.create(config.discriminator)
   )
   for scale in (2 / 0.24, 3.0):
     config.model.input_scale = scale

@@ -16,7 +16,7 @@ import pigan_names
 import PIL.Image
 import pytest
 
-from jax3dgan import cameras, convert, generators, train, trained
+from jax3dgan import cameras, convert, discriminators, generators, train, trained
 from jax3dgan import main as main_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
@@ -31,6 +31,7 @@ from jax3dgan.convert import (
 )
 from jax3dgan.rendering import hierarchical, rays
 from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.training import state as state_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / 'tests' / 'data' / 'convert'
@@ -519,7 +520,7 @@ def test_scales_that_the_release_does_not_have_go_into_the_weights(celeba, tmp_p
   z, point = np.float32([[1, -1, 0.5, 2]]), np.float32([[0.05, -0.02, 0.1]])
   w = generator.apply({'params': params}, z, method='map')
   density, _ = generator.apply({'params': params}, w, point[None], method='query')
-  state = runs.state_lib.create(config, generator, runs.discriminators.create(config.discriminator))
+  state = state_lib.create(config, generator, discriminators.create(config.discriminator))
   saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config)
   saver.save(1, state.replace(generator=params), force=True)
   saver.close()
