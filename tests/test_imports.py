@@ -19,7 +19,7 @@ LAYERS = (
   ('rendering',),
   ('fields',),
   ('generators', 'discriminators'),
-  ('config',),
+  ('config', 'config_files'),
   ('devices', 'runs'),
   ('data',),
   ('training', 'losses', 'steps', 'steps_eg3d', 'recipes'),
@@ -31,7 +31,7 @@ LAYERS = (
   ('evaluation', 'train'),
   ('editing',),
   ('viewer',),
-  ('apps', 'main', 'tools', 'cli'),
+  ('apps', 'main', 'command_line', 'tools', 'cli'),
 )
 
 # (importing, imported): why it is left out of the graph.
