@@ -1,4 +1,8 @@
-"""Other programs' cameras. Host functions of NumPy arrays: data comes in by them, checked."""
+"""Other programs' cameras. Host functions of NumPy arrays: data comes in by them, checked.
+
+`from_*` return a Camera; `pose_from_*` and `move_pose` are their matrices alone, in float64, and
+need no device.
+"""
 
 import math
 
@@ -28,7 +32,7 @@ def pixel_intrinsics(fx, fy, cx, cy, width, height, first_centre=0.5, skew=0.0) 
   return np.stack([fx, skew, cx, zero, fy, cy, zero, zero, one], -1).reshape(*fx.shape, 3, 3)
 
 
-def _checked(pose, what) -> np.ndarray:
+def check_pose(pose, what='cam2world') -> np.ndarray:
   """Poses [..., 4, 4] (or [..., 3, 4]) as float64 [..., 4, 4]; UserError for what is no pose."""
   pose = np.asarray(pose, np.float64)
   if pose.shape[-2:] == (3, 4):
@@ -65,12 +69,34 @@ def _camera(cam2world, intrinsics) -> Camera:
   return Camera(jnp.asarray(cam2world, jnp.float32), jnp.asarray(intrinsics, jnp.float32))
 
 
+def pose_from_opengl(cam2world, what='cam2world') -> np.ndarray:
+  """cam2world [..., 4, 4] with OpenCV axes of one with OpenGL axes; the world stays."""
+  return check_pose(cam2world, what) @ _OPENGL_TO_OPENCV
+
+
+def pose_from_colmap(world2cam, what='world2cam') -> np.ndarray:
+  """cam2world [..., 4, 4], the inverse of world2cam [..., 4, 4], both with OpenCV axes."""
+  world2cam = check_pose(world2cam, what)
+  rotation = np.swapaxes(world2cam[..., :3, :3], -1, -2)
+  origin = -rotation @ world2cam[..., :3, 3:]
+  bottom = np.broadcast_to([0.0, 0.0, 0.0, 1.0], (*rotation.shape[:-2], 1, 4))
+  return np.concatenate([np.concatenate([rotation, origin], axis=-1), bottom], axis=-2)
+
+
+def move_pose(cam2world, rotation, translation, scale) -> np.ndarray:
+  """cam2world [..., 4, 4] in a world whose points p became scale·R p + t, see `move_world`."""
+  pose = np.array(cam2world, np.float64)
+  pose[..., :3, 3] = scale * pose[..., :3, 3] @ np.transpose(rotation) + np.asarray(translation)
+  pose[..., :3, :3] = rotation @ pose[..., :3, :3]
+  return check_pose(pose)
+
+
 def from_opencv(cam2world, intrinsics) -> Camera:
   """Camera of cam2world [..., 4, 4] with OpenCV axes (x right, y down, z forward): ours as it is.
 
   OpenCV's own extrinsics are world-to-camera: invert them, or see `from_colmap`.
   """
-  return _camera(_checked(cam2world, 'cam2world'), intrinsics)
+  return _camera(check_pose(cam2world, 'cam2world'), intrinsics)
 
 
 def from_opengl(cam2world, intrinsics) -> Camera:
@@ -78,7 +104,7 @@ def from_opengl(cam2world, intrinsics) -> Camera:
 
   So are the matrices of π-GAN's release, glTF and PyRender.
   """
-  return _camera(_checked(cam2world, 'cam2world') @ _OPENGL_TO_OPENCV, intrinsics)
+  return _camera(pose_from_opengl(cam2world), intrinsics)
 
 
 def from_blender(cam2world, intrinsics) -> Camera:
@@ -94,12 +120,7 @@ def from_colmap(world2cam, intrinsics) -> Camera:
 
   COLMAP's world stands anyhow: see `move_world`; `colmap_pose` makes matrices of its images.txt.
   """
-  world2cam = _checked(world2cam, 'world2cam')
-  rotation = np.swapaxes(world2cam[..., :3, :3], -1, -2)
-  origin = -rotation @ world2cam[..., :3, 3:]
-  bottom = np.broadcast_to([0.0, 0.0, 0.0, 1.0], (*rotation.shape[:-2], 1, 4))
-  top = np.concatenate([rotation, origin], axis=-1)
-  return _camera(np.concatenate([top, bottom], axis=-2), intrinsics)
+  return _camera(pose_from_colmap(world2cam), intrinsics)
 
 
 def colmap_pose(quaternion, translation) -> np.ndarray:
@@ -154,7 +175,4 @@ def move_world(camera: Camera, rotation=None, translation=(0.0, 0.0, 0.0), scale
     scale: above 0; depths grow by it.
   """
   rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
-  pose = np.array(camera.cam2world, np.float64)
-  pose[..., :3, 3] = scale * pose[..., :3, 3] @ rotation.T + np.asarray(translation)
-  pose[..., :3, :3] = rotation @ pose[..., :3, :3]
-  return _camera(_checked(pose, 'cam2world'), camera.intrinsics)
+  return _camera(move_pose(camera.cam2world, rotation, translation, scale), camera.intrinsics)

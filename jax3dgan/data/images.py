@@ -24,14 +24,17 @@ class ImageError(ValueError):
   """An image that cannot be used; the message is the cause, in a few words."""
 
 
-def decode(data):
+def decode(data, background='white', upright=True):
   """Decodes a file of any usual kind.
 
-  The EXIF orientation is applied, transparency is composited on white, greyscale, palette, CMYK and
-  16-bit images are converted; of an animation the first frame is taken.
+  Transparency is composited on the background, greyscale, palette, CMYK and 16-bit images are
+  converted; of an animation the first frame is taken.
 
   Args:
     data: the file as bytes.
+    background: 'white' or 'black'.
+    upright: whether the EXIF orientation is applied. Intrinsics in pixels are of the image as it
+      is stored.
 
   Returns:
     uint8 [h, w, 3].
@@ -49,7 +52,7 @@ def decode(data):
     if width * height > MAX_PIXELS:
       raise ImageError(f'{width} x {height} are too many pixels')
     image.load()
-    return np.array(_to_rgb(_upright(image)), np.uint8)
+    return np.array(_to_rgb(_upright(image) if upright else image, background), np.uint8)
   except ImageError:
     raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,7 +84,7 @@ def _upright(image):
     return image
 
 
-def _to_rgb(image):
+def _to_rgb(image, background):
   if image.mode in ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N'):
     # 65535 is white; a 32-bit image beyond that has no defined white.
     values = np.asarray(image).astype(np.int64)
@@ -93,8 +96,8 @@ def _to_rgb(image):
     raise ImageError('floating-point image')
   if 'A' in image.getbands() or 'a' in image.getbands() or 'transparency' in image.info:
     image = image.convert('RGBA')
-    white = Image.new('RGBA', image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert('RGB')
+    ground = Image.new('RGBA', image.size, background)  # a colour's name, which is opaque
+    return Image.alpha_composite(ground, image).convert('RGB')
   return image.convert('RGB')
 
 
@@ -202,6 +205,11 @@ def fit(image, resolution, crop='centre'):
   if size % resolution:
     return crop_and_resize(image, resolution, crop)
   return box_downscale(image[top : top + size, left : left + size], size // resolution)
+
+
+def encode_ppm(image):
+  """The bytes of a PPM of uint8 [h, w, 3]: uncompressed, for one process to hand to itself."""
+  return b'P6 %d %d 255\n' % (image.shape[1], image.shape[0]) + image.tobytes()
 
 
 def encode_png(image):

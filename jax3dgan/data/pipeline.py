@@ -103,8 +103,8 @@ def open_dataset(data_config, resolution, same_order=False):
 
   Args:
     data_config: ConfigDict or dict of source ('toys', 'ict:FOLDER' for faces of the user's copy of
-      a face model, a folder of prepared shards, a zip or 'tfds:NAME'), loader, flip, on_device,
-      split, cache_dir, num_images, max_skipped.
+      a face model, a folder of prepared shards or of one such folder for each split, a zip or
+      'tfds:NAME'), loader, flip, on_device, split, cache_dir, num_images, max_skipped.
     resolution: size of the images wanted, in pixels.
     same_order: see `Dataset`.
 
@@ -146,7 +146,8 @@ def open_dataset(data_config, resolution, same_order=False):
   elif name.endswith('.zip'):
     source = _open_zip(name, loader, resolution)
   else:
-    source = _open_shards(os.path.expanduser(name), name, resolution)
+    directory = _split_directory(os.path.expanduser(name), data_config.get('split') or 'train')
+    source = _open_shards(directory, name, resolution)
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
   return Dataset(
@@ -229,6 +230,14 @@ def default_crop(name):
 def prepare_command(source, out, resolution):
   """The command that prepares a data set, for messages."""
   return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
+
+
+def _split_directory(directory, split):
+  """DIR/train of a DIR that holds a data set for each split; else DIR."""
+  if os.path.exists(os.path.join(directory, records.INDEX)):
+    return directory
+  below = os.path.join(directory, split)
+  return below if os.path.exists(os.path.join(below, records.INDEX)) else directory
 
 
 def _open_shards(directory, name, resolution):

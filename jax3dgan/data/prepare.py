@@ -3,8 +3,12 @@
   python -m jax3dgan.data.prepare --source=DIR --out=DIR --resolution=64
 
 `--source` is a folder (searched at any depth), a zip (with EG3D's dataset.json, its labels are
-kept), a pattern of TFRecord files ('shards/*.tfrecord') or a TFDS name ('tfds:celeb_a', fetched at
-need). Images are cropped to a square and resized with an antialiasing filter (Lanczos).
+kept), a pattern of TFRecord files ('shards/*.tfrecord'), a TFDS name ('tfds:celeb_a', fetched at
+need) or a scene with known cameras: the folder, tar or zip of a NeRF data set (transforms.json,
+transforms_train.json) or of COLMAP (sparse/0). A scene's shards have labels, and each of its splits
+gets a folder of its own below --out unless --split names one; see docs/posed_data.md.
+
+Images are cropped to a square and resized with an antialiasing filter (Lanczos).
 `--resize=nearest` picks pixels instead, aliased as by pi-GAN's release; then prepare at the size of
 training, since smaller ones are made of shards by means. `--crop` is centre (the largest square),
 celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to 320 and keeps the middle
@@ -27,7 +31,8 @@ import sys
 import numpy as np
 import tqdm
 
-from jax3dgan.data import images, records, sources, unfinished, workers
+from jax3dgan.data import images, posed, records, sources, unfinished, workers
+from jax3dgan.data.posed import flags as posed_flags
 from jax3dgan.errors import UserError
 
 # Resolutions of GANs; a mistyped one should not fill a disk.
@@ -48,16 +53,19 @@ class Options:
   resize: str = images.RESIZES[0]
 
 
-def prepare(source, out, options, *, labels_file=None, split='train', num_workers=None):
+def prepare(
+  source, out, options, *, labels_file=None, split='train', num_workers=None, scene_options=None
+):
   """Prepares a data set.
 
   Args:
-    source: folder, zip, pattern of TFRecord files or 'tfds:NAME'.
+    source: folder, zip, pattern of TFRecord files, 'tfds:NAME', or a scene.
     out: folder to make or to go on with.
     options: Options.
     labels_file: path of a dataset.json; by default the source's own.
-    split: of a TFDS data set.
+    split: of a TFDS data set or a scene.
     num_workers: number of processes; by default one for each core.
+    scene_options: posed.Options where the source is a scene with cameras; None where it is none.
 
   Returns:
     the index, a dict.
@@ -71,12 +79,17 @@ def prepare(source, out, options, *, labels_file=None, split='train', num_worker
 
     files = tfdata.tfds_files(source.removeprefix(_TFDS), split, download=True)
   opener = (source, labels_file, files)
+  about = {}
+  if scene_options is not None:
+    scene = posed.PosedSource(source, split, scene_options)
+    opener, about = (scene,), {'scene': scene.about}
   opened = sources.open_source(*opener)
   settings = {
     **dataclasses.asdict(options),
     'files': len(opened),
     'fingerprint': sources.fingerprint(opened),
     'version': records.VERSION,
+    **({'scene': scene.settings} if about else {}),
   }
   with unfinished.explained(out), unfinished.locked(out):
     key = unfinished.claim(out, settings)
@@ -98,7 +111,7 @@ def prepare(source, out, options, *, labels_file=None, split='train', num_worker
         if len(skipped) > unfinished.MAX_SKIPPED * len(opened):
           break
     unfinished.write_report(out, unfinished.left_out(done), len(opened))
-    return _finish(out, done, source, opened, options)
+    return _finish(out, done, opened, options, {'source': source, **about})
 
 
 def render_faces(source, out, resolution, *, split='train', num_images=None, num_workers=None):
@@ -128,13 +141,13 @@ def _ticking(items, bar):
     bar.update()
 
 
-def _finish(out, done, source, opened, options):
+def _finish(out, done, opened, options, about):
   sidecars = [done[i] for i in sorted(done)]
   entries = [sidecar['shard'] for sidecar in sidecars if sidecar['shard']]
   total = sum(np.array(sidecar['label_sums']) for sidecar in sidecars)
   skipped = unfinished.left_out(done)
   extra = {
-    'source': source,
+    **about,
     'options': dataclasses.asdict(options),
     'report': {
       'images': len(opened),
@@ -163,10 +176,11 @@ def _parse(argv):
   )
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
-  parser.add_argument('--split', default='train', help='split of a TFDS data set or of faces')
+  parser.add_argument('--split', help='of a TFDS data set, of faces, or of a scene: train, ...')
   parser.add_argument('--num-images', type=int, help='of faces, how many')
   parser.add_argument('--shard-size', type=int, help='images a shard')
   parser.add_argument('--workers', type=int, help='processes; by default one for each core')
+  posed_flags.add(parser)
   args = parser.parse_args(argv)
   if not 1 <= args.resolution <= _MAX_RESOLUTION:
     raise UserError(f'--resolution={args.resolution} is not between 1 and {_MAX_RESOLUTION}.')
@@ -198,26 +212,57 @@ def main(argv=None):
   """Runs the command line; returns the exit status."""
   try:
     args, options = _parse(argv)
-    labels_file = args.labels if options.use_labels else None
-    out, shared = os.path.expanduser(args.out), dict(split=args.split, num_workers=args.workers)
+    out = os.path.expanduser(args.out)
     if args.source.startswith(_ICT):
+      scene_options = posed_flags.options(args)
+      posed_flags.refuse(args.source, scene_options)
       index = render_faces(
-        args.source, out, options.resolution, num_images=args.num_images, **shared
+        args.source,
+        out,
+        options.resolution,
+        split=args.split or 'train',
+        num_images=args.num_images,
+        num_workers=args.workers,
       )
+      _print_result(args.out, index)
     else:
-      source = os.path.expanduser(args.source)
-      index = prepare(source, out, options, labels_file=labels_file, **shared)
+      _prepare_splits(args, out, options)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print('Interrupted. Finished shards are kept: the same command goes on.', file=sys.stderr)
     return 130
-  left_out = index['report']['left_out']
-  print(
-    f'{args.out}: {index["count"]} images of {index["resolution"]} pixels, {left_out} left out.'
-  )
   return 0
+
+
+def _prepare_splits(args, out, options):
+  """Prepares the source; of a scene with several splits each."""
+  source = os.path.expanduser(args.source)
+  labels_file = args.labels if options.use_labels else None
+  scene_options = posed_flags.options(args)
+  splits = posed_flags.outputs(source, out, args.split, scene_options, args.labels)
+  if splits is None:
+    posed_flags.refuse(source, scene_options)
+    splits, scene_options = {args.split or 'train': out}, None
+  for split, folder in splits.items():
+    index = prepare(
+      source,
+      folder,
+      options,
+      labels_file=labels_file,
+      split=split,
+      num_workers=args.workers,
+      scene_options=scene_options,
+    )
+    _print_result(folder, index)
+
+
+def _print_result(out, index):
+  left_out = index['report']['left_out']
+  print(f'{out}: {index["count"]} images of {index["resolution"]} pixels, {left_out} left out.')
+  if 'scene' in index:
+    print(posed_flags.summary(index['scene']))
 
 
 if __name__ == '__main__':

@@ -210,7 +210,7 @@ def open_source(spec, labels_file=None, files=None):
   """Opens a folder, a zip, or TFRecord files.
 
   Args:
-    spec: a path, or a pattern of TFRecord files.
+    spec: a path, a pattern of TFRecord files, or a `posed.PosedSource`, which is open already.
     labels_file: path of a dataset.json.
     files: the TFRecord files, where they are already known (TFDS).
 
@@ -220,7 +220,9 @@ def open_source(spec, labels_file=None, files=None):
   Raises:
     UserError: where it does not exist, or holds no image.
   """
-  if files is not None:
+  if not isinstance(spec, str | os.PathLike):
+    source = spec
+  elif files is not None:
     source = TFRecordSource(files, labels_file)
   elif os.path.isdir(spec):
     source = FolderSource(spec, labels_file)
