@@ -75,12 +75,12 @@ def axes_of(model, scene) -> tuple[np.ndarray, np.ndarray]:
   num = len(jax.tree.leaves(scene)[0])
   nothing = np.full(num, np.nan)
   options = model.options() if model.has_depth else None
-  if getattr(options, 'density', None) not in ('softplus', 'relu'):
+  if getattr(options, 'density', None) not in ('softplus', 'relu', 'field'):
     return nothing, nothing
   points, spacing = ball_points((options.far - options.near) / 2)
   raw, _ = model.query(scene, np.broadcast_to(points, (num, *points.shape)))
   density = np.asarray(compositing.activate_density(raw, options.density))
-  return horizontal_axis(1 - np.exp(-density * spacing), points)
+  return horizontal_axis(-np.expm1(-density * spacing), points)
 
 
 def drift(model, scene, rendering, reference: int) -> Drift:

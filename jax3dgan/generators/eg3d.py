@@ -29,6 +29,7 @@ _DEFAULT = RenderOptions(
   far=3.3,
   num_coarse=48,
   num_fine=48,
+  align_corners=False,
   marcher='midpoints',
   strata='forward',
   importance='smoothed',

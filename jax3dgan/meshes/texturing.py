@@ -65,7 +65,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
     if is_sdf:
       return colours[:, 0]
     sigma = np.asarray(compositing.activate_density(raw.reshape(at.shape[:2]), render.density))
-    alpha = 1 - np.exp(-sigma * (offsets[1] - offsets[0]))
+    alpha = -np.expm1(-sigma * (offsets[1] - offsets[0]))
     passed = np.cumprod(1 - alpha, axis=1)
     weights = alpha * np.concatenate([np.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
     # What passes sees the last sample's colour: behind a surface there is more of it.

@@ -12,17 +12,17 @@ from jax3dgan.errors import UserError
 from jax3dgan.nn.softplus import softplus
 from jax3dgan.rendering.merging import Merged
 
-# Keeps the product of transmittances, and its gradient, alive behind an opaque sample (π-GAN's
-# value).
+# Keeps the product of transmittances, and its gradient, from vanishing behind an opaque sample
+# (π-GAN's value).
 _TRANSMITTANCE_FLOOR = 1e-10
-# π-GAN's and NeRF's last interval: whatever is dense there is opaque.
+# π-GAN's and NeRF's last interval: any density there is opaque.
 INFINITE_INTERVAL = 1e10
 
-_ACTIVATIONS = {'relu': jax.nn.relu, 'softplus': jax.nn.softplus}
+_ACTIVATIONS = {'relu': jax.nn.relu, 'softplus': jax.nn.softplus, 'field': lambda density: density}
 
 
 class Composite(NamedTuple):
-  """What a ray sees.
+  """The integrals along rays.
 
   Attributes:
     colour: [..., c].
@@ -30,19 +30,33 @@ class Composite(NamedTuple):
       last sample.
     opacity: [...] Σ w before any background is added.
     weights: [..., s], with the background's share on the last sample under `last_back`.
+    coarse: the Composite of the coarse pass alone, where `hierarchical.render_rays` was called with
+      `return_coarse`; else None.
   """
 
   colour: jax.Array
   depth: jax.Array
   opacity: jax.Array
   weights: jax.Array
+  coarse: 'Composite | None' = None
 
 
 def activate_density(raw, activation: str = 'softplus', noise=None):
-  """Density [..., s] from the field's raw output; `noise` [..., s] is added before (NeRF, App.
-  A)."""
+  """Density [..., s] from the field's output.
+
+  Args:
+    raw: [..., s].
+    activation: 'softplus' or 'relu'; 'field': `raw` is a density already, as fields return it whose
+      density is their own function of something else (a signed distance).
+    noise: [..., s] added before the activation (NeRF, App. A); None for none.
+
+  Raises:
+    UserError: an unknown activation.
+  """
   if activation not in _ACTIVATIONS:
-    raise UserError(f"No density activation is called '{activation}'. Choose relu or softplus.")
+    raise UserError(
+      f"No density activation is called '{activation}'. Choose one of {', '.join(_ACTIVATIONS)}."
+    )
   return _ACTIVATIONS[activation](raw if noise is None else raw + noise)
 
 
@@ -53,12 +67,27 @@ def intervals(depths, last_interval):
   return jnp.concatenate([depths[..., 1:] - depths[..., :-1], last[..., None]], axis=-1)
 
 
-def ray_weights(density, deltas):
-  """w_i = α_i Π_{j<i} (1 − α_j), α_i = 1 − exp(−σ_i δ_i). (NeRF, eq. 3.) [..., s]."""
-  alpha = 1 - jnp.exp(-density * deltas)
+def ray_weights(density, deltas, hit=None):
+  """w_i = α_i Π_{j<i} (1 − α_j), α_i = 1 − exp(−σ_i δ_i). (NeRF, eq. 3.) [..., s].
+
+  Args:
+    density, deltas: [..., s] σ and δ.
+    hit: [...] whether a ray meets the volume; weights of the others are 0. None for all.
+  """
+  optical = density * deltas
+  if hit is not None:
+    optical = jnp.where(hit[..., None], optical, 0.0)
+  alpha = -jnp.expm1(-optical)  # 1 − exp(−x) is 0 in float32 for x below 6e-8
   transmittance = jnp.cumprod(1 - alpha + _TRANSMITTANCE_FLOOR, axis=-1)
   before = jnp.concatenate([jnp.ones_like(alpha[..., :1]), transmittance[..., :-1]], axis=-1)
   return alpha * before
+
+
+def midpoint_weights(raw, depths, activation: str = 'softplus', hit=None):
+  """EG3D's weights [..., s − 1] of the intervals between samples, see `march_midpoints`."""
+  mean = 0.5 * (raw[..., 1:] + raw[..., :-1])
+  density = softplus(mean - 1) if activation == 'softplus' else activate_density(mean, activation)
+  return ray_weights(density, depths[..., 1:] - depths[..., :-1], hit)
 
 
 def blend(weights, colour, merged: Merged | None = None):
@@ -79,6 +108,7 @@ def composite(
   last_interval=INFINITE_INTERVAL,
   white_back=False,
   last_back=False,
+  hit=None,
   merged: Merged | None = None,
 ):
   """Integrates samples into pixels.
@@ -92,9 +122,10 @@ def composite(
     white_back: adds the light that passes all samples as white (colour 1).
     last_back: gives it the last sample's colour. As in π-GAN's release, both together count it
       twice.
+    hit: see `ray_weights`.
     merged: see `blend`.
   """
-  weights = ray_weights(density, intervals(depths, last_interval))
+  weights = ray_weights(density, intervals(depths, last_interval), hit)
   opacity = jnp.sum(weights, axis=-1)
   if last_back:
     weights = weights.at[..., -1].add(1 - opacity)
@@ -104,8 +135,17 @@ def composite(
   return Composite(pixel, jnp.sum(weights * depths, axis=-1), opacity, weights)
 
 
-def march_midpoints(raw, colour, depths, *, white_back=False, merged: Merged | None = None):
-  """EG3D's quadrature: everything is taken half-way between neighbouring samples.
+def march_midpoints(
+  raw,
+  colour,
+  depths,
+  *,
+  activation: str = 'softplus',
+  white_back=False,
+  hit=None,
+  merged: Merged | None = None,
+):
+  """EG3D's quadrature: density and colour are means of neighbouring samples.
 
   α_i = 1 − exp(−softplus(mean raw density − 1) δ_i), δ_i = t_{i+1} − t_i.
 
@@ -113,15 +153,15 @@ def march_midpoints(raw, colour, depths, *, white_back=False, merged: Merged | N
     raw: [..., s] the field's raw density.
     colour: [..., s, c].
     depths: [..., s] ascending distances.
+    activation: 'softplus', or 'field' where `raw` is a density already.
     white_back: adds the light that passes all samples as white (colour 1).
+    hit: see `ray_weights`.
     merged: see `blend`.
 
   Returns:
     Composite; weights [..., s − 1], depth Σ w·t of the mid-points (see `clamped_depth`).
   """
-  deltas = depths[..., 1:] - depths[..., :-1]
-  density = softplus(0.5 * (raw[..., 1:] + raw[..., :-1]) - 1)
-  weights = ray_weights(density, deltas)
+  weights = midpoint_weights(raw, depths, activation, hit)
   opacity = jnp.sum(weights, axis=-1)
   # The weighted mean of neighbours is a sum over samples with shared weights: no copy of colours.
   zero = jnp.zeros_like(weights[..., :1])
@@ -137,7 +177,7 @@ def march_midpoints(raw, colour, depths, *, white_back=False, merged: Merged | N
 def clamped_depth(depth, opacity, nearest, farthest):
   """The distance [...] of what a pixel shows: Σ w·t / Σ w within [nearest, farthest].
 
-  A ray that meets nothing at all lies at the far end (EG3D's depth clamp).
+  A ray without opacity lies at the far end (EG3D's depth clamp).
   """
   mean = jnp.where(opacity == 0, jnp.inf, depth / jnp.where(opacity == 0, 1, opacity))
   return jnp.clip(mean, nearest, farthest)

@@ -1,77 +1,33 @@
-"""Hierarchical volume rendering of any radiance field (NeRF, Sec. 5.2, as π-GAN does it).
+"""Hierarchical volume rendering of any radiance field (NeRF, Sec. 5.2).
 
-The field is asked at stratified depths, its weights say where to ask again, and both sets are
-integrated together: the coarse answers are kept and re-used. No gradient goes through the choice
-of the fine depths.
+A coarse pass evaluates the field at stratified depths; its weights say where the fine pass samples.
+With one field, as in π-GAN, samples of both passes are integrated together and none is evaluated
+twice. With a `fine_field` of its own, as in NeRF, the fine pass evaluates that one at all depths.
+No gradient goes through the choice of the fine depths.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, phases
 from jax3dgan.rendering import compositing, merging, sampling
+from jax3dgan.rendering.compositing import Composite
+from jax3dgan.rendering.draws import Draws, draw
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays
+from jax3dgan.rendering.sampling import Limits
 
-# field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c])
+# field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c]);
+# the density itself instead of a raw one with RenderOptions.density 'field'.
 Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-
-
-class Draws(NamedTuple):
-  """The random numbers of one rendering; None in a place means deterministic there.
-
-  Attributes:
-    jitter: [b, r, s] uniforms that place the coarse samples in their strata.
-    coarse_noise: [b, r, s] normals added to the coarse density, times noise_std.
-    pdf: [b, r, k] uniforms of the importance sampling.
-    final_noise: [b, r, s + k] normals of the final integration, in ascending depth.
-    fine_noise: [b, r, k] normals added to the fine densities as they are asked (EG3D, which keeps
-      the noise of both passes and has none of its own in the integration).
-  """
-
-  jitter: jax.Array | None = None
-  coarse_noise: jax.Array | None = None
-  pdf: jax.Array | None = None
-  final_noise: jax.Array | None = None
-  fine_noise: jax.Array | None = None
-
 
 _DETERMINISTIC = Draws()
 
-
-def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Draws:
-  """Draws for per-example keys [b]: each example's numbers depend on its own key alone."""
-  s, k = options.num_coarse, options.num_fine
-
-  def one(key):
-    jitter, coarse, pdf, final = jax.random.split(key, 4)
-    of_queries = options.marcher == 'midpoints'
-    return Draws(
-      jax.random.uniform(jitter, (num_rays, s)),
-      jax.random.normal(coarse, (num_rays, s)) if noise and (k or of_queries) else None,
-      jax.random.uniform(pdf, (num_rays, k)) if k else None,
-      jax.random.normal(final, (num_rays, s + k)) if noise and not of_queries else None,
-      jax.random.normal(final, (num_rays, k)) if noise and of_queries and k else None,
-    )
-
-  return jax.vmap(one)(keys)
-
-
-def _last_interval(depths, options: RenderOptions):
-  if options.last_interval == 'infinite':
-    return compositing.INFINITE_INTERVAL
-  half_stratum = 0.5 * (options.far - options.near) / max(options.num_coarse - 1, 1)
-  return jnp.maximum(options.far + half_stratum - depths[..., -1], 0.0)
-
-
-def _density(raw, noise, noise_std, options: RenderOptions):
-  return compositing.activate_density(
-    raw, options.density, None if noise is None else noise_std * noise
-  )
+__all__ = ['Draws', 'Field', 'RenderOptions', 'draw', 'render_images', 'render_rays']
 
 
 def points_at(rays: Rays, depths):
@@ -79,15 +35,16 @@ def points_at(rays: Rays, depths):
   return rays.origins[..., None, :] + depths[..., None] * rays.directions[..., None, :]
 
 
-def ray_limits(rays: Rays, options: RenderOptions):
-  """near and far [b, r, 1] of rays, or None where they are those of the options.
+def ray_limits(rays: Rays, options: RenderOptions) -> Limits | None:
+  """Where rays [b, r] are sampled, leaves [b, r, 1]; None where that is from near to far for all.
 
-  Of all rays at once: those that miss the box take theirs from the others.
+  A ray's limits are its own, except with `compat_box_limits`, where they are those of all these
+  rays.
   """
   if not options.box:
     return None
-  limits = sampling.box_limits(rays.origins, rays.directions, options.box)
-  return sampling.fill_missing_limits(*limits)
+  limits = sampling.release_box_limits if options.compat_box_limits else sampling.box_limits
+  return limits(rays.origins, rays.directions, options.box)
 
 
 def render_rays(
@@ -96,8 +53,10 @@ def render_rays(
   options: RenderOptions,
   draws: Draws = _DETERMINISTIC,
   noise_std=0.0,
-  limits=None,
-):
+  limits: Limits | None = None,
+  fine_field: Field | None = None,
+  return_coarse: bool = False,
+) -> Composite:
   """Renders rays [b, r] through a field.
 
   Args:
@@ -106,73 +65,103 @@ def render_rays(
     options: how to render.
     draws: random numbers; `Draws()` renders deterministically.
     noise_std: standard deviation of the density noise, scalar.
-    limits: near and far [b, r, 1], see `ray_limits`.
+    limits: see `ray_limits`; None for those.
+    fine_field: another field for the fine pass, which then evaluates coarse and fine depths (NeRF);
+      None: `field` at the fine depths, together with the coarse samples (π-GAN).
+    return_coarse: whether the result's `coarse` has the Composite of the coarse pass, for a loss of
+      its own; None without a fine pass.
 
   Returns:
     Composite with leaves [b, r, ...].
+
+  Raises:
+    UserError: density noise for a field that returns densities, which could make one negative.
   """
+  if options.density == 'field' and any(x is not None for x in (draws[1], *draws[3:])):
+    raise UserError(
+      "Density noise goes before an activation, and render.density 'field' has none. Set "
+      'loss.density_noise to 0.'
+    )
   batch = rays.directions.shape[:-1]
   directions = rays.directions
   if options.lock_view_direction:
     directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], directions.dtype), directions.shape)
-  if options.box and limits is None:
-    limits = ray_limits(rays, options)
-  near, far = (options.near, options.far) if limits is None else limits
+  limits = ray_limits(rays, options) if limits is None else limits
+  near, far = (options.near, options.far) if limits is None else limits[:2]
   depths = sampling.stratified_depths(
     near, far, options.num_coarse, draws.jitter, options.strata, options.spacing
   )
   depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
   raw, colour = field(points_at(rays, depths), directions)
-  march = _march_midpoints if options.marcher == 'midpoints' else _march_samples
-  if options.marcher == 'midpoints':
-    raw = _noisy(raw, draws.coarse_noise, noise_std)
-  if options.num_fine:
-    weights = march(
-      jax.lax.stop_gradient(raw), None, depths, options, draws.coarse_noise, noise_std
-    ).weights
-    u = sampling.midpoint_uniforms(options.num_fine) if draws.pdf is None else draws.pdf
-    u = jnp.broadcast_to(u, (*batch, options.num_fine)).astype(depths.dtype)
-    choose = sampling.importance_depths
-    if options.importance == 'smoothed':
-      choose = sampling.smoothed_importance_depths
-    fine = jax.lax.stop_gradient(choose(depths, weights, u))
+  of_passes = options.marcher == 'midpoints'  # whose noise is each pass's
+  coarse_noise = None if draws.coarse_noise is None else noise_std * draws.coarse_noise
+  if of_passes and coarse_noise is not None:
+    raw, coarse_noise = raw + coarse_noise, None
+  final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
+  if not options.num_fine:
+    return _march(raw, colour, depths, options, limits, final_noise)
+
+  weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise)
+  fine = _fine_depths(depths, weights, draws.pdf, options)
+  merged = merging.merge(fine, depths)
+  coarse = None
+  if return_coarse:
+    coarse = _march(raw, colour, depths, options, limits, coarse_noise)
+  if fine_field is None:
     fine_raw, fine_colour = field(points_at(rays, fine), directions)
-    if options.marcher == 'midpoints':
-      fine_raw = _noisy(fine_raw, draws.fine_noise, noise_std)
-    merged = merging.merge(fine, depths)
+    if of_passes and draws.fine_noise is not None:
+      fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
-    return march(raw, colour, merged.depths, options, draws.final_noise, noise_std, merged)
-  return march(raw, colour, depths, options, draws.final_noise, noise_std)
+    out = _march(raw, colour, merged.depths, options, limits, final_noise, merged)
+  else:
+    raw, colour = fine_field(points_at(rays, merged.depths), directions)
+    if of_passes and draws.fine_noise is not None:
+      raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
+    out = _march(raw, colour, merged.depths, options, limits, final_noise)
+  return out._replace(coarse=coarse)
 
 
-def _noisy(raw, noise, noise_std):
-  return raw if noise is None else raw + noise_std * noise
+def _fine_depths(depths, weights, u, options: RenderOptions):
+  """[b, r, k] depths, unsorted, from the weights of coarse ones [b, r, s]."""
+  if u is None:
+    u = sampling.midpoint_uniforms(options.num_fine)
+  u = jnp.broadcast_to(u, (*depths.shape[:-1], options.num_fine)).astype(depths.dtype)
+  choose = sampling.importance_depths
+  if options.importance == 'smoothed':
+    choose = sampling.smoothed_importance_depths
+  return jax.lax.stop_gradient(choose(depths, weights, u))
 
 
-def _march_samples(raw, colour, depths, options: RenderOptions, noise, noise_std, merged=None):
-  """The Composite of samples, or, without colours, one that has their weights alone."""
-  density = _density(raw, noise, noise_std, options)
-  last = _last_interval(depths, options)
-  if colour is None:
-    deltas = compositing.intervals(depths, last)
-    return compositing.Composite(None, None, None, compositing.ray_weights(density, deltas))
+def _last_interval(depths, options: RenderOptions, limits: Limits | None):
+  if options.last_interval == 'infinite':
+    return compositing.INFINITE_INTERVAL
+  near, far = (options.near, options.far) if limits is None else (x[..., 0] for x in limits[:2])
+  half_stratum = 0.5 * (far - near) / max(options.num_coarse - 1, 1)
+  return jnp.maximum(far + half_stratum - depths[..., -1], 0.0)
+
+
+def _hit(limits: Limits | None):
+  return None if limits is None else limits.hit[..., 0]
+
+
+def _weights(raw, depths, options: RenderOptions, limits, noise):
+  """What the importance sampling takes: weights [b, r, s], or [b, r, s − 1] of 'midpoints'."""
+  if options.marcher == 'midpoints':
+    return compositing.midpoint_weights(raw, depths, options.density, _hit(limits))
+  density = compositing.activate_density(raw, options.density, noise)
+  deltas = compositing.intervals(depths, _last_interval(depths, options, limits))
+  return compositing.ray_weights(density, deltas, _hit(limits))
+
+
+def _march(raw, colour, depths, options: RenderOptions, limits, noise, merged=None) -> Composite:
+  """The Composite of samples in ascending depth; `noise` [b, r, s] is added to raw densities."""
+  common = dict(white_back=options.white_back, hit=_hit(limits), merged=merged)
+  if options.marcher == 'midpoints':
+    return compositing.march_midpoints(raw, colour, depths, activation=options.density, **common)
+  density = compositing.activate_density(raw, options.density, noise)
+  last = _last_interval(depths, options, limits)
   return compositing.composite(
-    density,
-    colour,
-    depths,
-    last_interval=last,
-    white_back=options.white_back,
-    last_back=options.last_back,
-    merged=merged,
-  )
-
-
-def _march_midpoints(raw, colour, depths, options: RenderOptions, noise, noise_std, merged=None):
-  del noise, noise_std  # the densities have it already
-  if colour is None:
-    colour = jnp.zeros((*raw.shape, 0), raw.dtype)
-  return compositing.march_midpoints(
-    raw, colour, depths, white_back=options.white_back, merged=merged
+    density, colour, depths, last_interval=last, last_back=options.last_back, **common
   )
 
 
@@ -184,8 +173,16 @@ def divisor(total: int, limit: int) -> int:
 
 
 def render_chunked(
-  field: Field, rays: Rays, options: RenderOptions, keys=None, noise_std=0.0, noise=True
-):
+  field: Field,
+  rays: Rays,
+  options: RenderOptions,
+  keys=None,
+  noise_std=0.0,
+  noise=True,
+  limits: Limits | None = None,
+  fine_field: Field | None = None,
+  return_coarse: bool = False,
+) -> Composite:
   """`render_rays` in chunks of rays, each rematerialised in the backward pass.
 
   Memory, also of a gradient, is that of one chunk, and of the phases where they are kept. With one
@@ -195,6 +192,7 @@ def render_chunked(
     keys: per-example keys [b], the numbers themselves as `Draws`, or None for a deterministic
       rendering.
     noise: whether to draw density noise at all (static; noise_std may be traced).
+    The rest: see `render_rays`.
 
   Returns:
     Composite without weights (None), leaves [b, r, ...].
@@ -207,11 +205,14 @@ def render_chunked(
   else:
     draws = keys if isinstance(keys, Draws) else draw(keys, r, options, noise)
 
-  def render(part):
-    out = render_rays(field, part[0], options, part[1], noise_std, limits=part[2])
-    return out._replace(weights=None)
+  def render(chunk):
+    rays, draws, limits = chunk
+    out = render_rays(
+      field, rays, options, draws, noise_std, limits, fine_field, return_coarse
+    )._replace(weights=None)
+    return out if out.coarse is None else out._replace(coarse=out.coarse._replace(weights=None))
 
-  limits = ray_limits(rays, options)
+  limits = ray_limits(rays, options) if limits is None else limits
   if size == r:
     if options.saved_activations == 'phases':
       render = jax.checkpoint(render, policy=phases.POLICY)
@@ -223,42 +224,63 @@ def render_chunked(
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, r, *x.shape[3:]), out)
 
 
-def tile(field: Field, num_images: int, num_rays: int, options: RenderOptions) -> tuple[int, int]:
+def tile(
+  field: Field, num_images: int, num_rays: int, options: RenderOptions, fine_field=None
+) -> tuple[int, int]:
   """How many of the images, and at most how many rays of each, `render_images` takes at a time."""
-  samples = max(options.num_coarse, options.num_fine)
-  images, rays = backend.tile(num_images, num_rays, samples * field.width)
+  samples, width = max(options.num_coarse, options.num_fine), field.width
+  if fine_field is not None:
+    samples = options.num_coarse + options.num_fine
+    width = max(width, fine_field.width)
+  images, rays = backend.tile(num_images, num_rays, samples * width)
   return divisor(num_images, images), min(rays, options.ray_chunk or num_rays)
 
 
 def render_images(
-  field: Field, rays: Rays, options: RenderOptions, keys=None, noise_std=0.0, noise=True
-):
-  """`render_chunked` in tiles of the size that the platform likes: some images, some rays of each.
+  field: Field,
+  rays: Rays,
+  options: RenderOptions,
+  keys=None,
+  noise_std=0.0,
+  noise=True,
+  limits: Limits | None = None,
+  fine_field: Field | None = None,
+  return_coarse: bool = False,
+) -> Composite:
+  """`render_chunked` in tiles of a size that suits the platform: some images, some rays of each.
 
   Args:
-    field: a pytree of arrays [b, ...], or [1, ...] where all images share them, with the static
-      attribute `width`, the features of a point in each layer.
+    field, fine_field: pytrees of arrays [b, ...], or [1, ...] where all images share them, with the
+      static attribute `width`, the features of a point in each layer.
     options: `ray_chunk` bounds the rays of a tile.
     The rest and the result: see `render_chunked`.
   """
   b, r = rays.directions.shape[:2]
-  images, num_rays = tile(field, b, r, options)
+  limits = ray_limits(rays, options) if limits is None else limits
+  images, num_rays = tile(field, b, r, options, fine_field)
   options = dataclasses.replace(options, ray_chunk=num_rays)
+
+  def chunked(fields, rays, keys, limits):
+    return render_chunked(
+      fields[0], rays, options, keys, noise_std, noise, limits, fields[1], return_coarse
+    )
+
   if images == b:
-    return render_chunked(field, rays, options, keys, noise_std, noise)
-  leaves, structure = jax.tree.flatten(field)
+    return chunked((field, fine_field), rays, keys, limits)
+  leaves, structure = jax.tree.flatten((field, fine_field))
   shared = [leaf.shape[0] == 1 for leaf in leaves]
   own = [None if common else leaf for leaf, common in zip(leaves, shared, strict=True)]
 
-  def render(part):
-    own, rays, keys = part
-    parts = [every if mine is None else mine for mine, every in zip(own, leaves, strict=True)]
-    tile = jax.tree.unflatten(structure, parts)
-    return render_chunked(tile, rays, options, keys, noise_std, noise)
+  def render(group):
+    own, *rest = group
+    parts = [common if mine is None else mine for mine, common in zip(own, leaves, strict=True)]
+    return chunked(jax.tree.unflatten(structure, parts), *rest)
 
   # Chunks of rays, and tiles that keep phases, are rendered again in the backward pass already.
   if num_rays == r and options.saved_activations == 'all':
     render = jax.checkpoint(render)
-  groups = jax.tree.map(lambda x: x.reshape(b // images, images, *x.shape[1:]), (own, rays, keys))
+  groups = jax.tree.map(
+    lambda x: x.reshape(b // images, images, *x.shape[1:]), (own, rays, keys, limits)
+  )
   out = jax.lax.map(render, groups)
   return jax.tree.map(lambda x: x.reshape(b, *x.shape[2:]), out)

@@ -5,6 +5,7 @@ import dataclasses
 from jax3dgan.errors import UserError
 
 _CHOICES = {
+  'density': ('softplus', 'relu', 'field'),
   'last_interval': ('far', 'infinite'),
   'saved_activations': ('all', 'phases'),
   'marcher': ('samples', 'midpoints'),
@@ -16,34 +17,39 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class RenderOptions:
-  """How to render; hashable, so that it can be static under jit.
+  """How to render; hashable, so that it can be static under jit. The defaults are π-GAN's for
+  CelebA.
 
   Attributes:
     resolution: pixels on a side.
     near, far: ends of the sampled part of a ray, world units along the unit ray.
     num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
-    density: 'softplus' or 'relu'.
+    density: 'softplus' or 'relu', see `compositing.activate_density`; 'field': the field returns a
+      density, not a raw one.
     last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a
       ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
       opaque there).
-    white_back, last_back: what a ray that passes sees, see `compositing.composite`.
-    lock_view_direction: the field is always asked from the front, direction (0, 0, −1).
+    white_back, last_back: what lies behind the last sample, see `compositing.composite`.
+    lock_view_direction: the field gets the view direction (0, 0, −1) for every ray.
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
     ray_chunk: at most so many rays of an image are rendered at a time, which bounds memory, also of
-      gradients; 0 for as many as the platform likes.
+      gradients; 0 for as many as suit the platform.
     marcher: 'samples': every sample stands for the interval behind it (NeRF, π-GAN); 'midpoints':
-      EG3D's, between neighbours, with softplus(density − 1): density, last_interval and last_back
-      are of no account then.
+      EG3D's, see `compositing.march_midpoints`: between neighbours, with softplus(raw density − 1),
+      or with the field's density under density 'field'. There is no last interval then.
     strata, spacing: where coarse samples may lie, see `sampling.stratified_depths`.
     importance: 'weights' or 'smoothed', see `sampling.importance_depths` and
       `sampling.smoothed_importance_depths`; the latter goes with 'midpoints'.
     box: each ray is sampled where it passes the cube of this side around the origin, instead of
-      from near to far; 0 for near and far.
+      from near to far, and a ray that misses it has opacity 0; 0 for near and far.
+    compat_box_limits: samples rays that miss the box as EG3D's release does, within limits of all
+      rays that are rendered together: an image then depends on the others of its batch, see
+      `sampling.release_box_limits`.
     low_resolution: pixels on a side that are rendered before an up-sampler makes `resolution` of
-      them; 0 for as many as the model likes. Of no account without one.
-    saved_activations: what a gradient finds of a SIREN's activations. 'all': everything, or, with
-      chunks, nothing, so that each chunk is rendered again; 'phases': two bytes each, of which the
-      rest follows without another hidden product, see `nn.phases`.
+      them; 0 for the model's own number. Models without an up-sampler do not use it.
+    saved_activations: what is kept of a SIREN's activations for the gradient. 'all': everything,
+      or, with chunks, nothing, so that each chunk is rendered again; 'phases': two bytes each, from
+      which the rest is computed without another hidden product, see `nn.phases`.
   """
 
   resolution: int = 64
@@ -52,11 +58,11 @@ class RenderOptions:
   num_coarse: int = 12
   num_fine: int = 12
   density: str = 'softplus'
-  last_interval: str = 'far'
+  last_interval: str = 'infinite'
   white_back: bool = False
   last_back: bool = False
   lock_view_direction: bool = False
-  align_corners: bool = False
+  align_corners: bool = True
   ray_chunk: int = 0
   saved_activations: str = 'all'
   marcher: str = 'samples'
@@ -64,6 +70,7 @@ class RenderOptions:
   spacing: str = 'linear'
   importance: str = 'weights'
   box: float = 0.0
+  compat_box_limits: bool = False
   low_resolution: int = 0
 
   def __post_init__(self):
@@ -84,6 +91,13 @@ class RenderOptions:
         f'num_coarse {self.num_coarse} is too small. Set at least {least}'
         + (' where num_fine refines between them.' if self.num_fine else '.')
       )
+    if self.marcher == 'midpoints' and (self.density == 'relu' or self.last_back):
+      raise UserError(
+        "The marcher 'midpoints' has no density 'relu' and no last_back. Set density='softplus' "
+        "and last_back=False, or marcher='samples'."
+      )
+    if self.compat_box_limits and not self.box:
+      raise UserError('compat_box_limits is for rays that miss a box. Set box, or leave it out.')
     if self.importance == 'smoothed' and self.marcher != 'midpoints' and self.num_fine:
       raise UserError(
         "importance 'smoothed' needs weights between samples. Set marcher='midpoints'."

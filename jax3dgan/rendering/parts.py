@@ -24,11 +24,13 @@ def part_size(num_rays: int, count: int, limit: int) -> int:
   return chunks * -(-size // chunks)
 
 
-def render_part(field: Field, rays: Rays, options: RenderOptions, index, count: int) -> Composite:
+def render_part(
+  field: Field, rays: Rays, options: RenderOptions, index, count: int, fine_field=None
+) -> Composite:
   """Renders one part of the rays, as `hierarchical.render_images` without keys does all of them.
 
   Args:
-    field, options: see `hierarchical.render_images`.
+    field, options, fine_field: see `hierarchical.render_images`.
     rays: all of them, [b, r, 3].
     index: which part, an integer that may be traced.
     count: parts in all.
@@ -38,8 +40,11 @@ def render_part(field: Field, rays: Rays, options: RenderOptions, index, count: 
     Parts end to end are the whole, and behind it the last ray again, up to count·p.
   """
   b, num_rays = rays.directions.shape[:2]
-  limit = hierarchical.tile(field, b, -(-num_rays // count), options)[1]
+  limit = hierarchical.tile(field, b, -(-num_rays // count), options, fine_field)[1]
   size = part_size(num_rays, count, limit)
   which = index * size + jnp.arange(size)
-  part = jax.tree.map(lambda x: jnp.take(x, which, axis=1, mode='clip'), rays)
-  return hierarchical.render_images(field, part, options)
+  rays, limits = jax.tree.map(
+    lambda x: jnp.take(x, which, axis=1, mode='clip'),
+    (rays, hierarchical.ray_limits(rays, options)),
+  )
+  return hierarchical.render_images(field, rays, options, limits=limits, fine_field=fine_field)

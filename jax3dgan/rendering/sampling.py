@@ -5,13 +5,23 @@ Pure functions of arrays. Random numbers come in as arrays (`None` means determi
 test or another framework can supply the same ones.
 """
 
+import math
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
-# π-GAN adds this to every weight, twice, so that empty rays still get samples everywhere.
+# Added to every weight, so that empty rays still get samples everywhere: by NeRF once, by π-GAN's
+# release twice.
 _WEIGHT_FLOOR = 1e-5
 # Below this a bin of the cumulative distribution counts as empty; its samples fall on its lower
 # edge.
 _EMPTY_BIN = 1e-5
+# Components of a unit direction below this count as this: the ray runs along a face.
+_PARALLEL = 1e-9
+# Sampling starts at least this share of the cube's side away from a camera inside it: 1/distance is
+# finite.
+_NEAREST = 1e-4
 
 
 def stratified_depths(
@@ -46,39 +56,57 @@ def stratified_depths(
   return 1 / ((1 - even) / near + even / far)
 
 
-def box_limits(origins, directions, side):
-  """Where rays enter and leave a cube around the origin with faces along the axes.
+class Limits(NamedTuple):
+  """Where rays are sampled.
+
+  Attributes:
+    near, far: [..., 1] distances.
+    hit: [..., 1] whether there is anything between them: a ray without it shows the background.
+  """
+
+  near: jax.Array
+  far: jax.Array
+  hit: jax.Array
+
+
+def box_limits(origins, directions, side: float) -> Limits:
+  """Where rays enter and leave a cube around the world's origin with faces along the axes.
+
+  Of one ray alone. A ray that misses the cube gets distances at which it passes the ball around the
+  cube, so that its samples are finite and ascending, and `hit` is False.
 
   Args:
-    origins, directions: [..., 3].
+    origins, directions: [..., 3]; directions of unit length.
     side: of the cube, world units.
-
-  Returns:
-    near, far: [..., 1] distances, near at least 0; −1 and −2 for a ray that misses the cube.
   """
-  # A direction along a face divides by zero; its ±infinity is what the comparisons want.
-  inverse = 1 / directions
-  a, b = (-side / 2 - origins) * inverse, (side / 2 - origins) * inverse
+  # A direction along a face would divide by zero.
+  directions = jnp.where(jnp.abs(directions) < _PARALLEL, _PARALLEL, directions)
+  a, b = (-side / 2 - origins) / directions, (side / 2 - origins) / directions
   near = jnp.max(jnp.minimum(a, b), axis=-1, keepdims=True)
   far = jnp.min(jnp.maximum(a, b), axis=-1, keepdims=True)
-  hit = near <= far
-  return jnp.where(hit, near, -1.0), jnp.where(hit, far, -2.0)
+  nearest = _NEAREST * side  # of a camera inside the cube
+  near = jnp.maximum(near, nearest)
+  hit = near < far
+  # The distance to the cube's centre; its derivative stays finite in the centre itself.
+  centre = jnp.sqrt(jnp.sum(jnp.square(origins), axis=-1, keepdims=True) + _PARALLEL**2)
+  radius = math.sqrt(3) / 2 * side
+  near = jnp.where(hit, near, jnp.maximum(centre - radius, nearest))
+  return Limits(near, jnp.where(hit, far, centre + radius), hit)
 
 
-def fill_missing_limits(near, far):
-  """Gives rays that miss the cube (near −1, far −2) the limits that EG3D's release gives them.
+def release_box_limits(origins, directions, side: float) -> Limits:
+  """`box_limits` as EG3D's release has them, for comparison with it.
 
-  They start at the least start of the others and end at the greatest START of the others. Where no
-  ray hits, −1 and −2 stay.
+  Rays that miss the cube are sampled from the least start of all the other rays to their greatest
+  START, and what is there counts: a pixel depends on which rays are rendered with it. Where no ray
+  hits, all are sampled from −1 to −2.
   """
-  hit = far > near
+  near, far, hit = box_limits(origins, directions, side)
   some = jnp.any(hit)
   first = jnp.min(jnp.where(hit, near, jnp.inf))
   last = jnp.max(jnp.where(hit, near, -jnp.inf))
-  return (
-    jnp.where(hit | ~some, near, first.astype(near.dtype)),
-    jnp.where(hit | ~some, far, last.astype(far.dtype)),
-  )
+  near = jnp.where(hit, near, jnp.where(some, first, -1.0))
+  return Limits(near, jnp.where(hit, far, jnp.where(some, last, -2.0)), jnp.ones_like(hit))
 
 
 def importance_sample(bins, weights, u, right: bool = False):

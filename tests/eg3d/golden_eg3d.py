@@ -15,6 +15,7 @@ OPTIONS = RenderOptions(
   far=3.3,
   num_coarse=6,
   num_fine=6,
+  align_corners=False,
   marcher='midpoints',
   strata='forward',
   importance='smoothed',

@@ -39,7 +39,8 @@ def test_coarse_depths():
 def test_limits_of_a_box():
   arrays = goldens.load('render_sampling')
   for side in ('0.6', '1.0'):
-    near, far = sampling.box_limits(arrays['box_rays_o'], arrays['box_rays_d'], float(side))
+    near, far, hit = sampling.box_limits(arrays['box_rays_o'], arrays['box_rays_d'], float(side))
+    assert hit.all()
     assert error(near, arrays[f'box{side}_tmin']) < 1e-5
     assert error(far, arrays[f'box{side}_tmax']) < 1e-5
 
@@ -88,7 +89,7 @@ def variant(name):
   options = dataclasses.replace(OPTIONS, num_coarse=7, num_fine=5)
   changes = {
     'auto': dict(box=1.0),
-    'auto_smallbox': dict(box=0.4, white_back=True),
+    'auto_smallbox': dict(box=0.4, white_back=True, compat_box_limits=True),
     'coarse_only': dict(num_fine=0),
     'white': dict(white_back=True),
     'disparity': dict(spacing='disparity'),

@@ -115,7 +115,9 @@ class SphereModel:
     return orbit(np.atleast_1d(azimuth), elevation=0.0)
 
   def options(self, resolution=None):
-    return RenderOptions(resolution or self.resolution, near=NEAR, far=FAR, num_coarse=20)
+    return RenderOptions(
+      resolution or self.resolution, near=NEAR, far=FAR, num_coarse=20, align_corners=False
+    )
 
   def render(self, w, camera, resolution=None):
     self.batches.append(len(w))

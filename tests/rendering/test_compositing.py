@@ -95,6 +95,17 @@ def test_a_homogeneous_medium():
   np.testing.assert_array_equal(dense.depth[0], 0)
 
 
+def test_thin_mist_is_not_empty():
+  """1 − exp(−x) would be 0, or a multiple of 6e-8."""
+  optical = np.float32([1e-12, 1e-8, 3e-8, 1e-7, 2e-5])
+  weights = compositing.ray_weights(optical[:, None], np.ones((5, 1), 'f'))
+  np.testing.assert_allclose(weights[:, 0], -np.expm1(-np.float64(optical)), rtol=1e-6)
+  hit = np.array([True, False])
+  some = compositing.ray_weights(np.full((2, 3), 1e9, np.float32), np.ones((2, 3), 'f'), hit)
+  np.testing.assert_allclose(some[0], [1, 0, 0], atol=2e-10)  # the floor of the transmittance
+  np.testing.assert_array_equal(some[1], 0)
+
+
 def test_intervals():
   depths = np.float32([[1, 2, 4], [0, 0, 3]])
   np.testing.assert_array_equal(compositing.intervals(depths, 10), [[1, 2, 10], [0, 3, 10]])
@@ -113,6 +124,11 @@ def test_background_of_an_empty_ray():
   np.testing.assert_allclose([last.colour, both.colour], [[0.7] * 3, [1.7] * 3], rtol=1e-6)
   np.testing.assert_allclose([plain.depth, white.depth, last.depth, both.depth], [0, 0, 2, 2])
   assert plain.opacity == last.opacity == white.opacity == both.opacity == 0
+  np.testing.assert_array_equal(white.colour, 1)
+  marched = compositing.march_midpoints(
+    jnp.zeros(NUM_SAMPLES), colour, depths, activation='field', white_back=True
+  )
+  np.testing.assert_array_equal(marched.colour, 1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -190,5 +206,6 @@ def test_density_activations():
     compositing.activate_density(raw), np.log1p(np.exp(np.float64(raw))), rtol=1e-6
   )
   np.testing.assert_allclose(compositing.activate_density(raw, 'relu', noise), [0, 0, 3.5])
-  with pytest.raises(UserError, match="'gelu'.*relu or softplus"):
+  np.testing.assert_array_equal(compositing.activate_density(np.abs(raw), 'field'), [2, 0, 3])
+  with pytest.raises(UserError, match="'gelu'.*relu, softplus, field"):
     compositing.activate_density(raw, 'gelu')

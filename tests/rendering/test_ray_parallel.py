@@ -101,7 +101,8 @@ def same(num, resolution, **overrides):
   w, camera = inputs(many, num)
   out, again = [many.render(w, camera, resolution, **overrides) for _ in range(2)]
   # The trained field is sharp: its pixels move by 1e-4 with the order of a product's sums, which is
-  # another in batches of another size. So whole pictures are compared in batches of one's share.
+  # another in batches of another size. So whole pictures are compared in batches of one's share;
+  # what is left comes from chunks of other sizes.
   if num % 8 == 0:
     overrides['batch'] = num // 8
   expected = one.render(w, camera, resolution, **overrides)
@@ -109,7 +110,7 @@ def same(num, resolution, **overrides):
   assert expected.image.std() > 0.1 and expected.depth.std() > 0.01
   assert expected.opacity.std() > 0.1
   for a, b, c in zip(*map(jax.tree.leaves, (expected, out, again)), strict=True):
-    np.testing.assert_allclose(b, a, atol=1e-5)
+    np.testing.assert_allclose(b, a, atol=3e-5)
     np.testing.assert_array_equal(b, c)
 
 same(1, 16)
