@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import jax
+from etils import epath
 
 from jax3dgan.data import images, labels, records, sources
 from jax3dgan.data import skips as skips_lib
@@ -146,8 +147,8 @@ def open_dataset(data_config, resolution, same_order=False):
   elif name.endswith('.zip'):
     source = _open_zip(name, loader, resolution)
   else:
-    directory = _split_directory(os.path.expanduser(name), data_config.get('split') or 'train')
-    source = _open_shards(directory, name, resolution)
+    split = data_config.get('split') or 'train'
+    source = _open_split(os.path.expanduser(name), name, resolution, split)
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
   return Dataset(
@@ -232,12 +233,27 @@ def prepare_command(source, out, resolution):
   return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
 
 
-def _split_directory(directory, split):
-  """DIR/train of a DIR that holds a data set for each split; else DIR."""
-  if os.path.exists(os.path.join(directory, records.INDEX)):
-    return directory
-  below = os.path.join(directory, split)
-  return below if os.path.exists(os.path.join(below, records.INDEX)) else directory
+def _open_split(directory, name, resolution, split):
+  """The shards of DIR, or of DIR/train where DIR holds a data set for each split."""
+  top = epath.Path(directory)
+  if not (top / records.INDEX).exists() and top.is_dir():
+    if (top / split / records.INDEX).exists():
+      return _open_shards(os.path.join(directory, split), name, resolution)
+    there = [path.name for path in top.iterdir() if (path / records.INDEX).exists()]
+    _refuse_split(name, split, there)
+  source = _open_shards(directory, name, resolution)
+  # The split of a scene is named in its index. 'train' is also what configs say that have none.
+  if split != 'train' and 'scene' in source.index and source.index['scene']['split'] != split:
+    _refuse_split(name, split, [source.index['scene']['split']])
+  return source
+
+
+def _refuse_split(name, split, there):
+  if there:
+    raise UserError(
+      f'{name} has no split {split}, only {", ".join(sorted(there))}. Set --config.data.split to '
+      'one of these, or prepare the other one.'
+    )
 
 
 def _open_shards(directory, name, resolution):

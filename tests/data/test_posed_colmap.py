@@ -96,6 +96,10 @@ REFUSED = {
   'NaN': (_replace('images.txt', '\n2 ', '\n2 nan '), 'no rotation and position|for a number'),
   'point': (_replace('points3D.txt', '# Points', '1 2'), 'line without a position'),
   'text': (lambda f: (f / 'images.txt').write_bytes(b'\xff'), 'not UTF-8'),
+  'no lines of points': (
+    lambda f: (f / 'images.txt').write_text('1 1 0 0 0 0 0 4 3 a.png\n2 1 0 0 0 0 0 4 3 b.png\n'),
+    'no line of points after each photo',
+  ),
   'nothing': (lambda f: (f / 'images.txt').write_text('# none'), 'has no frames'),
 }
 

@@ -193,6 +193,10 @@ def test_what_is_a_scene(tmp_path):
   assert posed.is_scene(tmp_path / 'scenes')
   (tmp_path / 'scenes' / 'a' / 'dataset.json').write_text('{"labels": null}')
   assert not posed.is_scene(tmp_path / 'scenes' / 'a')
+  for i in range(101):
+    (tmp_path / 'many' / f'{i}').mkdir(parents=True)
+  shutil.copy(tmp_path / 'scenes/a/transforms_train.json', tmp_path / 'many/50')
+  assert not posed.is_scene(tmp_path / 'many')
   write(tmp_path / 'scenes' / 'b', 'colmap-text')
   with pytest.raises(UserError, match='of which a, b are scenes. Name the folder of one'):
     posed.is_scene(tmp_path / 'scenes')
@@ -261,6 +265,8 @@ REFUSED = {
   'zero focal length': ({'fl_x': 0.0}, 'not above 0'),
   'endless focal length': ({'fl_x': float('nan')}, 'not finite'),
   'focal length as text': ({'fl_x': '20'}, "fl_x is '20', not a number"),
+  'long whole number': ({'fl_x': 10**400}, 'not finite'),
+  'long whole numbers': ({'frames': [_frame(transform_matrix=[[10**400]])]}, 'not 4 x 4 numbers'),
   'half a turn': ({'camera_angle_x': 3.2}, 'not between 0 and'),
   'k4': ({'k4': 0.1}, 'k4, which has two meanings'),
   'ngp cube': ({'aabb_scale': 0}, 'of no cube'),

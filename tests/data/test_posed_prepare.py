@@ -3,7 +3,11 @@
 import json
 import math
 import pathlib
+import pickle
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import posed_scenes as scenes
@@ -11,6 +15,7 @@ import pytest
 
 from jax3dgan import cameras
 from jax3dgan.data import images, pipeline, posed, prepare, records
+from jax3dgan.errors import UserError
 
 _LEGO = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'lego' / 'lego_100.tar'
 RIG = scenes.poses(11, target=(1.0, 0.0, 0.5), distance=8.0)
@@ -85,6 +90,12 @@ def test_views_held_out_become_a_split_that_configs_name(tmp_path, scene):
   assert [test.record(i).key for i in range(3)] == [f'images/img_{i}.png' for i in (0, 4, 8)]
   first, second = train.source.index['scene'], test.source.index['scene']
   assert first['framing'] == second['framing'] and second['split'] == 'test'
+  with pytest.raises(UserError, match='has no split val, only test, train'):
+    pipeline.open_dataset({**config, 'split': 'val'}, 8)
+  alone = {**config, 'source': str(tmp_path / 'out' / 'train')}
+  assert len(pipeline.open_dataset(alone, 8)) == 8
+  with pytest.raises(UserError, match='has no split test, only train'):
+    pipeline.open_dataset({**alone, 'split': 'test'}, 8)
 
 
 def test_photos_left_out_are_named(tmp_path, scene, capsys):
@@ -96,6 +107,25 @@ def test_photos_left_out_are_named(tmp_path, scene, capsys):
   (scene / 'images/img_4.png').write_bytes(b'')
   assert run(scene, tmp_path / 'other') == 1
   assert '2 of 11 images cannot be used' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('archive', ['tar', 'zip'])
+def test_a_source_goes_to_another_process(tmp_path, scene, archive):
+  path = shutil.make_archive(tmp_path / 'scene', archive, scene)
+  source = posed.PosedSource(path, options=posed.Options(background='black'))
+  image, label = source.decode(4)
+  other = pickle.loads(pickle.dumps(source))
+  assert len(other) == 11 and other.describe(4) == 'images/img_4.png'
+  np.testing.assert_array_equal(other.decode(4)[0], image)
+  np.testing.assert_array_equal(other.read(4).label, label)
+
+
+def test_importing_brings_neither_jax_nor_tensorflow():
+  code = (
+    'import sys; from jax3dgan.data import posed; print({"jax", "tensorflow"} & set(sys.modules))'
+  )
+  result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert result.stdout.strip() == 'set()'
 
 
 def test_a_scene_can_be_taken_for_photos_alone(tmp_path, scene):

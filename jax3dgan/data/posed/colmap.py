@@ -161,6 +161,14 @@ def _number(text, kind, path):
     raise UserError(f'{path} has {text[:40]!r} for a number. Fetch it again.') from error
 
 
+def _is_number(text):
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
+
+
 def _read_cameras(files, model):
   """Dict of number -> Lens."""
   reader, rows = _open(files, model, 'cameras')
@@ -197,7 +205,10 @@ def _read_images(files, model):
     return found
   while rows and not rows[0]:
     rows = rows[1:]
-  for row in rows[::2]:  # between them the lines of their points, which may be empty
+  # Between the lines of photos are those of their points, which may be empty, but are there.
+  if any(len(row) == 10 and not _is_number(row[9].split()[0]) for row in rows[1::2]):
+    raise UserError(f'{where} has no line of points after each photo. Add it, if need be empty.')
+  for row in rows[::2]:
     if not row:
       continue  # blank lines at the end
     if len(row) < 10:

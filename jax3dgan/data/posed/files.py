@@ -3,6 +3,7 @@
 A `Files` can be pickled: a process that gets one opens the archive itself.
 """
 
+import functools
 import os
 import tarfile
 import zipfile
@@ -43,6 +44,13 @@ class Files:
       sizes, self._offsets = _list_tar(self.path)
     self.sizes = {name: size for name, size in sizes.items() if not _is_hidden(name)}
 
+  def __getstate__(self):
+    return {name: value for name, value in self.__dict__.items() if name != '_zip'}
+
+  @functools.cached_property
+  def _zip(self):
+    return zipfile.ZipFile(self.path)  # its directory may be long: it is read once
+
   def __contains__(self, name):
     return name in self.sizes
 
@@ -50,7 +58,7 @@ class Files:
     """The content of a file, at most max_bytes of it; ImageError where it cannot be read."""
     try:
       if self._kind == 'zip':
-        with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+        with self._zip.open(name) as file:
           return file.read(max_bytes)
       if self._kind == 'tar':
         with open(self.path, 'rb') as file:

@@ -10,6 +10,8 @@ from jax3dgan.errors import UserError
 BACKGROUNDS = ('white', 'black')
 _LABELS_FILE = 'dataset.json'  # EG3D's labels: then it is a data set of images
 _ARCHIVES = ('.tar', '.zip')
+# A folder of more is no collection of scenes, and asking in each for files takes time.
+_MAX_FOLDERS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Scene:
   Attributes:
     files: its `files.Files`.
     capture: its `frames.Capture`.
-    framing: its `framing.Framing`, of the split 'train' alone, so that it is one for all.
+    framing: its `framing.Framing`: one for all splits, of the cameras of 'train' (those held out
+      of it, too).
     splits: dict of split -> list of `frames.Frame`.
 
   Raises:
@@ -141,6 +144,8 @@ def _locate(files, path):
   if is_here(''):
     return ''
   below = files.folders()
+  if len(below) > _MAX_FOLDERS:
+    return None
   found = [folder for folder in below if is_here(folder)]
   if found and len(below) > 1:
     raise UserError(

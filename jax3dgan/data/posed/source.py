@@ -16,7 +16,7 @@ _MAX_LEFT_OUT = 0.1  # as `unfinished.MAX_SKIPPED`: more is no accident
 
 
 class PosedSource:
-  """The photos of one split, see `sources`. It can be pickled, and other processes need no JAX.
+  """The photos of one split, see `sources`. It can be pickled, for other processes.
 
   Args:
     path: folder, .tar or .zip.

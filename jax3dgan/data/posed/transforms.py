@@ -4,6 +4,7 @@ All have cam2world matrices with OpenGL axes in a world with z up, of one scene 
 """
 
 import json
+import math
 import posixpath
 
 import numpy as np
@@ -114,7 +115,7 @@ def _frame(files, path, parent, shared, i, entries):
     raise UserError(f'{where} has no transform_matrix. Add it, or leave the frame out.')
   try:
     matrix = np.array(matrix, np.float64)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OverflowError) as error:
     raise UserError(f'{where}: its transform_matrix is not 4 x 4 numbers. Mend it.') from error
   if matrix.shape not in ((3, 4), (4, 4)):
     raise UserError(f'{where}: its transform_matrix is {list(matrix.shape)}, not 4 x 4. Mend it.')
@@ -135,7 +136,10 @@ def _number(entries, name, where):
     return None
   if isinstance(value, bool) or not isinstance(value, int | float):
     raise UserError(f'{where}: {name} is {str(value)[:40]!r}, not a number. Mend it.')
-  return float(value)
+  try:
+    return float(value)
+  except OverflowError:  # a whole number of hundreds of digits
+    return math.inf
 
 
 def _lens(entries, where):
@@ -197,7 +201,7 @@ def _region(document, path):
   try:
     value = np.array(_NGP_OFFSET if offset is None else offset, np.float64)
     value = np.broadcast_to(value, (3,))
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OverflowError) as error:
     raise UserError(f'{path}: offset is not one number or three. Mend or remove it.') from error
   side, factor = (1.0 if side is None else side), (_NGP_SCALE if scale is None else scale)
   if not np.all(np.isfinite([side, factor, *value])) or side <= 0 or factor <= 0:
@@ -212,7 +216,7 @@ def _applied_transform(document):
   try:
     matrix = np.array(matrix, np.float64)
     is_good = matrix.shape in ((3, 4), (4, 4)) and np.all(np.isfinite(matrix))
-  except (ValueError, TypeError):
+  except (ValueError, TypeError, OverflowError):
     is_good = False
   if not is_good:
     raise UserError('applied_transform is not 3 x 4 or 4 x 4 numbers. Mend or remove it.')
