@@ -117,26 +117,29 @@ def undistort(image, intrinsics, coefficients):
   """
   height, width = image.shape[:2]
   target = undistorted_intrinsics(intrinsics, coefficients)
-  size = np.array([width, height], np.float64)
-  focal, centre = target[[0, 1], [0, 1]], target[:2, 2]
+  focal, centre = (x.astype(np.float32) for x in (target[[0, 1], [0, 1]], target[:2, 2]))
+  # From normalised coordinates to the photo's pixels, 0 at the first one's centre.
+  size = np.array([width, height])
+  scale = (intrinsics[[0, 1], [0, 1]] * size).astype(np.float32)
+  offset = (intrinsics[:2, 2] * size - 0.5).astype(np.float32)
   result = np.empty_like(image)
-  u = (np.arange(width) + 0.5) / width
+  u = (np.arange(width, dtype=np.float32) + 0.5) / width
   for top in range(0, height, _ROWS):
-    v = (np.arange(top, min(top + _ROWS, height)) + 0.5) / height
+    v = (np.arange(top, min(top + _ROWS, height), dtype=np.float32) + 0.5) / height
     points = (np.stack(np.meshgrid(u, v), axis=-1) - centre) / focal  # [rows, w, 2]
-    source = distort(points, coefficients) * intrinsics[[0, 1], [0, 1]] + centre
-    result[top : top + len(v)] = _bilinear(image, source * size - 0.5)
+    result[top : top + len(v)] = _bilinear(image, distort(points, coefficients) * scale + offset)
   return result, target
 
 
 def _bilinear(image, positions):
-  """Values of an image at positions [..., 2] (column, row; 0 is the first pixel's centre)."""
+  """Values of an image at positions float32 [..., 2] (column, row; 0 is the first one's centre)."""
   height, width = image.shape[:2]
-  positions = np.clip(positions, 0, [width - 1, height - 1])
-  first = np.minimum(positions.astype(np.int64), [max(width - 2, 0), max(height - 2, 0)])
-  x, y = np.moveaxis((positions - first).astype(np.float32)[..., None], -2, 0)  # [..., 1] each
-  column, row = first[..., 0], first[..., 1]
-  right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
-  upper = image[row, column] * (1 - x) + image[row, right] * x
-  lower = image[below, column] * (1 - x) + image[below, right] * x
-  return np.round(upper * (1 - y) + lower * y).astype(np.uint8)
+  pixels = image.reshape(-1, 3)
+  x = np.clip(positions[..., 0], 0, width - 1)
+  y = np.clip(positions[..., 1], 0, height - 1)
+  column, row = x.astype(np.int32), y.astype(np.int32)
+  x, y = (x - column)[..., None], (y - row)[..., None]
+  right = np.minimum(column + 1, width - 1) - column
+  place, below = row * width + column, np.minimum(row + 1, height - 1) * width + column
+  upper, lower = ((1 - x) * pixels[p] + x * pixels[p + right] for p in (place, below))
+  return (upper + y * (lower - upper) + 0.5).astype(np.uint8)
