@@ -20,6 +20,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='data/carla128', loader='tfdata', flip=False)
+  config.data.origin = 'Renderings of CARLA cars that come with GRAF (Schwarz et al., 2020).'
   config.resolution = 32
   config.batch_size = 30
   config.micro_batches = 1

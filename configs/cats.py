@@ -15,6 +15,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config()
   config.data.update(source='data/cats64', loader='tfdata', flip=False)
+  config.data.origin = 'Faces of the CATS data set (Zhang et al., 2008), aligned by its landmarks.'
   config.batch_size = 28
   config.micro_batches = 4
   config.render.update(

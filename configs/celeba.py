@@ -3,7 +3,10 @@
 Score: FID 14.7 at 128² (paper, Table 1, after a curriculum of 32², 64² and 128²).
 Cost: 27.2 TFLOP a step at batch 56. The release needs about 1.4 s a step on an A6000: 3.2 days for
 200,000 steps. The paper trained 56 hours on two RTX 6000.
-Data: python -m jax3dgan.data.prepare --source=tfds:celeb_a --out=data/celeba64 --resolution=64
+Data: CelebA, fetched by TFDS and cropped as π-GAN crops it at first use. Where its downloads refuse
+(they have a daily quota): get img_align_celeba.zip yourself, run python -m jax3dgan.data.prepare
+--source=img_align_celeba.zip --out=data/celeba64 --resolution=64 --crop=celeba, and add
+--config.data.source=data/celeba64.
 
 Differences from the release, each an override away:
 - density through softplus instead of relu (--config.render.density=relu), which removes its black
@@ -23,7 +26,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
-  config.data.update(source='data/celeba64', loader='tfdata', flip=False)
+  config.data.update(source='tfds:celeb_a', loader='tfdata', flip=False)
   config.batch_size = 56
   config.micro_batches = 2
   config.render.update(

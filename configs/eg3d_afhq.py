@@ -26,6 +26,10 @@ def get_config():
   config = config_lib.base_config()
   config_lib.set_eg3d(config)
   config.data.update(source='data/afhq512', loader='tfdata', flip=False, use_labels=True)
+  config.data.origin = (
+    "AFHQ's cats, cropped and with cameras in dataset.json as EG3D's repository prepares "
+    'them; add --mirror unless mirrored images are in it.'
+  )
   config.resolution = 512
   config.batch_size = 32
   config.num_steps = int(33_500 * KIMG)

@@ -20,6 +20,7 @@ def get_config():
   config.data.update(
     source='data/cats64', loader='arrays', on_device=True, flip=True, use_labels=False
   )
+  config.data.origin = 'Faces of the CATS data set (Zhang et al., 2008), aligned by its landmarks.'
   config.num_steps = 10_000
   config.resolution = 64
   config.batch_size = 16

@@ -27,6 +27,10 @@ def get_config():
   config = config_lib.base_config()
   config_lib.set_eg3d(config)
   config.data.update(source='data/ffhq512', loader='tfdata', flip=False, use_labels=True)
+  config.data.origin = (
+    "FFHQ, cropped and with cameras in dataset.json as EG3D's repository prepares it"
+    '; add --mirror unless mirrored images are in it.'
+  )
   config.resolution = 512
   config.batch_size = 32
   config.num_steps = int(27_500 * KIMG)

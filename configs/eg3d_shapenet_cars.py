@@ -22,6 +22,9 @@ def get_config():
   config = config_lib.base_config()
   config_lib.set_eg3d(config)
   config.data.update(source='data/shapenet_cars128', loader='tfdata', flip=False, use_labels=True)
+  config.data.origin = (
+    "ShapeNet's cars, rendered and with cameras in dataset.json as EG3D's repository has them."
+  )
   config.resolution = 128
   config.batch_size = 32
   config.num_steps = int(25_000 * KIMG)

@@ -179,6 +179,8 @@ def base_config() -> ml_collections.ConfigDict:
       ),
       data=dict(
         source='toys',
+        # What a source that is not there is prepared from, for the message that says so.
+        origin='',
         loader='tfdata',
         split='train',
         flip=False,

@@ -39,7 +39,12 @@ class Feed:
       return
     before, self._dataset = (
       self._dataset,
-      pipeline.open_dataset(self._config.data, resolution, self._config.compat.same_order),
+      pipeline.open_dataset(
+        self._config.data,
+        resolution,
+        self._config.compat.same_order,
+        pipeline.largest_resolution(self._config),
+      ),
     )
     if self._config.data.use_labels and not self._dataset.labelled:
       raise UserError(

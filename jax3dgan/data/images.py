@@ -68,15 +68,6 @@ def decode(data, background='white', upright=True):
     raise ImageError(f'corrupt ({cause[:120]})') from error
 
 
-def size(data):
-  """(height, width) of a file, from its header alone; ImageError where it is not an image."""
-  try:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-      return image.height, image.width
-  except Exception as error:  # As above.
-    raise ImageError('not an image') from error
-
-
 def _upright(image):
   try:
     return ImageOps.exif_transpose(image)
@@ -125,6 +116,11 @@ def crop_box(height, width, crop='centre'):
     return crop
   size = max(1, round(crop * min(height, width)))
   return (width - size) // 2, (height - size) // 2, size
+
+
+def default_crop(source):
+  """The crop of a source by its name: pi-GAN's for TFDS's CelebA, else the centred square."""
+  return 'celeba' if source.removeprefix('tfds:').startswith('celeb_a') else 'centre'
 
 
 def parse_crop(crop):

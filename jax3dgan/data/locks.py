@@ -1,4 +1,4 @@
-"""Locks of files and folders against other processes; a killed process loses them."""
+"""Locks against other processes; a killed process releases its own."""
 
 import contextlib
 import os
@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def held(path, busy: Callable[[], None]) -> Iterator[bool]:
-  """Holds the lock of a file or folder until the block or the process ends, however it does.
+def locked(path, busy: Callable[[], None]) -> Iterator[bool]:
+  """Holds the lock of a file until the block or the process ends, however it does.
 
   Gives False where the system (Windows) or the file system has no locks.
 
   Args:
-    path: Of a file or folder that is there; nothing is written to it.
-    busy: Called where another process holds the lock: it raises to give up, or returns to wait.
+    path: of a file that stands for what is locked; it is made if it is missing and stays, empty.
+    busy: called where another process has the lock: it raises to give up, or returns to wait, for
+      as long as that process takes.
   """
   try:
     import fcntl
   except ImportError:
     yield False
     return
-  handle = os.open(path, os.O_RDONLY)
+  # Network file systems lock only what is open for writing.
+  handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
   try:
     alone = True
     try:

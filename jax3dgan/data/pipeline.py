@@ -99,15 +99,18 @@ class Dataset:
     return skips_lib.DamagedError(f'{self.source.describe(i)} of {self.name}: {cause}.')
 
 
-def open_dataset(data_config, resolution, same_order=False):
+def open_dataset(data_config, resolution, same_order=False, largest=None):
   """Opens the data set that a config names.
 
   Args:
-    data_config: ConfigDict or dict of source ('toys', 'ict:FOLDER' for faces of the user's copy of
-      a face model, a folder of prepared shards or of one such folder for each split, a zip or
-      'tfds:NAME'), loader, flip, on_device, split, cache_dir, num_images, max_skipped.
+    data_config: ConfigDict or dict of source (a folder of prepared shards or of one such folder for
+      each split, or a zip; or, made at first use and kept in a cache, 'toys', 'tfds:NAME' and
+      'ict:FOLDER', faces of the user's copy of a face model), loader, flip, on_device, split,
+      cache_dir, num_images, max_skipped, origin.
     resolution: size of the images wanted, in pixels.
     same_order: see `Dataset`.
+    largest: the largest size that will be wanted of it; what is made at first use is made at that
+      size once, and smaller images are means of it.
 
   Returns:
     a Dataset.
@@ -119,43 +122,24 @@ def open_dataset(data_config, resolution, same_order=False):
   loader = data_config.get('loader', 'arrays')
   if loader not in LOADERS:
     raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
-  crop = 'centre'
-  if name == 'toys':
-    # Imported here: making the toys needs the renderer, reading data does not.
-    from jax3dgan.data.builders.toys import generate
-
-    cache_dir = data_config.get('cache_dir') or None
-    directory = generate.ensure(
-      split=data_config.get('split', 'train'),
-      cache_dir=cache_dir,
-      num_images=data_config.get('num_images') or None,
-    )
-    source = _open_shards(directory, name, resolution)
-  elif name.startswith(ICT):
-    from jax3dgan.data.builders.ict_faces import generate as faces
-
-    directory = faces.ensure(
-      name,
-      resolution,
-      split=data_config.get('split', 'train'),
-      cache_dir=data_config.get('cache_dir') or None,
-      num_images=data_config.get('num_images') or None,
-    )
-    source = _open_shards(directory, name, resolution)
-  elif name.startswith(TFDS):
-    source, crop = _open_tfds(name, loader, data_config), default_crop(name)
-  elif name.endswith('.zip'):
+  if name.endswith('.zip'):
     source = _open_zip(name, loader, resolution)
   else:
-    split = data_config.get('split') or 'train'
-    source = _open_split(os.path.expanduser(name), name, resolution, split)
+    directory = _made_at_first_use(name, data_config, resolution, largest)
+    if directory is not None:
+      source = _open_shards(directory, name, resolution)
+    else:
+      directory = os.path.expanduser(name)
+      if not os.path.isdir(directory) and '://' not in directory:
+        origin = data_config.get('origin') or ''
+        raise _not_there(name, max(resolution, largest or 0), origin)
+      source = _open_split(directory, name, resolution, data_config.get('split') or 'train')
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
   return Dataset(
     name=name,
     source=source,
     resolution=resolution,
-    crop=crop,
     labelled=source.labelled,
     flip=bool(data_config.get('flip', False)),
     loader=loader,
@@ -223,11 +207,6 @@ def prefetch_to_device(iterator, sharding=None, depth=2):
   yield from queue
 
 
-def default_crop(name):
-  """The crop of a TFDS data set: pi-GAN's for CelebA, else the centred square."""
-  return 'celeba' if name.removeprefix(TFDS).startswith('celeb_a') else 'centre'
-
-
 def prepare_command(source, out, resolution):
   """The command that prepares a data set, for messages."""
   return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
@@ -256,16 +235,50 @@ def _refuse_split(name, split, there):
     )
 
 
-def _open_shards(directory, name, resolution):
-  if not os.path.isdir(directory) and '://' not in directory:
-    guess = 'IMAGES'
-    if 'celeba' in os.path.basename(name).lower():
-      guess = 'tfds:celeb_a'
-    raise UserError(
+def largest_resolution(config) -> int:
+  """The largest resolution of a config's stages."""
+  return max(
+    [config.resolution, *(stage.get('resolution', 0) for stage in map(dict, config.stages))]
+  )
+
+
+def _made_at_first_use(name, data_config, resolution, largest):
+  """The folder of a data set that is made or fetched unless it is in the cache; None for others."""
+  made_at = largest if largest and largest % resolution == 0 else resolution
+  split = data_config.get('split') or 'train'
+  cache_dir = data_config.get('cache_dir') or None
+  num_images = data_config.get('num_images') or None
+  # Imported where they are wanted: making needs the renderer or TensorFlow, reading does not.
+  if name == 'toys':
+    from jax3dgan.data.builders.toys import generate as toys
+
+    return toys.ensure(split=split, cache_dir=cache_dir, num_images=num_images)
+  if name.startswith(ICT):
+    from jax3dgan.data.builders.ict_faces import generate as faces
+
+    return faces.ensure(name, made_at, split=split, cache_dir=cache_dir, num_images=num_images)
+  if name.startswith(TFDS):
+    from jax3dgan.data.builders import tfds_sets
+
+    return tfds_sets.ensure(name, made_at, split=split, cache_dir=cache_dir)
+  return None
+
+
+def _not_there(name, resolution, origin):
+  """The error of a folder that is not there: what it is made of, and by which command."""
+  if not origin and 'celeba' in os.path.basename(name).lower():
+    return UserError(
       f'The data {name} is not there. Make it with '
-      f'{prepare_command(guess, name, resolution)}'
-      + (', where IMAGES is a folder or a zip of images.' if guess == 'IMAGES' else '.')
+      f'{prepare_command("tfds:celeb_a", name, resolution)}'
     )
+  return UserError(
+    f'The data {name} is not there. {origin.rstrip(". ")}{". " if origin else ""}Make it with '
+    f'{prepare_command("IMAGES", name, resolution)}, where IMAGES is a folder or a zip of '
+    f'{"them" if origin else "images"}.'
+  )
+
+
+def _open_shards(directory, name, resolution):
   source = records.Shards(directory)
   stored = source.resolution
   if stored < resolution or stored % resolution:
@@ -290,19 +303,3 @@ def _open_zip(name, loader, resolution):
   if not len(source):
     raise UserError(f'{name} holds no image ({", ".join(images.EXTENSIONS)}). Name another zip.')
   return source
-
-
-def _open_tfds(name, loader, data_config):
-  if loader != 'tfdata':
-    raise UserError(
-      f'The arrays loader does not read {name}. Set --config.data.loader=tfdata, or run '
-      f'{prepare_command(name, "DIR", 64)}'
-    )
-  from jax3dgan.data import tfdata
-
-  files = tfdata.tfds_files(
-    name.removeprefix(TFDS),
-    split=data_config.get('split', 'train') or 'train',
-    data_dir=data_config.get('cache_dir') or None,
-  )
-  return sources.TFRecordSource(files)

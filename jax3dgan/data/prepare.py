@@ -54,7 +54,15 @@ class Options:
 
 
 def prepare(
-  source, out, options, *, labels_file=None, split='train', num_workers=None, scene_options=None
+  source,
+  out,
+  options,
+  *,
+  labels_file=None,
+  split='train',
+  num_workers=None,
+  scene_options=None,
+  files=None,
 ):
   """Prepares a data set.
 
@@ -66,6 +74,7 @@ def prepare(
     split: of a TFDS data set or a scene.
     num_workers: number of processes; by default one for each core.
     scene_options: posed.Options where the source is a scene with cameras; None where it is none.
+    files: the TFRecord files of 'tfds:NAME', where they are known.
 
   Returns:
     the index, a dict.
@@ -73,11 +82,10 @@ def prepare(
   Raises:
     UserError: for anything the user can mend.
   """
-  files = None
-  if source.startswith(_TFDS):
-    from jax3dgan.data import tfdata
+  if source.startswith(_TFDS) and files is None:
+    from jax3dgan.data.builders import tfds_sets
 
-    files = tfdata.tfds_files(source.removeprefix(_TFDS), split, download=True)
+    files = tfds_sets.tfrecord_files(source, split, resolution=options.resolution)
   opener = (source, labels_file, files)
   about = {}
   if scene_options is not None:
@@ -104,7 +112,7 @@ def prepare(
     bar = tqdm.tqdm(total=len(opened), initial=start, desc='prepare', unit='img', mininterval=0.5)
     with bar, contextlib.closing(workers.run(opener, options, tasks, num_workers)) as results:
       for i in todo:
-        prepared = [next(results) for _ in _ticking(shards[i], bar)]
+        prepared = [next(results) for _ in unfinished.ticking(shards[i], bar)]
         done[i] = unfinished.write_shard(out, i, key, prepared)
         skipped = unfinished.left_out(done)
         bar.set_postfix(left_out=len(skipped))
@@ -133,12 +141,6 @@ def _plan(count, options):
   """The numbers of the images of each shard: fixed beforehand, so that shards are independent."""
   size = max(1, options.shard_size // (2 if options.mirror else 1))
   return [range(i, min(i + size, count)) for i in range(0, count, size)]
-
-
-def _ticking(items, bar):
-  for item in items:
-    yield item
-    bar.update()
 
 
 def _finish(out, done, opened, options, about):
@@ -196,8 +198,7 @@ def _parse(argv):
       )
   elif args.num_images is not None:
     raise UserError(f'--num-images is of faces alone. Set --source={_ICT}FOLDER, or leave it out.')
-  celeba = args.source.startswith(_TFDS + 'celeb_a')
-  crop = args.crop or ('celeba' if celeba else 'centre')
+  crop = args.crop or images.default_crop(args.source)
   try:
     images.parse_crop(crop)
   except ValueError as error:

@@ -1,4 +1,4 @@
-"""A folder of shards in the making: whose it is, which shards are finished, what was left out."""
+"""A folder of shards that is being written: its settings, finished shards, what was left out."""
 
 import contextlib
 import errno
@@ -50,14 +50,22 @@ def _write_json(path, value):
 
 @contextlib.contextmanager
 def locked(out):
-  """Keeps a second run out of the folder; the lock goes with the process, however it ends."""
+  """Refuses a second run that writes the folder; a killed process releases the lock."""
 
   def busy():
     raise UserError(f'Another run is writing {out}. Wait for it, or choose another --out.')
 
   os.makedirs(out, exist_ok=True)
-  with locks.held(out, busy):  # where there are none, two runs write the same bytes
+  # Where there are no locks, two runs write the same bytes.
+  with locks.locked(os.path.join(out, '.lock'), busy):
     yield
+
+
+def ticking(items, bar):
+  """Passes items on, each followed by a step of the progress bar."""
+  for item in items:
+    yield item
+    bar.update()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The processes that decode, crop, resize and encode for `prepare`."""
+"""Processes that compute in order; those of `prepare` decode, crop, resize and encode images."""
 
 import collections
 import concurrent.futures
@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 
 from jax3dgan.data import images, labels, sources
@@ -39,31 +40,58 @@ def run(opener, options, tasks, num_workers=None):
     for chunk in chunks:
       yield from _process_chunk(chunk, (source, options))
     return
+  for results in in_order(_process_chunk, chunks, num_workers, _open, (opener, options)):
+    yield from results
+
+
+def in_order(function, chunks, num_workers, initializer=None, initargs=(), alone_without=''):
+  """Yields `function(chunk)` of each chunk, in order, computed by processes.
+
+  Args:
+    function: that another process can import.
+    chunks: list of its arguments.
+    num_workers: number of processes; 1 is this one.
+    initializer, initargs: called once in each process.
+    alone_without: what is computed, for a message, where this process may compute the rest alone
+      after another one was killed; else that is an error.
+
+  Raises:
+    UserError: a process was killed.
+  """
+  num_workers = min(num_workers, len(chunks))
+  if num_workers <= 1:
+    yield from map(function, chunks)
+    return
   # Spawned, not forked: a fork of a process with threads (JAX, TensorFlow) may hang.
   context = multiprocessing.get_context('spawn')
   pool = concurrent.futures.ProcessPoolExecutor(
-    num_workers, mp_context=context, initializer=_initialize, initargs=(opener, options)
+    num_workers, mp_context=context, initializer=_initialize, initargs=(initializer, initargs)
   )
-  pending = collections.deque()
-  remaining = iter(chunks)
+  pending, next_chunk, done = collections.deque(), 0, 0
   try:
-    while True:
+    while done < len(chunks):
       # A few for each process: the results of all at once might not fit into memory.
-      while len(pending) < 4 * num_workers and (chunk := next(remaining, None)):
-        pending.append(pool.submit(_process_chunk, chunk))
-      if not pending:
-        return
-      yield from pending.popleft().result()
+      while len(pending) < 4 * num_workers and next_chunk < len(chunks):
+        pending.append(pool.submit(function, chunks[next_chunk]))
+        next_chunk += 1
+      result = pending[0].result()
+      pending.popleft()
+      done += 1
+      yield result
   except concurrent.futures.process.BrokenProcessPool as error:
-    raise UserError(
-      'A worker process was killed, perhaps for want of memory. '
-      'Run the same command again with fewer --workers: finished shards are kept.'
-    ) from error
+    if not alone_without:
+      raise UserError(
+        'A worker process was killed, perhaps for want of memory. '
+        'Run the same command again with fewer --workers: finished shards are kept.'
+      ) from error
+    # Also where a script without a guard of `__main__` is run again in each process.
+    print(f'{alone_without}: a process was killed; this one continues alone', file=sys.stderr)
+    yield from map(function, chunks[done:])
   finally:
     pool.shutdown(cancel_futures=True)
 
 
-def follow_parent():
+def _follow_parent():
   """Makes a worker process end with its parent, and leave Ctrl-C to it."""
   # Ctrl-C reaches the workers too; the parent alone has something to say about it.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -77,9 +105,14 @@ def follow_parent():
   threading.Thread(target=leave, daemon=True).start()
 
 
-def _initialize(opener, options):
+def _initialize(initializer, initargs):
+  _follow_parent()
+  if initializer is not None:
+    initializer(*initargs)
+
+
+def _open(opener, options):
   global _source_and_options
-  follow_parent()
   _source_and_options = sources.open_source(*opener), options
 
 

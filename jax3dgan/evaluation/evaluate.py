@@ -150,12 +150,12 @@ class Evaluator:
     """The photos at a resolution; those of one stage of the training serve no other."""
     data = self.config.data.copy_and_resolve_references()
     with data.unlocked():
-      if not data.source.startswith(pipeline.TFDS):
-        data.loader = 'arrays'
+      data.loader = 'arrays'
       data.on_device = False
       data.max_skipped = 0  # figures of other photos than those that are named would be wrong
     if self._data is None or self._data.resolution != resolution:
-      self._data, self._probes = pipeline.open_dataset(data, resolution), None
+      largest = pipeline.largest_resolution(self.config)
+      self._data, self._probes = pipeline.open_dataset(data, resolution, largest=largest), None
     return self._data
 
   def _open_probes(self, model):

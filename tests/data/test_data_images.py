@@ -136,13 +136,6 @@ def test_any_bytes_are_an_image_or_an_image_error(data, cut):
       assert '\n' not in str(error)
 
 
-def test_size_is_read_from_the_header():
-  data = images.encode_png(_noise(5, 7))
-  assert images.size(data) == (5, 7)
-  with pytest.raises(images.ImageError):
-    images.size(b'no')
-
-
 @pytest.mark.parametrize(
   'height, width, crop, box',
   [

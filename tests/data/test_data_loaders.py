@@ -1,5 +1,6 @@
 """Both loaders: the same images for the same step, on any host, from any position."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -265,17 +266,24 @@ def tfds_dir(tmp_path_factory):
   return str(directory)
 
 
-def test_tfds_for_tfdata(tfds_dir):
-  dataset = _open('tfds:tiny_faces', 'tfdata', 32, cache_dir=tfds_dir)
-  assert len(dataset) == 6
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_tfds_is_prepared_at_first_use(tfds_dir, tmp_path, monkeypatch, capsys, loader):
+  from jax3dgan.data import prepare
+
+  dataset = _open('tfds:tiny_faces', loader, 16, cache_dir=tfds_dir, num_images=0)
+  shown = capsys.readouterr().err
+  assert len(dataset) == 6 and dataset.source.resolution == 16
   iterator = pipeline.batches(dataset, 6, seed=2)
   first, second = next(iterator)['image'], next(iterator)['image']
   for batch in (first, second):
-    assert batch.shape == (6, 32, 32, 3)
     assert sorted(batch[:, 0, 0, 0]) == [0, 40, 80, 120, 160, 200]
     np.testing.assert_array_equal(batch, np.broadcast_to(batch[:, :1, :1], batch.shape))
   resumed = next(pipeline.batches(dataset, 6, 6, seed=2))['image']
   np.testing.assert_array_equal(resumed, second)
+  if loader == 'arrays':
+    assert 'tfds:tiny_faces: prepared at 16²' in shown and 'prepare: 100%' in shown
+  monkeypatch.setattr(prepare, 'prepare', None)  # never again
+  _open('tfds:tiny_faces', loader, 16, cache_dir=tfds_dir)
 
 
 def test_tfds_for_prepare(tfds_dir, tmp_path, monkeypatch):
@@ -286,34 +294,6 @@ def test_tfds_for_prepare(tfds_dir, tmp_path, monkeypatch):
   assert prepare.main(args) == 0
   dataset = _open(str(tmp_path), resolution=32)
   assert sorted(int(dataset[i][0][0, 0, 0]) for i in range(6)) == [0, 40, 80, 120, 160, 200]
-
-
-def test_tfds_that_is_not_there(tfds_dir):
-  with pytest.raises(UserError, match='loader=tfdata'):
-    _open('tfds:tiny_faces', 'arrays')
-  with pytest.raises(UserError, match='has no split'):
-    _open('tfds:tiny_faces', 'tfdata', 32, cache_dir=tfds_dir, split='nowhere')
-  with pytest.raises(UserError, match='TFDS cannot open'):
-    _open('tfds:no_such_faces', 'tfdata', 32, cache_dir=tfds_dir)
-  with pytest.raises(UserError, match='--source=tfds:mnist --out=DIR'):
-    _open('tfds:mnist', 'tfdata', 32, cache_dir=tfds_dir)
-
-
-def test_tensorflow_decodes_and_crops_as_pillow_does():
-  tf = pytest.importorskip('tensorflow')
-  from jax3dgan.data import tfdata
-
-  rng = np.random.default_rng(0)
-  smooth = np.linspace(0, 255, 218 * 178 * 3).reshape(218, 178, 3).astype(np.uint8)
-  for crop in ('centre', 'celeba', '0.61', '3,50,100'):
-    ours = images.crop_and_resize(smooth, 40, crop).astype(int)
-    theirs = tfdata._crop_and_resize(tf.constant(smooth), 40, crop).numpy().astype(int)
-    assert np.abs(ours - theirs).max() <= 2
-  for channels in (1, 2, 3, 4):
-    noise = rng.integers(0, 256, (5, 6, channels), dtype=np.uint8)
-    encoded = tf.io.encode_png(noise).numpy()
-    decoded = tfdata._decode_any(encoded).numpy().astype(int)
-    assert np.abs(decoded - images.decode(encoded)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -328,6 +308,28 @@ def test_data_that_is_not_there_says_how_to_get_it(source, message):
   with pytest.raises(UserError, match=message) as error:
     _open(source, resolution=32)
   assert '\n' not in str(error.value)
+
+
+def test_data_of_a_config_that_is_not_there_says_what_it_is_made_from(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name, what, resolution in (
+    ('cats', 'CATS', 64),
+    ('cats_small', 'CATS', 64),
+    ('carla', 'GRAF', 128),
+    ('eg3d_cats64', 'CATS', 64),
+    ('eg3d_ffhq', 'FFHQ', 512),
+    ('eg3d_afhq', 'AFHQ', 512),
+    ('eg3d_shapenet_cars', 'ShapeNet', 128),
+  ):
+    config = importlib.import_module(f'configs.{name}').get_config()
+    with pytest.raises(UserError) as error:
+      pipeline.open_dataset(
+        config.data, config.resolution, False, pipeline.largest_resolution(config)
+      )
+    source, message = config.data.source, str(error.value)
+    assert message.startswith(f'The data {source} is not there. {config.data.origin} Make it with ')
+    command = f'--source=IMAGES --out={source} --resolution={resolution}, where IMAGES is a folder'
+    assert what in message and command in message and '\n' not in message
 
 
 def test_toys_are_made_at_need(shards, monkeypatch):

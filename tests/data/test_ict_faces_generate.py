@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from jax3dgan.data import pipeline, prepare, records
-from jax3dgan.data.builders.ict_faces import convert, generate, model, processes, sheet
+from jax3dgan.data.builders.ict_faces import convert, generate, model, sheet
 from jax3dgan.errors import UserError
 
 
@@ -67,7 +67,7 @@ def test_test_split_has_its_truth(source, tmp_path):
     np.testing.assert_array_equal(found['second'][name], value)
 
 
-def test_interrupted_making_goes_on_where_it_was(source, tmp_path, calls, monkeypatch):
+def test_interrupted_making_continues_where_it_was(source, tmp_path, calls, monkeypatch):
   example = generate.example
 
   def interrupted(faces, source, split, i, resolution):
@@ -76,7 +76,7 @@ def test_interrupted_making_goes_on_where_it_was(source, tmp_path, calls, monkey
     return example(faces, source, split, i, resolution)
 
   monkeypatch.setattr(generate, 'example', interrupted)
-  monkeypatch.setattr(processes, '_CHUNK', 1)
+  monkeypatch.setattr(generate, '_CHUNK', 1)
   with pytest.raises(KeyboardInterrupt):
     generate.ensure(source, 64, cache_dir=tmp_path, num_images=8)
   monkeypatch.setattr(generate, 'example', example)
@@ -119,8 +119,8 @@ def test_of_two_at_once_one_makes_it(source, tmp_path, calls):
 
 
 def test_processes_make_the_same_bytes(source, tmp_path, monkeypatch):
-  monkeypatch.setattr(processes, '_FEW', 4)
-  monkeypatch.setattr(processes, '_CHUNK', 3)
+  monkeypatch.setattr(generate, '_FEW', 4)
+  monkeypatch.setattr(generate, '_CHUNK', 3)
   parsed = generate.parse(source)
   for workers in (1, 2):
     generate.write(parsed, tmp_path / str(workers), 64, num_images=8, num_workers=workers)

@@ -11,24 +11,24 @@ def test_who_comes_second_gives_up_or_waits(tmp_path):
 
   def give_up():
     calls.append('gave up')
-    raise RuntimeError('held')
+    raise RuntimeError('busy')
 
   def never():
-    raise AssertionError('nobody holds it')
+    raise AssertionError('nobody has it')
 
-  first = locks.held(tmp_path, never)
+  first = locks.locked(tmp_path / 'lock', never)
   assert first.__enter__()
-  with pytest.raises(RuntimeError, match='held'), locks.held(tmp_path, give_up):
+  with pytest.raises(RuntimeError, match='busy'), locks.locked(tmp_path / 'lock', give_up):
     calls.append('both')
-  # Who is told to wait: here the first one ends meanwhile.
-  with locks.held(tmp_path, lambda: first.__exit__(None, None, None)) as alone:
+  # The other one may wait: here the first one ends meanwhile.
+  with locks.locked(tmp_path / 'lock', lambda: first.__exit__(None, None, None)) as alone:
     assert alone
-    with pytest.raises(RuntimeError), locks.held(tmp_path, give_up):
+    with pytest.raises(RuntimeError), locks.locked(tmp_path / 'lock', give_up):
       calls.append('both')
   assert calls == ['gave up'] * 2
-  with locks.held(tmp_path, never) as alone:
+  with locks.locked(tmp_path / 'lock', never) as alone:
     assert alone
-  assert not list(tmp_path.iterdir())
+  assert (tmp_path / 'lock').read_bytes() == b''
 
 
 def test_a_system_without_locks(tmp_path, monkeypatch):
@@ -38,5 +38,5 @@ def test_a_system_without_locks(tmp_path, monkeypatch):
     raise OSError(95, 'not supported')
 
   monkeypatch.setattr(fcntl, 'flock', refuse)
-  with locks.held(tmp_path, None) as alone:
+  with locks.locked(tmp_path / 'lock', None) as alone:
     assert not alone

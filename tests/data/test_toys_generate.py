@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jax3dgan.data import images, records
+from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import generate, scene
 from jax3dgan.errors import UserError
 
@@ -31,7 +32,7 @@ def test_made_split_is_a_data_set_and_is_not_made_twice(tmp_path, monkeypatch):
   assert record.image == expected['image'] and record.key == 'train-000000'
   np.testing.assert_array_equal(record.label, expected['label'])
   shards.close()
-  monkeypatch.setattr(generate, '_make', _refuse)
+  monkeypatch.setattr(generate, '_example', _refuse)
   assert generate.ensure('train', tmp_path, 3) == directory
 
 
@@ -53,33 +54,34 @@ def quick(monkeypatch):
   return calls
 
 
-def test_interrupted_generation_leaves_nothing(tmp_path, quick, monkeypatch):
-  whole = generate.examples
+def test_interrupted_generation_continues_where_it_was(tmp_path, quick, monkeypatch):
+  monkeypatch.setattr(generate, '_SHARD_SIZE', 2)
+  monkeypatch.setattr(generate, '_CHUNK', 1)
+  example = generate._example
 
-  def interrupted(split, num_images):
-    for i, example in enumerate(whole(split, num_images)):
-      if i == 3:
-        raise KeyboardInterrupt
-      yield example
+  def interrupted(split, i):
+    if i == 3:
+      raise KeyboardInterrupt
+    return example(split, i)
 
-  monkeypatch.setattr(generate, 'examples', interrupted)
+  monkeypatch.setattr(generate, '_example', interrupted)
   with pytest.raises(KeyboardInterrupt):
     generate.ensure('train', tmp_path, 5)
-  assert not [p for p in (tmp_path / 'toys-v1').iterdir() if p.is_dir()]
-  monkeypatch.setattr(generate, 'examples', whole)
+  folder = tmp_path / 'toys-v1'
+  assert [path.name for path in folder.iterdir() if path.is_dir()] == ['.train-5.partial']
+  monkeypatch.setattr(generate, '_example', example)
   assert len(records.Shards(generate.ensure('train', tmp_path, 5))) == 5
+  assert sorted(quick) == [0, 1, 2, 2, 3, 4]  # the first shard was finished
+  assert [path.name for path in folder.iterdir() if path.is_dir()] == ['train-5']
 
 
-def test_what_a_killed_process_left_is_cleared_and_not_trusted(tmp_path, quick):
-  left = tmp_path / 'toys-v1' / '.train-5.abc'
-  left.mkdir(parents=True)
-  (left / 'shard-00000.tfrecord').write_bytes(b'half')
-  unfinished = tmp_path / 'toys-v1' / 'train-5'
-  unfinished.mkdir()
-  (unfinished / 'shard-00000.tfrecord').write_bytes(b'half')
+def test_what_a_killed_process_left_is_not_trusted(tmp_path, quick):
+  for name in ('.train-5.partial', 'train-5'):
+    left = tmp_path / 'toys-v1' / name
+    left.mkdir(parents=True)
+    (left / 'shard-00000.tfrecord').write_bytes(b'half')
   directory = generate.ensure('train', tmp_path, 5)
   assert len(records.Shards(directory)) == 5 and len(quick) == 5
-  assert not left.exists()
 
 
 @pytest.mark.parametrize('damage', ['bit', 'truncated', 'missing', 'index', 'foreign', 'version'])
@@ -104,19 +106,19 @@ def test_damaged_cache_is_made_again(tmp_path, quick, capsys, damage):
   assert generate.ensure('train', tmp_path, 2) == str(directory)
   assert 'damaged' in capsys.readouterr().err
   assert shard.read_bytes() == content and len(quick) == 4
-  assert generate._is_complete(str(directory), 'train', 2)
+  assert cached.is_complete(str(directory), 2, generate._made_by('train'))
 
 
 def test_of_two_at_once_one_makes_it(tmp_path, quick):
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     first, second = pool.map(lambda _: generate.ensure('train', tmp_path, 40), range(2))
   assert first == second and len(quick) == 40
-  assert generate._is_complete(first, 'train', 40)
+  assert cached.is_complete(first, 40, generate._made_by('train'))
 
 
 def test_progress_says_how_far(tmp_path, quick, capsys):
   generate.ensure('train', tmp_path, 5)
-  assert '5 of 5 images' in capsys.readouterr().err
+  assert '5/5' in capsys.readouterr().err
 
 
 def test_errors_name_the_remedy(tmp_path, quick):

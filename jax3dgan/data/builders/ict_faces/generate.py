@@ -3,24 +3,21 @@
 A source is 'ict:FOLDER', FOLDER the user's copy of the model, or 'ict:' for the folder that
 $ICT_FACE_MODEL names; 'ict:FOLDER?background=varied' has a ground of another colour in each image.
 
-Image i of a split depends on (model, seed, split, i), the resolution and the background, and on
-nothing else: not on how many are made, nor by how many processes. Records hold, beside image and
-label, `identity` and `expression`, the model's weights; the split 'test' also what `truth` reads.
+Image i of a split depends on (model, seed, split, i), the resolution and the background alone:
+neither on how many are made nor on the number of processes. Records hold, beside image and label,
+`identity` and `expression`, the model's weights; the split 'test' also what `truth` reads.
 """
 
-import contextlib
-import hashlib
-import json
+import functools
 import os
-import shutil
 import urllib.parse
 from typing import NamedTuple
 
 import numpy as np
 
-from jax3dgan.data import images, labels, records
+from jax3dgan.data import images, workers
 from jax3dgan.data.builders import cached
-from jax3dgan.data.builders.ict_faces import looks, model, processes, scene
+from jax3dgan.data.builders.ict_faces import looks, model, scene
 from jax3dgan.errors import UserError
 
 SCHEME = 'ict:'
@@ -30,6 +27,8 @@ BACKGROUNDS = ('white', 'varied')
 _SHARD_SIZE = 250
 _SMALLEST = 64  # Smaller images are means of these.
 _LARGEST = 1024
+_CHUNK = 16  # images at a time: little to hand over, and a bar that moves
+_FEW = 64
 
 
 class Source(NamedTuple):
@@ -62,7 +61,7 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
   """Makes a split unless it is in the cache, and returns its folder, for `records.Shards`.
 
   Safe with several processes: one makes it while the others wait. It appears in its place whole
-  or not at all; an interrupted one goes on where it was, a damaged one is made again.
+  or not at all; an interrupted one is continued, a damaged one is made again.
 
   Args:
     source: see `parse`.
@@ -82,23 +81,13 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
   digest = model.checksum(parsed.folder)
   parent = os.path.join(cache_dir or cache_root(), f'ict-faces-v{VERSION}')
   name = f'{split}-{num_images}-{resolution}-{parsed.background}-{digest[:8]}'
-  directory = os.path.join(parent, name)
-  try:
-    os.makedirs(parent, exist_ok=True)
-    if not cached.is_complete(directory, num_images, provenance(parsed, split), 'faces'):
-      with cached.locked(parent, name, 'faces'):
-        # Another process may have made it while this one waited.
-        if not cached.is_complete(directory, num_images, provenance(parsed, split), 'faces'):
-          work = os.path.join(parent, f'.{name}.partial')
-          write(parsed, work, resolution, split, num_images)
-          shutil.rmtree(directory, ignore_errors=True)  # There is one only where it is damaged.
-          os.rename(work, directory)
-  except OSError as error:
-    raise UserError(
-      f'The faces cannot be written to {directory}: {error.strerror or error}. Make room, or set '
-      'JAX3DGAN_CACHE or --config.data.cache_dir to another folder.'
-    ) from error
-  return directory
+  made_by = provenance(parsed, split)
+  return cached.ensure(
+    os.path.join(parent, name),
+    lambda folder: cached.is_complete(folder, num_images, made_by),
+    lambda folder: write(parsed, folder, resolution, split, num_images),
+    'faces',
+  )
 
 
 def stored_resolution(resolution) -> int:
@@ -107,7 +96,7 @@ def stored_resolution(resolution) -> int:
 
 
 def write(source: Source, directory, resolution, split='train', num_images=None, num_workers=None):
-  """Renders a split into a folder; goes on with the finished shards that are there.
+  """Renders a split into a folder; keeps the finished shards that are there.
 
   Args:
     source: from `parse`.
@@ -121,32 +110,30 @@ def write(source: Source, directory, resolution, split='train', num_images=None,
     the index, a dict.
   """
   num_images = _checked(split, num_images, resolution)
-  os.makedirs(directory, exist_ok=True)
-  index = os.path.join(directory, records.INDEX)
-  made_by = {**provenance(source, split), 'resolution': resolution}
-  key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-  plan = [range(i, min(i + _SHARD_SIZE, num_images)) for i in range(0, num_images, _SHARD_SIZE)]
-  done = {k: _finished(directory, k, numbers, key) for k, numbers in enumerate(plan)}
-  todo = [k for k in done if done[k] is None]
-  if os.path.exists(index):
-    os.remove(index)  # Whatever it says is no longer so until the new one is written.
-  task = (source, split, resolution)
-  numbers = [i for k in todo for i in plan[k]]
-  results = processes.run(task, numbers, num_images, num_workers)
-  with contextlib.closing(results):
-    for k in todo:
-      writer = records.ShardWriter(directory, records.shard_name(k))
-      for _ in plan[k]:
-        writer.add(next(results))
-      entry, sums = writer.close()
-      done[k] = {'key': key, 'first': plan[k][0], 'shard': entry, 'label_sums': sums.tolist()}
-      records.write_atomically(_sidecar(directory, k), json.dumps(done[k]).encode())
-  total = labels.sums(np.zeros((0, labels.NUM_NUMBERS)))
-  total = total + sum(np.array(each['label_sums']) for each in done.values())
-  extra = {**made_by, 'report': {'images': num_images, 'left_out': 0, 'causes': {}}}
-  return records.write_index(
-    directory, [each['shard'] for each in done.values()], total, resolution, extra
+  return cached.write(
+    directory,
+    lambda numbers: render(source, split, numbers, resolution, num_workers),
+    num_images,
+    resolution=resolution,
+    shard_size=_SHARD_SIZE,
+    made_by=provenance(source, split),
+    what=f'faces {split}',
   )
+
+
+def render(source: Source, split, numbers, resolution, num_workers=None):
+  """Yields the images of a split with these numbers, in order, as `example` gives them."""
+  chunks = [numbers[i : i + _CHUNK] for i in range(0, len(numbers), _CHUNK)]
+  # Few are rendered before processes have started.
+  num_workers = (num_workers or os.cpu_count() or 1) if len(numbers) > _FEW else 1
+  chunk = functools.partial(_render_chunk, source, split, resolution)
+  for made in workers.in_order(chunk, chunks, num_workers, alone_without='faces'):
+    yield from made
+
+
+def _render_chunk(source: Source, split, resolution, numbers):
+  faces = model.load(source.folder)
+  return [example(faces, source, split, i, resolution) for i in numbers]
 
 
 def example(faces: model.FaceModel, source: Source, split, i, resolution) -> dict:
@@ -241,19 +228,3 @@ def _checked(split, num_images, resolution):
   if not 1 <= resolution <= _LARGEST:
     raise UserError(f'Faces of {resolution} pixels cannot be made. Ask for 1 to {_LARGEST}.')
   return num_images
-
-
-def _sidecar(directory, k):
-  return os.path.join(directory, records.shard_name(k).replace('.tfrecord', '.json'))
-
-
-def _finished(directory, k, numbers, key):
-  """The sidecar of shard k, if the shard is there, whole, and of these settings; else None."""
-  try:
-    with open(_sidecar(directory, k), 'rb') as file:
-      sidecar = json.loads(file.read())
-    entry = sidecar['shard']
-    same = (sidecar['key'], sidecar['first'], entry['count']) == (key, numbers[0], len(numbers))
-    return sidecar if same and records.is_whole(directory, entry) else None
-  except (OSError, ValueError, KeyError, TypeError):
-    return None

@@ -1,23 +1,20 @@
 """Makes the toys at first use and keeps them in a cache.
 
 `ensure` gives the folder of a split, in the format of `jax3dgan.data.records`. Image i of a split
-depends on (seed, split, i) and on nothing else: not on how many are made, nor by how many threads.
-The split 'test' also keeps what only a renderer knows, see `truth`.
+depends on (seed, split, i) alone: neither on how many are made nor on the number of threads. The
+split 'test' also has the true geometry, see `truth`.
 """
 
 import concurrent.futures
 import contextlib
 import functools
 import os
-import shutil
 import sys
-import tempfile
-import time
 
 import jax
 import numpy as np
 
-from jax3dgan.data import images, records
+from jax3dgan.data import images
 from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import scene
@@ -27,7 +24,7 @@ from jax3dgan.errors import UserError
 VERSION = 1  # To be raised with every change of the pictures, so that no cache mixes them.
 SEED = 0
 SPLITS = {'train': 4000, 'test': 256}
-_SHARD_SIZE = 1000
+_SHARD_SIZE = 500  # as many are made again at most after an interruption
 _CHUNK = 64  # Images handed to the threads at a time.
 
 
@@ -35,7 +32,7 @@ def ensure(split='train', cache_dir=None, num_images=None):
   """Makes a split unless it is in the cache.
 
   Safe with several processes: one makes it while the others wait. It appears in its place whole
-  or not at all; a damaged one is made again.
+  or not at all; an interrupted one is continued, a damaged one is made again.
 
   Args:
     split: 'train' or 'test'.
@@ -51,30 +48,39 @@ def ensure(split='train', cache_dir=None, num_images=None):
   num_images = _checked(split, num_images)
   parent = os.path.join(cache_dir or cache_root(), f'toys-v{VERSION}')
   directory = os.path.join(parent, f'{split}-{num_images}')
-  if _is_complete(directory, split, num_images):
-    return directory
-  try:
-    os.makedirs(parent, exist_ok=True)
-    with _only_process(directory):
-      # Another process may have made it while this one waited.
-      if not _is_complete(directory, split, num_images):
-        _make(directory, split, num_images)
-  except OSError as error:
-    raise UserError(
-      f'The toys cannot be written to {directory}: {error.strerror or error}. Make room, or set '
-      'JAX3DGAN_CACHE or --config.data.cache_dir to another folder.'
-    ) from error
-  return directory
+
+  def make(folder):
+    print(
+      f'toys {split}: compiling the renderer, then {num_images:,} images, once', file=sys.stderr
+    )
+    cached.write(
+      folder,
+      functools.partial(render, split),
+      num_images,
+      resolution=scene.RESOLUTION,
+      shard_size=_SHARD_SIZE,
+      made_by=_made_by(split),
+      what=f'toys {split}',
+    )
+
+  def is_complete(folder):
+    return cached.is_complete(folder, num_images, _made_by(split))
+
+  return cached.ensure(directory, is_complete, make, 'toys')
 
 
 def examples(split='train', num_images=None):
   """Yields the images of a split as `records.write_dataset` takes them, in order."""
-  num_images = _checked(split, num_images)
+  return render(split, range(_checked(split, num_images)))
+
+
+def render(split, numbers):
+  """Yields the images of a split with these numbers, in order."""
   make = functools.partial(_example, split)
-  # Rendering and compressing both leave Python's lock to the other threads.
+  # Rendering and compressing both release Python's lock to the other threads.
   with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-    for start in range(0, num_images, _CHUNK):
-      yield from pool.map(make, range(start, min(start + _CHUNK, num_images)))
+    for start in range(0, len(numbers), _CHUNK):
+      yield from pool.map(make, numbers[start : start + _CHUNK])
 
 
 def truth(features):
@@ -158,64 +164,5 @@ def _truth(car, camera, prefix):
   }
 
 
-def _provenance(split):
+def _made_by(split):
   return {'source': 'toys', 'toys': {'version': VERSION, 'seed': SEED, 'split': split}}
-
-
-def _is_complete(directory, split, num_images):
-  return cached.is_complete(directory, num_images, _provenance(split), 'toys')
-
-
-def _make(directory, split, num_images):
-  parent, name = os.path.split(directory)
-  temporary = tempfile.mkdtemp(prefix=f'.{name}.', dir=parent)
-  try:
-    os.chmod(temporary, 0o755)  # mkdtemp's folder is for its maker alone; a cache may be shared.
-    shown = _with_progress(examples(split, num_images), split, num_images)
-    records.write_dataset(
-      temporary,
-      shown,
-      resolution=scene.RESOLUTION,
-      shard_size=_SHARD_SIZE,
-      extra=_provenance(split),
-    )
-    shutil.rmtree(directory, ignore_errors=True)  # There is one only where it is damaged.
-    os.rename(temporary, directory)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _only_process(directory):
-  """Holds the lock of a cached folder; a killed process loses it. Clears what a killed one left."""
-  parent, name = os.path.split(directory)
-  with cached.locked(parent, name, 'toys') as alone:
-    if alone:
-      for entry in os.scandir(parent):
-        if entry.is_dir() and entry.name.startswith(f'.{name}.'):
-          shutil.rmtree(entry.path, ignore_errors=True)
-    yield
-
-
-def _with_progress(iterable, split, total, every=0.2):
-  """Passes examples on and says on stderr how far it is; every is in seconds, for a terminal."""
-  live = sys.stderr.isatty()
-  every = every if live else 10.0
-  print(f'toys {split}: compiling the renderer, then {total:,} images, once', file=sys.stderr)
-  start = shown = None
-  for done, example in enumerate(iterable, 1):
-    yield example
-    now = time.monotonic()
-    if start is None:  # The first image waits for the compiler: it says nothing about the speed.
-      start = shown = now
-    if now - shown < every and done < total:
-      continue
-    shown = now
-    speed = max(done - 1, 1) / max(now - start, 1e-6)
-    line = (
-      f'toys {split}: {done:,} of {total:,} images, {speed:.0f} images/s, '
-      f'{(total - done) / speed:.0f} s left'
-    )
-    print(f'\r{line:<70}' if live else line, end='' if live else '\n', file=sys.stderr, flush=True)
-  if live:
-    print(file=sys.stderr)
