@@ -34,12 +34,8 @@ LAYERS = (
   ('apps', 'main', 'command_line', 'tools', 'cli'),
 )
 
-# (importing, imported): why it is left out of the graph.
-EXCEPTIONS = {
-  ('data.builders.ict_faces.processes', 'data.builders.ict_faces.generate'): (
-    'a worker process runs what the main process distributes'
-  ),
-}
+# {(importing, imported): why it is left out of the graph}.
+EXCEPTIONS = {}
 
 
 def module_files(package: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -83,9 +83,9 @@ def prepare(
     UserError: for anything the user can mend.
   """
   if source.startswith(_TFDS) and files is None:
-    from jax3dgan.data.builders import tfds_sets
+    from jax3dgan.data.builders import tfds_files
 
-    files = tfds_sets.tfrecord_files(source, split, resolution=options.resolution)
+    files = tfds_files.tfrecord_files(source, split, resolution=options.resolution)
   opener = (source, labels_file, files)
   about = {}
   if scene_options is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax3dgan.data import images, pipeline, prepare, records, workers
-from jax3dgan.data.builders import tfds_sets
+from jax3dgan.data.builders import tfds_files, tfds_sets
 from jax3dgan.errors import UserError
 
 tfds = pytest.importorskip('tensorflow_datasets')
@@ -72,7 +72,7 @@ def test_celeba_is_fetched_and_cropped_as_pigan_does(cache, capsys):
 
 def test_of_two_at_once_one_prepares_it(cache, monkeypatch, capsys):
   calls, whole = [], prepare.prepare
-  tfds_sets.tfrecord_files('tfds:celeb_a_tiny', places=[cache])
+  tfds_files.tfrecord_files('tfds:celeb_a_tiny', places=[cache])
 
   def counted(*args, **options):
     calls.append(args)
@@ -112,8 +112,8 @@ def test_a_download_that_fails_is_one_line(cache, monkeypatch):
     silent.bind(('127.0.0.1', 0))
     silent.listen()  # takes connections and never answers
     monkeypatch.setattr(CelebATiny, 'url', f'http://127.0.0.1:{silent.getsockname()[1]}/x.zip')
-    monkeypatch.setattr(tfds_sets, '_READ_SECONDS', 0.2)
-    monkeypatch.setattr(tfds_sets, '_TRIES', 0)
+    monkeypatch.setattr(tfds_files, '_READ_SECONDS', 0.2)
+    monkeypatch.setattr(tfds_files, '_TRIES', 0)
     monkeypatch.setenv('no_proxy', '*')
     begin = time.monotonic()
     with pytest.raises(UserError) as error:
@@ -140,6 +140,6 @@ def test_what_tfds_does_not_have(cache):
 
 def test_a_cache_that_cannot_be_written(cache):
   cache.write_text('')
-  tfds_sets.tfrecord_files('tfds:celeb_a_tiny', places=[cache.parent / 'tfds'])
+  tfds_files.tfrecord_files('tfds:celeb_a_tiny', places=[cache.parent / 'tfds'])
   with pytest.raises(UserError, match='JAX3DGAN_CACHE or --config.data.cache_dir'):
     tfds_sets.ensure('tfds:celeb_a_tiny', 16)

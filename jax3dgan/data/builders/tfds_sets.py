@@ -1,21 +1,15 @@
 """Data sets of TensorFlow Datasets (TFDS): fetched and prepared into the cache at first use."""
 
-import contextlib
 import dataclasses
-import logging
 import os
 import re
 import sys
-import urllib.parse
 
-from jax3dgan.data import images, records
-from jax3dgan.data.builders import cached
+from jax3dgan.data import images, prepare, records
+from jax3dgan.data.builders import cached, tfds_files
 from jax3dgan.errors import UserError
 
-SCHEME = 'tfds:'
-# TFDS itself waits without end for a server that is silent, and tries a dead one for minutes.
-_CONNECT_SECONDS, _READ_SECONDS = 10, 60
-_TRIES = 3
+SCHEME = tfds_files.SCHEME
 
 
 def ensure(source, resolution, split='train', cache_dir=None):
@@ -33,7 +27,6 @@ def ensure(source, resolution, split='train', cache_dir=None):
   Raises:
     UserError: the data set cannot be fetched, or the cache cannot be written.
   """
-  from jax3dgan.data import prepare
   from jax3dgan.devices.compilation import cache_root
 
   cache = os.fspath(cache_dir or cache_root())
@@ -51,7 +44,7 @@ def ensure(source, resolution, split='train', cache_dir=None):
   def make(folder):
     print(f'{source}: prepared at {resolution}² in {directory}, once', file=sys.stderr, flush=True)
     places = [cache_dir, None, os.path.join(cache, 'tensorflow_datasets')]
-    files = tfrecord_files(source, split, places, resolution)
+    files = tfds_files.tfrecord_files(source, split, places, resolution)
     try:
       prepare.prepare(source, folder, options, files=files)
     except UserError as error:
@@ -59,112 +52,3 @@ def ensure(source, resolution, split='train', cache_dir=None):
       raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
 
   return cached.ensure(directory, is_complete, make, source)
-
-
-def tfrecord_files(source, split='train', places=(None,), resolution=64) -> list[str]:
-  """The TFRecord files of a TFDS data set, which is fetched at need.
-
-  Args:
-    source: 'tfds:NAME'.
-    split: a whole split.
-    places: folders of TFDS's data in which it may be already; None for TFDS's own choice. It is
-      fetched into the last one.
-    resolution: of the shards that are wanted, for messages.
-
-  Raises:
-    UserError: there is no such data set, or it cannot be fetched; the message says how to bring
-      its images.
-  """
-  name = source.removeprefix(SCHEME)
-  try:
-    import tensorflow_datasets as tfds
-  except ImportError as error:
-    raise UserError(
-      f'{source} needs tensorflow and tensorflow-datasets, which are not installed ({error}). '
-      f'Install them. {_by_hand(name, resolution)}'
-    ) from error
-  try:
-    with _quiet():
-      for place in places:
-        builder = tfds.builder(name, data_dir=place)
-        if is_there := builder.is_prepared():
-          break
-  except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
-    raise UserError(
-      f'TFDS cannot open {name!r}: {_first_line(error)} Look the name up in the catalogue of TFDS.'
-    ) from error
-  if not is_there:
-    _fetch(builder, name, resolution)
-  splits = builder.info.splits
-  if split not in splits:
-    raise UserError(f'{source} has no split {split!r}. Choose one of {", ".join(splits)}.')
-  file_format = builder.info.file_format
-  if file_format is not None and file_format.value != 'tfrecord':
-    raise UserError(f'{source} is stored as {file_format.value}. Prepare it in TFDS as tfrecord.')
-  return [os.fspath(path) for path in splits[split].filepaths]
-
-
-def _fetch(builder, name, resolution):
-  print(f'{SCHEME}{name}: TFDS fetches it into {builder.data_dir}', file=sys.stderr, flush=True)
-  try:
-    with _impatient():
-      builder.download_and_prepare(file_format='tfrecord')
-  except Exception as error:  # whatever a download, an archive or a builder can raise
-    request = getattr(error, 'request', None)  # of requests' errors, which repeat themselves
-    host = request is not None and urllib.parse.urlsplit(request.url).hostname
-    cause = f'{host} cannot be reached' if host else _first_line(error)[:200].rstrip('.')
-    raise UserError(f'TFDS cannot fetch {name}: {cause}. {_by_hand(name, resolution)}') from error
-
-
-@contextlib.contextmanager
-def _impatient():
-  """Gives the requests of TFDS time limits, and fewer tries."""
-  import requests
-  from tensorflow_datasets.core.download import downloader
-
-  adapter = requests.adapters.HTTPAdapter
-  send, tries = adapter.send, downloader.MAX_RETRIES
-
-  def limited(self, request, **options):
-    options['timeout'] = options.get('timeout') or (_CONNECT_SECONDS, _READ_SECONDS)
-    return send(self, request, **options)
-
-  # Of each try a warning, also of threads that go on for a moment after the error.
-  logging.getLogger('urllib3.connectionpool').setLevel(logging.ERROR)
-  adapter.send, downloader.MAX_RETRIES = limited, _TRIES
-  try:
-    yield
-  finally:
-    adapter.send, downloader.MAX_RETRIES = send, tries
-
-
-@contextlib.contextmanager
-def _quiet():
-  """Without the warnings of TFDS that a folder in which it looks is not there."""
-  logger = logging.getLogger('absl')
-  level = logger.level
-  logger.setLevel(logging.ERROR)
-  try:
-    yield
-  finally:
-    logger.setLevel(level)
-
-
-def _by_hand(name, resolution):
-  """How to bring the images of a data set oneself."""
-  if name.startswith('celeb_a'):
-    images_of, out = 'img_align_celeba.zip', f'data/celeba{resolution}'
-    get = f'Download {images_of} yourself (the CelebA project; its downloads have a daily quota)'
-  else:
-    images_of, out = 'IMAGES', f'data/{re.split("[:/]", name)[0]}{resolution}'
-    get = f'Get its images yourself, as a folder or a zip {images_of}'
-  crop = images.default_crop(name)
-  flag = '' if crop == 'centre' else f' --crop={crop}'
-  return (
-    f'{get}, run python -m jax3dgan.data.prepare --source={images_of} --out={out} '
-    f'--resolution={resolution}{flag} and set --config.data.source={out}.'
-  )
-
-
-def _first_line(error):
-  return (str(error).strip().splitlines() or [type(error).__name__])[0]
