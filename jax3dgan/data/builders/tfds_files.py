@@ -1,4 +1,4 @@
-"""Files of TensorFlow Datasets (TFDS), fetched at need; where that fails, one line with a remedy."""
+"""Files of TensorFlow Datasets (TFDS), fetched at need; if that fails, one line with a remedy."""
 
 import contextlib
 import logging
