@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from jax3dgan.data import arrays, labels, order, pipeline
-from jax3dgan.devices import parallel
+from jax3dgan.data import arrays, first_use, labels, order, pipeline
+from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
 
 
@@ -33,6 +33,7 @@ class Feed:
     self._config, self._mesh, self._stage = config, mesh, stage
     self._dataset, self._iterator, self._resident = None, None, None
     self._open(stage.resolution)
+    hosts.wait_for_all('they prepare their data')
 
   def _open(self, resolution):
     if self._dataset is not None and self._dataset.resolution == resolution:
@@ -43,7 +44,7 @@ class Feed:
         self._config.data,
         resolution,
         self._config.compat.same_order,
-        pipeline.largest_resolution(self._config),
+        first_use.largest_resolution(self._config),
       ),
     )
     if self._config.data.use_labels and not self._dataset.labelled:

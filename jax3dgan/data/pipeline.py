@@ -13,13 +13,11 @@ from typing import Any
 import jax
 from etils import epath
 
-from jax3dgan.data import images, labels, records, sources
+from jax3dgan.data import first_use, images, labels, records, sources
 from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
 LOADERS = ('arrays', 'tfdata')
-TFDS = 'tfds:'
-ICT = 'ict:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +123,14 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
   if name.endswith('.zip'):
     source = _open_zip(name, loader, resolution)
   else:
-    directory = _made_at_first_use(name, data_config, resolution, largest)
+    directory = first_use.folder_of(name, data_config, resolution, largest)
     if directory is not None:
       source = _open_shards(directory, name, resolution)
     else:
       directory = os.path.expanduser(name)
       if not os.path.isdir(directory) and '://' not in directory:
         origin = data_config.get('origin') or ''
-        raise _not_there(name, max(resolution, largest or 0), origin)
+        raise first_use.not_there(name, max(resolution, largest or 0), origin)
       source = _open_split(directory, name, resolution, data_config.get('split') or 'train')
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
@@ -207,11 +205,6 @@ def prefetch_to_device(iterator, sharding=None, depth=2):
   yield from queue
 
 
-def prepare_command(source, out, resolution):
-  """The command that prepares a data set, for messages."""
-  return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
-
-
 def _open_split(directory, name, resolution, split):
   """The shards of DIR, or of DIR/train where DIR holds a data set for each split."""
   top = epath.Path(directory)
@@ -235,49 +228,6 @@ def _refuse_split(name, split, there):
     )
 
 
-def largest_resolution(config) -> int:
-  """The largest resolution of a config's stages."""
-  return max(
-    [config.resolution, *(stage.get('resolution', 0) for stage in map(dict, config.stages))]
-  )
-
-
-def _made_at_first_use(name, data_config, resolution, largest):
-  """The folder of a data set that is made or fetched unless it is in the cache; None for others."""
-  made_at = largest if largest and largest % resolution == 0 else resolution
-  split = data_config.get('split') or 'train'
-  cache_dir = data_config.get('cache_dir') or None
-  num_images = data_config.get('num_images') or None
-  # Imported where they are wanted: making needs the renderer or TensorFlow, reading does not.
-  if name == 'toys':
-    from jax3dgan.data.builders.toys import generate as toys
-
-    return toys.ensure(split=split, cache_dir=cache_dir, num_images=num_images)
-  if name.startswith(ICT):
-    from jax3dgan.data.builders.ict_faces import generate as faces
-
-    return faces.ensure(name, made_at, split=split, cache_dir=cache_dir, num_images=num_images)
-  if name.startswith(TFDS):
-    from jax3dgan.data.builders import tfds_sets
-
-    return tfds_sets.ensure(name, made_at, split=split, cache_dir=cache_dir)
-  return None
-
-
-def _not_there(name, resolution, origin):
-  """The error of a folder that is not there: what it is made of, and by which command."""
-  if not origin and 'celeba' in os.path.basename(name).lower():
-    return UserError(
-      f'The data {name} is not there. Make it with '
-      f'{prepare_command("tfds:celeb_a", name, resolution)}'
-    )
-  return UserError(
-    f'The data {name} is not there. {origin.rstrip(". ")}{". " if origin else ""}Make it with '
-    f'{prepare_command("IMAGES", name, resolution)}, where IMAGES is a folder or a zip of '
-    f'{"them" if origin else "images"}.'
-  )
-
-
 def _open_shards(directory, name, resolution):
   source = records.Shards(directory)
   stored = source.resolution
@@ -285,7 +235,7 @@ def _open_shards(directory, name, resolution):
     problem = 'smaller than' if stored < resolution else 'not a multiple of'
     raise UserError(
       f'{name} has images of {stored} pixels, {problem} the resolution {resolution}. '
-      f'Prepare it again: {prepare_command("IMAGES", "DIR", resolution)}'
+      f'Prepare it again: {first_use.prepare_command("IMAGES", "DIR", resolution)}'
     )
   return source
 
@@ -297,7 +247,7 @@ def _open_zip(name, loader, resolution):
   if loader == 'tfdata':
     raise UserError(
       f'The tfdata loader does not read zips, and config.data.source is {name}. Set '
-      f'--config.data.loader=arrays, or run {prepare_command(name, "DIR", resolution)}'
+      f'--config.data.loader=arrays, or run {first_use.prepare_command(name, "DIR", resolution)}'
     )
   source = sources.ZipSource(path)
   if not len(source):

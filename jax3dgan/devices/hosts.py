@@ -3,6 +3,7 @@ do not, or where one of them is lost. Whether they fit together: `agreement`.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -20,6 +21,8 @@ from jax3dgan.errors import UserError
 HEARTBEAT_SECONDS = 60
 # At the end process 0 renders videos while the others wait for it.
 _SHUTDOWN_SECONDS = 3600
+_WAIT_SECONDS = 14 * 24 * 3600  # JAX wants a limit, in milliseconds of 32 bits
+_WAITS = itertools.count()  # each wait has a name of its own, the same in all processes
 # Process 0 carries the others' connections: it stays so long for them to say their own error.
 _LAST_WORDS_SECONDS = 2
 # What collective operations say of a process that is gone: Gloo (CPU), NCCL (GPU), JAX itself.
@@ -246,6 +249,41 @@ def lost(error: BaseException) -> UserError | None:
     f'Another process is gone ({_first_line(error)}). Its own output says why; then start all of '
     'them again: the same command goes on from the last checkpoint.'
   )
+
+
+def wait_for_all(what: str) -> None:
+  """Returns when all processes have called this; returns at once for a single one.
+
+  For work that may take some of them hours, such as preparing data on a disk of their own: a
+  collective operation, or a checkpoint's, would give up before that. A process that is lost
+  meanwhile ends the others, as elsewhere.
+
+  Args:
+    what: what the others are doing, for a line that says so.
+  """
+  if not several():
+    return
+  from orbax.checkpoint import multihost
+
+  barrier, failures = multihost.get_barrier_sync_fn(), []
+  key = f'jax3dgan wait_for_all {next(_WAITS)}'
+
+  def wait():
+    try:
+      barrier(key=key, timeout_ms=_WAIT_SECONDS * 1000)
+    except Exception as error:
+      failures.append(error)
+
+  # The wait is in C++; in a thread of its own it leaves signals to this one.
+  thread = threading.Thread(target=wait, daemon=True)
+  thread.start()
+  thread.join(10)
+  if thread.is_alive():
+    print(f'Waiting for the other processes: {what} ...', file=sys.stderr, flush=True)
+  while thread.is_alive():
+    thread.join(1)
+  if failures:
+    raise failures[0]
 
 
 def leave(code: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jax3dgan import config as config_lib
 from jax3dgan import generators, trained
-from jax3dgan.data import pipeline
+from jax3dgan.data import first_use, pipeline
 from jax3dgan.devices import compilation, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import (
@@ -132,7 +132,7 @@ class Evaluator:
     options, source = self.config.eval, self.config.data.source
     if source == 'toys':
       examples = truth.toys_examples(options.num_inverted)
-    elif source.startswith(pipeline.ICT):
+    elif source.startswith(first_use.ICT):
       from jax3dgan.data.builders.ict_faces import generate as faces
 
       size = max(model.resolution, 64)
@@ -154,7 +154,7 @@ class Evaluator:
       data.on_device = False
       data.max_skipped = 0  # figures of other photos than those that are named would be wrong
     if self._data is None or self._data.resolution != resolution:
-      largest = pipeline.largest_resolution(self.config)
+      largest = first_use.largest_resolution(self.config)
       self._data, self._probes = pipeline.open_dataset(data, resolution, largest=largest), None
     return self._data
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan.data import arrays, images, labels, order, pipeline, records, skips
+from jax3dgan.data import arrays, first_use, images, labels, order, pipeline, records, skips
 from jax3dgan.errors import UserError
 
 COUNT = 21
@@ -324,7 +324,7 @@ def test_data_of_a_config_that_is_not_there_says_what_it_is_made_from(tmp_path, 
     config = importlib.import_module(f'configs.{name}').get_config()
     with pytest.raises(UserError) as error:
       pipeline.open_dataset(
-        config.data, config.resolution, False, pipeline.largest_resolution(config)
+        config.data, config.resolution, False, first_use.largest_resolution(config)
       )
     source, message = config.data.source, str(error.value)
     assert message.startswith(f'The data {source} is not there. {config.data.origin} Make it with ')
