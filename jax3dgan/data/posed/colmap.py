@@ -135,6 +135,21 @@ class _Reader:
     self._position = end + 1
     return text
 
+  def take_points(self):
+    """Yields the positions (x, y, z) of points3D.bin, of which there may be millions."""
+    layout, data = struct.Struct('<Q3d3BdQ'), self._data
+    (count,) = self.take('Q')
+    position = self._position
+    try:
+      for _ in range(count):
+        values = layout.unpack_from(data, position)
+        position += layout.size + 8 * values[-1]  # where it is in which photos
+        yield values[1:4]
+    except struct.error as error:
+      raise UserError(f'{self._name} is cut short. Fetch it again.') from error
+    self._position = position
+    self.skip(0)
+
   def skip(self, count):
     self._position += count
     if self._position > len(self._data):
@@ -222,10 +237,7 @@ def _read_points(files, model):
   """Positions [n, 3]; those that are not finite are left out."""
   reader, rows = _open(files, model, 'points3D', 4)
   if reader:
-    points = []
-    for _ in range(*reader.take('Q')):
-      points.append(reader.take('Q3d3Bd')[1:4])
-      reader.skip(8 * reader.take('Q')[0])  # where it is in which photos
+    points = list(reader.take_points())
   else:
     where = f'{model}/points3D'
     points = [[_number(word, float, where) for word in row[1:4]] for row in rows or () if row]
