@@ -68,7 +68,7 @@ def usage() -> str:
   lines += [f'  {verb:{_WIDTH}}{summary(verb)}' for verb in VERBS]
   lines += ['', 'examples:']
   lines += [f'  jax3dgan {verb} {entry.example}' for verb, entry in VERBS.items()]
-  lines += ['', 'jax3dgan VERB --help tells the flags of one.']
+  lines += ['', 'jax3dgan VERB --help lists the flags of one.']
   return '\n'.join(lines)
 
 

@@ -83,11 +83,11 @@ def combinations(grid=(), lines=()) -> list[list[tuple[str, str]]]:
 
 
 def run_name(overrides) -> str:
-  """A folder's name that tells the overrides, and tells them apart where it is cut or cleaned."""
-  told = '_'.join(f'{name}={value}' for name, value in overrides) or 'run'
-  clean = re.sub(r'[^\w.=+-]+', '-', told)
-  if clean != told or len(clean) > _LONGEST_NAME:
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+  """A folder's name that shows the overrides; a hash keeps shortened names apart."""
+  text = '_'.join(f'{name}={value}' for name, value in overrides) or 'run'
+  clean = re.sub(r'[^\w.=+-]+', '-', text)
+  if clean != text or len(clean) > _LONGEST_NAME:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     clean = f'{clean[: _LONGEST_NAME - 9]}-{digest}'
   return clean
 

@@ -16,12 +16,12 @@ import tqdm
 from jax3dgan.data import labels, order
 from jax3dgan.errors import UserError
 
-# Batches in the making while one is being used.
+# Batches that are decoded while one is being used.
 _AHEAD = 2
 
 
 def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
-  """Yields the batches of one host, for ever.
+  """Yields the batches of one host, without end.
 
   Args:
     dataset: from `pipeline.open_dataset`.

@@ -26,7 +26,7 @@ class Feed:
   """Batches for the compiled step, by the step's number.
 
   Either batches of images, split over the devices, or the whole data set, resident on every
-  device, with the place to draw from.
+  device, with the position to draw from.
   """
 
   def __init__(self, config, mesh, stage):
@@ -59,7 +59,7 @@ class Feed:
       self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
 
   def enter(self, stage, step):
-    """Makes ready for a stage, at a step of it."""
+    """Switches to a stage, at one of its steps."""
     self._stage = stage
     self._open(stage.resolution)
     if self._resident is None:
@@ -77,22 +77,22 @@ class Feed:
       )
 
   def batch(self, step):
-    """What the compiled step takes at `step`."""
+    """The arguments of the compiled step at `step`."""
     if self._resident is None:
       return next(self._iterator)
     place = order.split(self._stage.position_at(step), len(self._dataset))
     return {'data': self._resident, 'place': place}
 
   def example(self, step):
-    """What `batch` gives, in shapes alone where making it would use up a batch."""
+    """What `batch` returns, as shapes alone where making it would consume a batch."""
     if self._resident is not None:
       return self.batch(step)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
     return shapes(self._config, self._stage.batch_size, self._stage.resolution, sharding)
 
   def tell(self, say):
-    """Lets `say` report skipped images and files that are away, instead of stderr."""
-    if jax.process_index() == 0:  # elsewhere nothing is shown but stderr
+    """Reports skipped images and unreachable files to `say` instead of stderr."""
+    if jax.process_index() == 0:  # the others show stderr alone
       self._dataset.skips.say = say
 
   @property
@@ -102,7 +102,7 @@ class Feed:
 
   @property
   def spec(self):
-    """How `batch` lies on the mesh."""
+    """How `batch` is split over the mesh."""
     return parallel.SPLIT if self._resident is None else parallel.REPLICATED
 
   def images(self, batch):

@@ -61,7 +61,7 @@ def decode(data, background='white', upright=True):
     raise ImageError('not an image') from error
   except MemoryError as error:
     raise ImageError('out of memory') from error
-  except Exception as error:  # Pillow's plugins raise whatever their parser stumbles over.
+  except Exception as error:  # Pillow's plugins raise errors of many types.
     cause = ' '.join(str(error).split()) or type(error).__name__
     if 'truncated' in cause or 'end of file' in cause.lower():
       raise ImageError('truncated') from error
@@ -141,7 +141,7 @@ def parse_crop(crop):
 
 
 def crop_and_resize(image, resolution, crop='centre', resize='lanczos'):
-  """Crops a square and resizes it, with an antialiasing filter unless told otherwise.
+  """Crops a square and resizes it, by default with an antialiasing filter.
 
   Args:
     image: uint8 [h, w, 3].

@@ -6,7 +6,7 @@ resume, any host can compute any part of any batch, and NumPy and a compiled ste
 
 The bijection is a Feistel network on the digits of a mixed-radix number with a * b >= size, which
 adds modulo a and b (Black & Rogaway, 'Ciphers with arbitrary finite domains', 2002, method 3), and
-walks the cycle until it is below size. As a * b - size < a, hardly ever is a second walk needed.
+repeats this until the result is below size. As a * b - size < a, a second round is rare.
 """
 
 import math

@@ -34,7 +34,7 @@ class Dataset:
     loader: 'arrays' or 'tfdata'.
     on_device: whether to keep it on the device (`arrays.resident`).
     same_order: whether every epoch reads the images in the same order.
-    skips: the images found to be damaged, for which others stand in; by default none yet.
+    skips: the images found to be damaged, which others replace; by default none yet.
   """
 
   name: str
@@ -58,7 +58,7 @@ class Dataset:
   def __getitem__(self, i):
     """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored.
 
-    For a damaged image another stands in, see `skips`.
+    A damaged image is replaced by another one, see `skips`.
     """
     return self.skips.usable(i, self.decode)
 
@@ -148,7 +148,7 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
 
 
 def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
-  """Iterates over the batches of one host, for ever, with the data set's loader.
+  """Iterates over the batches of one host, without end, with the data set's loader.
 
   Args:
     dataset: from `open_dataset`.

@@ -15,10 +15,11 @@ celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to 320 and 
 256, which is the middle 142 of 178 x 218), a fraction of the shorter side, or LEFT,TOP,SIZE in
 pixels; labels follow the crop. `--mirror` adds each image mirrored, its label too.
 
-A killed run goes on where it was: run the same command again. Finished shards are checked by their
-sha256 and kept; one that is half written has another name. An image that is unreadable, truncated,
-too small or, where others have one, without a label, is left out and named in report.json; more
-than a tenth of them is an error. The shards do not depend on the number of workers.
+A killed run continues where it stopped: run the same command again. Finished shards are checked by
+their sha256 and kept; one that is half written has another name. An image that is unreadable,
+truncated, too small or, where others have one, without a label, is left out and named in
+report.json; more than a tenth of them is an error. The shards do not depend on the number of
+workers.
 `--out` is a local folder; copy it to a bucket afterwards.
 """
 
@@ -68,7 +69,7 @@ def prepare(
 
   Args:
     source: folder, zip, pattern of TFRecord files, 'tfds:NAME', or a scene.
-    out: folder to make or to go on with.
+    out: folder to make or to continue.
     options: Options.
     labels_file: path of a dataset.json; by default the source's own.
     split: of a TFDS data set or a scene.

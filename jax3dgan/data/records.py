@@ -1,8 +1,9 @@
 """A prepared data set: a folder of TFRecord shards and an index.json.
 
 Each record is a tf.train.Example with `image/encoded` (PNG), `image/format`, `image/key`, `label`
-(float [25]) where the camera is known, and whatever else its maker adds. The index knows the place
-of each record, so any record is one read away. It is written last: a folder with one is complete.
+(float [25]) where the camera is known, and further features of its maker. The index has the
+offset of each record, so any record takes one read. It is written last: a folder with an index is
+complete.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ class Record:
 
 
 def write_atomically(path, data):
-  """Writes bytes so that, whatever interrupts it, the path holds the old or the new content."""
+  """Writes bytes so that after any interruption the path has the old or the new content."""
   path = os.fspath(path)
   temporary = path + '.tmp'
   try:

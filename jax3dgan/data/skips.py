@@ -1,8 +1,8 @@
-"""Images that cannot be used and files that are away: what a training does about them.
+"""Images that cannot be used and files that cannot be reached: what training does about them.
 
-An image that is damaged is left out: the next one in the data set's own order stands in for it, at
-every place where it would have been. Which one that is follows from the files alone, so that both
-loaders, all hosts and a run that goes on agree. A file that cannot be reached is tried again.
+A damaged image is replaced by the next one in the data set's order, wherever it would have been
+read. Which one that is follows from the files alone, so that both loaders, all hosts and a resumed
+run agree. A file that cannot be reached is tried again.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Skips:
     limit: how many may be skipped; -1 for one in a thousand, but at least three.
 
   Attributes:
-    say: is told of each skipped image once, and of each further try, in one line.
+    say: called with one line for each skipped image and for each further try.
     limit: how many images may be skipped.
   """
 
@@ -48,7 +48,7 @@ class Skips:
     if limit < AUTOMATIC:
       raise UserError(f'config.data.max_skipped is {limit}. Set it to a number, or -1 for a few.')
     limit = max(_FEW, count // _SHARE) if limit == AUTOMATIC else limit
-    self.limit = min(limit, count - 1)  # something has to stand in
+    self.limit = min(limit, count - 1)  # one has to be left
     self.say = report
     self._count = count
     self._causes = {}

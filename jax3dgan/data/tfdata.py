@@ -30,8 +30,8 @@ except (RuntimeError, ValueError):  # The caller has used TensorFlow already, an
 
 
 def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
-  """Yields the batches of one host, for ever; see `pipeline.batches`."""
-  # Bound here: when the interpreter ends, a module's names go before its generators.
+  """Yields the batches of one host, without end; see `pipeline.batches`."""
+  # Bound here: when the interpreter exits, a module's names are deleted before its generators.
   tensorflow_error = tf.errors.OpError
   failures = []
   start, step = process_index * batch_size, process_count * batch_size
@@ -49,11 +49,11 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
       for batch in batched.as_numpy_iterator():
         if batch.pop('failed').any():
           raise failures[0]
-        # TensorFlow's buffers are read-only; the contract says nothing of the kind.
+        # TensorFlow's buffers are read-only; callers may write to a batch.
         yield {name: np.array(array) for name, array in batch.items()}
         position += step
     except tensorflow_error as error:
-      # Which image it was, TensorFlow does not say. It is skipped from now on, from here.
+      # TensorFlow does not say which image it was: each of the batch is tried, and skipped.
       cause = (str(error.message or error).splitlines() or ['unknown'])[0][:200]
       place = order.batch(position, batch_size, len(dataset), start=start)
       indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)

@@ -2,7 +2,7 @@
 
 A record is: length (uint64), masked CRC-32C of the length, payload, masked CRC-32C of the payload;
 little-endian. tensorflow/core/lib/io/record_writer.h defines it, tensorflow/core/example/*.proto
-the payload; TensorFlow reads what this writes, and the other way about.
+the payload; TensorFlow reads what this writes, and vice versa.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from jax3dgan.data import skips
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
-# A length that is no length (a corrupt or foreign file) must not become an allocation.
+# An invalid length (of a corrupt or foreign file) must not become an allocation.
 _MAX_RECORD = 2**30
 
 

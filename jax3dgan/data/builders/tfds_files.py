@@ -11,7 +11,7 @@ from jax3dgan.data import images
 from jax3dgan.errors import UserError
 
 SCHEME = 'tfds:'
-# TFDS itself waits without end for a server that is silent, and tries a dead one for minutes.
+# TFDS itself waits without a limit for a silent server, and retries a dead one for minutes.
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _TRIES = 3
 
@@ -84,7 +84,7 @@ def _impatient():
     options['timeout'] = options.get('timeout') or (_CONNECT_SECONDS, _READ_SECONDS)
     return send(self, request, **options)
 
-  # Of each try a warning, also of threads that go on for a moment after the error.
+  # It warns at each try, also in threads that run on for a moment after the error.
   logging.getLogger('urllib3.connectionpool').setLevel(logging.ERROR)
   adapter.send, downloader.MAX_RETRIES = limited, _TRIES
   try:
@@ -95,7 +95,7 @@ def _impatient():
 
 @contextlib.contextmanager
 def _quiet():
-  """Without the warnings of TFDS that a folder in which it looks is not there."""
+  """Suppresses the warnings of TFDS that one of the folders does not exist."""
   logger = logging.getLogger('absl')
   level = logger.level
   logger.setLevel(logging.ERROR)

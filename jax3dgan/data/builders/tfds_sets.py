@@ -48,7 +48,7 @@ def ensure(source, resolution, split='train', cache_dir=None):
     try:
       prepare.prepare(source, folder, options, files=files)
     except UserError as error:
-      # `prepare` speaks of its --out; the cache has a remedy of its own.
+      # Its remedy is another --out; that of the cache is another one.
       raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
 
   return cached.ensure(directory, is_complete, make, source)
