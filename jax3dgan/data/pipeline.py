@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from jax3dgan.data import first_use, images, labels, records, sources
+from jax3dgan.data import first_use, images, labels, posed, records, sources
 from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
@@ -120,6 +120,12 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
   loader = data_config.get('loader', 'arrays')
   if loader not in LOADERS:
     raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
+  if posed.is_scene(name):
+    raise UserError(
+      f'{name} is a scene that is not prepared. Run '
+      f'{first_use.prepare_command(name, "DIR", max(resolution, largest or 0))} (with --hold-out=8 '
+      'where it has no test views), and set --config.data.source=DIR.'
+    )
   if name.endswith('.zip'):
     source = _open_zip(name, loader, resolution)
   else:

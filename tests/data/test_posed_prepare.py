@@ -98,6 +98,13 @@ def test_views_held_out_become_a_split_that_configs_name(tmp_path, scene):
     pipeline.open_dataset({**alone, 'split': 'test'}, 8)
 
 
+def test_a_config_that_names_a_scene_gets_the_command(tmp_path, scene):
+  path = shutil.make_archive(tmp_path / 'scene', 'zip', scene)
+  for source in (str(scene), path):
+    with pytest.raises(UserError, match=f'--source={source} --out=DIR --resolution=8 .*--hold-out'):
+      pipeline.open_dataset({'source': source}, 8)
+
+
 def test_photos_left_out_are_named(tmp_path, scene, capsys):
   (scene / 'images/img_3.png').unlink()
   assert run(scene, tmp_path / 'out') == 0
@@ -157,6 +164,31 @@ def test_flags_of_scenes_are_refused_for_other_sources(tmp_path, capsys):
   for source in (tmp_path / 'photos', 'ict:' + str(tmp_path)):
     assert run(source, tmp_path / 'out', '--background=black', resolution=64) == 1
     assert '--background' in capsys.readouterr().err
+
+
+def test_the_page(tmp_path, monkeypatch):
+  """docs/posed_data.md: its commands and its Python run, on scenes of these names."""
+  page = (pathlib.Path(__file__).resolve().parents[2] / 'docs/posed_data.md').read_text('utf-8')
+  lego = tmp_path / 'nerf_synthetic' / 'lego'
+  for split in ('train', 'val', 'test'):
+    scenes.write_photos(lego / split, 2, 400, 400)
+    name = f'transforms_{split}.json'
+    scenes.write_transforms(lego, RIG[:2], name, split, '', camera_angle_x=0.7)
+  garden = scenes.write_colmap(
+    tmp_path / 'garden', RIG[:3], [300.0, 300, 150, 128], size=(300, 256)
+  )
+  scenes.write_photos(garden / 'images', 3, 256, 300)
+  shutil.make_archive(tmp_path / 'garden', 'zip', garden)
+  monkeypatch.chdir(tmp_path)
+  commands = re.search(r'```bash\n(.*?)```', page, re.DOTALL)[1].splitlines()
+  for command in commands:
+    assert command.startswith('python -m jax3dgan.data.prepare ')
+    assert prepare.main([*command.split()[3:], '--workers=1']) == 0
+  for folder in ('lego/train', 'lego/val', 'lego/test', 'garden/train', 'garden/test'):
+    assert len(records.Shards(tmp_path / 'data' / folder)) > 0
+  found = {}
+  exec(re.search(r'```python\n(.*?)```', page, re.DOTALL)[1], found)
+  assert found['views'].images.shape == (2, 100, 100, 3)
 
 
 def test_lego(tmp_path):

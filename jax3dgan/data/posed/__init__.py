@@ -1,6 +1,7 @@
 """Photos whose cameras are known: NeRF-synthetic, instant-ngp, nerfstudio, COLMAP.
 
-`load` has a scene in memory; `python -m jax3dgan.data.prepare --source=SCENE` makes shards of it.
+`load` reads a scene into memory, `python -m jax3dgan.data.prepare --source=SCENE` makes shards of
+it.
 See docs/posed_data.md. Importing this imports neither JAX nor TensorFlow.
 """
 

@@ -6,8 +6,8 @@ A point p of the scene's file becomes scale · R · (p − centre), and back. By
   up, and the side that the photos are taken from (where they are from one side) to +z;
 - the centre is the point nearest to all optical axes; where they do not meet (parallel, or looking
   outwards), the median of the scene's points;
-- the scale makes the cameras' mean distance from the centre `RADIUS`. A world that is so within
-  `TOLERANCE` already keeps its centre and scale.
+- the scale makes the cameras' mean distance from the centre `RADIUS`. Where centre and scale are
+  those of the file within `TOLERANCE`, the file's are kept.
 """
 
 import dataclasses
