@@ -80,6 +80,24 @@ def test_binary_files_cut_anywhere(tmp_path, name):
       read(tmp_path)
 
 
+def test_any_damaged_byte_is_read_or_refused(tmp_path):
+  """Numbers, lengths and names of any kind: no other error, and no overflow (a warning)."""
+  scenes.write_colmap(tmp_path, RIG, [20.0, 20, 8, 8], points=POINTS[:2])
+  random = np.random.default_rng(0)
+  for name in ('cameras', 'images', 'points3D'):
+    path = tmp_path / f'sparse/0/{name}.bin'
+    data = path.read_bytes()
+    for _ in range(60):
+      damaged = bytearray(data)
+      damaged[random.integers(len(data))] = random.choice([0, 0x7F, 0xFF])
+      path.write_bytes(bytes(damaged))
+      try:
+        posed.Scene(tmp_path)
+      except UserError as error:
+        assert '\n' not in str(error)
+    path.write_bytes(data)
+
+
 def _replace(name, old, new):
   return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
 

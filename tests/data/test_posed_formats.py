@@ -233,6 +233,10 @@ def _matrix(change):
   return change(np.array(scenes.opengl(RIG[0]))).tolist()
 
 
+def _far(matrix):
+  return matrix + np.outer([1e300, 0, 0, 0], [0, 0, 0, 1])
+
+
 REFUSED = {
   'no frames': ({'frames': []}, 'has no frames'),
   'frames are no list': ({'frames': 3}, 'no list of frames'),
@@ -270,6 +274,9 @@ REFUSED = {
   'half a turn': ({'camera_angle_x': 3.2}, 'not between 0 and'),
   'k4': ({'k4': 0.1}, 'k4, which has two meanings'),
   'ngp cube': ({'aabb_scale': 0}, 'of no cube'),
+  'huge cube': ({'scale': 1e-300}, 'of no cube'),
+  'huge principal point': ({'cx': 1e300}, 'or beyond 1e'),
+  'far away': ({'frames': [_frame(transform_matrix=_matrix(_far))]}, 'farther than 1e'),
   'ngp offset': ({'offset': [1, 2]}, 'offset is not one number or three'),
   'mitsuba': ({'from_mitsuba': True}, 'from_mitsuba, whose axes are not read'),
   'applied': ({'applied_transform': [[1, 2]]}, 'applied_transform is not'),

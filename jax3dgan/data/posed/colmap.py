@@ -10,7 +10,7 @@ import numpy as np
 
 from jax3dgan.data.posed import files as files_lib
 from jax3dgan.data.posed.frames import Capture, Frame, in_order
-from jax3dgan.data.posed.lens import Lens, refuse_other_projections
+from jax3dgan.data.posed.lens import LARGEST, Lens, refuse_other_projections
 from jax3dgan.errors import UserError
 
 _IMAGE_FOLDERS = ('images', 'input', '')
@@ -85,7 +85,7 @@ def _frame(files, folder, model, lenses, name, quaternion, translation, camera):
   if camera not in lenses:
     raise UserError(f'{where} has the camera {camera}, which cameras does not. Fetch it again.')
   numbers = np.array([*quaternion, *translation])
-  if not np.all(np.isfinite(numbers)) or not np.any(numbers[:4]):
+  if not np.all(np.abs(numbers) <= LARGEST) or not np.linalg.norm(numbers[:4]) > 1 / LARGEST:
     raise UserError(f'{where} has a pose that is no rotation and position. Leave it out.')
   pose = formats.pose_from_colmap(formats.colmap_pose(quaternion, translation), where)
   paths = (posixpath.join(folder, each, name) for each in _IMAGE_FOLDERS)
@@ -145,7 +145,7 @@ class _Reader:
         values = layout.unpack_from(data, position)
         position += layout.size + 8 * values[-1]  # where it is in which photos
         yield values[1:4]
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # a length may be any number
       raise UserError(f'{self._name} is cut short. Fetch it again.') from error
     self._position = position
     self.skip(0)
@@ -234,7 +234,7 @@ def _read_images(files, model):
 
 
 def _read_points(files, model):
-  """Positions [n, 3]; those that are not finite are left out."""
+  """Positions [n, 3]; those that are not finite, or far from everything, are left out."""
   reader, rows = _open(files, model, 'points3D', 4)
   if reader:
     points = list(reader.take_points())
@@ -244,4 +244,4 @@ def _read_points(files, model):
     if any(len(point) < 3 for point in points):
       raise UserError(f'{where} has a line without a position. Fetch it again.')
   points = np.array(points, np.float64).reshape(-1, 3)
-  return points[np.all(np.isfinite(points), axis=-1)]
+  return points[np.all(np.abs(points) <= LARGEST, axis=-1)]

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from jax3dgan.data.posed.lens import Lens
+from jax3dgan.data.posed.lens import LARGEST, Lens
 from jax3dgan.errors import UserError
 
 
@@ -60,6 +60,12 @@ def in_order(frames, where):
   """Frames sorted by name, r_2 before r_10; UserError where there is none, or two of a name."""
   if not frames:
     raise UserError(f'{where} has no frames. Name another scene.')
+  for frame in frames:
+    if np.abs(frame.cam2world[:3, 3]).max() > LARGEST:
+      raise UserError(
+        f'{where}: {frame.name} is farther than {LARGEST:g} from the origin. Leave it out, or use '
+        'smaller units.'
+      )
   names = [frame.name for frame in frames]
   if len(set(names)) < len(names):
     twice = next(name for name in names if names.count(name) > 1)

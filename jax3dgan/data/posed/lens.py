@@ -29,6 +29,8 @@ _REMEDIES = {
   'panoramic': 'Cut perspective views out of them first.',
   'orthographic': 'Render the scene with perspective cameras.',
 }
+# Beyond these numbers are damaged, and their squares may overflow.
+LARGEST, _SMALLEST = 1e9, 1e-6
 # Photos are resized by whole pixels: a side may be half a pixel longer or shorter than exactly.
 _ROUNDING = 0.51
 
@@ -63,11 +65,13 @@ class Lens:
   def check(self, where):
     """UserError where this is no camera; `where` is the file and the frame."""
     numbers = [v for v in dataclasses.astuple(self)[:-1] if v is not None] + list(self.distortion)
-    if not np.all(np.isfinite(np.array(numbers, np.float64))):
-      raise UserError(f'{where} has intrinsics that are not finite numbers. Mend or remove it.')
+    if not np.all(np.abs(np.array(numbers, np.float64)) <= LARGEST):  # nor NaN
+      raise UserError(
+        f'{where} has intrinsics that are not finite, or beyond {LARGEST:g}. Mend or remove it.'
+      )
     lengths = [v for v in (self.fx, self.fy, self.width, self.height) if v is not None]
     angles = [v for v in (self.angle_x, self.angle_y) if v is not None]
-    if any(v <= 0 for v in lengths) or not all(0 < v < math.pi for v in angles):
+    if any(v < _SMALLEST for v in lengths) or not all(_SMALLEST <= v < math.pi for v in angles):
       raise UserError(
         f'{where} has a focal length or a size that is not above 0, or a field of view that is '
         'not between 0 and π. Mend or remove it.'

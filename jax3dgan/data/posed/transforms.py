@@ -12,7 +12,7 @@ import numpy as np
 from jax3dgan.data import images
 from jax3dgan.data.posed import files as files_lib
 from jax3dgan.data.posed.frames import Capture, Frame, in_order
-from jax3dgan.data.posed.lens import Lens, refuse_other_projections
+from jax3dgan.data.posed.lens import LARGEST, Lens, refuse_other_projections
 from jax3dgan.errors import UserError
 
 FILE = 'transforms.json'
@@ -204,7 +204,8 @@ def _region(document, path):
   except (ValueError, TypeError, OverflowError) as error:
     raise UserError(f'{path}: offset is not one number or three. Mend or remove it.') from error
   side, factor = (1.0 if side is None else side), (_NGP_SCALE if scale is None else scale)
-  if not np.all(np.isfinite([side, factor, *value])) or side <= 0 or factor <= 0:
+  is_bounded = np.all(np.abs([side, factor, *value]) <= LARGEST)  # nor NaN
+  if not is_bounded or side < 1 / LARGEST or factor < 1 / LARGEST:
     raise UserError(f'{path}: aabb_scale, scale or offset is of no cube. Mend or remove them.')
   return ((0.5 - value) / factor, 0.5 * side / factor), scale is not None or offset is not None
 
