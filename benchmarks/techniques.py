@@ -17,7 +17,8 @@ from benchmarks import speed
 from jax3dgan import cameras, discriminators, generators
 from jax3dgan.fields.siren import scale_frequencies
 from jax3dgan.losses import real_images
-from jax3dgan.nn import backend, columns, conv, sine
+from jax3dgan.nn import conv
+from jax3dgan.nn.cpu import columns, sine, tiles
 
 _RAYS = 256  # of a chunk
 _POINTS = _RAYS * 12
@@ -101,7 +102,7 @@ def transposed():
   return compiled(gradient, params, w, patches=[patch]), compiled(gradient, params, w)
 
 
-def tiles():
+def in_tiles():
   """Gradient of four images of 64²: chunks of rays of all four, against the platform's tiles."""
   generator, params, *_ = field_inputs()
   config = speed.make_config(64, 4)
@@ -113,7 +114,7 @@ def tiles():
   def loss(params):
     return jnp.mean(generator.apply({'params': params}, z, camera, keys, options).image ** 2)
 
-  whole = mock.patch.object(backend, 'tile', lambda images, rays, _: (images, rays))
+  whole = mock.patch.object(tiles, 'tile', tiles.reference_tile)
   return compiled(jax.grad(loss), params, patches=[whole]), compiled(jax.grad(loss), params)
 
 
@@ -149,11 +150,11 @@ def judge(terms_fn):
 
 
 TECHNIQUES = {
-  'polynomial sine (`nn/sine.py`)': sines,
+  'polynomial sine (`nn/cpu/sine.py`)': sines,
   'folded styles, points as columns (`fields/siren.py`)': folded,
-  'transposed weights (`nn/columns.py`)': transposed,
-  'tiles (`rendering/hierarchical.py`)': tiles,
-  'strided convolutions as patches (`nn/conv.py`)': strides,
+  'transposed weights (`nn/cpu/columns.py`)': transposed,
+  'tiles (`nn/cpu/tiles.py`)': in_tiles,
+  'strided convolutions as patches (`nn/cpu/convolution.py`)': strides,
   'one pass for loss and R1 (`losses/real_images.py`)': shared_pass,
 }
 

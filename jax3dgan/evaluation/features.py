@@ -116,7 +116,7 @@ class FeatureExtractor:
 
     def local_features(params, images, num):
       apply = functools.partial(self._network.apply, {'params': params})
-      if backend.platform() != 'cpu':
+      if not backend.cpu_forms():
         return apply(images)
       tile = min(_CPU_TILE, len(images))
       padded = jnp.pad(images, ((0, -len(images) % tile), (0, 0), (0, 0), (0, 0)))

@@ -91,7 +91,7 @@ def _correlate(x, kernel, stride, same):
   height, width = kernel.shape[:2]
   if height == width == 1:
     return jnp.einsum('bhwc,cf->bhwf', x, kernel[0, 0], precision=jax.lax.Precision.HIGHEST)
-  if same or backend.platform() != 'cpu':
+  if same or not backend.cpu_forms():
     return _lax(x, kernel, stride, 'SAME' if same else 'VALID')
   if stride > 1:
     return conv.conv2d(x, kernel, stride=stride)
@@ -121,7 +121,7 @@ def _pad(x, value):
 
 def max_pool(x, stride: int = 2, same: bool = False):
   """Maximum over 3 × 3 of x [b, h, w, c]; 'SAME' padding or none."""
-  if backend.platform() != 'cpu':
+  if not backend.cpu_forms():
     return nn.max_pool(x, (3, 3), (stride, stride), 'SAME' if same else 'VALID')
   return _stencil(_pad(x, -jnp.inf) if same else x, jnp.maximum, stride)
 

@@ -7,7 +7,7 @@ point. What is left per point is a batched matrix product, an addition and a sin
 once per sample.
 
 Points are columns: features are [b, h, n], and every product has the small weights on the left and
-the many points last, which is fastest on a CPU (`nn.columns`).
+the many points last, which is fastest on a CPU (`nn.cpu.columns`).
 """
 
 import flax.linen as nn
@@ -15,8 +15,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import columns, phases, precision, siren_init
-from jax3dgan.nn.sine import sine
+from jax3dgan.nn import phases, precision, siren_init
+from jax3dgan.nn.cpu import columns
+from jax3dgan.nn.cpu.sine import sine
 from jax3dgan.rendering.trilinear import sample_grid
 
 # Raw frequencies f are used as γ = 15 f + 30 (π-GAN's release).

@@ -5,17 +5,16 @@ A point is projected onto the planes, each gives the features there by bilinear 
 a small network makes density and colour features of their mean. There is no view direction.
 """
 
-import functools
 import math
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax3dgan.nn import precision
-from jax3dgan.nn.softplus import softplus
+from jax3dgan.nn.cpu.planes import sum_on_planes
+from jax3dgan.nn.cpu.softplus import softplus
 
 # Which coordinates of a point (x, y, z) are a plane's column and row. 'official' is what the
 # release does and every published checkpoint depends on: its second and third planes both hold x
@@ -28,7 +27,6 @@ def pad_planes(planes):
   return jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def sample_planes(padded, points, box: float, axes: str = 'official'):
   """The mean features of the three planes at points.
 
@@ -41,111 +39,12 @@ def sample_planes(padded, points, box: float, axes: str = 'official'):
   Returns:
     [b, n, c]; bilinear between the pixels' centres, towards zero outside of them.
   """
-  _, _, h, w, c = padded.shape
-  first, fx, fy = _corners(points, h, w, box, axes)
-  flat = padded.reshape(-1, 3 * h * w, c)
-  if flat.shape[0] == 1:  # one scene, seen by all
-    flat, gather = flat[0], lambda flat, i: flat[i]
-  else:
-    gather = jax.vmap(lambda plane, i: plane[i])
-  # Twelve gathers that XLA fuses with their sum, not one of twelve corners: 50 times as fast on a
-  # CPU, and nothing twelve times as large as the result lies in memory.
-  total = 0.0
-  for offset, weight in _weights(fx, fy, w):
-    for plane in range(3):
-      total += weight[..., plane, None] * gather(flat, first[..., plane] + offset)
-  return total * (1 / 3)
-
-
-def _corners(points, h, w, box, axes):
-  """Of the pixel up left of points, plane by plane: its place in 3·h·w, [b, n, 3], and how far to
-  the right and down of it the points are."""
-  columns, rows = zip(*PLANE_AXES[axes], strict=True)
+  _, _, h, w, _ = padded.shape
+  columns, rows = (list(of_planes) for of_planes in zip(*PLANE_AXES[axes], strict=True))
   scaled = points * (2 / box)
   # In pixels of the padded planes; what lies further out is as zero as the border.
   x, y = _pixels(scaled[..., columns], w), _pixels(scaled[..., rows], h)
-  x0, y0 = (jnp.minimum(jnp.floor(v), size - 2) for v, size in ((x, w), (y, h)))
-  first = (jnp.arange(3) * h + y0.astype(jnp.int32)) * w + x0.astype(jnp.int32)
-  return first, x - x0, y - y0
-
-
-def _weights(fx, fy, w):
-  """(offset, weight [b, n, 3]) of the four pixels around points."""
-  return (
-    (0, (1 - fy) * (1 - fx)),
-    (1, (1 - fy) * fx),
-    (w, fy * (1 - fx)),
-    (w + 1, fy * fx),
-  )
-
-
-def _sample_forward(padded, points, box, axes):
-  return sample_planes(padded, points, box, axes), (padded, points)
-
-
-def _sample_backward(box, axes, saved, g):
-  """Left to autodiff each corner is scattered on its own; two neighbours at once are faster, and
-  the points' gradient, which few want, is computed apart."""
-  padded, points = saved
-  b, _, h, w, c = padded.shape
-  first, fx, fy = _corners(points, h, w, box, axes)
-  weights = _products_of_weights(fx, fy) * (1 / 3)
-  updates = weights[..., None] * g[:, :, None, None, None]  # [b, n, 3, 2, 2, c]
-  index = jnp.stack([first, first + w], axis=-1)  # both rows
-  index = index.reshape(b if b > 1 else 1, -1)
-  updates = updates.reshape(*index.shape, 2 * c)
-  numbers = jax.lax.ScatterDimensionNumbers(
-    update_window_dims=(1,), inserted_window_dims=(), scatter_dims_to_operand_dims=(0,)
-  )
-
-  def collect(index, updates):
-    zeros = jnp.zeros(3 * h * w * c, g.dtype)
-    return jax.lax.scatter_add(zeros, c * index[:, None], updates, numbers)
-
-  of_planes = jax.vmap(collect)(index, updates).reshape(padded.shape)
-  return of_planes, _points_gradient(padded, points, box, axes, g)
-
-
-def _products_of_weights(fx, fy):
-  """The weights of `_weights`, [b, n, 3, row, column].
-
-  As a product with a constant matrix, which XLA does not compute anew for every feature, as it does
-  what it fuses: the updates of a scatter in a third of the time on a CPU.
-  """
-  terms = jnp.stack([jnp.ones_like(fx), fx, fy, fx * fy], axis=-1)
-  # (1 − y)(1 − x), (1 − y) x, y (1 − x), y x as sums of the terms.
-  sums = np.array([[1, 0, 0, 0], [-1, 1, 0, 0], [-1, 0, 1, 0], [1, -1, -1, 1]], fx.dtype)
-  return precision.einsum('bnpi,ij->bnpj', terms, sums).reshape(*fx.shape, 2, 2)
-
-
-def _points_gradient(padded, points, box, axes, g):
-  """Σ_c g · ∂features/∂point, [b, n, 3]."""
-  _, _, h, w, c = padded.shape
-  columns, rows = zip(*PLANE_AXES[axes], strict=True)
-  first, fx, fy = _corners(points, h, w, box, axes)
-  flat = padded.reshape(-1, 3 * h * w, c)
-  flat = jnp.broadcast_to(flat, (points.shape[0], *flat.shape[1:]))
-  gather = jax.vmap(lambda plane, i: plane[i])
-  a, b, d, e = (
-    jnp.stack(
-      [jnp.sum(gather(flat, first[..., p] + offset) * g, axis=-1) for p in range(3)], axis=-1
-    )
-    for offset in (0, 1, w, w + 1)
-  )  # [b, n, 3], the four pixels of each plane
-  along_x = (1 - fy) * (b - a) + fy * (e - d)
-  along_y = (1 - fx) * (d - a) + fx * (e - b)
-  scaled = points * (2 / box)
-  # Beyond the border nothing changes.
-  along_x *= jnp.abs((scaled[..., columns] + 1) * (w - 2) + 1 - (w - 1)) < w - 1
-  along_y *= jnp.abs((scaled[..., rows] + 1) * (h - 2) + 1 - (h - 1)) < h - 1
-  total = jnp.zeros_like(points)
-  for plane in range(3):
-    total = total.at[..., columns[plane]].add(along_x[..., plane] * ((w - 2) / box / 3))
-    total = total.at[..., rows[plane]].add(along_y[..., plane] * ((h - 2) / box / 3))
-  return total
-
-
-sample_planes.defvjp(_sample_forward, _sample_backward)
+  return sum_on_planes(padded, x, y) * (1 / 3)
 
 
 def _pixels(x, size):

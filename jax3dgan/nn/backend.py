@@ -1,10 +1,10 @@
-"""The one place that knows which platform the code is being compiled for.
+"""The platform that code is compiled for, and whether forms of our own are used.
 
-Some building blocks have a form that is best on a CPU and another that is best on an accelerator
-(the polynomial sine, convolutions as patches, products with columns, tiles of an image). They ask
-here; nothing else does. Lowering for another platform than the one at hand
-(`with lowering_for('tpu'): ...`) then takes the right forms too, also of functions that were traced
-before: the platform is part of jit's keys.
+Some building blocks have a form that is fastest on a CPU and another that is fastest on an
+accelerator (the polynomial sine, convolutions as patches, products with columns, tiles of an
+image): `nn.cpu`. They ask here; nothing else does. Lowering for another platform than the one at
+hand (`with lowering_for('tpu'): ...`) then takes the right forms too, also of functions that were
+traced before: platform and choice are part of jit's keys.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import contextlib
 import jax
 
 _PLATFORM = jax.make_user_context(None)
+_REFERENCE = jax.make_user_context(False)
 
 
 def platform() -> str:
@@ -27,19 +28,22 @@ def lowering_for(name: str):
     yield
 
 
-# Floats of one layer's activations that a CPU computes at a time, 4 MiB: more falls out of its
-# caches, less leaves its cores waiting for each other.
-_CPU_TILE = 2**20
+@contextlib.contextmanager
+def reference():
+  """Traces inside take the plain form of every operation, on any platform.
 
-
-def tile(num_images: int, num_rays: int, floats_per_ray: int) -> tuple[int, int]:
-  """How many images, and how many rays of each, are best rendered at a time.
-
-  Args:
-    num_images, num_rays: all there are.
-    floats_per_ray: size of one layer's activations along a ray.
+  Results are the same up to rounding. To compare with, and to find out whether a form of our own is
+  at fault.
   """
-  if platform() != 'cpu':
-    return num_images, num_rays
-  rays = max(_CPU_TILE // floats_per_ray, 1)
-  return max(min(rays // num_rays, num_images), 1), min(rays, num_rays)
+  with _REFERENCE(True):
+    yield
+
+
+def own_forms() -> bool:
+  """Whether forms that serve every platform are taken: not within `reference`."""
+  return not _REFERENCE.value
+
+
+def cpu_forms() -> bool:
+  """Whether forms for CPUs are taken: on a CPU, not within `reference`."""
+  return platform() == 'cpu' and own_forms()

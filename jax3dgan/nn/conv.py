@@ -1,14 +1,11 @@
 """2D convolutions that are fast under second-order gradients, and CoordConv.
 
-R1 differentiates a discriminator twice. XLA's CPU back end is slow on the convolutions that this
-gives where there is a stride; shifted slices and one matrix product are not. On accelerators the
-native convolution is best. `conv2d` hides the choice, which `choose_implementation` makes in one
-place (`benchmarks/conv.py` measures it). What the CPU's compiler makes of a convolution inside of
-`lax.cond`, `scan` and `map` is another matter still: `_canonical_conv`.
+R1 differentiates a discriminator twice. On accelerators the native convolution is fastest, also for
+that; on a CPU the forms of `nn.cpu.convolution` are. `conv2d` hides the choice, which
+`choose_implementation` makes in one place (`benchmarks/conv.py` measures it).
 Images are [b, h, w, c], kernels [kh, kw, c_in, c_out].
 """
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -16,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import backend, precision
-
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+from jax3dgan.nn.cpu import convolution
+from jax3dgan.nn.primitives import bilinear
 
 
 def choose_implementation(stride: int, kernel_size: int, output_size: int) -> str:
@@ -27,119 +24,75 @@ def choose_implementation(stride: int, kernel_size: int, output_size: int) -> st
   16 to 128 channels: 1.8 to 2.3 times) and lose without one (1.2 to 4 times); where there is
   nothing to copy, the product is at least as fast.
   """
-  if backend.platform() != 'cpu':
+  if not backend.cpu_forms():
     return 'lax'
   return 'patches' if stride > 1 or kernel_size == 1 or output_size == 1 else 'lax'
-
-
-def _output_size(size, kernel_size, stride, padding):
-  return (size + 2 * padding - kernel_size) // stride + 1
-
-
-def _native(x, kernel, stride, padding, **options):
-  padding = ((padding, padding), (padding, padding))
-  return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS, **options
-  )
 
 
 def _lax_conv(x, kernel, stride, padding, policy):
   rule = precision.get(policy)
   if rule.inputs is not None:
-    return _rounded_conv(stride, padding, policy, x, kernel)
-  if backend.platform() == 'cpu' and stride == 1:
-    return _canonical_conv(padding, x, kernel)
-  return _native(x, kernel, stride, padding, precision=rule.precision)
+    return _rounded_conv(
+      x, kernel.astype(x.dtype), stride=stride, padding=padding, policy=policy, dtype=x.dtype.name
+    )
+  if backend.cpu_forms() and stride == 1 and kernel.shape[0] == kernel.shape[1]:
+    return convolution.canonical_conv(x, kernel, padding)
+  return convolution.reference_conv(x, kernel, stride, padding, precision=rule.precision)
 
 
-# XLA's CPU back end brings the two convolutions that autodiff makes of one to the layout that its
-# fast kernels want (channels last) in a program's entry only. In a branch or a loop they run as
-# plain loops, 60 to 150 times as slow (a kernel's gradient for 16 images of 64², 32 channels:
-# 1,500 ms instead of 10). Here the transposes are written out, so that every convolution has that
-# layout, and gradients of any order are of the same two kinds. Reverse mode only.
+def _rounded(x, kernel, *, stride, padding, policy, dtype):
+  inputs = precision.POLICIES[policy].inputs
+  x, kernel = (precision.round_input(a, inputs) for a in (x, kernel))
+  y = convolution.reference_conv(x, kernel, stride, padding, preferred_element_type=jnp.float32)
+  return y.astype(dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _canonical_conv(padding, x, kernel):
-  return _native(x, kernel, 1, padding)
+def _transpose_in(policy, function, like, g):
+  """The transpose of a convolution at g, itself computed in the policy's type: the transposed
+  convolutions are JAX's own, whose results are rounded too."""
+  inputs = precision.POLICIES[policy].inputs
+  (cotangent,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(like.shape, inputs))(
+    g.astype(inputs)
+  )
+  return cotangent.astype(like.dtype)
 
 
-def _canonical_forward(padding, x, kernel):
-  return _canonical_conv(padding, x, kernel), (x, kernel)
+def _of_images(g, x, kernel, *, stride, padding, policy, dtype):
+  del dtype
+  kernel = kernel.astype(precision.POLICIES[policy].inputs)
+  return _transpose_in(
+    policy, lambda x: convolution.reference_conv(x, kernel, stride, padding), x, g
+  )
 
 
-def _canonical_backward(padding, saved, g):
-  x, kernel = saved
-  return _transposed(padding, g, kernel), _kernel_gradient(padding, x, g)
+def _of_kernel(g, x, kernel, *, stride, padding, policy, dtype):
+  del dtype
+  x = x.astype(precision.POLICIES[policy].inputs)
+  return _transpose_in(
+    policy, lambda kernel: convolution.reference_conv(x, kernel, stride, padding), kernel, g
+  )
 
 
-def _transposed(padding, g, kernel):
-  """Gradient of the input of a square kernel's convolution."""
-  turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-  return _canonical_conv(kernel.shape[0] - 1 - padding, g, turned)
+def _tangent_of_images(dx, x, kernel, *, policy, **options):
+  del x
+  kernel = precision.round_input(kernel, precision.POLICIES[policy].inputs)
+  return _rounded_conv(dx, kernel, policy=precision.POLICIES[policy].backward, **options)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradient(padding, x, g):
-  """[b, h, w, c] and [b, h', w', f] → [k, k, c, f]: channels take the place of examples."""
-  product = _native(jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)), 1, padding)
-  return jnp.transpose(product, (1, 2, 0, 3))
+def _tangent_of_kernel(dkernel, x, kernel, *, policy, **options):
+  del kernel
+  # Kept for the backward pass in half the bytes.
+  x = precision.round_input(x, precision.POLICIES[policy].inputs)
+  return _rounded_conv(x, dkernel, policy=precision.POLICIES[policy].backward, **options)
 
 
-def _kernel_gradient_forward(padding, x, g):
-  return _kernel_gradient(padding, x, g), (x, g)
-
-
-def _kernel_gradient_backward(padding, saved, kernel):
-  x, g = saved
-  return _transposed(padding, g, kernel), _canonical_conv(padding, x, kernel)
-
-
-_canonical_conv.defvjp(_canonical_forward, _canonical_backward)
-_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _rounded_conv(stride, padding, policy, x, kernel):
-  return _rounded_forward(stride, padding, policy, x, kernel)[0]
-
-
-def _rounded_forward(stride, padding, policy, x, kernel):
-  dtype = precision.POLICIES[policy].inputs
-  rounded, small = (precision.round_input(a, dtype) for a in (x, kernel))
-  y = _native(rounded, small, stride, padding, preferred_element_type=jnp.float32)
-  return y.astype(x.dtype), (rounded, kernel)
-
-
-def _rounded_backward(stride, padding, policy, saved, g):
-  # The transposed convolutions are JAX's own, in the backward policy's type: their results are
-  # rounded too.
-  dtype = precision.POLICIES[precision.POLICIES[policy].backward].inputs
-  x, kernel = (a.astype(dtype) for a in saved)
-  _, transpose = jax.vjp(lambda x, k: _native(x, k, stride, padding), x, kernel)
-  gx, gk = transpose(g.astype(dtype))
-  return gx.astype(g.dtype), gk.astype(saved[1].dtype)
-
-
-_rounded_conv.defvjp(_rounded_forward, _rounded_backward)
-
-
-def _patches_conv(x, kernel, stride, padding, policy):
-  b, h, w, c = x.shape
-  kh, kw, _, features = kernel.shape
-  rows, columns = (_output_size(n, k, stride, padding) for n, k in ((h, kh), (w, kw)))
-  # Split into stride x stride phases, so that every slice is contiguous: strided slices, and above
-  # all their derivatives, are slow on a CPU.
-  high = (padding + -(h + 2 * padding) % stride, padding + -(w + 2 * padding) % stride)
-  x = jnp.pad(x, ((0, 0), (padding, high[0]), (padding, high[1]), (0, 0)))
-  x = x.reshape(b, x.shape[1] // stride, stride, x.shape[2] // stride, stride, c)
-  slices = []
-  for i in range(kh):
-    for j in range(kw):
-      (top, row_phase), (left, column_phase) = divmod(i, stride), divmod(j, stride)
-      slices.append(x[:, top : top + rows, row_phase, left : left + columns, column_phase])
-  patches = jnp.concatenate(slices, axis=-1)  # [b, rows, columns, kh * kw * c], as in the kernel
-  return precision.rows_product(patches, kernel.reshape(-1, features), policy)
+_rounded_conv = bilinear(
+  'rounded_conv',
+  _rounded,
+  _of_images,
+  _of_kernel,
+  tangents=(_tangent_of_images, _tangent_of_kernel),
+)
 
 
 def conv2d(
@@ -154,9 +107,9 @@ def conv2d(
   precision.get(matmul_dtype)  # a mistyped name is an error for any implementation
   if implementation is None:
     k = kernel.shape[0]
-    output_size = _output_size(x.shape[1], k, stride, padding)
+    output_size = convolution.output_size(x.shape[1], k, stride, padding)
     implementation = choose_implementation(stride, k, output_size)
-  conv = {'lax': _lax_conv, 'patches': _patches_conv}[implementation]
+  conv = {'lax': _lax_conv, 'patches': convolution.patches_conv}[implementation]
   y = conv(x, kernel, stride, padding, matmul_dtype)
   return y if bias is None else y + bias
 

@@ -4,7 +4,7 @@ product; sums, phases and sines stay in float32.
 | policy | inputs of the forward product | inputs of the two backward products |
 |---|---|---|
 | float32 | float32, full precision on every platform | the same |
-| tensorfloat32 | float32, as the platform likes it: TF32 on GPUs, bfloat16 on TPUs | the same |
+| tensorfloat32 | float32, by the platform's default: TF32 on GPUs, bfloat16 on TPUs | the same |
 | bfloat16 | bfloat16: 8 bits | bfloat16 |
 | float16 | float16: 11 bits, beyond ±65504 saturated | bfloat16 |
 
@@ -16,13 +16,14 @@ and the gradients would be rounded after the accumulation. `benchmarks/precision
 each policy costs in accuracy. TPUs multiply bfloat16; float16 is for GPUs.
 """
 
-import functools
+import string
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn.primitives import bilinear
 
 
 class Policy(NamedTuple):
@@ -71,7 +72,7 @@ def einsum(spec: str, x, w, policy: str = 'float32'):
   rule = get(policy)
   if rule.inputs is None:
     return jnp.einsum(spec, x, w, precision=rule.precision)
-  return _rounded_einsum(spec, policy, x, w.astype(x.dtype))
+  return _rounded_einsum(x, w.astype(x.dtype), spec=spec, policy=policy, dtype=x.dtype.name)
 
 
 def rows_product(x, weights, policy: str = 'float32'):
@@ -84,25 +85,57 @@ def rows_product(x, weights, policy: str = 'float32'):
   return y.reshape(*x.shape[:-1], -1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _rounded_einsum(spec, policy, x, w):
-  return _forward(spec, policy, x, w)[0]
+def _rounded(x, w, *, spec, policy, dtype):
+  inputs = POLICIES[policy].inputs
+  rounded = round_input(x, inputs), round_input(w, inputs)
+  return jnp.einsum(spec, *rounded, preferred_element_type=jnp.float32).astype(dtype)
 
 
-def _forward(spec, policy, x, w):
-  dtype = POLICIES[policy].inputs
-  rounded = round_input(x, dtype), round_input(w, dtype)
-  y = jnp.einsum(spec, *rounded, preferred_element_type=jnp.float32)
-  return y.astype(x.dtype), rounded  # kept for the backward pass in half the bytes
-
-
-def _backward(spec, policy, saved, g):
-  x, w = (a.astype(g.dtype) for a in saved)
+def _of_first(g, x, w, *, spec, policy, dtype):
+  del dtype
   x_axes, w_axes, y_axes = spec.replace('->', ',').split(',')
-  policy = POLICIES[policy].backward
-  # `einsum` again, so that the gradient can be differentiated (R1).
-  gx = einsum(f'{y_axes},{w_axes}->{x_axes}', g, w, policy)
-  return gx, einsum(f'{x_axes},{y_axes}->{w_axes}', x, g, policy)
+  back = f'{y_axes},{w_axes}->{x_axes}'
+  return _rounded_einsum(g, w, spec=back, policy=policy, dtype=x.dtype.name)
 
 
-_rounded_einsum.defvjp(_forward, _backward)
+def _of_second(g, x, w, *, spec, policy, dtype):
+  del dtype
+  x_axes, w_axes, y_axes = spec.replace('->', ',').split(',')
+  back = f'{x_axes},{y_axes}->{w_axes}'
+  return _rounded_einsum(x, g, spec=back, policy=policy, dtype=w.dtype.name)
+
+
+# A tangent may have any size, as a cotangent. The other factor is rounded before, so that what is
+# kept for the backward pass has half the bytes.
+def _tangent_of_first(dx, x, w, *, spec, policy, dtype):
+  del x
+  w, backward = round_input(w, POLICIES[policy].inputs), POLICIES[policy].backward
+  return _rounded_einsum(dx, w, spec=spec, policy=backward, dtype=dtype)
+
+
+def _tangent_of_second(dw, x, w, *, spec, policy, dtype):
+  del w
+  x, backward = round_input(x, POLICIES[policy].inputs), POLICIES[policy].backward
+  return _rounded_einsum(x, dw, spec=spec, policy=backward, dtype=dtype)
+
+
+def _batch(args, axes, *, spec, **options):
+  new = next(letter for letter in string.ascii_letters if letter not in spec)
+  terms, y_axes = spec.split('->')
+  terms = [
+    term if axis is None else new + term for term, axis in zip(terms.split(','), axes, strict=True)
+  ]
+  args = [
+    x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(args, axes, strict=True)
+  ]
+  return _rounded_einsum(*args, spec=f'{",".join(terms)}->{new}{y_axes}', **options), 0
+
+
+_rounded_einsum = bilinear(
+  'rounded_einsum',
+  _rounded,
+  _of_first,
+  _of_second,
+  tangents=(_tangent_of_first, _tangent_of_second),
+  batch=_batch,
+)

@@ -11,13 +11,18 @@ drops at once, go through a depthwise convolution.
 from collections.abc import Sequence
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad, batching, mlir
 
-from jax3dgan.nn import backend, precision
+from jax3dgan.nn import backend
 from jax3dgan.nn.conv import conv2d
+from jax3dgan.nn.cpu.convolution import (
+  interleave,
+  pad_axis,
+  patches_conv_transpose,
+  reference_conv_transpose,
+)
+from jax3dgan.nn.primitives import linear
 
 TAPS = (1, 3, 3, 1)
 # Pixels before and after, the same for rows and columns or a pair for each.
@@ -53,10 +58,12 @@ def upfirdn(
   fir = fir if flip else np.flip(fir)
   rows, columns = padding if isinstance(padding[0], tuple) else (padding, padding)
   up, down = ((f, f) if isinstance(f, int) else f for f in (up, down))
-  if fir.ndim == 1 and all(1 in factors for factors in zip(up, down, strict=True)):
+  alone = all(1 in factors for factors in zip(up, down, strict=True))  # zeros or drops
+  if fir.ndim == 1 and alone and backend.own_forms():
     # The gain is applied with the first axis.
-    x = _filter_axis(x, tuple(gain * fir), 1, up[0], down[0], rows)
-    return _filter_axis(x, tuple(fir), 2, up[1], down[1], columns)
+    first = dict(taps=tuple(map(float, gain * fir)), axis=1, up=up[0], down=down[0], padding=rows)
+    second = dict(taps=tuple(map(float, fir)), axis=2, up=up[1], down=down[1], padding=columns)
+    return _filter_axis(_filter_axis(x, **first), **second)
   if fir.ndim == 1:
     fir = np.outer(fir, fir)
   c = x.shape[-1]
@@ -74,34 +81,6 @@ def upfirdn(
   )
 
 
-def _pad_axis(x, axis, before, after):
-  """Zeros around an axis; negative numbers cut."""
-  config = [(0, 0, 0)] * x.ndim
-  config[axis] = (before, after, 0)
-  return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
-def _interleave(parts, axis, size):
-  """Phases [..., m, ...] to one array whose axis begins with the first of each, cut to size."""
-  x = parts[0] if len(parts) == 1 else jnp.stack(parts, axis + 1)
-  shape = (*x.shape[:axis], -1, *x.shape[axis + (1 if len(parts) == 1 else 2) :])
-  return jax.lax.slice_in_dim(x.reshape(shape), 0, size, axis=axis)
-
-
-# A linear operation with a transpose of its own kind. As a primitive, which derivatives of either
-# mode and any order, and vmap, go through.
-_filter_axis_p = jax.extend.core.Primitive('filter_axis')
-
-
-def _filter_axis(x, taps, axis, up, down, padding):
-  """Correlates one axis with taps, a tuple; `up` or `down` is 1.
-
-  Its transpose is one with the taps turned round and `up` and `down` exchanged. Left to autodiff,
-  every shifted copy would be padded and lie in memory on its own.
-  """
-  return _filter_axis_p.bind(x, taps=taps, axis=axis, up=up, down=down, padding=padding)
-
-
 def _size_of_filtered(size, taps, up, down, padding):
   filtered = (size * up + sum(padding) - len(taps)) // down + 1
   if filtered < 1:
@@ -109,32 +88,14 @@ def _size_of_filtered(size, taps, up, down, padding):
   return filtered
 
 
-@_filter_axis_p.def_abstract_eval
-def _filter_axis_shape(x, *, taps, axis, up, down, padding):
-  size = _size_of_filtered(x.shape[axis], taps, up, down, padding)
-  return x.update(shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
-
-
-def _filter_axis_transpose(g, x, *, taps, axis, up, down, padding):
-  size, before = x.aval.shape[axis], len(taps) - 1 - padding[0]
-  # As many zeros behind as give the size of the input.
-  after = (size - 1) * up + len(taps) - before - g.shape[axis] * down
-  return (_filter_axis(g, taps[::-1], axis, down, up, (before, after)),)
-
-
-def _filter_axis_batch(args, dims, *, axis, **options):
-  x = jnp.moveaxis(args[0], dims[0], 0)
-  return _filter_axis(x, axis=axis + 1, **options), 0
-
-
-def _correlate_axis(x, taps, axis, up, down, padding):
+def _correlate_axis(x, *, taps, axis, up, down, padding):
   before, n = padding[0], len(taps)
   size = _size_of_filtered(x.shape[axis], taps, up, down, padding)
   taps = [x.dtype.type(tap) for tap in taps]
   if up == 1:
     # Pixel j is a sum over t of taps[t] x[j down + t − before]: one slice of each of `down` phases.
     length = -(-(n - 1) // down) + size
-    x = _pad_axis(x, axis, before, length * down - x.shape[axis] - before)
+    x = pad_axis(x, axis, before, length * down - x.shape[axis] - before)
     x = x.reshape(*x.shape[:axis], length, down, *x.shape[axis + 1 :])
     return sum(
       tap
@@ -151,7 +112,7 @@ def _correlate_axis(x, taps, axis, up, down, padding):
   first = min((shift for phase in terms for shift, _ in phase), default=0)
   last = max((shift for phase in terms for shift, _ in phase), default=0)
   length = -(-size // up)
-  x = _pad_axis(x, axis, -first, last + length - x.shape[axis])
+  x = pad_axis(x, axis, -first, last + length - x.shape[axis])
   zero = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, length, axis=axis))
 
   def phase_of(phase):
@@ -160,15 +121,24 @@ def _correlate_axis(x, taps, axis, up, down, padding):
     ]
     return sum(slices) if slices else zero
 
-  return _interleave([phase_of(phase) for phase in terms], axis, size)
+  return interleave([phase_of(phase) for phase in terms], axis, size)
 
 
-_filter_axis_p.def_impl(
-  jax.jit(_correlate_axis, static_argnames=('taps', 'axis', 'up', 'down', 'padding'))
-)
-mlir.register_lowering(_filter_axis_p, mlir.lower_fun(_correlate_axis, multiple_results=False))
-ad.deflinear2(_filter_axis_p, _filter_axis_transpose)
-batching.primitive_batchers[_filter_axis_p] = _filter_axis_batch
+def _transpose_of_filter(g, x, *, taps, axis, up, down, padding):
+  size, before = x.shape[axis], len(taps) - 1 - padding[0]
+  # As many zeros behind as give the size of the input.
+  after = (size - 1) * up + len(taps) - before - g.shape[axis] * down
+  return _filter_axis(g, taps=taps[::-1], axis=axis, up=down, down=up, padding=(before, after))
+
+
+def _batch_of_filter(args, axes, *, axis, **options):
+  return _filter_axis(jnp.moveaxis(args[0], axes[0], 0), axis=axis + 1, **options), 0
+
+
+# Correlates one axis with taps, a tuple; `up` or `down` is 1. Its transpose is one with the taps
+# turned round and `up` and `down` exchanged. Left to autodiff, every shifted copy would be padded
+# and be in memory on its own.
+_filter_axis = linear('filter_axis', _correlate_axis, _transpose_of_filter, batch=_batch_of_filter)
 
 
 def upsample(x, fir=None, factor: int = 2):
@@ -177,20 +147,6 @@ def upsample(x, fir=None, factor: int = 2):
   n = len(fir)
   padding = ((n + factor - 1) // 2, (n - factor) // 2)
   return upfirdn(x, fir, up=factor, padding=padding, gain=factor**2)
-
-
-def downsample(x, fir=None, factor: int = 2):
-  """[b, h, w, c] → [b, h/factor, w/factor, c], filtered before pixels are dropped."""
-  fir = fir_filter() if fir is None else fir
-  n = len(fir)
-  return upfirdn(x, fir, down=factor, padding=((n - factor + 1) // 2, (n - factor) // 2))
-
-
-def filter2d(x, fir=None):
-  """[b, h, w, c] filtered, in the same size."""
-  fir = fir_filter() if fir is None else fir
-  n = len(fir)
-  return upfirdn(x, fir, padding=(n // 2, (n - 1) // 2))
 
 
 def resize_bilinear(x, size: int, antialias: bool = True):
@@ -207,44 +163,20 @@ def resize_bilinear(x, size: int, antialias: bool = True):
 def conv2d_transpose(x, kernel, stride: int = 2, matmul_dtype='float32', implementation=None):
   """Correlates [b, h, w, c] with zeros between the pixels with [k, k, c, f], zero-padded by k − 1.
 
-  On a CPU the gradients of XLA's form are slow (16 images of 8² to 16², 128 to 64 channels, one
-  core, filter included: .9 ms forward in either form, with the backward pass 114 ms against 15).
-  There, one product of matrices gives each pixel's share of its k² targets, and shifted sums
-  collect them. `implementation` ('lax' or 'patches') overrides the choice by platform.
+  `implementation` ('lax' or 'patches', see `nn.cpu.convolution`) overrides the choice by platform.
 
   Returns:
     [b, (h − 1)·stride + k, (w − 1)·stride + k, f].
   """
-  k, features = kernel.shape[0], kernel.shape[-1]
   if implementation is None:
-    implementation = 'patches' if backend.platform() == 'cpu' else 'lax'
-  if implementation == 'lax':
-    edge = (k - 1, k - 1, stride - 1)
-    # XLA folds the padding into the convolution.
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), edge, edge, (0, 0, 0)))
+    implementation = 'patches' if backend.cpu_forms() else 'lax'
+  if implementation == 'patches':
+    return patches_conv_transpose(x, kernel, stride, matmul_dtype)
+
+  def conv_fn(x, kernel):
     return conv2d(x, kernel, matmul_dtype=matmul_dtype, implementation='lax')
-  # A pixel reaches its k² targets in the reverse order of the correlation's.
-  shares = jnp.moveaxis(kernel[::-1, ::-1], 2, 0).reshape(x.shape[-1], -1)
-  x = precision.rows_product(x, shares, matmul_dtype)
-  x = x.reshape(*x.shape[:-1], k, k, features)
-  return _collect(_collect(x, 1, stride), 2, stride)
 
-
-def _collect(x, axis, stride):
-  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`, t along axis 3, which goes."""
-  k, n = x.shape[3], x.shape[axis]
-  length = n + (k - 1) // stride
-  phases = []
-  for q in range(min(stride, k)):
-    parts = [
-      _pad_axis(
-        jax.lax.index_in_dim(x, t, 3, keepdims=False), axis, t // stride, length - n - t // stride
-      )
-      for t in range(q, k, stride)
-    ]
-    phases.append(sum(parts))
-  phases += [jnp.zeros_like(phases[0])] * (stride - len(phases))
-  return _interleave(phases, axis, (n - 1) * stride + k)
+  return reference_conv_transpose(x, kernel, stride, conv_fn)
 
 
 def conv2d_resample(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.nn.softplus import softplus
+from jax3dgan.nn.cpu.softplus import softplus
 from jax3dgan.rendering.merging import Merged
 
 # Keeps the product of transmittances, and its gradient, from vanishing behind an opaque sample

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.nn import backend, phases
+from jax3dgan.nn import phases
+from jax3dgan.nn.cpu import tiles
 from jax3dgan.rendering import compositing, merging, sampling
 from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.draws import Draws, draw
@@ -232,7 +233,7 @@ def tile(
   if fine_field is not None:
     samples = options.num_coarse + options.num_fine
     width = max(width, fine_field.width)
-  images, rays = backend.tile(num_images, num_rays, samples * width)
+  images, rays = tiles.tile(num_images, num_rays, samples * width)
   return divisor(num_images, images), min(rays, options.ray_chunk or num_rays)
 
 

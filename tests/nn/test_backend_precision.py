@@ -10,7 +10,7 @@ import x64
 
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
-from jax3dgan.nn.sine import sine
+from jax3dgan.nn.cpu.sine import sine
 
 
 def test_the_platform_is_the_machines_unless_said_otherwise():

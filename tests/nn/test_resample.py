@@ -36,12 +36,9 @@ def test_upfirdn_is_the_official_one(case):
     goldens.compare(UPFIRDN, f'case{case}_y', nchw(separable), relative=1e-6)
 
 
-@pytest.mark.parametrize('name', ['upsample', 'downsample', 'filter2d'])
-def test_sizes_of_images(name):
+def test_upsampling_is_the_official_one():
   x = nhwc(goldens.load(UPFIRDN)['x'])
-  y = jax.jit(getattr(resample, name))(x)
-  key = {'upsample': 'upsample2d_f4', 'downsample': 'downsample2d_f4', 'filter2d': 'filter2d_f4'}
-  goldens.compare(UPFIRDN, key[name], nchw(y), relative=1e-6)
+  goldens.compare(UPFIRDN, 'upsample2d_f4', nchw(jax.jit(resample.upsample)(x)), relative=1e-6)
 
 
 @pytest.mark.parametrize('up, down', [(1, 1), (2, 1), (3, 1), (5, 1), (1, 2), (1, 3)])
@@ -68,10 +65,8 @@ def test_phases_are_the_definition(up, down, padding, taps):
 def test_resampling_of_a_plain_keeps_it():
   x = np.full((1, 8, 8, 3), 0.7, np.float32)
   fours = resample.fir_filter(np.convolve([1, 2, 2, 2, 1], [1, 1, 1, 1]))
-  for y in (resample.upsample(x), resample.downsample(x), resample.upsample(x, fours, factor=4)):
-    np.testing.assert_allclose(
-      y[:, 4:-4, 4:-4] if len(y[0]) > 8 else y[:, 1:-1, 1:-1], 0.7, atol=1e-6
-    )
+  for y in (resample.upsample(x), resample.upsample(x, fours, factor=4)):
+    np.testing.assert_allclose(y[:, 4:-4, 4:-4], 0.7, atol=1e-6)
 
 
 @pytest.mark.parametrize('up, down', [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)])
@@ -101,14 +96,6 @@ def test_filters_of_many(along):
   np.testing.assert_allclose(
     np.moveaxis(many, along, 0), np.stack([slope(y) for y in x]), rtol=1e-5, atol=1e-6
   )
-
-
-def test_up_and_down_are_each_others_transposes():
-  rng = np.random.default_rng(0)
-  x = rng.standard_normal((2, 6, 4, 3)).astype(np.float32)
-  y = rng.standard_normal((2, 12, 8, 3)).astype(np.float32)
-  left, right = np.sum(resample.upsample(x) * y), 4 * np.sum(x * resample.downsample(y))
-  np.testing.assert_allclose(left, right, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

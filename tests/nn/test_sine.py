@@ -9,7 +9,7 @@ import pytest
 import x64
 
 from jax3dgan.nn import backend
-from jax3dgan.nn.sine import polynomial_cosine, polynomial_sine, sine
+from jax3dgan.nn.cpu.sine import polynomial_cosine, polynomial_sine, sine
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import x64
 
-from jax3dgan.nn.softplus import softplus
+from jax3dgan.nn.cpu.softplus import softplus
 
 X = np.array([-200, -30, -3, -1e-3, 0, 1e-3, 2, 30, 200], np.float64)
 

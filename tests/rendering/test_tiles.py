@@ -12,6 +12,7 @@ import pytest
 from jax3dgan import cameras
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.nn import backend
+from jax3dgan.nn.cpu import tiles
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 GENERATOR = PiGAN(z_dim=4, hidden_dim=8, num_layers=2, mapping_dim=8, mapping_layers=1)
@@ -21,14 +22,14 @@ B, NUM_RAYS = 4, 16
 
 def test_sizes_of_tiles():
   """As many rays as fit, of as many images as fit whole; accelerators take all at once."""
-  floats = backend._CPU_TILE // 100
-  assert backend.tile(B, 50, floats) == (2, 50)
-  assert backend.tile(B, 100, floats) == (1, 100)
-  assert backend.tile(B, 150, floats) == (1, 100)
-  assert backend.tile(B, 10, floats) == (4, 10)
-  assert backend.tile(1, 10, 10 * backend._CPU_TILE) == (1, 1)
+  floats = tiles._CPU_TILE // 100
+  assert tiles.tile(B, 50, floats) == (2, 50)
+  assert tiles.tile(B, 100, floats) == (1, 100)
+  assert tiles.tile(B, 150, floats) == (1, 100)
+  assert tiles.tile(B, 10, floats) == (4, 10)
+  assert tiles.tile(1, 10, 10 * tiles._CPU_TILE) == (1, 1)
   with backend.lowering_for('tpu'):
-    assert backend.tile(B, 10**6, 10**6) == (B, 10**6)
+    assert tiles.tile(B, 10**6, 10**6) == (B, 10**6)
 
 
 def render(tile, options=OPTIONS, generator=GENERATOR):
@@ -41,7 +42,7 @@ def render(tile, options=OPTIONS, generator=GENERATOR):
     out = generator.apply({'params': params}, z, camera, keys, options, 0.5)
     return jnp.sum(out.image**2), out
 
-  with mock.patch.object(backend, 'tile', lambda *_: tile):
+  with mock.patch.object(tiles, 'tile', lambda *_: tile):
     params = generator.init(jax.random.key(1), jnp.zeros((1, 4)), method='initialise')['params']
     run = jax.jit(jax.grad(loss, has_aux=True))
     return jax.device_get(run(params, jax.random.key(2)))
@@ -94,7 +95,7 @@ def test_memory_of_a_gradient():
   """64², 12 + 12 samples, hidden 256, in the CPU's 16 tiles: within 150 MiB, nothing is run."""
   generator = PiGAN()
   options = RenderOptions()
-  assert backend.tile(1, 64**2, 12 * 256) == (1, 341)  # of which the largest divisor is 256
+  assert tiles.tile(1, 64**2, 12 * 256) == (1, 341)  # of which the largest divisor is 256
 
   def loss(params, z, keys):
     camera = cameras.from_yaw_pitch(jnp.full(1, 1.5), jnp.full(1, 1.5))

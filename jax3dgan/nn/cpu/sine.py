@@ -1,10 +1,9 @@
-"""The sine of a SIREN, fast where the platform's own is slow.
+"""The sine of a SIREN.
 
 On a CPU the sine dominates a SIREN's cost. `polynomial_sine` reduces the argument by multiples of π
 (Cody-Waite, three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the
 parity of the multiple: a dozen vector operations with no table and no
-branch. Its derivative is the matching cosine, so that forward and backward agree. `sine` chooses by
-platform.
+branch. Its derivative is the matching cosine, so that forward and backward agree.
 """
 
 import jax
@@ -70,8 +69,11 @@ def _cosine_jvp(primals, tangents):
   return polynomial_cosine(x), -polynomial_sine(x) * t
 
 
+reference_sine = jnp.sin
+
+
 def sine(x):
   """sin(x): the polynomial for float32 on a CPU, XLA's own elsewhere and in other precisions."""
-  if backend.platform() == 'cpu' and x.dtype == jnp.float32:
+  if backend.cpu_forms() and x.dtype == jnp.float32:
     return polynomial_sine(x)
-  return jnp.sin(x)
+  return reference_sine(x)

@@ -1,0 +1,154 @@
+"""Convolutions, their gradients, and those of transposed convolutions.
+
+XLA's CPU back end is slow on the convolutions that gradients of a strided one are: shifted slices
+and one product of matrices are not. The two that gradients of an unstrided one are it brings to the
+layout that its fast kernels take (channels last) in a program's entry only; in a branch or a loop
+they run as plain loops, 60 to 150 times as slow (a kernel's gradient for 16 images of 64², 32
+channels: 1,500 ms instead of 10). `canonical_conv` has the transposes written out, so that every
+convolution has that layout.
+
+Images are [b, h, w, c], kernels [kh, kw, c_in, c_out].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.nn import precision
+from jax3dgan.nn.primitives import bilinear
+
+_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def reference_conv(x, kernel, stride: int = 1, padding: int = 0, **options):
+  """XLA's own convolution, left to autodiff; `options` of `jax.lax.conv_general_dilated`."""
+  padding = ((padding, padding), (padding, padding))
+  return jax.lax.conv_general_dilated(
+    x, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS, **options
+  )
+
+
+def _plain(x, kernel, *, padding):
+  return reference_conv(x, kernel, 1, padding)
+
+
+def _transposed(g, x, kernel, *, padding):
+  """The cotangent of the input of a square kernel's convolution."""
+  turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+  return _canonical_conv(g, turned, padding=kernel.shape[0] - 1 - padding)
+
+
+def _map_examples(args, axes, *, padding):
+  """vmap of images over one kernel: more images."""
+  if axes[1] is None:
+    x = jnp.moveaxis(args[0], axes[0], 0)
+    y = _canonical_conv(x.reshape(-1, *x.shape[2:]), args[1], padding=padding)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+  return jax.vmap(lambda x, kernel: _plain(x, kernel, padding=padding), axes)(*args), 0
+
+
+_canonical_conv = bilinear(
+  'canonical_conv',
+  _plain,
+  _transposed,
+  lambda g, x, kernel, *, padding: _kernel_gradient(x, g, padding=padding),
+  batch=_map_examples,
+)
+
+
+def _correlated(x, g, *, padding):
+  """[b, h, w, c] and [b, h', w', f] → [k, k, c, f]: channels take the place of examples."""
+  product = _plain(jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)), padding=padding)
+  return jnp.transpose(product, (1, 2, 0, 3))
+
+
+_kernel_gradient = bilinear(
+  'kernel_gradient',
+  _correlated,
+  lambda kernel, x, g, *, padding: _transposed(g, x, kernel, padding=padding),
+  lambda kernel, x, g, *, padding: _canonical_conv(x, kernel, padding=padding),
+)
+
+
+def canonical_conv(x, kernel, padding: int = 0):
+  """`reference_conv` without a stride, of a square kernel, in full precision."""
+  return _canonical_conv(x, kernel, padding=padding)
+
+
+def output_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
+  """Pixels on a side of the result."""
+  return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def patches_conv(x, kernel, stride: int, padding: int, policy: str = 'float32'):
+  """`reference_conv` as one product of matrices under a policy of `nn.precision`."""
+  b, h, w, c = x.shape
+  kh, kw, _, features = kernel.shape
+  rows, columns = (output_size(n, k, stride, padding) for n, k in ((h, kh), (w, kw)))
+  # Split into stride x stride phases, so that every slice is contiguous: strided slices, and above
+  # all their derivatives, are slow on a CPU.
+  high = (padding + -(h + 2 * padding) % stride, padding + -(w + 2 * padding) % stride)
+  x = jnp.pad(x, ((0, 0), (padding, high[0]), (padding, high[1]), (0, 0)))
+  x = x.reshape(b, x.shape[1] // stride, stride, x.shape[2] // stride, stride, c)
+  slices = []
+  for i in range(kh):
+    for j in range(kw):
+      (top, row_phase), (left, column_phase) = divmod(i, stride), divmod(j, stride)
+      slices.append(x[:, top : top + rows, row_phase, left : left + columns, column_phase])
+  patches = jnp.concatenate(slices, axis=-1)  # [b, rows, columns, kh * kw * c], as in the kernel
+  return precision.rows_product(patches, kernel.reshape(-1, features), policy)
+
+
+def reference_conv_transpose(x, kernel, stride: int, conv_fn=reference_conv):
+  """The correlation of [b, h, w, c], with zeros between the pixels, with [k, k, c, f], zero-padded
+  by k − 1; `conv_fn` computes it from the padded image."""
+  k = kernel.shape[0]
+  edge = (k - 1, k - 1, stride - 1)
+  # XLA folds the padding into the convolution.
+  return conv_fn(jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), edge, edge, (0, 0, 0))), kernel)
+
+
+def patches_conv_transpose(x, kernel, stride: int, policy: str = 'float32'):
+  """`reference_conv_transpose`: one product of matrices gives each pixel's share of its k² targets,
+  and shifted sums collect them.
+
+  The gradients of 16 images of 8² to 16², 128 to 64 channels, filter included, take 15 ms on one
+  core, those of XLA's form 114.
+  """
+  k, features = kernel.shape[0], kernel.shape[-1]
+  # A pixel reaches its k² targets in the reverse order of the correlation's.
+  shares = jnp.moveaxis(kernel[::-1, ::-1], 2, 0).reshape(x.shape[-1], -1)
+  x = precision.rows_product(x, shares, policy)
+  x = x.reshape(*x.shape[:-1], k, k, features)
+  return _collect(_collect(x, 1, stride), 2, stride)
+
+
+def _collect(x, axis, stride):
+  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`, t along axis 3, which goes."""
+  k, n = x.shape[3], x.shape[axis]
+  length = n + (k - 1) // stride
+  phases = []
+  for q in range(min(stride, k)):
+    parts = [
+      pad_axis(
+        jax.lax.index_in_dim(x, t, 3, keepdims=False), axis, t // stride, length - n - t // stride
+      )
+      for t in range(q, k, stride)
+    ]
+    phases.append(sum(parts))
+  phases += [jnp.zeros_like(phases[0])] * (stride - len(phases))
+  return interleave(phases, axis, (n - 1) * stride + k)
+
+
+def pad_axis(x, axis: int, before: int, after: int):
+  """Zeros around an axis; negative numbers cut."""
+  config = [(0, 0, 0)] * x.ndim
+  config[axis] = (before, after, 0)
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def interleave(phases, axis: int, size: int):
+  """Phases [..., m, ...] to one array whose axis begins with the first of each, cut to size."""
+  single = len(phases) == 1
+  x = phases[0] if single else jnp.stack(phases, axis + 1)
+  shape = (*x.shape[:axis], -1, *x.shape[axis + (1 if single else 2) :])
+  return jax.lax.slice_in_dim(x.reshape(shape), 0, size, axis=axis)
