@@ -7,7 +7,6 @@ of the loss and, divided by them, that of the images; with the second pass throu
 images cost five passes instead of six.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.losses import adversarial, regularizers
+from jax3dgan.nn import backend
 
 # The least slope of a loss, times the batch, that the pass is made with. It is divided out again,
 # so it must not vanish in float32; a gradient of this size does not matter to anyone.
@@ -37,7 +37,6 @@ def reference_terms(logit_fn: Callable, params, images) -> RealTerms:
   return RealTerms(adversarial.real_loss(logits), r1, jax.lax.stop_gradient(logits))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def real_terms(logit_fn: Callable, params, images) -> RealTerms:
   """softplus(−logit) and E‖∇logit‖² (R1; multiply by λ/2) of real images, in few passes.
 
@@ -47,7 +46,12 @@ def real_terms(logit_fn: Callable, params, images) -> RealTerms:
     params: their gradient is exact; it cannot be differentiated again.
     images: get no gradient.
   """
-  return reference_terms(logit_fn, params, images)
+  if not backend.own_forms():
+    return reference_terms(logit_fn, params, jax.lax.stop_gradient(images))
+  return _real_terms(logit_fn, params, images)
+
+
+_real_terms = jax.custom_vjp(reference_terms, nondiff_argnums=(0,))
 
 
 def _forward(logit_fn, params, images):
@@ -73,4 +77,4 @@ def _backward(logit_fn, gradients, g):
   return jax.tree.map(lambda a, b: g.loss * a + g.r1 * b, of_loss, of_r1), None
 
 
-real_terms.defvjp(_forward, _backward)
+_real_terms.defvjp(_forward, _backward)

@@ -9,7 +9,7 @@ import pytest
 import x64
 
 from jax3dgan.nn import backend
-from jax3dgan.nn.cpu.sine import polynomial_cosine, polynomial_sine, sine
+from jax3dgan.nn.cpu.sine import cosine, polynomial_cosine, polynomial_sine, sine
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +71,7 @@ def test_shapes(shape):
   actual = jax.jit(sine)(x)
   assert actual.shape == shape
   np.testing.assert_allclose(actual, np.sin(x), atol=3e-7)
+  np.testing.assert_allclose(cosine(x), np.cos(x), atol=3e-7)
 
 
 def test_other_precisions_take_the_platforms_own():

@@ -69,7 +69,7 @@ def _cosine_jvp(primals, tangents):
   return polynomial_cosine(x), -polynomial_sine(x) * t
 
 
-reference_sine = jnp.sin
+reference_sine, reference_cosine = jnp.sin, jnp.cos
 
 
 def sine(x):
@@ -77,3 +77,10 @@ def sine(x):
   if backend.cpu_forms() and x.dtype == jnp.float32:
     return polynomial_sine(x)
   return reference_sine(x)
+
+
+def cosine(x):
+  """cos(x), as `sine`."""
+  if backend.cpu_forms() and x.dtype == jnp.float32:
+    return polynomial_cosine(x)
+  return reference_cosine(x)
