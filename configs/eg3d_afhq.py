@@ -23,8 +23,7 @@ KIMG = 1000 / 32  # steps
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config()
-  config_lib.set_eg3d(config)
+  config = config_lib.base_config('eg3d')
   config.data.update(source='data/afhq512', loader='tfdata', flip=False, use_labels=True)
   config.data.origin = (
     "AFHQ's cats, cropped and with cameras in dataset.json as EG3D's repository prepares "

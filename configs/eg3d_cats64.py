@@ -15,8 +15,7 @@ from jax3dgan import config as config_lib
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config()
-  config_lib.set_eg3d(config)
+  config = config_lib.base_config('eg3d')
   config.data.update(
     source='data/cats64', loader='arrays', on_device=True, flip=True, use_labels=False
   )

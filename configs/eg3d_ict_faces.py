@@ -18,8 +18,7 @@ from jax3dgan import config as config_lib
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config()
-  config_lib.set_eg3d(config)
+  config = config_lib.base_config('eg3d')
   config.data.update(source='ict:', loader='arrays', on_device=True, use_labels=True)
   config.num_steps = 5000
   config.resolution = 64

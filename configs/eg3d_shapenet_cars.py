@@ -19,8 +19,7 @@ KIMG = 1000 / 32  # steps
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config()
-  config_lib.set_eg3d(config)
+  config = config_lib.base_config('eg3d')
   config.data.update(source='data/shapenet_cars128', loader='tfdata', flip=False, use_labels=True)
   config.data.origin = (
     "ShapeNet's cars, rendered and with cameras in dataset.json as EG3D's repository has them."

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dgan import cameras, generators
+from jax3dgan import cameras, generators, recipes
 from jax3dgan import config as config_lib
 from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import ray_parallel
@@ -52,7 +52,7 @@ class Trained:
   Attributes:
     config: The config of its training.
     generator: The Flax module.
-    params: Its parameters (of one EMA).
+    variables: {'params': its parameters (of one EMA), 'buffers': what is not trained, if any}.
     step: Steps of training behind them.
     name: What to call it: the workdir's or the pretrained model's name.
     devices: Those that share a rendering, of this process; None for all that it has (or the one of
@@ -61,16 +61,25 @@ class Trained:
 
   config: ml_collections.ConfigDict
   generator: Any
-  params: Any
+  variables: Any
   step: int
   name: str = 'generator'
   devices: Sequence[jax.Device] | None = None
 
-  _placed = (None, None)  # parameters, and their copies on the mesh
+  _placed = (None, None)  # variables, and their copies on the mesh
+
+  @property
+  def params(self):
+    """Its parameters."""
+    return self.variables['params']
 
   def with_params(self, params, step: int) -> 'Trained':
     """Returns the same with other parameters; what is compiled already serves both."""
-    other = dataclasses.replace(self, params=params, step=step)
+    return self.with_variables({**self.variables, 'params': params}, step)
+
+  def with_variables(self, variables, step: int) -> 'Trained':
+    """Returns the same with other variables; what is compiled already serves both."""
+    other = dataclasses.replace(self, variables=variables, step=step)
     for name in ('mesh', '_map', '_mean', '_synthesize', '_query', '_prepare'):
       other.__dict__[name] = getattr(self, name)
     return other
@@ -80,11 +89,11 @@ class Trained:
     """The devices that share a rendering."""
     return ray_parallel.local_mesh(self.devices)
 
-  def _params_on_mesh(self):
+  def _variables_on_mesh(self):
     if self.devices is None and self.mesh.size == 1:
-      return self.params
-    if self._placed[0] is not self.params:  # once, not for every batch
-      self._placed = (self.params, ray_parallel.place(self.params, self.mesh))
+      return self.variables
+    if self._placed[0] is not self.variables:  # once, not for every batch
+      self._placed = (self.variables, ray_parallel.place(self.variables, self.mesh))
     return self._placed[1]
 
   @functools.cached_property
@@ -106,7 +115,7 @@ class Trained:
   def prior_of(self, params):
     """The pose prior, given or learned, of parameters, which may be traced: see
     `camera_generator.sample_angles`."""
-    return camera_generator.pose_prior(self.config, params)
+    return recipes.create(self.config.recipe).pose_prior(self.config, params)
 
   @functools.cached_property
   def yaw_half_range(self) -> float:
@@ -121,12 +130,12 @@ class Trained:
   @property
   def has_camera(self) -> bool:
     """Whether its images depend on the camera; those of a 2D generator do not."""
-    return getattr(self.generator, 'uses_camera', True)
+    return self.generator.uses_camera
 
   @property
   def has_depth(self) -> bool:
     """Whether its renderings have a depth and an opacity: whether it has a field."""
-    return hasattr(self.generator, 'query')
+    return self.generator.has_field
 
   def latents(self, seeds: Sequence[int]) -> np.ndarray:
     """Returns z [n, z_dim] of seeds [n]: the z of a seed depends on nothing else."""
@@ -137,12 +146,12 @@ class Trained:
   @functools.cached_property
   def average_w(self) -> jax.Array:
     """The mean style, [...] without a batch axis."""
-    return self._mean(self.params)
+    return self._mean(self.variables)
 
   @functools.cached_property
   def _mean(self):
-    def mean(params):
-      return generators.average_w(self.generator, params, jax.random.key(0), _NUM_AVERAGE)
+    def mean(variables):
+      return generators.average_w(self.generator, variables, jax.random.key(0), _NUM_AVERAGE)
 
     return jax.jit(mean)
 
@@ -152,9 +161,9 @@ class Trained:
     return self.orbit(0.0)
 
   @property
-  def sees_camera(self) -> bool:
-    """Whether the mapping network is told a camera."""
-    return bool(getattr(self.generator, 'label_dim', 0))
+  def is_conditioned(self) -> bool:
+    """Whether the mapping network is conditioned on a camera."""
+    return bool(self.generator.label_dim)
 
   def map(self, z: np.ndarray, psi: float | None = None, label=None) -> jax.Array:
     """Returns styles w [n, ...] of latents z [n, z_dim].
@@ -162,23 +171,23 @@ class Trained:
     Args:
       z: Latents.
       psi: Truncation: 1 leaves w as it is, 0 gives the average; None takes the config's.
-      label: [n, 25] cameras that the mapping network is told of, where it is told any; None for the
-        one in front, so that an identity is the same from every side.
+      label: [n, 25] cameras that the mapping network is conditioned on, where it is on any; None
+        for the one in front, so that an identity is the same from every side.
     """
     psi = self.config.display.truncation_psi if psi is None else psi
     average = None if psi == 1 else self.average_w
-    if self.sees_camera:
+    if self.is_conditioned:
       label = self.front.label() if label is None else label
       label = np.broadcast_to(np.asarray(label, np.float32), (len(z), 25))
     else:
       label = None
-    return self._map(self.params, z, psi, average, label)
+    return self._map(self.variables, z, psi, average, label)
 
   @functools.cached_property
   def _map(self):
-    def styles(params, z, psi, average_w, label):
+    def styles(variables, z, psi, average_w, label):
       inputs = {} if average_w is None else {'truncation_psi': psi, 'average_w': average_w}
-      return self.generator.apply({'params': params}, z, label, method='map', **inputs)
+      return self.generator.apply(variables, z, label, method='map', **inputs)
 
     return jax.jit(styles)
 
@@ -188,14 +197,13 @@ class Trained:
     A pytree with leaves [n, ...], which `render` and `query` take in place of w. For a generator
     without such a part (π-GAN: its styles are all there is) w itself.
     """
-    is_scene = not hasattr(w, 'shape')
-    if is_scene or not hasattr(self.generator, 'prepare'):
+    if isinstance(w, generators.Scene) or not self.generator.prepares_scene:
       return w
-    return self._prepare(self.params, w)
+    return self._prepare(self.variables, w)
 
   @functools.cached_property
   def _prepare(self):
-    return jax.jit(lambda params, w: self.generator.apply({'params': params}, w, method='prepare'))
+    return jax.jit(lambda variables, w: self.generator.apply(variables, w, method='prepare'))
 
   def query(self, w, points, directions=None, chunk: int = 2**16) -> tuple[np.ndarray, np.ndarray]:
     """Asks the field at points of world space, in the memory of one chunk.
@@ -226,16 +234,16 @@ class Trained:
     parts = []
     for start in range(0, num, chunk):
       rows = np.minimum(np.arange(start, start + chunk), num - 1)  # the last point pads
-      out = self._query(self.params, w, points[:, rows], directions[:, rows])
+      out = self._query(self.variables, w, points[:, rows], directions[:, rows])
       parts.append(jax.tree.map(lambda x, end=num - start: np.asarray(x)[:, :end], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
 
   @functools.cached_property
   def _query(self):
-    def field(params, w, points, directions):
+    def field(variables, w, points, directions):
       n = points.shape[0]
       w = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape[1:])), w)
-      return self.generator.apply({'params': params}, w, points, directions, method='query')
+      return self.generator.apply(variables, w, points, directions, method='query')
 
     return jax.jit(field)
 
@@ -243,9 +251,9 @@ class Trained:
   def w_shape(self) -> tuple[int, ...]:
     """The shape of one style w, without a batch axis."""
     z, label = np.zeros((1, self.generator.z_dim), np.float32), None
-    if self.sees_camera:
+    if self.is_conditioned:
       label = np.zeros((1, 25), np.float32)
-    return jax.eval_shape(self._map, self.params, z, 1.0, None, label).shape[1:]
+    return jax.eval_shape(self._map, self.variables, z, 1.0, None, label).shape[1:]
 
   def orbit(self, azimuth, elevation=None) -> cameras.Camera:
     """Returns cameras that look at the origin as those of training do.
@@ -264,7 +272,7 @@ class Trained:
   def options(self, resolution: int | None = None, **overrides):
     """Returns the options of rendering for people: more samples than in training."""
     resolution = resolution or self.resolution
-    overrides = {'low_resolution': self._stage.low_resolution, **overrides}
+    overrides = {'low_resolution': self._stage.options.low_resolution, **overrides}
     return generators.render_options(self.config, display=True, resolution=resolution, **overrides)
 
   def render(
@@ -304,8 +312,8 @@ class Trained:
     camera = jax.tree.map(np.asarray, camera)
     camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
     # A scene is large: one for all cameras stays one, and where it is.
-    prepared = hasattr(self.generator, 'prepare')
-    one = devices == 1 and prepared and (num > 1 or not hasattr(w, 'shape'))
+    prepared = self.generator.prepares_scene
+    one = devices == 1 and prepared and (num > 1 or isinstance(w, generators.Scene))
     one = one and all(x.shape[0] == 1 for x in jax.tree.leaves(w))
     scenes = None
     if one:
@@ -323,7 +331,7 @@ class Trained:
         styles = scenes.take(rows, min(batch, num - start))
         if devices > 1:  # from where they were made
           styles = jax.tree.map(np.asarray, styles)
-      out = self._synthesize(self._params_on_mesh(), styles, _rows(camera, rows), options)
+      out = self._synthesize(self._variables_on_mesh(), styles, _rows(camera, rows), options)
       out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
       yield _rows(out, slice(num - start))
 
@@ -331,11 +339,11 @@ class Trained:
   def _synthesize(self):
     mesh = self.mesh
 
-    def images(params, w, camera, options):
+    def images(variables, w, camera, options):
       if mesh.size > 1:
-        return ray_parallel.synthesize(self.generator, mesh, params, w, camera, options)
+        return ray_parallel.synthesize(self.generator, mesh, variables, w, camera, options)
       return self.generator.apply(
-        {'params': params}, w, camera, key=None, options=options, method='synthesize'
+        variables, w, camera, key=None, options=options, method='synthesize'
       )
 
     return jax.jit(images, static_argnums=3)
@@ -372,16 +380,19 @@ def load(
     raise UserError('Give either a workdir or the name of a pretrained model.')
   config = config_of(workdir, pretrained, directory)
   if pretrained is not None:
-    params, step = packaged.read(pretrained, directory)
-    return Trained(config, generators.create(config), params, step, pretrained)
+    generator = generators.create(config)
+    arrays, step = packaged.read(pretrained, directory)
+    variables = packaged.variables_of(generator, arrays)
+    return Trained(config, generator, variables, step, pretrained)
   from jax3dgan.runs import (
     checkpoints,  # Orbax costs a second that the pretrained models need not pay
   )
 
   rate = str(config.ema.display_rate if ema is None else ema)
-  step, params = checkpoints.read(workdir, 'ema', rate, step=step)
+  generator = generators.create(config)
+  step, variables = checkpoints.read_variables(workdir, generator, rate, step=step)
   name = pathlib.Path(workdir).resolve().name
-  return Trained(config, generators.create(config), jax.tree.map(jnp.asarray, params), step, name)
+  return Trained(config, generator, jax.tree.map(jnp.asarray, variables), step, name)
 
 
 def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):

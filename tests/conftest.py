@@ -88,4 +88,4 @@ def tiny_model():
     config.render.update(white_back=True, last_interval='far')
   generator = generators.create(config)
   params = generators.init_params(generator, jax.random.key(0))
-  return trained.Trained(config, generator, params, 12, 'tiny')
+  return trained.Trained(config, generator, {'params': params}, 12, 'tiny')

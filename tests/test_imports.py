@@ -14,15 +14,16 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'jax3dgan'
 # From the lowest to the highest. A module may import those of its own layer and of lower ones; an
 # entry stands for a module or for a folder with all that is in it.
 LAYERS = (
-  ('', 'errors', 'config_json'),
+  ('', 'errors', 'config_json', 'registry'),
   ('nn', 'cameras', 'viz', 'augment'),
   ('rendering',),
   ('fields',),
   ('generators', 'discriminators'),
+  ('devices',),
+  ('training', 'losses', 'recipes'),
   ('config', 'config_files'),
-  ('devices', 'runs'),
+  ('runs',),
   ('data',),
-  ('training', 'losses', 'steps', 'steps_eg3d', 'recipes'),
   ('trained',),
   # Files of other libraries; the networks that are read from such files.
   ('convert', 'feature_networks'),
@@ -35,7 +36,8 @@ LAYERS = (
 )
 
 # {(importing, imported): why it is left out of the graph}.
-EXCEPTIONS = {}
+_BY_NAME = 'the step of any recipe gets it by name; a recipe is made of streams and schedules'
+EXCEPTIONS = {('training.step', 'recipes'): _BY_NAME, ('training.state', 'recipes'): _BY_NAME}
 
 
 def module_files(package: pathlib.Path) -> dict[str, pathlib.Path]:

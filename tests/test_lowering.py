@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from jax3dgan import cameras, discriminators, generators, recipes, trained
+from jax3dgan import cameras, discriminators, generators, trained
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.evaluation import fakes
@@ -24,6 +24,7 @@ from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 CONFIGS = ('carla', 'cats', 'cats_small', 'celeba', 'toys')
 # The stages differ in shapes and chunks; the first and the last show all there is.
@@ -56,7 +57,7 @@ def traced_step(config, stage_index=0, mesh=None, platform='cuda'):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  step = recipes.make_train_step(config, generator, discriminator, stage)
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   with backend.lowering_for(platform):
     return step.trace(state, feed.shapes(config, stage.batch_size, stage.resolution)), stage
@@ -71,22 +72,24 @@ def lowered_step(config, platform, stage_index=0, mesh=None):
 def abstract_model(config):
   """A `Trained` whose parameters are shapes."""
   generator = generators.create(config)
-  params = jax.eval_shape(lambda: state_lib.generator_params(config, generator, jax.random.key(0)))
-  return trained.Trained(config, generator, params, 0)
+  networks = generator, discriminators.create(config.discriminator)
+  state = jax.eval_shape(lambda: state_lib.create(config, *networks))
+  rate = str(config.ema.display_rate)
+  return trained.Trained(config, generator, state_lib.averaged_variables(state, rate), 0)
 
 
 def traced_rendering(config):
   """The trace of `Trained.render` for two images, with the display's samples."""
   model = abstract_model(config)
-  generator, params = model.generator, model.params
+  generator, variables = model.generator, model.variables
   z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
   camera = jax.eval_shape(lambda: cameras.orbit(np.zeros(2), np.zeros(2), 1.0, 12.0))
-  label = jax.ShapeDtypeStruct((2, 25), np.float32) if model.sees_camera else None
+  label = jax.ShapeDtypeStruct((2, 25), np.float32) if model.is_conditioned else None
   w = jax.eval_shape(
-    lambda p, z, label: generator.apply({'params': p}, z, label, method='map'), params, z, label
+    lambda v, z, label: generator.apply(v, z, label, method='map'), variables, z, label
   )
   with backend.lowering_for('cuda'):
-    return model._synthesize.trace(params, w, camera, model.options())
+    return model._synthesize.trace(variables, w, camera, model.options())
 
 
 def traced_evaluation(config):
@@ -94,7 +97,7 @@ def traced_evaluation(config):
   model = abstract_model(config)
   step = jax.jit(fakes.Fakes(model, parallel.make_mesh(), batch_size=4)._step(fixed=False))
   with backend.lowering_for('cuda'):
-    return step.trace((model.params, None), (np.arange(4), None))
+    return step.trace((model.variables, None), (np.arange(4), None))
 
 
 def counts(text):

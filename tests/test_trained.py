@@ -45,7 +45,7 @@ def test_rendering_in_chunks_is_rendering_at_once(tiny_model):
   np.testing.assert_allclose(parts.depth, whole.depth, atol=1e-5)
   synthesize = functools.partial(tiny_model.generator.apply, method='synthesize')
   direct = jax.jit(functools.partial(synthesize, options=tiny_model.options()))(
-    {'params': tiny_model.params}, w, camera
+    tiny_model.variables, w, camera
   )
   np.testing.assert_allclose(direct.image, whole.image, atol=1e-5)
 
@@ -109,7 +109,8 @@ def test_from_a_workdir(tiny_model, tmp_path):
   saver = checkpoints.Checkpoints(tmp_path / 'run', 1, 2, config=config)
   shifted = jax.tree.map(lambda x: x + 1, tiny_model.params)
   for step in (1, 2):
-    saver.save(step, {'step': step, 'ema': {'0.9': shifted, '0.99': tiny_model.params}})
+    averages = {'0.9': shifted, '0.99': tiny_model.params}
+    saver.save(step, {'step': step, 'ema': {'generator': averages}})
   saver.close()
   model = trained.load(workdir=tmp_path / 'run')
   assert (model.step, model.name, model.config.num_steps) == (2, 'run', config.num_steps)
@@ -124,7 +125,8 @@ def test_from_a_workdir(tiny_model, tmp_path):
 def test_a_config_from_before_some_of_its_groups(tiny_model, tmp_path):
   config = workdirs.plain(tiny_model.config)
   old = {name: value for name, value in config.items() if name != 'compat'}
-  state = {'ema': {str(tiny_model.config.ema.display_rate): tiny_model.params}}
+  rate = str(tiny_model.config.ema.display_rate)
+  state = {'ema': {'generator': {rate: tiny_model.params}}}
   saver = checkpoints.Checkpoints(tmp_path / 'run', 1, 1, config=old)
   saver.save(1, state)
   saver.close()
@@ -158,7 +160,7 @@ def test_the_field_is_asked_in_chunks(tiny_model):
   parts = tiny_model.query(w, points, chunk=16)  # the last chunk is padded
   np.testing.assert_allclose(parts[0], density, rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(parts[1], colour, rtol=1e-4, atol=1e-5)
-  own = tiny_model.generator.apply({'params': tiny_model.params}, w, points, method='query')
+  own = tiny_model.generator.apply(tiny_model.variables, w, points, method='query')
   np.testing.assert_allclose(density, own[0], rtol=1e-4, atol=1e-4)
   # One style for all rows, and another direction: colour changes, density does not.
   same = tiny_model.query(w[:1], points, directions=np.float32([1, 0, 0]))

@@ -12,8 +12,8 @@ import goldens
 import jax
 import numpy as np
 
-from jax3dgan import steps
 from jax3dgan.convert import pigan
+from jax3dgan.recipes import Inputs
 from jax3dgan.rendering.hierarchical import Draws
 
 SEED_OF_THE_GENERATOR, SEED_OF_THE_STEP = 7, 41
@@ -138,8 +138,8 @@ def by_official_name(tree, prefix, critic=False) -> dict:
   return {f'{prefix}/{key}': value for key, value in named.items()}
 
 
-def make_inputs(arrays, parts, z, dtype) -> steps.Inputs:
-  """The `Inputs` of the official draws of some parts ('d', or 'g0' and 'g1')."""
+def make_inputs(arrays, parts, z, dtype) -> Inputs:
+  """The `Inputs` of the official draws of parts (d, or g0 and g1), still without a camera."""
 
   def draw(name, samples=None):
     values = np.concatenate([arrays[f'{part}/draw_{name}'].astype(np.float64) for part in parts])
@@ -153,5 +153,5 @@ def make_inputs(arrays, parts, z, dtype) -> steps.Inputs:
     draw('noise_final_n', 2 * SAMPLES),
   )
   yaw, pitch = np.pi / 2 + 0.3 * draw('yaw_n'), np.pi / 2 + 0.155 * draw('pitch_n')
-  inputs = steps.Inputs(arrays[z], yaw, pitch, rendering)
+  inputs = Inputs(arrays[z], keys=rendering, extras={'yaw': yaw, 'pitch': pitch})
   return jax.tree.map(lambda x: np.asarray(x, dtype), inputs)

@@ -12,6 +12,7 @@ none); of photos from the front alone only the spread does. A weak penalty holds
 and keeps the cameras from gathering at one pose.
 """
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -28,6 +29,29 @@ from jax3dgan.errors import UserError
 PARAMS = 'camera_generator'  # where the parameters are in the generator's
 ANGLES = ('none', 'yaw', 'pitch', 'both')
 _NUM_DRAWS = 512  # that moments are taken of: always the same ones, so that these have no noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """`config.camera_generator`, of recipes that can learn a pose prior (without labels).
+
+  Attributes:
+    angles: Of the cameras that `pose_prior` draws, which angles are learned: one of `ANGLES`. A
+      mean yaw cannot be where the cameras go all the way round.
+    hidden_dim: See `CameraGenerator`.
+    from_images: After how many images it begins: before there are objects, where they are viewed
+      from means nothing, and cameras drift away.
+    learning_rate: As a share of the generator's.
+    mean_penalty, std_penalty: Weights of how far means and deviations are from those of
+      `pose_prior`.
+  """
+
+  angles: str = 'none'
+  hidden_dim: int = 32
+  from_images: int = 20_000
+  learning_rate: float = 0.5
+  mean_penalty: float = 0.05
+  std_penalty: float = 0.5
 
 
 class CameraGenerator(nn.Module):
@@ -142,6 +166,8 @@ def is_learned(config) -> bool:
   Raises:
     UserError: `config.camera_generator` asks for what there is not.
   """
+  if 'camera_generator' not in config:  # the recipe cannot learn one
+    return False
   angles = config.camera_generator.angles
   if angles not in ANGLES:
     raise UserError(
@@ -149,11 +175,6 @@ def is_learned(config) -> bool:
     )
   if angles == 'none':
     return False
-  if config.recipe != 'eg3d':
-    raise UserError(
-      f"config.camera_generator learns a pose prior, which the recipe '{config.recipe}' does not. "
-      'Set --config.camera_generator.angles=none.'
-    )
   if config.data.use_labels:
     raise UserError(
       "config.camera_generator learns where cameras stand, but they are the photos' labels. Set "

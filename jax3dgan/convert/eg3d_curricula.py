@@ -85,14 +85,13 @@ CURRICULA = {
 
 def create(curriculum: str):
   """The config of a curriculum."""
-  config = config_lib.base_config()
+  config = config_lib.base_config('eg3d')
   changes = CURRICULA[curriculum]
   config_lib.set_model(config, 'eg3d', **{'label_dim': _LABEL_DIM, **changes.get('model', {})})
   config_lib.set_discriminator(
     config, 'dual', **{**_DISCRIMINATOR, **changes.get('discriminator', {})}
   )
   with config.unlocked():
-    config_lib.set_eg3d(config)
     config.batch_size = _BATCH
     config.data.update(loader='tfdata', flip=False, use_labels=True)
     config.display.update(last_back=False, ray_chunk=4096, truncation_psi=0.7)

@@ -19,7 +19,7 @@ from jax3dgan.convert import (
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import stylegan2
-from jax3dgan.runs import checkpoints
+from jax3dgan.runs import checkpoints, packaged
 
 # Images behind the released checkpoints, which do not say it themselves.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
@@ -75,7 +75,8 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
 def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
   """UserError where parameters are not those of the config's networks."""
   generator = generators.create(config)
-  wanted = _initial(generators.init_params, generator)
+  wanted = _initial(generators.init, generator)
+  wanted = {**wanted['params'], **wanted['buffers']}
   official.compare_shapes(
     path,
     eg3d.shapes(checkpoint.average.params),
@@ -119,11 +120,17 @@ def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, 
 
 def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: bool = False):
   """Writes config.json and a checkpoint, see `workdir.save`."""
-  average = checkpoint.average.params
-  generator = average if checkpoint.generator is None else checkpoint.generator.params
-  judge = None if checkpoint.discriminator is None else checkpoint.discriminator.params
-  ema = {str(rate): average for rate in config.ema.rates}
-  workdir_lib.save(workdir, config, step, generator, ema, judge, overwrite)
+  network = generators.create(config)
+  average = packaged.variables_of(network, checkpoint.average.params)
+  generator = average
+  if checkpoint.generator is not None:
+    generator = packaged.variables_of(network, checkpoint.generator.params)
+  discriminator = None if checkpoint.discriminator is None else checkpoint.discriminator.params
+  ema = {str(rate): average['params'] for rate in config.ema.rates}
+  # The average's are copies of the generator's.
+  buffers = average['buffers']
+  parts = (generator['params'], ema, discriminator)
+  workdir_lib.save(workdir, config, step, *parts, overwrite, buffers)
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -131,11 +138,12 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   model, render = config.model, config.render
   shapes = eg3d.shapes(checkpoint.average.params)
   num = sum(math.prod(shape) for key, shape in shapes.items() if key not in _NOT_TRAINED)
-  camera = 'told the camera' if model.label_dim and model.label_scale else 'not told the camera'
+  camera = 'on the camera' if model.label_dim and model.label_scale else 'on no camera'
   yield (
     f'Generator: {checkpoint.average.module.cls.name}, {num:,} parameters (z {model.z_dim}, w '
     f'{model.w_dim}, planes of {4 << (len(model.channels) - 1)}² x {model.plane_features}, '
-    f"'{model.plane_axes}' axes), {camera}, {render.low_resolution}² → {config.resolution}²."
+    f"'{model.plane_axes}' axes), conditioned {camera}, {render.low_resolution}² → "
+    f'{config.resolution}².'
   )
   yield f'Step {step:,}: {known}.'
   whose = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
@@ -143,9 +151,9 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
-    judge = config.discriminator
-    size = 4 << (len(judge.channels) - 1)
-    yield f'Discriminator: {judge.name}, {size}², label {judge.label_dim}.'
+    network = config.discriminator
+    size = 4 << (len(network.channels) - 1)
+    yield f'Discriminator: {network.name}, {size}², label {network.label_dim}.'
   ends = f'the cube of side {render.box:g}' if render.box else f'{render.near:g} to {render.far:g}'
   yield (
     f'Config: eg3d_{curriculum}, {render.num_coarse}+{render.num_fine} samples, {ends}, radius '
@@ -162,8 +170,10 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 def release(workdir, config, weights: str) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
   rate = str(config.ema.display_rate)
-  keys = ('ema', rate) if weights == 'ema' else ('generator',)
-  step, params = checkpoints.read(workdir, *keys)
+  step, variables = checkpoints.read_variables(
+    workdir, generators.create(config), rate if weights == 'ema' else None
+  )
+  params = {**variables['params'], **variables['buffers']}
   params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}
   source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   named = eg3d_generator.generator_state(params, config.model.super_ups)

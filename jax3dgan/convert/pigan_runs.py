@@ -99,7 +99,7 @@ def release(workdir, config, weights: str) -> workdir_lib.Released:
       f'release has {FIELDS["spatial"]:g} alone. Give a run with that.'
     )
   rate = str(config.ema.display_rate)
-  keys = ('ema', rate) if weights == 'ema' else ('generator',)
+  keys = ('ema', 'generator', rate) if weights == 'ema' else ('networks', 'generator')
   step, params = checkpoints.read(workdir, *keys)
   field = params['field']
   for name in ('density_kernel', 'density_bias'):

@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import config_json, discriminators, generators
+from jax3dgan.augment import AdaState
 from jax3dgan.runs import checkpoints, workdirs
 from jax3dgan.training import state as state_lib
 
 
-def save(workdir, config, step: int, generator, ema, discriminator, overwrite: bool = False):
+def save(
+  workdir, config, step: int, generator, ema, discriminator, overwrite: bool = False, buffers=None
+):
   """Writes config.json and a checkpoint of parameters: their optimizers are fresh.
 
   Args:
@@ -24,30 +27,35 @@ def save(workdir, config, step: int, generator, ema, discriminator, overwrite: b
     step: Of the training behind the parameters.
     generator, ema, discriminator: Parameters; ema by rate; no discriminator (None) for a fresh one.
     overwrite: See `workdir`.
+    buffers: Of the generator, where it has any.
 
   Raises:
     UserError: A run is there already, or the disk does not take it.
   """
   workdir = pathlib.Path(workdir)
   workdirs.check_free(workdir, overwrite)
-  judge = discriminators.create(config.discriminator)
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  phases = state_lib.phases_of(config, *networks)
   # The structure without the numbers, which for a large network take a while to draw.
-  expected = jax.eval_shape(lambda: state_lib.create(config, generators.create(config), judge))
-  generator = _like(expected.generator, generator)
-  if discriminator is None:
-    key = jax.random.split(jax.random.key(config.seed), 3)[1]
-    discriminator = discriminators.init_params(judge, key)
-  discriminator = _like(expected.discriminator, discriminator)
-  transforms = [transform for transform, _ in state_lib.optimizers(config)]
+  expected = jax.eval_shape(lambda: state_lib.create(config, *networks, phases))
+  params = {'generator': _like(expected.networks['generator'], generator)}
+  if networks[1] is not None:
+    if discriminator is None:
+      key = jax.random.split(jax.random.key(config.seed), 3)[1]
+      discriminator = discriminators.init_params(networks[1], key)
+    params['discriminator'] = _like(expected.networks['discriminator'], discriminator)
+  own = {'generator': _like(expected.buffers['generator'], buffers)} if buffers else {}
+  if 'augment' in expected.buffers:
+    own['augment'] = AdaState.create(config.augment.p)
+  transforms = state_lib.optimizers(config, phases)
+  averaged = expected.networks['generator']
   state = state_lib.TrainState(
     step=jnp.asarray(step, jnp.int32),
     key=jax.random.key_data(jax.random.split(jax.random.key(config.seed), 3)[2]),
-    generator=generator,
-    discriminator=discriminator,
-    generator_optimizer=transforms[0].init(generator),
-    discriminator_optimizer=transforms[1].init(discriminator),
-    ema={rate: _like(expected.generator, params) for rate, params in ema.items()},
-    augment=state_lib.augmentation(config),
+    networks=params,
+    optimizers={name: transform.init(params[name]) for name, (transform, _) in transforms.items()},
+    ema={'generator': {rate: _like(averaged, average) for rate, average in ema.items()}},
+    buffers=own,
   )
   if overwrite:
     with workdirs.disk_errors(workdir):

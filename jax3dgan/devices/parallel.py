@@ -89,6 +89,12 @@ def replicate(tree, mesh):
   )
 
 
+def replicated_shapes(tree, mesh):
+  """The shapes of a pytree that lies on every device of the mesh, for `Checkpoints.restore`."""
+  sharding = NamedSharding(mesh, REPLICATED)
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def shard(batch, mesh):
   """Puts this process's part of a batch on its devices, split along the first axis."""
   sharding = NamedSharding(mesh, SPLIT)

@@ -33,10 +33,9 @@ def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 def cuts_pictures(generator) -> bool:
   """Whether a pixel depends on its own ray alone, so that parts of a picture can be rendered.
 
-  A generator says so by `synthesize_part`; one whose fields decide it (super-resolution needs
-  neighbours) by `pixels_alone` as well.
+  Not where an up-sampler needs a pixel's neighbours.
   """
-  return hasattr(generator, 'synthesize_part') and getattr(generator, 'pixels_alone', True)
+  return generator.pixels_alone
 
 
 def splits_rays(generator, batch: int, num_devices: int) -> bool:
@@ -54,13 +53,13 @@ def even_batch(generator, batch: int, num_devices: int) -> int:
   return -(-batch // num_devices) * num_devices
 
 
-def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
+def synthesize(generator, mesh: Mesh, variables, w, camera, options) -> Rendering:
   """`generator.synthesize` without a key on all devices of a mesh; inside a jit.
 
   Args:
     generator: A Flax module.
     mesh: Its devices, in one axis 'data'; all of this process.
-    params: Its parameters.
+    variables: Its parameters and buffers.
     w: [b, ...] styles or scenes; camera: b cameras; b as `even_batch` has it.
     options: Static rendering options.
 
@@ -69,15 +68,13 @@ def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
     [b, r', ...]: `whole_pictures` makes pictures of them.
   """
 
-  def pictures(params, w, camera):
-    return generator.apply(
-      {'params': params}, w, camera, key=None, options=options, method='synthesize'
-    )
+  def pictures(variables, w, camera):
+    return generator.apply(variables, w, camera, key=None, options=options, method='synthesize')
 
-  def part(params, w, camera):
+  def part(variables, w, camera):
     index = jax.lax.axis_index(AXIS)
     return generator.apply(
-      {'params': params}, w, camera, index, mesh.size, options, method='synthesize_part'
+      variables, w, camera, index, mesh.size, options, method='synthesize_part'
     )
 
   shard_map = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -86,7 +83,7 @@ def synthesize(generator, mesh: Mesh, params, w, camera, options) -> Rendering:
     run = shard_map(part, in_specs=(REPLICATED,) * 3, out_specs=along_rays)
   else:
     run = shard_map(pictures, in_specs=(REPLICATED, SPLIT, SPLIT), out_specs=SPLIT)
-  return run(params, w, camera)
+  return run(variables, w, camera)
 
 
 def whole_pictures(rendering: Rendering, resolution: int) -> Rendering:

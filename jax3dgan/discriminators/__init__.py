@@ -1,65 +1,62 @@
-"""Discriminators: `create` builds one from its part of the config."""
+"""Discriminators by name: `create` builds one from its group of the config."""
 
-import dataclasses
 import functools
 
 import jax
 
-from jax3dgan.discriminators import dual, progressive, stylegan2
-from jax3dgan.discriminators.progressive import DiscriminatorOutput
-from jax3dgan.errors import UserError
+from jax3dgan import registry
+from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
 
 DISCRIMINATORS = {
-  'progressive': progressive.ProgressiveDiscriminator,
-  'stylegan2': stylegan2.StyleGAN2Discriminator,
-  'dual': dual.DualDiscriminator,
+  'progressive': 'jax3dgan.discriminators.progressive:ProgressiveDiscriminator',
+  'stylegan2': 'jax3dgan.discriminators.stylegan2:StyleGAN2Discriminator',
+  'dual': 'jax3dgan.discriminators.dual:DualDiscriminator',
 }
+NONE = 'none'  # the name of a config without a discriminator
 
-__all__ = ['DISCRIMINATORS', 'DiscriminatorOutput', 'create', 'discriminator_config', 'init_params']
+__all__ = [
+  'DISCRIMINATORS',
+  'NONE',
+  'Discriminator',
+  'DiscriminatorOutput',
+  'create',
+  'discriminator_config',
+  'init',
+  'init_params',
+]
 
 
-def create(config):
-  """The Linen module for `config`, a mapping of a name and the module's fields.
+def create(config) -> Discriminator | None:
+  """The Linen module of `config.discriminator`, None where its name is 'none'.
 
-  Raises UserError for a name or a field that is not known.
+  A name is one of `DISCRIMINATORS` or 'package.module:Class'.
+
+  Raises:
+    UserError: An unknown name or field.
   """
-  fields = dict(config)
-  name = fields.pop('name')
-  known = _fields(name)
-  if unknown := sorted(set(fields) - set(known)):
-    raise UserError(
-      f"config.discriminator.{unknown[0]} is no field of '{name}'. It has: "
-      f'{", ".join(sorted(known))}.'
-    )
-  # Of a config.json come lists, and a module must be hashable.
-  fields = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-  return DISCRIMINATORS[name](**fields)
-
-
-def _fields(name: str) -> dict:
-  """{field: default} of a discriminator."""
-  if name not in DISCRIMINATORS:
-    raise UserError(
-      f"Unknown discriminator '{name}'. Choose one of {', '.join(sorted(DISCRIMINATORS))}."
-    )
-  fields = dataclasses.fields(DISCRIMINATORS[name])
-  # Flax adds two of its own.
-  return {field.name: field.default for field in fields if field.name not in ('parent', 'name')}
+  if config['name'] == NONE:
+    return None
+  return registry.build('discriminator', 'config.discriminator', config, DISCRIMINATORS)
 
 
 def discriminator_config(name: str, **fields) -> dict:
   """What `config.discriminator` is for a name: it and every field, at the default or as given.
 
-  Raises UserError for a name or a field that is not known.
+  Raises:
+    UserError: An unknown name or field.
   """
-  defaults = _fields(name)
-  if unknown := sorted(set(fields) - set(defaults)):
-    raise UserError(f"'{name}' has no field {unknown[0]}. It has: {', '.join(sorted(defaults))}.")
-  return {'name': name, **defaults, **fields}
+  if name == NONE:
+    return {'name': NONE}
+  return registry.group_of('discriminator', 'config.discriminator', name, DISCRIMINATORS, **fields)
 
 
-def init_params(discriminator, key):
-  """Fresh parameters, for every image size at once."""
-  if isinstance(discriminator, progressive.ProgressiveDiscriminator):
-    return progressive.init_params(discriminator, key)
-  return jax.jit(functools.partial(discriminator.init, method='initialise'))(key)['params']
+def init(discriminator: Discriminator, key) -> dict:
+  """Fresh variables: 'params', for every image size at once, and 'buffers' where there are any."""
+  if (params := discriminator.init_params(key)) is not None:
+    return {'params': params}
+  return dict(jax.jit(functools.partial(discriminator.init, method='initialise'))(key))
+
+
+def init_params(discriminator: Discriminator, key):
+  """Fresh parameters alone."""
+  return init(discriminator, key)['params']

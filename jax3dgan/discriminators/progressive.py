@@ -12,7 +12,6 @@ own from-RGB entry, and a size that has just been added is faded in. Three kinds
 
 import functools
 import math
-from typing import Any
 
 import flax
 import flax.linen as nn
@@ -20,24 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
 from jax3dgan.errors import UserError
 from jax3dgan.nn.conv import Conv
 
 BLOCKS = ('progressive', 'ccs', 'strided')
-
-
-@flax.struct.dataclass
-class DiscriminatorOutput:
-  """What a discriminator says about a batch of images.
-
-  logits: [b], high for real.
-  pose: [b, pose_dim], (pitch, yaw) in radians or the camera's direction, None without that head.
-  latent: [b, latent_dim] guess of z, None without that head.
-  """
-
-  logits: Any
-  pose: Any = None
-  latent: Any = None
 
 
 def _leaky_relu(x):
@@ -79,16 +65,16 @@ class ResidualBlock(nn.Module):
     return (y + x) * math.sqrt(0.5)
 
 
-class ProgressiveDiscriminator(nn.Module):
+class ProgressiveDiscriminator(Discriminator):
   """One network for every image size from 2² to `max_resolution`² = 2^len(channels).
 
   Fields:
     channels: features at each size, the largest first, down to 2².
     block: 'progressive', 'ccs' or 'strided': see the module's table.
     coord_conv: CoordConv or not; None takes what the table says of the block.
-    latent_dim: length of the guess of z, 0 for no such head.
-    pose_dim: length of the guess of the pose: 2 for pitch and yaw, 3 for a direction, 0 for no
-      such head.
+    latent_dim: length of the predicted z, 0 for no such head.
+    pose_dim: length of the predicted pose: 2 for pitch and yaw, 3 for a direction, 0 for no such
+      head.
     matmul_dtype: precision policy of the blocks' products, see `nn.precision`; entries and heads
       stay in float32.
   Parameters: from_rgb_{size}, block_{size} (conv_0, conv_1, shortcut) and final.
@@ -100,6 +86,9 @@ class ProgressiveDiscriminator(nn.Module):
   latent_dim: int = 256
   pose_dim: int = 2
   matmul_dtype: str = 'float32'
+
+  # Not a field: every size has its own entry, and a new one is faded in.
+  fades = True
 
   @property
   def max_resolution(self) -> int:
@@ -126,13 +115,19 @@ class ProgressiveDiscriminator(nn.Module):
     }
     self.final = Conv(1 + self.latent_dim + self.pose_dim, 2)
 
-  def __call__(self, image, fade=1.0) -> DiscriminatorOutput:
-    """Judges images [b, r, r, 3] in [-1, 1].
+  def __call__(self, image, fade=1.0, label=None) -> DiscriminatorOutput:
+    """Images [b, r, r, 3] in [-1, 1] → logits [b] and heads.
 
     The entry follows from r, which is static. `fade` in [0, 1] (may be traced) is the share of the
     full size; the rest enters behind the first block, from every other pixel. Images of 4² have
-    only one block and ignore it. Raises UserError for a size that the network does not have.
+    only one block and ignore it. Raises UserError for a size that the network does not have, and
+    for a label: it is not conditioned on any.
     """
+    if label is not None:
+      raise UserError(
+        "The 'progressive' discriminator is not conditioned on labels. Leave the label out, or "
+        "take 'stylegan2'."
+      )
     resolution = self._check(image)
     x = self._enter(image, resolution)
     size = resolution
@@ -144,11 +139,12 @@ class ProgressiveDiscriminator(nn.Module):
         x = fade * x + (1 - fade) * self._enter(image[:, ::2, ::2], size)
     x = self.final(x)[:, 0, 0]  # [b, 1 + latent_dim + pose_dim]
     end = 1 + self.latent_dim
-    return DiscriminatorOutput(
-      logits=x[:, 0],
-      latent=x[:, 1:end] if self.latent_dim else None,
-      pose=x[:, end:] if self.pose_dim else None,
-    )
+    heads = {}
+    if self.pose_dim:
+      heads['pose'] = x[:, end:]
+    if self.latent_dim:
+      heads['latent'] = x[:, 1:end]
+    return DiscriminatorOutput(x[:, 0], heads)
 
   def _enter(self, image, size):
     return _leaky_relu(self.from_rgb[str(size)](image))
@@ -163,8 +159,17 @@ class ProgressiveDiscriminator(nn.Module):
       )
     return height
 
-  def init_all(self):
-    """Touches the layers of every size once, on the smallest input that each can take."""
+  def init_params(self, key):
+    """See the module's `init_params`."""
+    return init_params(self, key)
+
+  def tiny(self, resolution: int) -> dict:
+    """See `Discriminator.tiny`."""
+    heads = dict(latent_dim=8) if self.latent_dim else {}
+    return dict(channels=(4, *(8,) * max(resolution.bit_length() - 2, 3)), **heads)
+
+  def initialise(self):
+    """Uses the layers of every size once, on the smallest input that each can take."""
     for r in self.resolutions:
       x = self._enter(jnp.zeros((1, 2, 2, 3)), r)
       if r > 2:
@@ -179,7 +184,7 @@ def init_params(discriminator: ProgressiveDiscriminator, key):
   pooling blocks. All else, biases included: U(±1/√fan_in). All are cut from one draw, since
   compiling a draw for each of the sixty arrays takes tens of seconds.
   """
-  init = functools.partial(discriminator.init, method='init_all')
+  init = functools.partial(discriminator.init, method='initialise')
   shapes = flax.traverse_util.flatten_dict(jax.eval_shape(init, key)['params'])
   ends = np.cumsum([leaf.size for leaf in shapes.values()])
 

@@ -8,7 +8,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.progressive import DiscriminatorOutput
+from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
 from jax3dgan.errors import UserError
 from jax3dgan.nn.equalized import EqualizedConv, EqualizedDense, normalize_2nd_moment
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
@@ -106,7 +106,7 @@ class Epilogue(nn.Module):
     return (out * cmap).sum(-1) * (1 / math.sqrt(self.cmap_dim)), pose
 
 
-class StyleGAN2Discriminator(nn.Module):
+class StyleGAN2Discriminator(Discriminator):
   """Images of one size, and labels where it is conditioned on them, to logits.
 
   Parameters: `b{size}` (`ResidualBlock`) from the images' size down to 8², `b4` (`Epilogue`),
@@ -118,9 +118,9 @@ class StyleGAN2Discriminator(nn.Module):
     label_dim: length of the label, 0 for none.
     cmap_dim: length of the mapped label; 0 for as many as there are features at 4².
     mapping_layers: of the label's mapping network.
-    pose_dim: length of the guess of the pose: 2 for pitch and yaw, 3 for a direction, 0 for no
-      such head.
-    group_size: images whose spread the network sees, see `nn.minibatch_stddev`; 0 for none.
+    pose_dim: length of the predicted pose: 2 for pitch and yaw, 3 for a direction, 0 for no such
+      head.
+    group_size: images whose spread is a feature, see `nn.minibatch_stddev`; 0 for none.
     clamp: bound of the activations, None for none; official code bounds them by 256, so that
       float16 holds them.
     matmul_dtype: precision policy of the convolutions, see `nn.precision`.
@@ -146,16 +146,11 @@ class StyleGAN2Discriminator(nn.Module):
     """The image sizes that it takes: the one."""
     return (self.resolution,)
 
-  @property
-  def judges_alone(self) -> bool:
-    """Whether a logit depends on its own image alone, which some ways to take gradients need."""
-    return self.group_size in (0, 1)
-
   def __call__(self, image, fade=1.0, label=None) -> DiscriminatorOutput:
-    """Judges images [b, r, r, image_channels] in [−1, 1].
+    """Images [b, r, r, image_channels] in [−1, 1] → logits [b] and heads.
 
     Args:
-      fade: unused: there is only one size.
+      fade: ignored: there is only one size.
       label: [b, label_dim].
 
     Raises:
@@ -163,10 +158,10 @@ class StyleGAN2Discriminator(nn.Module):
     """
     del fade
     self._check(image, self.image_channels)
-    return self._judge(image, label)
+    return self._discriminate(image, label)
 
   @nn.compact
-  def _judge(self, x, label):
+  def _discriminate(self, x, label):
     if len(self.channels) < 2:
       raise UserError(
         'The discriminator needs two sizes at least. Give config.discriminator.channels another '
@@ -194,7 +189,7 @@ class StyleGAN2Discriminator(nn.Module):
       self.channels[0], cmap_dim, self.pose_dim, self.group_size, name='b4', **shared
     )
     logits, pose = epilogue(x, cmap)
-    return DiscriminatorOutput(logits=logits, pose=pose)
+    return DiscriminatorOutput(logits, {} if pose is None else {'pose': pose})
 
   def _check(self, image, image_channels):
     r = self.resolution
@@ -205,8 +200,13 @@ class StyleGAN2Discriminator(nn.Module):
         'the resolution to its own, or give config.discriminator.channels more or fewer entries.'
       )
 
+  def tiny(self, resolution: int) -> dict:
+    """See `Discriminator.tiny`."""
+    fields = dict(channels=(8,) * (resolution.bit_length() - 2), mapping_layers=1)  # at 4², 8², ...
+    return fields | (dict(cmap_dim=8) if self.cmap_dim else {})
+
   def initialise(self):
-    """Touches every parameter, for `init`."""
+    """Uses every parameter once, for `init`."""
     r = self.resolution
     label = jnp.zeros((1, self.label_dim)) if self.label_dim else None
     return self(jnp.zeros((1, r, r, self.image_channels)), label=label).logits

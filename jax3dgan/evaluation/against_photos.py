@@ -122,7 +122,7 @@ class AgainstPhotos:
     num, seed = self.config.eval.num_images, self.config.eval.seed
     if cameras == 'random':
       return self._fakes.batches(num), ''
-    if cameras == 'fixed' and not fakes.sees_camera(model.generator):
+    if cameras == 'fixed' and not model.is_conditioned:
       return None, (
         f'The mapping network of {model.config.model.name} sees no camera, so FID with a fixed one '
         'is FID of dataset cameras. Set --config.eval.cameras=dataset.'

@@ -23,11 +23,6 @@ from jax3dgan.errors import UserError
 PROTOCOLS = ('random', 'dataset', 'fixed')
 
 
-def sees_camera(generator) -> bool:
-  """Whether the mapping network is conditioned on the camera."""
-  return bool(getattr(generator, 'label_dim', 0))
-
-
 def dataset_labels(dataset, num: int, seed: int) -> np.ndarray:
   """Camera labels [num, 25] of a data set, in a seeded order.
 
@@ -70,16 +65,16 @@ class Fakes:
     Args:
       num: How many.
       labels: [num, 25] the cameras; None draws them from the pose prior.
-      fixed: The mapping network is shown the frontal camera instead of each image's own.
+      fixed: The mapping network is conditioned on the frontal camera, not on each image's own.
     """
     average = None if self.psi == 1 else self.model.average_w
-    fixed = fixed and sees_camera(self.model.generator)
+    fixed = fixed and self.model.is_conditioned
     if fixed not in self._steps:
       self._steps[fixed] = jax.jit(self._step(fixed))
     for start in range(0, num, self.batch_size):
       index = np.arange(start, start + self.batch_size)
       rows = None if labels is None else labels[np.minimum(index, num - 1)]
-      images, bad = self._steps[fixed]((self.model.params, average), (index, rows))
+      images, bad = self._steps[fixed]((self.model.variables, average), (index, rows))
       if int(bad):
         raise UserError(
           f'{self.model.name} makes images with {int(bad)} values that are not numbers at step '
@@ -95,12 +90,12 @@ class Fakes:
     seed = jax.random.key(self.seed)
 
     def shard(state, batch):
-      params, average = state
+      variables, average = state
       index, labels = batch
       keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(seed, i)))(index)
       z = jax.vmap(lambda key: jax.random.normal(key, (generator.z_dim,)))(keys[:, 0])
       if labels is None:
-        prior = model.prior_of(params)
+        prior = model.prior_of(variables['params'])
         sample = functools.partial(camera_generator.sample_angles, prior)
         yaw, pitch = jax.vmap(sample)(keys[:, 1])
         camera = cameras.from_yaw_pitch(
@@ -109,15 +104,15 @@ class Fakes:
       else:
         camera = cameras.from_label(labels)
       label = None
-      if sees_camera(generator):
+      if model.is_conditioned:
         own = camera.label()
         label = jnp.broadcast_to(front, own.shape) if fixed else own
       truncation = {}
       if average is not None:
         truncation = {'truncation_psi': self.psi, 'average_w': average}
-      w = generator.apply({'params': params}, z, label, method='map', **truncation)
+      w = generator.apply(variables, z, label, method='map', **truncation)
       image = generator.apply(
-        {'params': params}, w, camera, key=None, options=self.options, method='synthesize'
+        variables, w, camera, key=None, options=self.options, method='synthesize'
       ).image
       # As viz.to_uint8 would save it: the metrics are defined on files. NaN becomes black there, so
       # it is counted here instead.

@@ -167,7 +167,7 @@ def _programs(model, options, psi):
   """(z, label) → styles, and (styles, points, directions) → density, colour (None without one)."""
   psi = model.config.display.truncation_psi if psi is None else psi
   average = None if psi == 1 else model.average_w
-  variables = {'params': model.params}
+  variables = model.variables
 
   @jax.jit
   def styles(z, label):
@@ -183,7 +183,7 @@ def _programs(model, options, psi):
       return density, model.generator.apply(variables, w, points, front, method='query')[1]
     return model.generator.apply(variables, w, points, directions, method='query')
 
-  return styles, query if hasattr(model.generator, 'query') else None
+  return styles, query if model.has_depth else None
 
 
 def _rms(w, own):

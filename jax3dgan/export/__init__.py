@@ -72,23 +72,23 @@ def programs(
     )
   options = model.options(resolution, **overrides)
   weights = _weights(model)
-  front = jnp.asarray(model.front.label()[0]) if model.sees_camera else None
-  structure = jax.tree.structure(model.params)
-  names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(model.params)]
+  front = jnp.asarray(model.front.label()[0]) if model.is_conditioned else None
+  structure = jax.tree.structure(model.variables)
+  names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(model.variables)]
 
-  def params(weights):
+  def variables(weights):
     return jax.tree.unflatten(structure, [weights[name] for name in names])
 
   def styles(weights, z, psi):
     label = None
     if front is not None:  # as `Trained.map` does without a label
       label = jnp.broadcast_to(front, (z.shape[0], front.shape[-1]))
-    return model._map(params(weights), z, psi, weights[_AVERAGE], label)
+    return model._map(variables(weights), z, psi, weights[_AVERAGE], label)
 
   def together(weights, w, *camera):
     # Without a camera the generator is asked as `Trained.render` does: it looks at none.
     camera = cameras.Camera(*camera) if camera else None
-    inputs = ({'params': params(weights)}, w, camera)
+    inputs = (variables(weights), w, camera)
     out = model.generator.apply(*inputs, key=None, options=options, method='synthesize')
     return {key: value for key, value in vars(out).items() if value is not None}
 
@@ -151,7 +151,7 @@ def _name(path) -> str:
 
 
 def _weights(model) -> dict[str, np.ndarray]:
-  leaves = jax.tree_util.tree_leaves_with_path(model.params)
+  leaves = jax.tree_util.tree_leaves_with_path(model.variables)
   return {_name(path): np.asarray(leaf) for path, leaf in leaves} | {
     _AVERAGE: np.asarray(model.average_w)
   }
@@ -169,10 +169,10 @@ def about(
 
   options = model.options(resolution, **overrides)
   like = jax.eval_shape(
-    lambda params, w, camera: model.generator.apply(
-      {'params': params}, w, camera, key=None, options=options, method='synthesize'
+    lambda variables, w, camera: model.generator.apply(
+      variables, w, camera, key=None, options=options, method='synthesize'
     ),
-    model.params,
+    model.variables,
     model.average_w[None],
     model.orbit(0.0),
   )

@@ -6,57 +6,66 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
-from jax3dgan.generators.base import Rendering
-from jax3dgan.generators.eg3d import EG3D
-from jax3dgan.generators.pigan import PiGAN
-from jax3dgan.generators.stylegan2 import StyleGAN2
-from jax3dgan.rendering.hierarchical import RenderOptions
+from jax3dgan import registry
+from jax3dgan.generators.base import FieldGenerator, Generator, Rendering, Scene
+from jax3dgan.rendering.options import RenderOptions
 
-GENERATORS = {'pigan': PiGAN, 'eg3d': EG3D, 'stylegan2': StyleGAN2}
+GENERATORS = {
+  'pigan': 'jax3dgan.generators.pigan:PiGAN',
+  'eg3d': 'jax3dgan.generators.eg3d:EG3D',
+  'stylegan2': 'jax3dgan.generators.stylegan2:StyleGAN2',
+}
+
+__all__ = [
+  'GENERATORS',
+  'FieldGenerator',
+  'Generator',
+  'Rendering',
+  'Scene',
+  'average_w',
+  'create',
+  'has_buffers',
+  'init',
+  'init_params',
+  'model_config',
+  'render_options',
+]
 
 
-def create(config):
-  """The generator (a Flax module) of a config."""
-  fields = dict(config.model)
-  name = fields.pop('name')
-  if name not in GENERATORS:
-    raise UserError(f"No generator is called '{name}'. Choose one of {', '.join(GENERATORS)}.")
-  known = _fields(name)
-  unknown = sorted(set(fields) - set(known))
-  if unknown:
-    raise UserError(
-      f"config.model.{unknown[0]} is no field of '{name}'. It has: {', '.join(sorted(known))}."
-    )
-  # Of a config.json come lists, and a module must be hashable.
-  fields = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-  return GENERATORS[name](**fields)
+def create(config) -> Generator:
+  """The generator (a Flax module) of a config: `config.model` has its name and fields.
 
+  A name is one of `GENERATORS` or 'package.module:Class'.
 
-def _fields(name: str) -> dict:
-  """{field: default} of a generator."""
-  fields = dataclasses.fields(GENERATORS[name])
-  # Flax adds two of its own.
-  return {field.name: field.default for field in fields if field.name not in ('parent', 'name')}
+  Raises:
+    UserError: An unknown name or field.
+  """
+  return registry.build('generator', 'config.model', config.model, GENERATORS)
 
 
 def model_config(name: str, **fields) -> dict:
   """What `config.model` is for a generator: its name and every field, at the default or as given.
 
-  Raises UserError for a name or a field that is not known.
+  Raises:
+    UserError: An unknown name or field.
   """
-  if name not in GENERATORS:
-    raise UserError(f"No generator is called '{name}'. Choose one of {', '.join(GENERATORS)}.")
-  defaults = _fields(name)
-  if unknown := sorted(set(fields) - set(defaults)):
-    raise UserError(f"'{name}' has no field {unknown[0]}. It has: {', '.join(sorted(defaults))}.")
-  return {'name': name, **defaults, **fields}
+  return registry.group_of('generator', 'config.model', name, GENERATORS, **fields)
 
 
-def init_params(generator, key):
-  """Fresh parameters."""
+def init(generator: Generator, key) -> dict:
+  """Fresh variables: 'params', and 'buffers' where there are any."""
   z = jnp.zeros((1, generator.z_dim))
-  return jax.jit(functools.partial(generator.init, method='initialise'))(key, z)['params']
+  return dict(jax.jit(functools.partial(generator.init, method='initialise'))(key, z))
+
+
+def init_params(generator: Generator, key):
+  """Fresh parameters alone."""
+  return init(generator, key)['params']
+
+
+def has_buffers(generator: Generator) -> bool:
+  """Whether a generator has variables that are not trained."""
+  return bool(jax.eval_shape(lambda: init(generator, jax.random.key(0))).get('buffers'))
 
 
 def render_options(
@@ -65,9 +74,9 @@ def render_options(
   """Static rendering options of a config.
 
   Args:
-    display: with `config.display`'s settings (more samples) over `config.render`'s.
-    resolution: instead of `config.resolution`.
-    overrides: fields of RenderOptions that win over both.
+    display: With `config.display`'s settings (more samples) over `config.render`'s.
+    resolution: Instead of `config.resolution`.
+    overrides: Fields of RenderOptions that win over both.
   """
   known = {field.name for field in dataclasses.fields(RenderOptions)}
   values = dict(config.render)
@@ -77,20 +86,18 @@ def render_options(
   return RenderOptions(**{**values, 'resolution': resolution or config.resolution, **overrides})
 
 
-def average_w(generator, params, key, num: int = 10_000):
-  """Mean styles over `num` latents, [n, 2, h]: the centre of truncation (π-GAN, Sec. 4.4).
+def average_w(generator: Generator, variables, key, num: int = 10_000):
+  """Mean styles over `num` latents, [n, 2, h] for π-GAN: the centre of truncation (Sec. 4.4).
 
   A generator that keeps a running mean of them (EG3D, after Karras et al. 2019) gives that one.
   """
-  if hasattr(generator, 'stored_average_w'):
-    return generator.stored_average_w(params)
+  stored = generator.apply(variables, method='average_w')
+  if stored is not None:
+    return stored
 
   @jax.jit
-  def mean(params, key):
+  def mean(variables, key):
     z = jax.random.normal(key, (num, generator.z_dim))
-    return jnp.mean(generator.apply({'params': params}, z, method='map'), axis=0)
+    return jnp.mean(generator.apply(variables, z, method='map'), axis=0)
 
-  return mean(params, key)
-
-
-__all__ = ['GENERATORS', 'Rendering', 'average_w', 'create', 'init_params', 'render_options']
+  return mean(variables, key)

@@ -1,9 +1,23 @@
-"""What every generator returns."""
+"""The contract of a generator: what every part of the library may ask of any of them.
 
+A new generator is a subclass of `Generator`, or of `FieldGenerator` where it is a radiance field
+that the ray renderer draws. What it does not say is answered by the defaults here.
+"""
+
+from typing import Any
+
+import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
+from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
+from jax3dgan.rendering import hierarchical, parts
+from jax3dgan.rendering import rays as rays_lib
+from jax3dgan.rendering.options import RenderOptions
+
+BUFFERS = 'buffers'  # the Flax collection of arrays that no optimizer trains
 
 
 @flax.struct.dataclass
@@ -23,6 +37,193 @@ class Rendering:
   low_res: jax.Array | None = None
 
 
+class Scene:
+  """Base class of what `Generator.prepare` computes once for all views.
+
+  Subclasses are `flax.struct.dataclass`es of arrays [b, ...].
+  """
+
+
+class Generator(nn.Module):
+  """Latents and cameras to images.
+
+  Subclasses are Linen modules; any attribute below may be a field, a property or a class attribute
+  of theirs. Arrays that are not trained (running means, constant noise) are variables of the
+  collection 'buffers'.
+
+  Attributes:
+    z_dim: Length of a latent z; 0 without one (a single scene).
+    label_dim: Length of the camera label that `map` is conditioned on; 0 for none.
+    num_ws: Number of styles of an image that may be mixed; None where styles are not a list.
+    uses_camera: Whether images depend on the camera; False for a 2D generator.
+    has_field: Whether there is a 3D field: `query`, depth and opacity.
+    field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
+      distance, negative inside).
+    prepares_scene: Whether `prepare` computes something that views of an object share.
+    resolution: Pixels on a side where the generator makes images of one size alone; None for any.
+    low_resolution: Pixels on a side that are rendered before an up-sampler where the options do not
+      say it; 0 without an up-sampler.
+    box: Side of the cube around the origin that the field covers, world units; 0 for no bound.
+    makes_pairs: Whether a rendering has its image before an up-sampler too (`low_res`), which a
+      dual discriminator needs.
+    pixels_alone: Whether a pixel depends on its own ray alone, so that an image may be cut into
+      parts (`synthesize_part`).
+  """
+
+  z_dim = 0
+  label_dim = 0
+  num_ws = None
+  uses_camera = True
+  has_field = False
+  field_kind = 'density'
+  prepares_scene = False
+  resolution = None
+  low_resolution = 0
+  box = 0.0
+  makes_pairs = False
+  pixels_alone = False
+
+  def map(self, z, label=None, truncation_psi=1.0, average_w=None):
+    """Latents z [b, z_dim] → styles w [b, ...].
+
+    Args:
+      label: [b, label_dim] cameras that the styles are conditioned on; ignored with label_dim 0.
+      truncation_psi: Pulls w towards `average_w` [...]; 1 does nothing.
+    """
+    raise NotImplementedError
+
+  def prepare(self, w, key=None):
+    """Styles w [b, ...] → what does not depend on the camera: a `Scene`, or w itself.
+
+    Args:
+      key: Per-example keys [b] of what is random in it; None for a deterministic scene.
+    """
+    del key
+    return w
+
+  def synthesize(self, w, camera: Camera, key=None, options=None, noise_std=0.0) -> Rendering:
+    """Images of styles w [b, ...], or of what `prepare` returned, from cameras [b].
+
+    Args:
+      key: Per-example keys [b] of all that is random; None for a deterministic image.
+      options: `RenderOptions`, static.
+      noise_std: Standard deviation of the density noise, scalar.
+    """
+    raise NotImplementedError
+
+  def synthesize_part(self, w, camera: Camera, index, count: int, options=None) -> Rendering:
+    """Part `index` (may be traced) of `count` equal parts of every image, without randomness.
+
+    Only where `pixels_alone`.
+
+    Returns:
+      Rendering of pixels in a row: leaves [b, p, ...], see `parts.render_part`.
+    """
+    raise NotImplementedError
+
+  def query(self, w, points, directions=None):
+    """The field at points [b, n, 3]: density or signed distance [b, n], and features [b, n, c].
+
+    The first three features are the colour in [0, 1]. Only where `has_field`.
+
+    Args:
+      directions: [b, n, 3] unit view directions; None observes from the front, (0, 0, −1).
+    """
+    raise NotImplementedError
+
+  def colours_of(self, features):
+    """Colours [..., 3] in [0, 1] of the features [..., c] that `query` returns."""
+    return features[..., :3]
+
+  def average_w(self):
+    """A running mean of the styles [...] that the generator keeps in its buffers; None where it
+    keeps none, and the mean is computed from latents (`generators.average_w`)."""
+    return None
+
+  def without_super_resolution(self) -> 'Generator':
+    """The same generator with its rendering as the image, of any resolution; itself without an
+    up-sampler. The variables fit both."""
+    return self
+
+  def initialise(self, z):
+    """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
+    raise NotImplementedError
+
+  def tiny(self, resolution: int) -> dict[str, Any]:
+    """Fields of a small generator of the same structure, for tests: images of `resolution`."""
+    raise NotImplementedError
+
+
+class FieldGenerator(Generator):
+  """A generator whose image is its radiance field's volume rendering, pixel by pixel.
+
+  Subclasses define `radiance_field` and `map`.
+  """
+
+  has_field = True
+
+  @property
+  def pixels_alone(self) -> bool:
+    """A pixel is its ray's."""
+    return True
+
+  def radiance_field(self, scene, options: RenderOptions | None = None):
+    """The radiance field of styles or a scene: see `hierarchical.Field`, with a `width`."""
+    raise NotImplementedError
+
+  def render_rays(
+    self, w, rays: rays_lib.Rays, key=None, options: RenderOptions | None = None, noise_std=0.0
+  ):
+    """Composite with leaves [b, r, ...] of rays [b, r] through the field.
+
+    Args:
+      key: Per-example keys [b], the numbers themselves (`hierarchical.Draws`), or None.
+    """
+    options = options or RenderOptions()
+    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+    field = self.radiance_field(self.prepare(w), options)
+    return hierarchical.render_images(field, rays, options, key, noise_std, noise)
+
+  def synthesize(self, w, camera: Camera, key=None, options=None, noise_std=0.0) -> Rendering:
+    """See `Generator.synthesize`; `key` may be the random numbers themselves, `Draws`."""
+    options = options or RenderOptions()
+    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
+    out = self.render_rays(w, rays, key, options, noise_std)
+    size = (out.depth.shape[0], options.resolution, options.resolution)
+    return Rendering(
+      image=2 * out.colour[..., :3].reshape(*size, 3) - 1,
+      depth=out.depth.reshape(size),
+      opacity=out.opacity.reshape(size),
+    )
+
+  def synthesize_part(self, w, camera: Camera, index, count: int, options=None) -> Rendering:
+    """See `Generator.synthesize_part`."""
+    options = options or RenderOptions()
+    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
+    field = self.radiance_field(self.prepare(w), options)
+    out = parts.render_part(field, rays, options, index, count)
+    return Rendering(2 * out.colour[..., :3] - 1, out.depth, out.opacity)
+
+  def query(self, w, points, directions=None):
+    """See `Generator.query`."""
+    if directions is None:
+      directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], points.dtype), points.shape)
+    density, colour = self.radiance_field(self.prepare(w))(points[:, :, None], directions)
+    return density[:, :, 0], colour[:, :, 0]
+
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
+    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
+    if self.label_dim and label is None:
+      label = camera.label()
+    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
+
+  def initialise(self, z):
+    """Uses every parameter once, for `init`: z [1, z_dim]."""
+    label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None
+    points = jnp.zeros((z.shape[0], 1, 3), z.dtype)
+    return jax.tree.map(jnp.sum, self.query(self.map(z, label), points))
+
+
 def truncated(w, truncation_psi, average_w):
   """Styles w [b, ...] pulled towards `average_w` [...]; a psi of 1 does nothing and needs none.
 
@@ -36,3 +237,12 @@ def truncated(w, truncation_psi, average_w):
       'Truncation needs the average styles. Pass average_w, see generators.average_w.'
     )
   return w
+
+
+def needs_resolution(generator: Generator, options: RenderOptions | None, what: str) -> None:
+  """UserError where options ask for images of another size than a generator makes."""
+  if options is None or generator.resolution in (None, options.resolution):
+    return
+  raise UserError(
+    f'The generator makes images of {generator.resolution}², not {options.resolution}²: {what}'
+  )

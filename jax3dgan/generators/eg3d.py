@@ -7,7 +7,6 @@ the picture. All that does not depend on the camera is a `Scene`: from another s
 and super-resolution are new work.
 """
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
-from jax3dgan.generators.base import Rendering, truncated
+from jax3dgan.generators.base import BUFFERS, Generator, Rendering, Scene, truncated
 from jax3dgan.nn import resample
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
 from jax3dgan.nn.superresolution import SuperResolution
@@ -23,22 +22,13 @@ from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import RenderOptions
 
-_DEFAULT = RenderOptions(
-  resolution=512,
-  near=2.25,
-  far=3.3,
-  num_coarse=48,
-  num_fine=48,
-  align_corners=False,
-  marcher='midpoints',
-  strata='forward',
-  importance='smoothed',
-)
+# How EG3D samples and composites, in RenderOptions' fields.
+MARCHING = dict(align_corners=False, marcher='midpoints', strata='forward', importance='smoothed')
 
 
 @flax.struct.dataclass
-class Scene:
-  """An identity in 3D, ready to be seen from anywhere.
+class EG3DScene(Scene):
+  """An identity in 3D, before any camera.
 
   Attributes:
     planes: [b, 3, h + 2, w + 2, c], see `triplane.pad_planes`.
@@ -49,13 +39,13 @@ class Scene:
   w: jax.Array
 
 
-class EG3D(nn.Module):
+class EG3D(Generator):
   """The generator. Styles w are [b, num_ws, w_dim].
 
   Attributes:
     z_dim, w_dim, mapping_layers: sizes of latent, style and mapping network.
-    label_dim: 25 for a mapping that is told the camera, 0 for one that is not.
-    label_scale: factor on the label; 0 is the release's way of not telling the camera.
+    label_dim: 25 for a mapping that is conditioned on the camera, 0 for one that is not.
+    label_scale: factor on the label; 0 is the release's way of not conditioning on it.
     channels: the backbone's features at 4², 8², ...; the last entry's size is that of the planes.
     plane_features: features of a plane.
     decoder_hidden: width of the decoder.
@@ -119,19 +109,26 @@ class EG3D(nn.Module):
         self.super_clamp or None,
         self.matmul_dtype,
       )
-    # Not trained: the noise of deterministic pictures, and the running mean of the styles.
+    # The noise of deterministic images, and the running mean of the styles.
     sizes = self.backbone.noise_sizes if self.use_noise else ()
-    self.noise_const = self.param('noise_const', _init_noise, sizes)
-    self.w_average = self.param('w_average', nn.initializers.zeros, (self.w_dim,))
+    self.noise_const = self.variable(
+      BUFFERS, 'noise_const', lambda: _init_noise(self.make_rng('params'), sizes)
+    )
+    self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
+
+  # Not fields.
+  has_field = True
+  prepares_scene = True
+  makes_pairs = True
 
   @property
   def pixels_alone(self) -> bool:
-    """Whether a pixel depends on its own ray alone: super-resolution looks at neighbours."""
+    """Whether a pixel depends on its own ray alone: super-resolution filters neighbours."""
     return not self.super_channels
 
-  def stored_average_w(self, params):
+  def average_w(self):
     """The running mean of the styles, [num_ws, w_dim]."""
-    return jnp.broadcast_to(params['w_average'], (self.num_ws, self.w_dim))
+    return jnp.broadcast_to(self.w_average.value, (self.num_ws, self.w_dim))
 
   @property
   def num_ws(self) -> int:
@@ -146,6 +143,17 @@ class EG3D(nn.Module):
       factor *= up
     return factor * self.super_input if self.super_channels else None
 
+  def default_options(self) -> RenderOptions:
+    """EG3D's way of marching along rays, for FFHQ's cameras."""
+    return RenderOptions(
+      resolution=self.resolution or self.low_resolution,
+      near=2.25,
+      far=3.3,
+      num_coarse=48,
+      num_fine=48,
+      **MARCHING,
+    )
+
   def without_super_resolution(self) -> 'EG3D':
     """The same with the rendering itself as the picture, of any resolution; the parameters fit."""
     return self.clone(super_channels=(), super_ups=())
@@ -154,13 +162,15 @@ class EG3D(nn.Module):
     """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
 
     Args:
-      label: [b, 25] cameras that the mapping is told of; needed where label_dim is 25.
+      label: [b, 25] cameras that the mapping is conditioned on; needed where label_dim is 25.
       truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
       truncation_cutoff: how many of the styles, from the first on, are pulled; None for all.
     """
     if self.label_dim:
       if label is None:
-        raise UserError('The generator is told the camera. Pass its label, see Camera.label.')
+        raise UserError(
+          'The generator is conditioned on the camera. Pass its label, see Camera.label.'
+        )
       label = label * self.label_scale
     w = self.mapping(z, label if self.label_dim else None)
     w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
@@ -169,7 +179,7 @@ class EG3D(nn.Module):
       return pulled
     return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
 
-  def prepare(self, w, key=None) -> Scene:
+  def prepare(self, w, key=None) -> EG3DScene:
     """Styles w [b, num_ws, w_dim] → the scene, without any camera.
 
     Args:
@@ -183,23 +193,23 @@ class EG3D(nn.Module):
     planes = self.backbone(w, noise)  # [b, h, w, 3·c]
     b, h, width, _ = planes.shape
     planes = planes.reshape(b, h, width, 3, self.plane_features)
-    return Scene(triplane.pad_planes(jnp.moveaxis(planes, 3, 1)), w[:, -1])
+    return EG3DScene(triplane.pad_planes(jnp.moveaxis(planes, 3, 1)), w[:, -1])
 
   def _constant_noise(self):
-    flat, noise = jax.lax.stop_gradient(self.noise_const), []
+    flat, noise = self.noise_const.value, []
     for size in self.backbone.noise_sizes:
       noise.append(flat[: size**2].reshape(1, size, size, 1))
       flat = flat[size**2 :]
     return noise
 
-  def field(self, scene: Scene) -> triplane.TriplaneField:
+  def radiance_field(self, scene: EG3DScene) -> triplane.TriplaneField:
     """The radiance field of a scene."""
     kernels, biases = self.decoder(self.plane_features)
     return triplane.TriplaneField(
       scene.planes, kernels, biases, self.box, self.plane_axes, self.matmul_dtype
     )
 
-  def render_features(self, scene: Scene, camera: Camera, key, options: RenderOptions, noise_std=0):
+  def render_features(self, scene, camera: Camera, key, options: RenderOptions, noise_std=0):
     """The low-resolution rendering: Composite with colour features [b, r, c], r rays of a square.
 
     Args:
@@ -208,7 +218,9 @@ class EG3D(nn.Module):
     size = self._low_resolution(options)
     rays = rays_lib.camera_rays(camera, size, options.align_corners)
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    return hierarchical.render_images(self.field(scene), rays, options, key, noise_std, noise)
+    return hierarchical.render_images(
+      self.radiance_field(scene), rays, options, key, noise_std, noise
+    )
 
   def _low_resolution(self, options: RenderOptions) -> int:
     if not self.super_channels:
@@ -222,7 +234,7 @@ class EG3D(nn.Module):
     return options.low_resolution or self.low_resolution
 
   def synthesize(
-    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
+    self, w, camera: Camera, key=None, options: RenderOptions | None = None, noise_std=0.0
   ):
     """Pictures of styles w [b, num_ws, w_dim], or of a `Scene`, from cameras [b].
 
@@ -233,6 +245,7 @@ class EG3D(nn.Module):
         resized to the picture.
       noise_std: standard deviation of the density noise.
     """
+    options = options or self.default_options()
     noise_key = render_key = key
     if key is not None and not isinstance(key, hierarchical.Draws):
       noise_key, render_key = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
@@ -257,13 +270,14 @@ class EG3D(nn.Module):
     return Rendering(image, depth, opacity, low)
 
   def synthesize_part(
-    self, w, camera: Camera, index, count: int, options: RenderOptions = _DEFAULT
+    self, w, camera: Camera, index, count: int, options: RenderOptions | None = None
   ):
     """One of `count` equal parts of every picture, see `PiGAN.synthesize_part`. Only without
     super-resolution, whose pixels need their neighbours."""
+    options = options or self.default_options()
     scene = self.prepare(w)
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    out = parts.render_part(self.field(scene), rays, options, index, count)
+    out = parts.render_part(self.radiance_field(scene), rays, options, index, count)
     low = 2 * out.colour[..., :3] - 1
     return Rendering(low, out.depth, out.opacity, low)
 
@@ -272,18 +286,16 @@ class EG3D(nn.Module):
 
     The features' first three are the colour, in about [0, 1]. There is no view direction.
     """
-    density, features = self.field(self.prepare(w))(points[:, :, None], directions)
+    density, features = self.radiance_field(self.prepare(w))(points[:, :, None], directions)
     return density[:, :, 0], features[:, :, 0]
 
-  def __call__(
-    self, z, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0, label=None
-  ):
-    """`map` (told the camera itself, where no other label is given), then `synthesize`."""
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
+    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
     label = camera.label() if label is None else label
     return self.synthesize(self.map(z, label), camera, key, options, noise_std)
 
   def initialise(self, z):
-    """Touches every parameter, for `init`: z [1, z_dim]."""
+    """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
     label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None
     scene = self.prepare(self.map(z, label))
     total = jax.tree.map(jnp.sum, self.query(scene, jnp.zeros((z.shape[0], 1, 3))))
@@ -291,6 +303,15 @@ class EG3D(nn.Module):
       size = self.super_input
       total += (self.superresolution(jnp.zeros((1, size, size, self.plane_features)), scene.w)[0],)
     return total
+
+  def tiny(self, resolution: int) -> dict:
+    """See `Generator.tiny`."""
+    fields = dict(z_dim=8, w_dim=8, mapping_layers=1, channels=(8, 8), plane_features=4)
+    fields |= dict(decoder_hidden=8, low_resolution=resolution)
+    if self.super_channels:
+      low = resolution // 2
+      fields |= dict(super_channels=(8, 8), super_ups=(1, 2), super_input=low, low_resolution=low)
+    return fields
 
 
 def _init_noise(key, sizes):

@@ -1,23 +1,14 @@
 """π-GAN: Periodic Implicit Generative Adversarial Networks (Chan et al., CVPR 2021, arXiv
 2012.00926)."""
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-
-from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
-from jax3dgan.generators.base import Rendering, truncated
+from jax3dgan.generators.base import FieldGenerator, truncated
 from jax3dgan.nn.mapping import MappingNetwork
-from jax3dgan.rendering import hierarchical, parts
-from jax3dgan.rendering import rays as rays_lib
-from jax3dgan.rendering.hierarchical import RenderOptions
-
-_DEFAULT = RenderOptions()
+from jax3dgan.rendering.options import RenderOptions
 
 
-class PiGAN(nn.Module):
+class PiGAN(FieldGenerator):
   """The generator: mapping network, FiLM-SIREN, hierarchical volume rendering.
 
   Styles w are the raw frequencies and phases, [b, num_layers + 1, 2, hidden_dim].
@@ -72,67 +63,20 @@ class PiGAN(nn.Module):
     """Latents z [b, z_dim] → styles [b, n, 2, h].
 
     Args:
-      label: unused; π-GAN is not conditioned on the camera.
+      label: ignored; π-GAN is not conditioned on the camera.
       truncation_psi: pulls raw frequencies and phases towards `average_w` [n, 2, h] (Sec. 4.4); 1
         does nothing.
     """
     del label
     return truncated(self.mapping(z), truncation_psi, average_w)
 
-  def synthesize(
-    self, w, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0
-  ):
-    """Renders styles w [b, n, 2, h] from cameras [b].
+  def radiance_field(self, scene, options: RenderOptions | None = None):
+    """The field of styles w [b, n, 2, h], see `FilmSiren.fold`."""
+    field = self.field.fold(scene)
+    return field if options is None else field.replace(saved_activations=options.saved_activations)
 
-    Args:
-      key: per-example keys [b], the random numbers themselves (`hierarchical.Draws` with leaves [b,
-        r, ...]), or None for a deterministic image.
-      options: static rendering options.
-      noise_std: standard deviation of the density noise, a scalar; 0 (as a Python number) draws
-        none.
-    """
-    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    field = self.field.fold(w).replace(saved_activations=options.saved_activations)
-    out = hierarchical.render_images(field, rays, options, key, noise_std, noise)
-    size = (w.shape[0], options.resolution, options.resolution)
-    return Rendering(
-      image=2 * out.colour.reshape(*size, 3) - 1,
-      depth=out.depth.reshape(size),
-      opacity=out.opacity.reshape(size),
-    )
-
-  def synthesize_part(
-    self, w, camera: Camera, index, count: int, options: RenderOptions = _DEFAULT
-  ):
-    """One of `count` equal parts of every picture that `synthesize` renders without a key.
-
-    Args:
-      index: which part, an integer that may be traced.
-
-    Returns:
-      Rendering of pixels in a row: leaves [b, p, ...], see `parts.render_part`.
-    """
-    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    out = parts.render_part(self.field.fold(w), rays, options, index, count)
-    return Rendering(image=2 * out.colour - 1, depth=out.depth, opacity=out.opacity)
-
-  def query(self, w, points, directions=None):
-    """Raw density [b, n] and colour [b, n, 3] in [0, 1] at points [b, n, 3].
-
-    Args:
-      directions: [b, n, 3] unit view directions; None looks from the front, (0, 0, −1).
-    """
-    if directions is None:
-      directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], points.dtype), points.shape)
-    density, colour = self.field.fold(w)(points[:, :, None], directions)
-    return density[:, :, 0], colour[:, :, 0]
-
-  def __call__(self, z, camera: Camera, key=None, options: RenderOptions = _DEFAULT, noise_std=0.0):
-    """`map`, then `synthesize`."""
-    return self.synthesize(self.map(z), camera, key, options, noise_std)
-
-  def initialise(self, z):
-    """Touches every parameter, for `init`: z [1, z_dim]."""
-    points = jnp.zeros((z.shape[0], 1, 3), z.dtype)
-    return jax.tree.map(jnp.sum, self.query(self.map(z), points))
+  def tiny(self, resolution: int) -> dict:
+    """See `Generator.tiny`."""
+    del resolution
+    fields = dict(z_dim=8, hidden_dim=16, num_layers=2, mapping_dim=16, mapping_layers=1)
+    return fields | (dict(embedding_resolution=4) if self.embedding_channels else {})

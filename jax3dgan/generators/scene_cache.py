@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from jax3dgan.generators.base import Scene
+
 # Scenes that are held for views yet to come. EG3D's has 26 MB.
 _MOST = 16
 
@@ -46,7 +48,7 @@ class Scenes:
 
 def of(prepare: Callable, w) -> Scenes | None:
   """The scenes of styles w [n, ...]; None of scenes, and where no style comes twice."""
-  if not hasattr(w, 'shape'):
+  if isinstance(w, Scene):
     return None
   w = np.asarray(w)
   return Scenes(prepare, w) if len({row.tobytes() for row in w}) < len(w) else None

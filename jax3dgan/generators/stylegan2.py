@@ -4,16 +4,14 @@ the Image Quality of StyleGAN*, CVPR 2020, arXiv 1912.04958).
 The 2D case that 3D-aware GANs are measured against; its building blocks are in `nn.stylegan2`.
 """
 
-import flax.linen as nn
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
-from jax3dgan.generators.base import Rendering, truncated
+from jax3dgan.generators.base import Generator, Rendering, needs_resolution, truncated
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
 from jax3dgan.rendering.hierarchical import RenderOptions
 
 
-class StyleGAN2(nn.Module):
+class StyleGAN2(Generator):
   """The generator: mapping network, then synthesis network. It has no camera and no field.
 
   Styles w are [b, num_ws, w_dim], the same for every layer unless they are mixed.
@@ -34,7 +32,7 @@ class StyleGAN2(nn.Module):
   use_noise: bool = True
   matmul_dtype: str = 'float32'
 
-  # Not a field: what it draws does not depend on the camera.
+  # Not a field: its images do not depend on the camera.
   uses_camera = False
 
   def setup(self):
@@ -59,7 +57,7 @@ class StyleGAN2(nn.Module):
     """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
 
     Args:
-      label: unused.
+      label: ignored.
       truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
     """
     del label
@@ -71,18 +69,18 @@ class StyleGAN2(nn.Module):
     """Images of styles w [b, num_ws, w_dim]; in [−1, 1] by training, not by a bound.
 
     Args:
-      camera: unused: the image shows its object from where it likes.
+      camera: ignored: the pose is a part of the latent.
       key: per-example keys [b] of the noise inputs; None leaves the noise out.
-      options: only the resolution is looked at, and must be the generator's.
-      noise_std: unused: there is no density.
+      options: only the resolution is used, and must be the generator's.
+      noise_std: ignored: there is no density.
     """
     del camera, noise_std
-    if options is not None and options.resolution != self.resolution:
-      raise UserError(
-        f'The generator makes images of {self.resolution}², not {options.resolution}²: it has '
-        f'{len(self.channels)} sizes from 4² up. Set the resolution to {self.resolution}, or train '
-        'one with more or fewer entries in config.model.channels.'
-      )
+    needs_resolution(
+      self,
+      options,
+      f'it has {len(self.channels)} sizes from 4² up. Set the resolution to {self.resolution}, or '
+      'train one with more or fewer entries in config.model.channels.',
+    )
     noise = None if key is None or not self.use_noise else self.synthesis.draw_noise(key)
     return Rendering(image=self.synthesis(w, noise))
 
@@ -91,5 +89,10 @@ class StyleGAN2(nn.Module):
     return self.synthesize(self.map(z), camera, key, options, noise_std)
 
   def initialise(self, z):
-    """Touches every parameter, for `init`: z [1, z_dim]."""
+    """Uses every parameter once, for `init`: z [1, z_dim]."""
     return self(z).image
+
+  def tiny(self, resolution: int) -> dict:
+    """See `Generator.tiny`."""
+    channels = (8,) * (resolution.bit_length() - 2)  # at 4², 8², ...
+    return dict(z_dim=8, w_dim=8, mapping_layers=1, channels=channels)

@@ -104,12 +104,12 @@ def invert(model, image, camera: Camera, resolution: int, num_steps: int, key) -
     resolution, num_coarse=NUM_SAMPLES, num_fine=0, ray_chunk=0, align_corners=False
   )
   generator = at_resolution(model, resolution).generator
-  parts = (generator, model.params, image, camera, model.average_w, key, options)
+  parts = (generator, model.variables, image, camera, model.average_w, key, options)
   return pigan.invert(*parts, num_steps=num_steps)
 
 
 def at_resolution(model, resolution: int):
   """The model, without its super-resolution where that makes pictures of another size."""
-  if getattr(model.generator, 'resolution', None) in (None, resolution):
+  if model.generator.resolution in (None, resolution):
     return model
   return dataclasses.replace(model, generator=model.generator.without_super_resolution())

@@ -11,7 +11,7 @@ is given and stays. The found style can be rendered from any other side.
   options = model.options(num_coarse=24, num_fine=0)
   camera = model.orbit(azimuth=0.0)
   found = inversion.invert(
-    model.generator, model.params, image, camera, model.average_w, jax.random.key(0), options
+    model.generator, model.variables, image, camera, model.average_w, jax.random.key(0), options
   )
   model.render(found.w, model.orbit(azimuth=1.0))
 """
@@ -81,7 +81,7 @@ class Inversion(NamedTuple):
 
 def invert(
   generator,
-  params,
+  variables,
   image,
   camera: Camera,
   average_w,
@@ -97,7 +97,7 @@ def invert(
   A step costs one rendering of each picture and its gradient; it is compiled once.
 
   Args:
-    generator, params: see `generators`.
+    generator, variables: see `generators`.
     image: [b, h, h, 3] in [−1, 1].
     camera: where each picture was taken from, [b], or [1] for all.
     average_w: [...] the style to start from, see `generators.average_w`.
@@ -127,7 +127,7 @@ def invert(
   for i in range(num_steps):
     own = jax.tree.map(lambda x, i=i: x[i], draws)
     state, rendered, loss = _step(
-      generator, options, search, params, image, camera, average_w, state, i, keys, own
+      generator, options, search, variables, image, camera, average_w, state, i, keys, own
     )
     losses.append(loss)
     if callback is not None:
@@ -136,7 +136,9 @@ def invert(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _step(generator, options, search, params, image, camera, average_w, state, index, keys, draws):
+def _step(
+  generator, options, search, variables, image, camera, average_w, state, index, keys, draws
+):
   """One step: (state, image rendered before it, its losses [b])."""
   offset, moments = state
   noise = render_key = None
@@ -154,7 +156,7 @@ def _step(generator, options, search, params, image, camera, average_w, state, i
   def total(offset):
     # A sum over the batch: no picture weighs on another's gradient.
     inputs = (start + offset, camera, render_key, options)
-    out = generator.apply({'params': params}, *inputs, method='synthesize')
+    out = generator.apply(variables, *inputs, method='synthesize')
     loss = jnp.mean((out.image - image) ** 2, axis=(1, 2, 3))
     return jnp.sum(loss), (out.image, loss)
 

@@ -74,12 +74,12 @@ def tune(
   count = divisor(options.num_steps, 20)
   cameras_of = model.config.render
   orbit = (cameras_of.radius, cameras_of.fov_degrees, tuple(cameras_of.pivot))
-  label = jnp.asarray(model.front.label()) if model.sees_camera else None
+  label = jnp.asarray(model.front.label()) if model.is_conditioned else None
   static = (model.generator, render, options, count, orbit)
   target = jax.jit(lambda perceptual, image: perceptual.features(image))(perceptual, image)
   key = jax.random.key(seed)
   prior = model.prior_of(model.params)
-  frozen = (model.params, perceptual, image, target, jnp.asarray(w), camera, label, key, prior)
+  frozen = (model.variables, perceptual, image, target, jnp.asarray(w), camera, label, key, prior)
   state = (model.params, optax.scale_by_adam().init(model.params))
   for first in range(0, options.num_steps, count):
     state = _steps(*static, frozen, state, first)
@@ -94,7 +94,8 @@ def _steps(generator, render, options, count, orbit, frozen, state, first):
 
   def picture(params, w, view):
     inputs = (w, view, None, render)
-    return generator.apply({'params': params}, *inputs, method='synthesize').image
+    variables = {**before, 'params': params}
+    return generator.apply(variables, *inputs, method='synthesize').image
 
   def total(params, index):
     w = jnp.broadcast_to(pivot, (len(image), *pivot.shape[1:]))
@@ -102,11 +103,11 @@ def _steps(generator, render, options, count, orbit, frozen, state, first):
     loss = losses.mse(drawn, image) + options.perceptual_weight * perceptual.distance(drawn, target)
     keys = jax.random.split(jax.random.fold_in(key, index))
     z = jax.random.normal(keys[0], (1, generator.z_dim))
-    other = generator.apply({'params': before}, z, label, method='map')
+    other = generator.apply(before, z, label, method='map')
     near = pivot + options.reach * (other - pivot)
     yaw, pitch = camera_generator.sample_angles(prior, keys[1])
     view = cameras.from_yaw_pitch(yaw[None], pitch[None], *orbit)
-    kept = losses.mse(picture(params, near, view), picture(before, near, view))
+    kept = losses.mse(picture(params, near, view), picture(before['params'], near, view))
     return jnp.mean(loss) + options.locality * kept[0]
 
   def step(state, index):
@@ -138,9 +139,8 @@ def save(workdir, model) -> None:
   discriminator = discriminators.create(config.discriminator)
   shapes = jax.eval_shape(lambda: state_lib.create(config, model.generator, discriminator))
   state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  step = jnp.asarray(model.step, jnp.int32)
-  averages = {rate: model.params for rate in state.ema}
-  state = state.replace(step=step, generator=model.params, ema=averages)
+  state = state_lib.with_generator(state, model.variables)
+  state = state.replace(step=jnp.asarray(model.step, jnp.int32))
   every, keep = config.checkpoint.every, config.checkpoint.keep
   saver = checkpoints.Checkpoints(workdir, every, keep, config=config)
   saver.save(model.step, state, force=True)

@@ -162,9 +162,8 @@ def _start(model, image, space, options, one_identity, seed, say):
   """(cameras [b], coordinates) of the best of several short searches for each photo."""
   k, b = options.num_starts, len(image)
   short = dataclasses.replace(options, num_steps=options.start_steps, noise=0.0, cool_down=0.2)
-  if hasattr(model.generator, 'without_super_resolution'):
-    # Which is made for one size, and costs more than all else: short searches do without.
-    model = dataclasses.replace(model, generator=model.generator.without_super_resolution())
+  # Super-resolution is made for one size, and costs more than all else: short searches do without.
+  model = dataclasses.replace(model, generator=model.generator.without_super_resolution())
   small = _shrunk(model, image)
   base = model.orbit(np.tile(poses.starts(model, k), b))
 
@@ -198,19 +197,19 @@ def _shrunk(model, image):
   size = image.shape[1]
   while size % 2 == 0 and size // 2 >= _START_RESOLUTION:
     size //= 2
-  if size == image.shape[1] or not hasattr(model.generator, 'query'):
+  if size == image.shape[1] or not model.has_depth:
     return image
   try:
     options = render_options(model, size, 4)
     view = model.orbit(0.0)
     w = jnp.asarray(model.average_w)[None]
     jax.eval_shape(
-      lambda params: (
+      lambda variables: (
         model.generator.apply(
-          {'params': params}, w, view, key=None, options=options, method='synthesize'
+          variables, w, view, key=None, options=options, method='synthesize'
         ).image
       ),
-      model.params,
+      model.variables,
     )
   except UserError:  # it draws at one resolution only
     return image
@@ -225,11 +224,11 @@ def _run(model, photos, camera, space, coordinates, find, perceptual, options, s
     raise UserError(f'A camera has no {sorted(unknown)[0]}. Choose of {", ".join(poses.NUMBERS)}.')
   num = len(photos[0])
   pose = jnp.zeros((num, len(poses.NUMBERS)), jnp.float32)
-  variables = (jnp.asarray(coordinates), pose)
-  state = (variables, _ADAM.init(variables))
+  unknowns = (jnp.asarray(coordinates), pose)
+  state = (unknowns, _ADAM.init(unknowns))
   render = render_options(model, photos[0].shape[1], options.samples)
   static = (model.generator, render, options, tuple(find), poses.bounds(model))
-  arrays = (model.params, space, perceptual, photos, camera, jax.random.key(seed))
+  arrays = (model.variables, space, perceptual, photos, camera, jax.random.key(seed))
   count = divisor(options.num_steps, _MOST_AT_ONCE)
   parts = []
   for first in range(0, options.num_steps, count):
@@ -237,7 +236,7 @@ def _run(model, photos, camera, space, coordinates, find, perceptual, options, s
     parts.append(jax.device_get(part))
     say(count)
   (coordinates, pose), _ = state
-  w, moved = _result(model.generator, static[-1], model.params, space, camera, coordinates, pose)
+  w, moved = _result(model.generator, static[-1], model.variables, space, camera, coordinates, pose)
   camera = moved if find else camera
   found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
   return Found(w, jax.tree.map(np.asarray, camera), coordinates, found)
@@ -252,8 +251,8 @@ def _features(perceptual, image):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _result(generator, bounds, params, space, camera, coordinates, pose):
-  return space.style(generator, params, coordinates), poses.move(camera, pose, bounds.pitch)
+def _result(generator, bounds, variables, space, camera, coordinates, pose):
+  return space.style(generator, variables, coordinates), poses.move(camera, pose, bounds.pitch)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
@@ -264,7 +263,7 @@ def _steps(
   find: tuple[str, ...],
   bounds: poses.Bounds,
   count: int,
-  params,
+  variables,
   space: spaces.Space,
   perceptual: Perceptual,
   photos,
@@ -277,9 +276,9 @@ def _steps(
   image, target, owner = photos
   moved = jnp.array([float(name in find) for name in poses.NUMBERS], jnp.float32)
 
-  def total(variables, index):
-    coordinates, pose = variables
-    w = space.style(generator, params, coordinates)
+  def total(unknowns, index):
+    coordinates, pose = unknowns
+    w = space.style(generator, variables, coordinates)
     keys = jax.random.split(jax.random.fold_in(key, index))
     if options.noise:
       share = jnp.maximum(1 - index / (options.noise_share * options.num_steps), 0)
@@ -288,7 +287,7 @@ def _steps(
     view = poses.move(camera, pose, bounds.pitch) if find else camera
     # Every photo has the same random numbers: a photo's result does not depend on its neighbours.
     jitter = jnp.broadcast_to(keys[1], (len(image),))
-    out = generator.apply({'params': params}, w[owner], view, jitter, render, method='synthesize')
+    out = generator.apply(variables, w[owner], view, jitter, render, method='synthesize')
     parts = {
       'mse': losses.mse(out.image, image),
       'perceptual': perceptual.distance(out.image, target),
@@ -301,12 +300,12 @@ def _steps(
     return jnp.sum(weighted + options.unlikely * parts['unlikely']), parts
 
   def step(state, index):
-    variables, moments = state
-    gradient, parts = jax.grad(total, has_aux=True)(variables, index)
+    unknowns, moments = state
+    gradient, parts = jax.grad(total, has_aux=True)(unknowns, index)
     (style, pose), moments = _ADAM.update(gradient, moments)
     rate = options.rate(index)
-    coordinates = variables[0] - rate * options.learning_rate * style
-    pose = variables[1] - rate * options.pose_rate * moved * pose
+    coordinates = unknowns[0] - rate * options.learning_rate * style
+    pose = unknowns[1] - rate * options.pose_rate * moved * pose
     return ((coordinates, pose), moments), parts
 
   return jax.lax.scan(step, state, first + jnp.arange(count))

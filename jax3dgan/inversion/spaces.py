@@ -59,13 +59,13 @@ class Space:
     layers = self.mean.shape[:1] if self.shared and self.name == 'w+' else ()
     return jnp.zeros((num, *layers, self.axes.shape[0]), self.mean.dtype)
 
-  def style(self, generator, params, coordinates) -> jax.Array:
+  def style(self, generator, variables, coordinates) -> jax.Array:
     """Styles w [n, ...] of coordinates (see `start`)."""
     if self.name == 'z':
       label = self.label
       if label is not None:
         label = jnp.broadcast_to(label, (coordinates.shape[0], *label.shape))
-      return generator.apply({'params': params}, coordinates, label, method='map')
+      return generator.apply(variables, coordinates, label, method='map')
     offset = coordinates @ self.axes  # [n, m] or [n, layers, m]
     if self.shared and self.name == 'w':
       offset = offset[:, None]
@@ -101,7 +101,7 @@ def create(model, name: str = 'w+', seed: int = 0) -> Space:
     jnp.asarray(styles.std(0)),
     name,
     shared,
-    jnp.asarray(model.front.label()[0]) if model.sees_camera else None,
+    jnp.asarray(model.front.label()[0]) if model.is_conditioned else None,
   )
 
 

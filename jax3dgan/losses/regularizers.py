@@ -5,6 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jax3dgan import cameras
+from jax3dgan.cameras import Camera
+
 
 def r1_penalty(logit_fn: Callable, images):
   """E‖∇logit‖² at real images (Mescheder et al. 2018, arXiv 1801.04406); multiply by λ/2.
@@ -28,6 +31,26 @@ def squared_norms(tree):
 def is_due(step, interval: int):
   """Whether a lazy term, which counts `interval` times where it does, is due (may be traced)."""
   return step % interval == 0
+
+
+def pose_target(yaw, pitch, encoding: str):
+  """What a pose head should predict of cameras by π-GAN's angles [b], radians.
+
+  (pitch, yaw) [b, 2] for the encoding 'angles', the direction towards the camera [b, 3] for
+  'direction'.
+  """
+  if encoding == 'angles':
+    return jnp.stack([pitch, yaw], axis=-1)
+  return cameras.from_yaw_pitch(yaw, pitch).origin
+
+
+def camera_pose_target(camera: Camera, encoding: str):
+  """`pose_target` of cameras [b] that look at the origin."""
+  direction = camera.origin / jnp.linalg.norm(camera.origin, axis=-1, keepdims=True)
+  if encoding == 'direction':
+    return direction
+  x, y, z = jnp.moveaxis(direction, -1, 0)
+  return jnp.stack([jnp.arccos(jnp.clip(y, -1, 1)), jnp.arctan2(z, x)], axis=-1)
 
 
 def pose_loss(predicted, true):

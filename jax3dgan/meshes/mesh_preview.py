@@ -116,7 +116,7 @@ def sheet(
 
   resolution = resolution or RESOLUTION
   camera = model.orbit(azimuths(model, num))
-  own = getattr(model.generator, 'resolution', None)  # the only one that super-resolution makes
+  own = model.generator.resolution  # the only one that super-resolution makes
   rendered = viz.to_uint8(model.render(w, camera, own or resolution).image)
   if own not in (None, resolution):
     rendered = np.stack([_resized(picture, resolution) for picture in rendered])

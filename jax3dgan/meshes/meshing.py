@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan import generators
 from jax3dgan.errors import UserError
 from jax3dgan.meshes import surfaces, texturing
 from jax3dgan.rendering import compositing, grid, rays
@@ -41,7 +42,7 @@ def field_kind(model) -> str:
     raise UserError(
       f'{model.name} is a 2D model: it has no field, so no surface. Take a model with a field.'
     )
-  kind = getattr(model.generator, 'field_kind', 'density')
+  kind = model.generator.field_kind
   if kind not in ('density', 'sdf'):
     raise UserError(f"{model.name} has a field of kind '{kind}'. Known are density and sdf.")
   return kind
@@ -102,7 +103,7 @@ def default_level(model, scene) -> float:
 def scene_of(model, w):
   """Returns the scene [1, ...] of one style [1, ...] or [...]; of a scene [1, ...], itself."""
   shape = model.w_shape
-  if hasattr(w, 'shape'):
+  if not isinstance(w, generators.Scene):
     w = w[None] if w.shape == shape else w
     if w.shape[1:] == shape:
       if w.shape[0] != 1:
@@ -239,7 +240,7 @@ def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress:
   ) as bar:
     for first in range(0, resolution, count):
       values = grid.query_planes(
-        model.generator, model.params, scene, first, count, resolution, cube, chunk
+        model.generator, model.variables, scene, first, count, resolution, cube, chunk
       )
       values = np.asarray(values)[: resolution - first]
       yield values
@@ -281,7 +282,7 @@ def field_normals(model, scene, points, fallback, sign: float = 1.0, progress: b
   with bar:
     for start in range(0, len(points), size):
       rows = np.minimum(np.arange(start, start + size), len(points) - 1)  # the last one pads
-      part = _gradient(model.generator, model.params, scene, points[rows])
+      part = _gradient(model.generator, model.variables, scene, points[rows])
       part = np.asarray(part, np.float64)[: len(points) - start]
       out[start : start + size] = -sign * part
       bar.update(len(part))
@@ -291,9 +292,9 @@ def field_normals(model, scene, points, fallback, sign: float = 1.0, progress: b
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gradient(generator, params, scene, points):
+def _gradient(generator, variables, scene, points):
   def total(points):
-    out = generator.apply({'params': params}, scene, points[None], method='query')
+    out = generator.apply(variables, scene, points[None], method='query')
     return jnp.sum(out[0])
 
   return jax.grad(total)(points)

@@ -16,14 +16,13 @@ _BAND = np.linspace(-0.5, 2.0, 6)
 def colours_of(model, features) -> np.ndarray:
   """Colours [..., 3] in [0, 1] among the features [..., c] that `query` gives.
 
-  The generator's own `colours_of` says which; otherwise they are the first three.
+  The generator's `colours_of` says which.
   """
-  own = getattr(model.generator, 'colours_of', None)
-  if own is None and features.shape[-1] < 3:
+  if features.shape[-1] < 3:
     raise UserError(
       f'The field of {model.name} has {features.shape[-1]} features, no colours. Set --no-colour.'
     )
-  colours = features[..., :3] if own is None else own(features)
+  colours = model.generator.colours_of(features)
   return np.clip(np.nan_to_num(np.asarray(colours, np.float32)), 0, 1)
 
 
@@ -52,7 +51,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
     directions = 'normal' if display.goes_round(model) else 'mean'
   if render.lock_view_direction:
     directions = 'front'
-  is_sdf = getattr(model.generator, 'field_kind', 'density') == 'sdf'
+  is_sdf = model.generator.field_kind == 'sdf'
   offsets = np.float32([0.0] if is_sdf else _BAND * step)
 
   def gather(points, normals, views):

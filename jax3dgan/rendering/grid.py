@@ -42,12 +42,12 @@ def _points_at(index, n, cube_length, sheared=False, dtype=jnp.float32):
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
 def query_grid(
-  generator, params, w, resolution: int = 256, cube_length: float = 0.3, chunk: int = 2**15
+  generator, variables, w, resolution: int = 256, cube_length: float = 0.3, chunk: int = 2**15
 ):
   """The density of one style on a grid, in the memory of one chunk of points.
 
   Args:
-    generator: A generator with a field, see `generators`; params: Its parameters.
+    generator: A generator with a field, see `generators`; variables: Its parameters.
     w: One style, without a batch axis.
     resolution: n, points on a side. 256 in a cube of 0.3 are π-GAN's.
     cube_length: Side of the cube around the origin, world units.
@@ -58,13 +58,13 @@ def query_grid(
     about 30).
   """
   scene = jax.tree.map(lambda x: x[None], w)
-  return query_planes(generator, params, scene, 0, resolution, resolution, cube_length, chunk)
+  return query_planes(generator, variables, scene, 0, resolution, resolution, cube_length, chunk)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5, 6, 7))
 def query_planes(
   generator,
-  params,
+  variables,
   scene,
   first,
   count: int,
@@ -75,7 +75,7 @@ def query_planes(
   """Some planes of `query_grid`'s grid, so that a large one need never be held at once.
 
   Args:
-    generator, params, resolution, cube_length, chunk: As of `query_grid`.
+    generator, variables, resolution, cube_length, chunk: As of `query_grid`.
     scene: One style or scene (see `Trained.prepare`), leaves [1, ...].
     first: Index of the first plane along x; may be traced.
     count: p, planes. Those beyond the cube repeat its last point.
@@ -93,7 +93,7 @@ def query_planes(
     index = jnp.minimum(first * resolution**2 + start + jnp.arange(chunk), last)
     points = _points_at(index, resolution, cube_length, dtype=dtype)
     # Nobody asks for the colours: XLA leaves out what only they need.
-    return generator.apply({'params': params}, scene, points[None], method='query')[0][0]
+    return generator.apply(variables, scene, points[None], method='query')[0][0]
 
   values = jax.lax.map(densities, jnp.arange(0, num, chunk))
   return values.reshape(-1)[:num].reshape(count, resolution, resolution)

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from jax3dgan import generators
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, workdirs
+from jax3dgan.runs import checksums, old_checkpoints, workdirs
 
 FOLDER = workdirs.CHECKPOINTS
 CHECKSUMS = 'checksums'  # in a checkpoint's metadata
@@ -67,7 +68,8 @@ def steps(workdir) -> list[int]:
 
 
 def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
-  """Reads a part of a checkpoint alone, as NumPy arrays: `read(workdir, 'ema', '0.999')`.
+  """Reads a part of a checkpoint alone, as NumPy arrays: `read(workdir, 'ema',
+  'generator', '0.999')`. Those of earlier versions too.
 
   Args:
     workdir: The folder of a run.
@@ -95,8 +97,36 @@ def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
     raise UserError(f'The checkpoint {path} is damaged ({error}). {remedy}') from error
 
 
+def read_variables(
+  workdir, generator, rate: str | None = None, step: int | None = None
+) -> tuple[int, dict]:
+  """Reads a generator's variables: its parameters, and its buffers where it has any.
+
+  Args:
+    workdir: The folder of a run.
+    generator: The Flax module.
+    rate: Of the moving average; None for the parameters of training.
+    step: The checkpoint's step; None for the latest.
+
+  Raises:
+    UserError: See `read`.
+  """
+  keys = ('networks', 'generator') if rate is None else ('ema', 'generator', rate)
+  step, params = read(workdir, *keys, step=step)
+  if not generators.has_buffers(generator):
+    return step, {'params': params}
+  return step, {'params': params, 'buffers': read(workdir, 'buffers', 'generator', step=step)[1]}
+
+
 def _read(path, keys):
   metadata = metadata_of(path)
+  part = metadata.metadata
+  if old_checkpoints.is_old(part):
+    return old_checkpoints.part(keys, _load(path, old_checkpoints.old_keys(keys), metadata))
+  return _load(path, keys, metadata)
+
+
+def _load(path, keys, metadata):
   part = metadata.metadata
   for key in keys:
     if key not in part:

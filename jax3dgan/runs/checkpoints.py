@@ -29,13 +29,14 @@ import shutil
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from jax3dgan import config_json
 from jax3dgan.augment import AdaState
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, workdirs
+from jax3dgan.runs import checksums, old_checkpoints, workdirs
 from jax3dgan.runs.checkpoint_files import (
   CHECKSUMS,
   FOLDER,
@@ -43,12 +44,14 @@ from jax3dgan.runs.checkpoint_files import (
   damage,
   metadata_of,
   read,
+  read_variables,
   steps,
   verify,
 )
 
 DAMAGED = 'damaged'  # where checkpoints go that cannot be read
 ON_ERROR = ('warn', 'stop')
+_AUGMENT = 'augment'  # among a state's buffers
 _TEMPORARY = 'orbax-checkpoint-tmp'  # in the names of Orbax's temporary folders
 
 
@@ -197,17 +200,31 @@ class Checkpoints:
       say(f'{" ".join(told)} {then}')
 
   def _load(self, step: int, abstract_state):
-    metadata = metadata_of(self._workdir / FOLDER / str(step))
-    begun = _without_augmentation(abstract_state, metadata.metadata)
-    wanted = abstract_state.replace(augment=None) if begun else abstract_state
-    self._check(wanted, metadata.metadata)
-    with damage():
-      state = self._checkpointer.load(step, jax.tree.map(_abstract, wanted))
-    verify(state, metadata)
-    if begun:
+    path = self._workdir / FOLDER / str(step)
+    metadata = metadata_of(path)
+    stored = metadata.metadata
+    is_old = old_checkpoints.is_old(stored)
+    stored = old_checkpoints.upgrade(stored) if is_old else stored
+    begins = _without_augmentation(abstract_state, stored)
+    wanted = abstract_state
+    if begins:
+      buffers = {name: x for name, x in wanted.buffers.items() if name != _AUGMENT}
+      wanted = wanted.replace(buffers=buffers)
+    self._check(wanted, stored)
+    wanted = jax.tree.map(_abstract, wanted)
+    if is_old:
+      state = _placed(read(self._workdir, step=step)[1], wanted)
+    else:
+      with damage():
+        state = self._checkpointer.load(step, wanted)
+      verify(state, metadata)
+    if begins:
       fresh = AdaState.create(self._augment_p)
-      placed = jax.tree.map(lambda leaf: _abstract(leaf).sharding, abstract_state.augment)
-      state = state.replace(augment=jax.device_put(fresh, placed))
+      shardings = jax.tree.map(
+        lambda leaf: _abstract(leaf).sharding, abstract_state.buffers[_AUGMENT]
+      )
+      fresh = jax.device_put(fresh, shardings)
+      state = state.replace(buffers={**state.buffers, _AUGMENT: fresh})
     return state
 
   def _put_aside(self, step: int, error: Exception) -> None:
@@ -278,10 +295,25 @@ class Checkpoints:
 
 def _without_augmentation(expected, stored) -> bool:
   """Whether a state with an augmentation goes on from one without, which then begins."""
-  names = _shapes(stored)
-  return getattr(expected, 'augment', None) is not None and not any(
-    name.partition('/')[0] == 'augment' for name in names
+  prefix = f'buffers/{_AUGMENT}/'
+  return _AUGMENT in getattr(expected, 'buffers', {}) and not any(
+    name.startswith(prefix) for name in _shapes(stored)
   )
+
+
+def _placed(arrays: dict, wanted):
+  """Arrays by nested names as a state of this structure, on its devices."""
+  named = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
+
+  def place(path, leaf):
+    array = np.asarray(named[_name(path)], leaf.dtype)
+    return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index])
+
+  return jax.tree_util.tree_map_with_path(place, wanted)
+
+
+def _name(path) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def _abstract(leaf):
@@ -295,10 +327,7 @@ def _abstract(leaf):
 def _shapes(tree) -> dict[str, list[int]]:
   """Returns {'a/b/0': shape} for the leaves, however their containers are called."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): list(getattr(leaf, 'shape', ()))
-    for path, leaf in leaves
-  }
+  return {_name(path): list(getattr(leaf, 'shape', ())) for path, leaf in leaves}
 
 
-__all__ = ['DAMAGED', 'FOLDER', 'Checkpoints', 'read', 'steps']
+__all__ = ['DAMAGED', 'FOLDER', 'Checkpoints', 'read', 'read_variables', 'steps']

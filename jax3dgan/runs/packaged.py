@@ -1,7 +1,7 @@
 """The models that come with the package, as files.
 
-`NAME.npz` holds the EMA parameters in half precision, plain arrays; `NAME.json` the config and how
-the model was trained.
+`NAME.npz` holds the EMA parameters in half precision, plain arrays, and the buffers under
+`buffers/`; `NAME.json` the config and how the model was trained.
 """
 
 import json
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import config_json
+from jax3dgan import config_json, generators
 from jax3dgan.errors import UserError
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
@@ -33,11 +33,25 @@ def about(name: str, directory=PRETRAINED) -> dict:
 
 
 def read(name: str, directory=PRETRAINED) -> tuple[dict, int]:
-  """Returns the parameters of a model, in float32, and the steps of training behind them."""
+  """Returns the arrays of a model, in float32, and the steps of training behind them."""
   step = about(name, directory)['step']
   with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
     flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
   return _nested(flat), step
+
+
+def variables_of(generator, arrays: dict) -> dict:
+  """Returns the variables of a generator, of arrays of `read`.
+
+  Models of earlier versions have their buffers among the parameters.
+  """
+  shapes = jax.eval_shape(lambda: generators.init(generator, jax.random.key(0)))
+  names = shapes.get('buffers', {}).keys()
+  if not names:
+    return {'params': arrays}
+  stored = arrays.get('buffers', arrays)
+  params = {name: x for name, x in arrays.items() if name not in names and name != 'buffers'}
+  return {'params': params, 'buffers': {name: stored[name] for name in names}}
 
 
 def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Path:
@@ -54,9 +68,10 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
   Raises:
     ValueError: A parameter beyond half precision's range, or more than 8 MB.
   """
+  buffers = {'buffers': model.variables['buffers']} if 'buffers' in model.variables else {}
   flat = {
     jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path({**model.params, **buffers})
   }
   for key, value in flat.items():
     if not np.abs(value).max() <= np.finfo(np.float16).max:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import jax
 
-from jax3dgan import discriminators, generators, recipes
+from jax3dgan import discriminators, generators
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 # Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
 MAX_BATCH = 4096
@@ -37,7 +38,7 @@ class Step:
   def trace(self, batch: int, platform: str | None = None, **fields):
     """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
     stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
-    step = recipes.make_train_step(self._config, self._generator, self._discriminator, stage)
+    step = step_lib.make_train_step(self._config, self._generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
     step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
@@ -50,7 +51,7 @@ class Step:
     with backend.lowering_for(self._platform):
       lowered = self.trace(batch).lower()
       began = time.perf_counter()
-      return lowered.compile(recipes.compiler_options(self._config)), time.perf_counter() - began
+      return lowered.compile(step_lib.compiler_options(self._config)), time.perf_counter() - began
 
 
 def num_parameters(tree) -> int:

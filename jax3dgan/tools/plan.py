@@ -102,7 +102,7 @@ def plan(
     sharers = num_devices if device.platform == 'cpu' else 1
     seconds = counts['model'] * batch * sharers / (peak * share)
     num_steps = stage.to_step - stage.from_step
-    exchanged = 4 * (fit.num_parameters(state.generator) + fit.num_parameters(state.discriminator))
+    exchanged = 4 * fit.num_parameters(state.networks)
     record = {
       'from_step': stage.from_step,
       'to_step': stage.to_step,
@@ -136,8 +136,7 @@ def plan(
     'mfu_source': source,
     'compiled_for': jax.default_backend(),
     'forms_of': device.platform,
-    'generator_parameters': fit.num_parameters(state.generator),
-    'discriminator_parameters': fit.num_parameters(state.discriminator),
+    'parameters': {name: fit.num_parameters(x) for name, x in state.networks.items()},
     'state_bytes': fit.num_bytes(state),
     'data_on_device': bool(config.data.on_device),
     'stages': stages,

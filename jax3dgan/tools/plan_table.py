@@ -100,10 +100,10 @@ def _notes(result: dict) -> list[str]:
 
 def table(result: dict) -> str:
   """The lines of a plan: one column for each stage."""
+  sizes = ', '.join(f'{name} {num:,}' for name, num in result['parameters'].items())
   lines = [
     f'{result["num_devices"]} x {result["device"]}, {size(result["memory_bytes"])} usable each',
-    f'generator {result["generator_parameters"]:,} parameters, discriminator '
-    f'{result["discriminator_parameters"]:,}; state {size(result["state_bytes"])} a device',
+    f'{sizes} parameters; state {size(result["state_bytes"])} a device',
     '',
   ]
   columns = [_rows(stage, result) for stage in result['stages']]

@@ -19,7 +19,8 @@ def largest(config, limit: int) -> int:
     1 for a config with an error, which is reported when training begins.
   """
   try:
-    group = getattr(discriminators.create(config.discriminator), 'group_size', 0) or 1
+    discriminator = discriminators.create(config.discriminator)
+    group = 1 if discriminator is None else discriminator.group_size or 1
   except UserError:
     return 1
   for number in range(limit, 1, -1):

@@ -1,7 +1,7 @@
 """Training that diverges: found on the device, told apart, and undone from the last checkpoint.
 
-Each step returns, among its metrics, which leaf of which network's gradient is the first that is
-not finite. Nothing waits for it: the numbers are fetched where a run waits anyway, before a line of
+Each phase of a step returns, among its metrics, which leaf of its gradient is the first that is not
+finite. Nothing waits for it: the numbers are fetched where a run waits anyway, before a line of
 the log and before a save, so that no checkpoint holds a broken state.
 """
 
@@ -13,16 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.training import streams
 
 PREFIX = 'fault/'
-NETWORKS = ('discriminator', 'generator')
+NONE = -1  # the number of no leaf
 MAX_RESTORES = 3
 
 
 def first_bad_leaf(tree) -> jax.Array:
-  """The number of the first leaf of `tree` with a value that is not finite, or −1; int32 scalar."""
+  """The number of the first leaf of `tree` with a value that is not finite, or NONE; int32."""
   bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
-  return jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
+  return jnp.where(jnp.any(bad), jnp.argmax(bad), NONE).astype(jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Fault:
 
   Attributes:
     step: The step, from 0.
-    network: 'discriminator' or 'generator'.
-    what: 'its gradient of mapping/hidden_0/kernel is not finite', for example.
+    network: 'discriminator' or 'generator', for example.
+    what: 'the gradient of mapping/hidden_0/kernel is not finite', for example.
   """
 
   step: int
@@ -48,11 +49,13 @@ class Watch:
 
   Args:
     params: The parameters of each network by its name, for the names of their leaves.
+    phases: The phases of a step in their order: the first that is not finite is the cause.
     limit: A loss beyond it, either way, counts as exploded; 0 for no limit.
   """
 
-  def __init__(self, params: Mapping[str, object], limit: float = 0.0):
+  def __init__(self, params: Mapping[str, object], phases, limit: float = 0.0):
     self._names = {network: _names(tree) for network, tree in params.items()}
+    self.phases = tuple(phases)
     self._limit = limit
     self._pending: list[tuple[int, dict]] = []
     self._fetched: list[dict] = []
@@ -73,69 +76,85 @@ class Watch:
     return None
 
   def means(self) -> dict[str, float]:
-    """Means since the last call, of what `check` has found good."""
+    """Means since the last call, of what `check` has found good: over the steps at which a metric's
+    phase was due (elsewhere it is NaN)."""
     fetched, self._fetched = self._fetched, []
     names = [name for name in fetched[0] if not name.startswith(PREFIX)] if fetched else []
-    return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in names}
+    values = {name: np.array([metrics[name] for metrics in fetched]) for name in names}
+    return {
+      name: float(np.nanmean(array)) for name, array in values.items() if not np.isnan(array).all()
+    }
 
   def forget(self) -> None:
     """Drops everything, after a restore."""
     self._pending, self._fetched = [], []
 
   def _fault(self, step, metrics) -> Fault | None:
-    # In the order of the computation: the discriminator's loss, its gradient, the generator's ones.
-    for network in NETWORKS:
-      loss = float(metrics[f'{network}/loss'])
-      leaf = int(metrics.get(PREFIX + network, -1))
-      if leaf >= 0:
+    for phase in self.phases:  # in the order of the computation: the first is the cause
+      if step % phase.every:
+        continue
+      network, loss = phase.network, float(metrics[f'{phase.name}/loss'])
+      leaf = int(metrics.get(PREFIX + phase.name, NONE))
+      where = '' if phase.name == network else f" in the phase '{phase.name}'"
+      if leaf != NONE:
         name = self._names[network][leaf]
-        return Fault(step, network, f'the gradient of {name} is not finite (loss {loss:.3g})')
+        return Fault(
+          step, network, f'the gradient of {name} is not finite{where} (loss {loss:.3g})'
+        )
       if not np.isfinite(loss):
-        return Fault(step, network, f'the loss is {loss}')
+        return Fault(step, network, f'the loss is {loss}{where}')
       if self._limit and abs(loss) > self._limit:
-        return Fault(step, network, f'the loss is {loss:.3g}, beyond {self._limit:g}')
+        return Fault(step, network, f'the loss is {loss:.3g}{where}, beyond {self._limit:g}')
     return None
 
 
 class Broken:
-  """Finds what is not finite in a state itself: a gradient that is may still overflow Adam's step.
+  """Finds what is not finite in a state itself: a finite gradient may still overflow Adam's step.
 
   Args:
-    names: The fields of the state to look at, in order.
+    phases: Of a step, in their order.
   """
 
-  def __init__(self, names: Sequence[str] = ('discriminator', 'generator', 'ema')):
-    self._fields = names
+  def __init__(self, phases):
+    self._networks = tuple(dict.fromkeys(phase.network for phase in phases))
     self._first = jax.jit(lambda trees: {name: first_bad_leaf(t) for name, t in trees.items()})
 
   def __call__(self, state, step: int) -> Fault | None:
     """The first fault in a state after `step` steps; waits for it."""
-    trees = {name: getattr(state, name) for name in self._fields}
+    trees = {name: state.networks[name] for name in self._networks}
+    trees |= {f'ema/{name}': averages for name, averages in state.ema.items()}
+    trees |= {f'buffers/{name}': tree for name, tree in state.buffers.items()}
+    trees = {name: tree for name, tree in trees.items() if jax.tree.leaves(tree)}
     found = jax.device_get(self._first(trees))
-    for name in self._fields:
-      if found[name] >= 0:
-        network = name if name in NETWORKS else 'generator'
-        leaf = _names(trees[name])[int(found[name])]
-        average = 'the average of ' if name not in NETWORKS else ''
-        return Fault(step - 1, network, f'{average}{leaf} is not finite after the step')
+    for name, tree in trees.items():
+      if found[name] != NONE:
+        kind, _, network = name.rpartition('/')
+        leaf = _names(tree)[int(found[name])]
+        of = {'': '', 'ema': 'the average of ', 'buffers': 'the buffer '}[kind]
+        return Fault(step - 1, network, f'{of}{leaf} is not finite after the step')
     return None
 
 
-def diagnosis(faults: Sequence[Fault]) -> UserError:
+def diagnosis(faults: Sequence[Fault], config) -> UserError:
   """The end of a run that went wrong again after each restore."""
-  told = '; '.join(map(str, faults))
-  who = faults[-1].network
+  found = '; '.join(map(str, faults))
+  network = faults[-1].network
+  remedies = ['set --config.optimizer.grad_clip=1']
+  if f'lr_{network}' in config.optimizer:
+    remedies.insert(0, f'lower --config.optimizer.lr_{network}')
+  if network == 'discriminator' and 'r1' in config.get('loss', {}):
+    remedies.insert(1, 'raise --config.loss.r1')
   return UserError(
     f'Training diverged {len(faults)} times, each time after a restore with other random numbers '
-    f'({told}). The last good checkpoint is kept. Remedy: lower --config.optimizer.lr_{who}, raise '
-    '--config.loss.r1, or set --config.optimizer.grad_clip=1, and run the same command again.'
+    f'({found}). The last good checkpoint is kept. Remedy: {", or ".join(remedies)}, and run the '
+    'same command again.'
   )
 
 
 def reseed(key_data: jax.Array, attempt: int) -> jax.Array:
   """Key data of the same run with other random numbers, so that it does not go wrong alike."""
-  key = jax.random.fold_in(jax.random.wrap_key_data(key_data), attempt)
-  return jax.random.key_data(key)
+  key = streams.named(jax.random.wrap_key_data(key_data), 'reseed')
+  return jax.random.key_data(jax.random.fold_in(key, attempt))
 
 
 def _names(tree) -> list[str]:

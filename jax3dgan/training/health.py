@@ -1,7 +1,7 @@
 """The silent failures of 3D-aware GANs, watched during training: mode collapse, flat geometry, a
 discriminator that has stopped teaching. None of them shows in the losses' being finite.
 
-Warnings come once they hold for two looks in a row, and again only after they have gone.
+Warnings come once they hold at two checks in a row, and again only after they have gone.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,12 +41,14 @@ class Health:
 
   def __init__(self, reference: float, warn: Callable[[str], None]):
     self._reference, self._warn = reference, warn
-    self._seen: dict[str, int] = {}
+    self._times: dict[str, int] = {}
 
   def losses(self, step: int, means: Mapping[str, float]) -> None:
-    """Looks at the means of a line of the log."""
-    loss = means.get('discriminator/adversarial', 1.0)
-    self._look(
+    """Checks the means of a line of the log."""
+    if 'discriminator/adversarial' not in means:
+      return
+    loss = means['discriminator/adversarial']
+    self._check(
       step,
       'saturated discriminator',
       loss < MIN_DISCRIMINATOR_LOSS,
@@ -55,7 +57,7 @@ class Health:
     )
 
   def samples(self, step: int, rendering, options) -> dict[str, float]:
-    """Looks at renderings of fixed latents from one camera; returns the figures.
+    """Checks renderings of fixed latents from one camera; returns the figures.
 
     Args:
       step: Steps done.
@@ -64,7 +66,7 @@ class Health:
     """
     ratio = diversity(rendering.image) / max(self._reference, 1e-6)
     figures = {'health/diversity': ratio}
-    self._look(
+    self._check(
       step,
       'mode collapse',
       ratio < MIN_DIVERSITY,
@@ -81,7 +83,7 @@ class Health:
     ]
     if scores:
       figures['health/nfs_solid'] = score = float(np.mean(scores))
-      self._look(
+      self._check(
         step,
         'flat geometry',
         score < MIN_NON_FLATNESS,
@@ -91,7 +93,7 @@ class Health:
       )
     return figures
 
-  def _look(self, step, what, holds, how, remedy) -> None:
-    self._seen[what] = self._seen.get(what, 0) + 1 if holds else 0
-    if self._seen[what] == 2:
+  def _check(self, step, what, holds, how, remedy) -> None:
+    self._times[what] = self._times.get(what, 0) + 1 if holds else 0
+    if self._times[what] == 2:
       self._warn(f'Warning at step {step:,}: {what}? {how[0].upper()}{how[1:]}. Remedy: {remedy}.')

@@ -1,11 +1,24 @@
-"""What changes with the step: stages (resolution, batch, samples, learning rates), fade, noise."""
+"""What changes with the step: stages (resolution, batch, rendering, rates), fade, noise."""
 
 import dataclasses
 
 import jax.numpy as jnp
 
-from jax3dgan.config import STAGE_FIELDS
 from jax3dgan.errors import UserError
+from jax3dgan.rendering.options import RenderOptions
+
+# What an entry of `config.stages` may change, and where it is in the config; RENDER_FIELDS too.
+STAGE_FIELDS = {
+  'resolution': 'resolution',
+  'batch_size': 'batch_size',
+  'micro_batches': 'micro_batches',
+  'lr_generator': 'optimizer.lr_generator',
+  'lr_discriminator': 'optimizer.lr_discriminator',
+}
+# Fields of `config.render` that are rendering options; its other ones make cameras.
+RENDER_FIELDS = tuple(
+  field.name for field in dataclasses.fields(RenderOptions) if field.name != 'resolution'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,25 +30,27 @@ class Stage:
     fade_from: the step at which its resolution was first used; None in the first resolution, which
       has nothing to fade in from.
     position: images consumed before from_step.
-    The rest: see `config.STAGE_FIELDS`.
+    batch_size, micro_batches: see `config.base_config`.
+    learning_rates: by network, before they decay.
+    options: how to render, with the resolution.
   """
 
   from_step: int
   to_step: int
   fade_from: int | None
   position: int
-  resolution: int
   batch_size: int
   micro_batches: int
-  lr_generator: float
-  lr_discriminator: float
-  num_coarse: int
-  num_fine: int
-  ray_chunk: int
-  low_resolution: int = 0
+  learning_rates: dict[str, float]
+  options: RenderOptions
 
-  def position_at(self, step: int) -> int:
-    """Images consumed before `step`."""
+  @property
+  def resolution(self) -> int:
+    """Pixels on a side of the images."""
+    return self.options.resolution
+
+  def position_at(self, step):
+    """Images consumed before `step`, which may be traced."""
     return self.position + (step - self.from_step) * self.batch_size
 
 
@@ -53,6 +68,7 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
     share.
   """
   values = {name: _field(config, path) for name, path in STAGE_FIELDS.items()}
+  values |= {name: config.render[name] for name in RENDER_FIELDS}
   try:
     starts = [0] + [int(dict(entry)['from_step']) for entry in config.stages]
   except (TypeError, ValueError, KeyError):
@@ -70,38 +86,56 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
     if index:
       entry = dict(config.stages[index - 1])
       entry.pop('from_step')
-      unknown = sorted(set(entry) - set(STAGE_FIELDS))
+      unknown = sorted(set(entry) - set(values))
       if unknown:
         raise UserError(
           f"config.stages[{index - 1}] has an unknown field '{unknown[0]}'. "
-          f'A stage may change {", ".join(STAGE_FIELDS)}.'
+          f'A stage may change {", ".join(values)}.'
         )
       values = {**values, **entry}
     if values['resolution'] != before['resolution']:
       fade_from = start
     same_batch = index > 0 and values['batch_size'] == before['batch_size']
     if not (config.compat.refresh_with_batch_size and same_batch):
-      refreshed = {name: values[name] for name in ('lr_generator', 'lr_discriminator')}
-      refreshed['fade_from'] = fade_from
-    parts = num_devices * values['micro_batches']
-    if values['batch_size'] % parts:
-      fewer = [
-        n for n in range(1, values['micro_batches']) if not values['batch_size'] % (num_devices * n)
-      ]
-      remedy = f'Set --config.batch_size to a multiple of {parts}'
-      if fewer:
-        remedy += (
-          f', or micro_batches to {fewer[-1]}: a device has the fewer images the more there are'
-        )
-      raise UserError(
-        f'batch_size {values["batch_size"]} does not divide over {num_devices} device(s) x '
-        f'{values["micro_batches"]} micro-batch(es). {remedy}.'
-      )
-    stage = Stage(from_step=start, to_step=end, position=position, **{**values, **refreshed})
+      refreshed = {
+        'learning_rates': {
+          name.removeprefix('lr_'): values[name] for name in values if name.startswith('lr_')
+        },
+        'fade_from': fade_from,
+      }
+    _check_batch(values, num_devices)
+    options = {name: values[name] for name in (*RENDER_FIELDS, 'resolution')}
+    stage = Stage(
+      from_step=start,
+      to_step=end,
+      position=position,
+      batch_size=values['batch_size'],
+      micro_batches=values['micro_batches'],
+      options=RenderOptions(**options),
+      **refreshed,
+    )
     result.append(stage)
     position = stage.position_at(end)
   return tuple(
     stage for stage in result if stage.from_step < config.num_steps or stage.from_step == 0
+  )
+
+
+def _check_batch(values, num_devices: int) -> None:
+  batch, micro_batches = values['batch_size'], values['micro_batches']
+  for name, value in (('batch_size', batch), ('micro_batches', micro_batches)):
+    if value < 1:
+      raise UserError(f'{name} is {value}. Set --config.{name} to a positive number.')
+  parts = num_devices * micro_batches
+  if not batch % parts:
+    return
+  fewer = [n for n in range(1, micro_batches) if not batch % (num_devices * n)]
+  remedy = f'Set --config.batch_size to a multiple of {parts}'
+  if fewer:
+    remedy += f', or micro_batches to {fewer[-1]}: a device has the fewer images the more there are'
+  raise UserError(
+    f'batch_size {batch} does not divide over {num_devices} device(s) x {micro_batches} '
+    f'micro-batch(es). {remedy}.'
   )
 
 
@@ -124,3 +158,9 @@ def density_noise(step, std: float, steps: int):
   if not std or not steps:
     return 0.0
   return std * jnp.maximum(0.0, 1.0 - step / steps)
+
+
+def learning_rate(rate: float, step, decay: float, decay_steps: int):
+  """A learning rate that falls by the factor `decay` every `decay_steps` steps, exponentially; 0
+  steps for not at all."""
+  return rate * decay ** (step / decay_steps) if decay_steps else rate

@@ -1,6 +1,6 @@
 """The state of a training run: all that a checkpoint must hold to go on exactly."""
 
-import functools
+import math
 from typing import Any
 
 import flax.struct
@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax3dgan import discriminators, generators
-from jax3dgan.augment import AdaState
-from jax3dgan.cameras import camera_generator
+from jax3dgan import recipes
+from jax3dgan.training import schedule
 
 
 @flax.struct.dataclass
@@ -20,93 +19,116 @@ class TrainState:
   Attributes:
     step: int32 scalar, steps done.
     key: key data (uint32) of the run; every random number is derived from it and the step.
-    generator, discriminator: parameters; the generator's with those of a `camera_generator`, where
-      the pose prior is learned.
-    generator_optimizer, discriminator_optimizer: optax states.
-    ema: generator parameters averaged over steps, by rate: {'0.999': params}.
-    augment: strength of the augmentation and what it hangs on, None without one.
+    networks: Parameters by network: {'generator': ..., 'discriminator': ...}.
+    optimizers: optax states by network.
+    ema: Parameters averaged over steps, by network and rate: {'generator': {'0.999': ...}}.
+    buffers: What no optimizer trains, by network: running means, constant noise; and what belongs
+      to the recipe, such as 'augment', the strength of the augmentation.
   """
 
   step: jax.Array
   key: jax.Array
-  generator: Any
-  discriminator: Any
-  generator_optimizer: Any
-  discriminator_optimizer: Any
-  ema: dict[str, Any]
-  augment: Any = None
+  networks: dict[str, Any]
+  optimizers: dict[str, Any]
+  ema: dict[str, dict[str, Any]]
+  buffers: dict[str, Any]
 
 
-def optimizer(config, lazy_every: int = 0) -> optax.GradientTransformation:
-  """Global-norm clipping and Adam without its learning rate, which is the stage's: see `steps`.
+def optimizer(config, lazy=()) -> optax.GradientTransformation:
+  """Global-norm clipping and Adam without its learning rate, which is the stage's.
 
   Args:
     config: `config.optimizer`.
-    lazy_every: every so many steps a regularisation has a step of its own; 0 for never. The betas
-      are corrected for it (`lazy_factor`).
+    lazy: Each how many steps the network's lazy phases are due. The betas are corrected for them
+      (`lazy_factor`).
   """
-  factor = lazy_factor(lazy_every)
+  factor = lazy_factor(lazy)
   return optax.chain(
     optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity(),
     optax.scale_by_adam(config.beta1**factor, config.beta2**factor, config.epsilon),
   )
 
 
-def lazy_factor(every: int) -> float:
+def lazy_factor(lazy) -> float:
   """k/(k + 1): StyleGAN2's correction of learning rate (times it) and betas (to this power), where
-  each k steps have one more, of a lazy regularisation (Karras et al. 2020, App. B)."""
-  return every / (every + 1) if every else 1.0
+  each k steps have one more, of a lazy regularisation (Karras et al. 2020, App. B).
+
+  Args:
+    lazy: The k of each lazy phase of a network.
+  """
+  return math.prod(every / (every + 1) for every in lazy)
 
 
-def optimizers(config):
-  """(transform, factor on the learning rate) of generator and discriminator."""
-  g_every = d_every = 0
-  if config.recipe == 'eg3d':
-    g_every = config.eg3d.density_every if config.eg3d.density else 0
-    d_every = max(config.loss.r1_every, 1) if config.loss.r1 else 0
-  g_transform, d_transform = (optimizer(config.optimizer, n) for n in (g_every, d_every))
-  if camera_generator.is_learned(config):
-    share = config.camera_generator.learning_rate
-    g_transform = optax.chain(g_transform, optax.stateless(functools.partial(_slowed, share)))
-  return (g_transform, lazy_factor(g_every)), (d_transform, lazy_factor(d_every))
+def phases_of(config, generator, discriminator):
+  """The phases of a recipe at the first stage: which networks are trained, and how often."""
+  stage = schedule.stages(config)[0]
+  return recipes.create(config.recipe).phases(config, generator, discriminator, stage)
 
 
-def _slowed(share, updates, params):
-  """Updates of the generator with the camera generator's at their own rate."""
-  del params
-  own = jax.tree.map(lambda x: share * x, updates[camera_generator.PARAMS])
-  return {**updates, camera_generator.PARAMS: own}
+def optimizers(config, phases) -> dict[str, tuple[optax.GradientTransformation, float]]:
+  """(transform, factor on the learning rate) of each network that a phase trains."""
+  result = {}
+  for network in dict.fromkeys(phase.network for phase in phases):
+    lazy = tuple(phase.every for phase in phases if phase.network == network and phase.lazy)
+    result[network] = (optimizer(config.optimizer, lazy), lazy_factor(lazy))
+  return result
 
 
-def generator_params(config, generator, key) -> dict:
-  """Fresh parameters of a generator, with those of a camera generator where there is one."""
-  params = generators.init_params(generator, key)
-  if camera_generator.is_learned(config):
-    own = camera_generator.init_params(config, jax.random.fold_in(key, 1))
-    params = {**params, camera_generator.PARAMS: own}
-  return params
+def create(config, generator, discriminator, phases=None) -> TrainState:
+  """A fresh state; every array is a function of config.seed.
 
-
-def augmentation(config) -> AdaState | None:
-  """A fresh augmentation, None where there is none."""
-  return None if config.augment.name == 'none' else AdaState.create(config.augment.p)
-
-
-def create(config, generator, discriminator) -> TrainState:
-  """A fresh state; every array is a function of config.seed."""
+  Args:
+    phases: Of the recipe, where they are at hand, see `phases_of`.
+  """
+  recipe = recipes.create(config.recipe)
+  phases = phases or phases_of(config, generator, discriminator)
   key = jax.random.key(config.seed)
   g_key, d_key, run_key = jax.random.split(key, 3)
-  g_params = generator_params(config, generator, g_key)
-  d_params = discriminators.init_params(discriminator, d_key)
-  (g_transform, _), (d_transform, _) = optimizers(config)
+  params, buffers = recipe.init_networks(config, generator, discriminator, (g_key, d_key))
+  transforms = optimizers(config, phases)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(run_key),
-    generator=g_params,
-    discriminator=d_params,
-    generator_optimizer=g_transform.init(g_params),
-    discriminator_optimizer=d_transform.init(d_params),
+    networks=params,
+    optimizers={name: transform.init(params[name]) for name, (transform, _) in transforms.items()},
     # Copies: the training step donates the state, and a buffer can be donated only once.
-    ema={str(rate): jax.tree.map(jnp.copy, g_params) for rate in config.ema.rates},
-    augment=augmentation(config),
+    ema={
+      name: {str(rate): jax.tree.map(jnp.copy, params[name]) for rate in config.ema.rates}
+      for name in recipe.averaged_networks()
+    },
+    buffers=buffers,
+  )
+
+
+def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):
+  """Exponential moving average at update n = 1, 2, ...
+
+  Its decay is min(rate, (1 + n)/(10 + n)), or, with `ramp_up`, that whose half-life is at most this
+  share of the images seen (StyleGAN2's; rate = ½^(batch/half-life) in images).
+  """
+  if ramp_up:
+    decay = jnp.minimum(rate, 0.5 ** (1 / (ramp_up * num_updates)))
+  else:
+    decay = jnp.minimum(rate, (1 + num_updates) / (10 + num_updates))
+  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+
+
+def averaged_variables(state: TrainState, rate: str, network: str = 'generator') -> dict:
+  """What `module.apply` takes of a network: its averaged parameters, and its buffers as they are,
+  which are means already or constants."""
+  buffers = state.buffers.get(network)
+  params = state.ema[network][rate]
+  return {'params': params, 'buffers': buffers} if buffers else {'params': params}
+
+
+def with_generator(state: TrainState, variables) -> TrainState:
+  """A state whose generator, and each average of it, has these parameters and buffers."""
+  params = variables['params']
+  buffers = dict(state.buffers)
+  if variables.get('buffers'):
+    buffers['generator'] = variables['buffers']
+  return state.replace(
+    networks={**state.networks, 'generator': params},
+    ema={**state.ema, 'generator': {rate: params for rate in state.ema['generator']}},
+    buffers=buffers,
   )

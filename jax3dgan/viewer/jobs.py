@@ -107,7 +107,7 @@ def invert(
 
   found = inversion.invert(
     model.generator,
-    model.params,
+    model.variables,
     image,
     camera,
     model.average_w,

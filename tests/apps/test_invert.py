@@ -27,7 +27,7 @@ def pretrained(tiny_model, tmp_path, monkeypatch):
   config = config_lib.tiny(config)
   generator = generators.create(config)
   params = generators.init_params(generator, jax.random.key(0))
-  for model in (tiny_model, trained.Trained(config, generator, params, 3, 'flat')):
+  for model in (tiny_model, trained.Trained(config, generator, {'params': params}, 3, 'flat')):
     trained.save_pretrained(model, tmp_path / 'pretrained')
   load = trained.load
   monkeypatch.setattr(

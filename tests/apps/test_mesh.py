@@ -112,7 +112,7 @@ def test_a_2d_model_says_so(tmp_path, monkeypatch):
   config = config_lib.base_config()
   config_lib.set_model(config, 'stylegan2')
   config = config_lib.tiny(config)
-  flat = trained.Trained(config, generators.create(config), {}, 1, 'flat')
+  flat = trained.Trained(config, generators.create(config), {'params': {}}, 1, 'flat')
   monkeypatch.setattr(trained, 'load', lambda *a, **k: flat)
   with pytest.raises(SystemExit) as stop:
     mesh.main(['--pretrained=flat', f'--out={tmp_path / "x.ply"}'])

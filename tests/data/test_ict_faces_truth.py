@@ -64,8 +64,7 @@ def test_the_figures_tell_heads_apart(source):
 
 def test_a_model_with_super_resolution_is_measured(synthetic, monkeypatch):
   """Pictures of 16², truth of 64²: depth is rendered without what makes one size alone."""
-  config = config_lib.base_config()
-  config_lib.set_eg3d(config)
+  config = config_lib.base_config('eg3d')
   config_lib.set_model(config, 'eg3d', label_dim=25)
   config = config_lib.tiny(config)
   with config.unlocked():
@@ -73,13 +72,13 @@ def test_a_model_with_super_resolution_is_measured(synthetic, monkeypatch):
     config.render.update(radius=2.7, near=2.35, far=3.15, white_back=True)
     config.eval.update(metrics='truth', num_inverted=2)
   network = generators.create(config)
-  params = generators.init_params(network, jax.random.key(0))
+  variables = generators.init(network, jax.random.key(0))
   few = lambda *args, **kwargs: whole(*args, num_steps=2, **kwargs)  # noqa: E731
   whole = truth.measure_by_inversion
   monkeypatch.setattr(truth, 'measure_by_inversion', few)
   # The labels' cameras are its own: no frame is searched.
   monkeypatch.setattr(frames, 'find_frame', None)
-  tiny = trained.Trained(config, network, params, 2, 'tiny')
+  tiny = trained.Trained(config, network, variables, 2, 'tiny')
   results, _ = evaluate.Evaluator(config, lambda line: None).run(tiny)
   values = results['truth'].values
   assert values['frame/yaw_degrees'] == values['frame/mirrored'] == 0

@@ -9,6 +9,7 @@ from jax3dgan import config as config_lib
 from jax3dgan import recipes
 from jax3dgan.devices import compilation
 from jax3dgan.nn import backend
+from jax3dgan.training import step
 
 
 @pytest.fixture
@@ -55,7 +56,6 @@ def test_options_are_given_where_they_are_known(monkeypatch):
 
 @pytest.mark.parametrize('recipe', recipes.RECIPES)
 def test_a_recipes_options(recipe):
-  config = config_lib.base_config()
-  config.recipe = recipe
+  config = config_lib.base_config(recipe)
   expected = compilation.options_for_convolutions() if recipe == 'eg3d' else {}
-  assert recipes.compiler_options(config) == expected
+  assert step.compiler_options(config) == expected

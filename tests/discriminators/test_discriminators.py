@@ -59,7 +59,11 @@ def test_matches_official(name, size, dtype):
   for fade in (0.0, 0.37, 1.0):
     out = apply(cast(params, dtype), image(arrays, size, dtype), dtype(fade))
     prefix = f'out/res{size}_alpha{fade}'
-    outputs = {'prediction': out.logits[:, None], 'position': out.pose, 'latent': out.latent}
+    outputs = {
+      'prediction': out.logits[:, None],
+      'position': out.heads.get('pose'),
+      'latent': out.heads.get('latent'),
+    }
     for key, actual in outputs.items():
       if f'{prefix}/{key}' in arrays:
         goldens.compare(f'{name}_small', f'{prefix}/{key}', actual, atol=OUTPUT)
@@ -146,8 +150,8 @@ def test_float64_is_the_formula(name):
   assert out.logits.dtype == np.float64
   np.testing.assert_allclose(out.logits, outputs[:, 0], rtol=0, atol=1e-12)
   if module.pose_dim:
-    np.testing.assert_allclose(out.latent, outputs[:, 1:257], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(out.pose, outputs[:, 257:], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(out.heads['latent'], outputs[:, 1:257], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(out.heads['pose'], outputs[:, 257:], rtol=0, atol=1e-12)
   for i, feature in enumerate(features):
     np.testing.assert_allclose(blocks[f'block_{32 // 2**i}'], feature, rtol=0, atol=1e-12)
 

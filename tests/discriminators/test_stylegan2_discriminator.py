@@ -10,7 +10,7 @@ import pytest
 from layouts import nchw, nhwc
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators
 from jax3dgan.convert import eg3d_names
 from jax3dgan.devices import parallel
 from jax3dgan.discriminators import stylegan2
@@ -20,6 +20,7 @@ from jax3dgan.nn.minibatch_stddev import minibatch_stddev
 from jax3dgan.runs import workdirs
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 TAIL = 'D_small_tail'
 
@@ -119,9 +120,11 @@ def test_labels_decide_and_are_asked_for():
   assert params['b4']['out']['kernel'].shape == (8, 7)
   judge = jax.jit(lambda x, label: module.apply({'params': params}, x, 0.5, label=label))
   out, other = judge(images(), labels()), judge(images(), -labels())
-  assert out.logits.shape == (4,) and out.pose.shape == (4, 2) and out.latent is None
+  assert (
+    out.logits.shape == (4,) and out.heads['pose'].shape == (4, 2) and out.heads.keys() == {'pose'}
+  )
   assert np.abs(out.logits - other.logits).min() > 1e-4
-  np.testing.assert_array_equal(out.pose, other.pose)
+  np.testing.assert_array_equal(out.heads['pose'], other.heads['pose'])
   for wrong in (None, labels(3), labels()[:, :4]):
     with pytest.raises(UserError, match=r'Pass label \[4, 5\]'):
       module.apply({'params': params}, images(), label=wrong)
@@ -172,7 +175,7 @@ def test_the_short_cut_of_r1_is_only_for_those_who_judge_alone():
   """The trick of `real_images` is exact without groups, and wrong with them: hence the flag."""
   for group_size, alone in ((0, True), (4, False)):
     module, params = tiny(group_size=group_size)
-    assert module.judges_alone is alone
+    assert module.independent_logits is alone
 
     # Large logits of unlike images have unlike slopes.
     def fn(p, x, m=module):
@@ -246,14 +249,14 @@ def test_a_training_step_lowers_its_loss():
   state = state_lib.create(config, generator, discriminator)
   stage = schedule.stages(config)[0]
   step = parallel.data_parallel(
-    steps.make_train_step(config, generator, discriminator, stage),
+    step_lib.make_train_step(config, generator, discriminator, stage),
     parallel.make_mesh(jax.devices()[:1]),
   )
   step = jax.jit(step)
   reals = (255 * np.random.default_rng(0).random((4, 16, 16, 1)) * [1, 0.2, 0]).astype(np.uint8)
   losses = []
   for _ in range(12):
-    state, metrics = step(state, reals)
+    state, metrics = step(state, {'image': reals})
     losses.append(float(metrics['discriminator/adversarial']))
     assert np.isfinite(losses[-1]) and metrics['discriminator/r1'] > 0
   assert losses[-1] < losses[0] - 0.05

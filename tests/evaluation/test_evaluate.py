@@ -50,14 +50,15 @@ def model(tiny_model, cache):
     config.data.update(source='toys', loader='arrays', num_images=24, cache_dir=cache)
     config.eval.update(metrics='fid,kid,nfs,view_leak', num_images=20, num_latents=3)
     config.eval.update(kid_subset_size=10, kid_subsets=4)
-  return trained.Trained(config, tiny_model.generator, tiny_model.params, 12, 'tiny')
+  return trained.Trained(config, tiny_model.generator, tiny_model.variables, 12, 'tiny')
 
 
 @pytest.fixture
 def workdir(model, tmp_path):
   path = tmp_path / 'run'
   saver = checkpoints.Checkpoints(path, 1, 2, config=model.config)
-  saver.save(12, {'ema': {str(model.config.ema.display_rate): model.params}})
+  rate = str(model.config.ema.display_rate)
+  saver.save(12, {'networks': {}, 'ema': {'generator': {rate: model.params}}})
   saver.close()
   return path
 

@@ -223,7 +223,7 @@ def test_the_config_has_this_models_fields_alone():
 @pytest.fixture(scope='module')
 def model():
   config, generator, params = tiny()
-  return trained.Trained(config, generator, params, 3, 'flat')
+  return trained.Trained(config, generator, {'params': params}, 3, 'flat')
 
 
 def test_a_trained_one_renders_without_depth(model):

@@ -24,7 +24,7 @@ def flat_model():
   config = config_lib.tiny(config)
   generator = generators.create(config)
   params = generators.init_params(generator, jax.random.key(0))
-  return trained.Trained(config, generator, params, 3, 'flat')
+  return trained.Trained(config, generator, {'params': params}, 3, 'flat')
 
 
 def test_styles_of_a_generator_whose_layers_share_one(flat_model):
@@ -33,7 +33,7 @@ def test_styles_of_a_generator_whose_layers_share_one(flat_model):
   assert plus.shared and shared.name == 'w'
   assert plus.start(3).shape == (3, layers, size) and shared.start(3).shape == (3, size)
   for space in (plus, shared):
-    apply = (flat_model.generator, flat_model.params)
+    apply = (flat_model.generator, flat_model.variables)
     start = space.style(*apply, space.start(2))
     np.testing.assert_allclose(start, np.stack([flat_model.average_w] * 2), atol=1e-6)
     moved = space.style(*apply, space.start(1) + RNG.normal(size=space.start(1).shape))
@@ -44,12 +44,12 @@ def test_styles_of_a_generator_whose_layers_share_one(flat_model):
 def test_styles_of_a_generator_whose_layers_differ(tiny_model):
   space = spaces.create(tiny_model, 'w+')
   assert not space.shared
-  w = space.style(tiny_model.generator, tiny_model.params, space.start(2))
+  w = space.style(tiny_model.generator, tiny_model.variables, space.start(2))
   np.testing.assert_allclose(w, np.stack([tiny_model.average_w] * 2), atol=1e-6)
   latent = spaces.create(tiny_model, 'w')
   assert latent.name == 'z' and 'no single one' in spaces.described(latent, 'w')
   z = latent.start(2)
-  w = latent.style(tiny_model.generator, tiny_model.params, z)
+  w = latent.style(tiny_model.generator, tiny_model.variables, z)
   np.testing.assert_allclose(w, tiny_model.map(np.asarray(z), psi=1), atol=1e-6)
   # It begins where the style is nearest to the average, of many.
   far = np.asarray(tiny_model.map(tiny_model.latents(range(50)), psi=1)) - tiny_model.average_w

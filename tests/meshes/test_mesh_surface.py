@@ -49,7 +49,7 @@ def model_of(generator=None, **render):
   config = config_lib.tiny(config_lib.base_config())
   config.render.update(fov_degrees=50.0, near=0.5, far=1.5, **render)
   config.pose_prior.update(name='uniform', yaw_std=math.pi)
-  return trained.Trained(config, generator or Balls(), {}, 1, 'balls')
+  return trained.Trained(config, generator or Balls(), {'params': {}}, 1, 'balls')
 
 
 STYLE = np.full((1, 1), RADIUS, np.float32)

@@ -174,7 +174,7 @@ from jax3dgan.tools import hlo
 programs = []
 for n in (1, 8):
   state, step, mesh = t.build(t.tiny_config(**t.TOP_K), n)
-  batch = parallel.shard({{'image': t.images()}}, mesh)['image']
+  batch = parallel.shard({{'image': t.images()}}, mesh)
   traced = step.trace(state, batch)
   compiled = traced.lower().compile()
   programs.append(hlo.read(compiled.as_text()))
@@ -186,9 +186,12 @@ assert 1 <= 8 * program.flops / alone.flops < 1.05, (program.flops, alone.flops)
 
 # The gradients of both networks and the metrics of a step, averaged once, in float32. The entries
 # of smaller images have no gradient here, and XLA does not send zeros.
-judge = {{k: v for k, v in state.discriminator.items() if k not in ('from_rgb_4', 'from_rgb_2')}}
-assert len(judge) == len(state.discriminator) - 2
-sizes = [math.prod(x.shape) for x in jax.tree.leaves((state.generator, judge))]
+networks = state.networks
+used = {{
+  k: v for k, v in networks['discriminator'].items() if k not in ('from_rgb_4', 'from_rgb_2')
+}}
+assert len(used) == len(networks['discriminator']) - 2
+sizes = [math.prod(x.shape) for x in jax.tree.leaves((networks['generator'], used))]
 _, metrics = traced.out_info
 averaged = [k for k in metrics if not k.endswith('gradient_norm') and 'fault/' not in k]
 assert len(averaged) == 9, averaged

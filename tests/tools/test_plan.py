@@ -105,10 +105,10 @@ def test_a_compiled_plan():
   assert 2 <= memory['largest_micro_batch'] < 4 and len(said) == len(memory['fit']['points']) == 3
   assert memory['arguments_bytes'] == result['state_bytes'] + 4 * 8 * 8 * 3
   # Both networks' parameters, two moments of Adam each, the averages; step, key and counters.
-  g, d = result['generator_parameters'], result['discriminator_parameters']
+  g, d = (result['parameters'][name] for name in ('generator', 'discriminator'))
   numbers = 3 * (g + d) + len(config.ema.rates) * g
   assert 0 < result['state_bytes'] - 4 * numbers <= 32
-  assert g == sum(math.prod(x.shape) for x in jax.tree.leaves(step.state.generator))
+  assert g == sum(math.prod(x.shape) for x in jax.tree.leaves(step.state.networks['generator']))
 
   counts = stage['flops_per_image']
   # Micro-batches and chunks repeat passes. XLA makes sums of the products of a vector; at this size

@@ -33,8 +33,10 @@ def test_stages_add_up():
   # What a stage does not name stays.
   assert [s.batch_size for s in stages] == [8, 4, 4, 4]
   assert [s.micro_batches for s in stages] == [1, 1, 2, 2]
-  assert [s.lr_generator for s in stages] == [6e-5, 1e-5, 1e-5, 1e-5]
-  assert [(s.num_coarse, s.num_fine) for s in stages] == [(12, 12)] * 2 + [(24, 12)] * 2
+  assert [s.learning_rates['generator'] for s in stages] == [6e-5, 1e-5, 1e-5, 1e-5]
+  assert [(s.options.num_coarse, s.options.num_fine) for s in stages] == [(12, 12)] * 2 + [
+    (24, 12)
+  ] * 2
   assert [s.position for s in stages] == [0, 800, 1600, 3200]
 
 
@@ -70,13 +72,13 @@ def test_stages_that_keep_the_batch_size_refresh_nothing_in_the_release():
   ours, theirs = (config_with(*stages) for _ in range(2))
   theirs.compat.refresh_with_batch_size = True
   ours, theirs = schedule.stages(ours), schedule.stages(theirs)
-  assert [s.lr_generator for s in ours] == [6e-5, 1e-5, 1e-5, 1e-5]
-  assert [s.lr_generator for s in theirs] == [6e-5, 6e-5, 1e-5, 1e-5]
-  assert [s.lr_discriminator for s in ours] == [2e-4, 2e-4, 2e-4, 1e-4]
-  assert [s.lr_discriminator for s in theirs] == [2e-4] * 4
+  assert [s.learning_rates['generator'] for s in ours] == [6e-5, 1e-5, 1e-5, 1e-5]
+  assert [s.learning_rates['generator'] for s in theirs] == [6e-5, 6e-5, 1e-5, 1e-5]
+  assert [s.learning_rates['discriminator'] for s in ours] == [2e-4, 2e-4, 2e-4, 1e-4]
+  assert [s.learning_rates['discriminator'] for s in theirs] == [2e-4] * 4
   assert [s.fade_from for s in ours] == [None, 100, 100, 700]
   assert [s.fade_from for s in theirs] == [None, None, 100, 100]
-  for name in ('resolution', 'batch_size', 'num_coarse', 'position'):
+  for name in ('resolution', 'batch_size', 'options', 'position'):
     assert [getattr(s, name) for s in ours] == [getattr(s, name) for s in theirs]
 
 

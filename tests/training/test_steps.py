@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators
 from jax3dgan.devices import parallel
+from jax3dgan.losses import regularizers
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 BATCH = 8
 # Far enough for top-k to drop images: its share of the batch begins at 1.
@@ -47,7 +49,7 @@ def build(config, num_devices=1):
   discriminator = discriminators.create(config.discriminator)
   state = state_lib.create(config, generator, discriminator)
   state = parallel.replicate(state.replace(step=np.int32(FIRST_STEP)), mesh)
-  step = steps.make_train_step(config, generator, discriminator, stage)
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   return state, jax.jit(parallel.data_parallel(step, mesh)), mesh
 
 
@@ -59,7 +61,7 @@ def run(config, num_steps=1, num_devices=1):
   """The state and the metrics after some steps."""
   state, step, mesh = build(config, num_devices)
   for i in range(num_steps):
-    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh)['image'])
+    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh))
   return jax.device_get((state, metrics))
 
 
@@ -90,8 +92,8 @@ def test_step_changes_every_network_and_counts(plain):
   for name in ('generator', 'discriminator'):
     moved = jax.tree.map(
       lambda new, old: bool(np.any(np.asarray(new) != np.asarray(old))),
-      getattr(state, name),
-      getattr(fresh, name),
+      state.networks[name],
+      fresh.networks[name],
     )
     # Entries of other resolutions than the stage's are not used yet; everything else learns.
     idle = {'from_rgb_4', 'from_rgb_2'} if name == 'discriminator' else set()
@@ -128,7 +130,7 @@ def test_lazy_r1_counts_for_the_steps_it_skips():
   state, step, mesh = build(lazy_config)
   values = []
   for i in range(2):
-    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh)['image'])
+    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh))
     values.append(float(metrics['discriminator/r1']))
   assert values[1] == 0 and always['discriminator/r1'] > 0
   first = run(tiny_config(), num_steps=1)[1]['discriminator/r1']
@@ -139,31 +141,31 @@ def test_same_seed_same_step_and_another_seed_another(plain):
   again, _ = run(tiny_config(**TOP_K))
   assert largest_difference(again, plain[0]) == 0
   other, _ = run(tiny_config(seed=1, **TOP_K))
-  assert largest_difference(other.generator, plain[0].generator) > 0
+  assert largest_difference(other.networks['generator'], plain[0].networks['generator']) > 0
 
 
 def test_ema_follows_its_definition():
   average, params = {'w': jnp.zeros(3)}, {'w': jnp.ones(3)}
-  first = steps.ema_update(average, params, 0.999, 1)['w']
+  first = state_lib.ema_update(average, params, 0.999, 1)['w']
   np.testing.assert_allclose(first, 1 - 2 / 11, rtol=1e-6)
-  late = steps.ema_update(average, params, 0.999, 10**6)['w']
+  late = state_lib.ema_update(average, params, 0.999, 10**6)['w']
   np.testing.assert_allclose(late, 1e-3, rtol=1e-4)
 
 
 def test_pose_target_is_continuous_all_the_way_round():
   yaw = jnp.array([-np.pi + 1e-4, np.pi - 1e-4])
   pitch = jnp.full(2, 1.2)
-  angles = steps.pose_target(yaw, pitch, 'angles')
+  angles = regularizers.pose_target(yaw, pitch, 'angles')
   np.testing.assert_allclose(angles[:, 0], 1.2, rtol=1e-6)  # pitch first, as the release has it
-  directions = steps.pose_target(yaw, pitch, 'direction')
+  directions = regularizers.pose_target(yaw, pitch, 'direction')
   np.testing.assert_allclose(np.linalg.norm(directions, axis=-1), 1, rtol=1e-5)
   np.testing.assert_allclose(directions[0], directions[1], atol=1e-3)
 
 
 def test_images_are_scaled_to_plus_minus_one():
-  np.testing.assert_allclose(steps.to_float(np.array([0, 255], np.uint8)), [-1, 1])
+  np.testing.assert_allclose(step_lib.to_float(np.array([0, 255], np.uint8)), [-1, 1])
   there = np.array([-1, 0.5], np.float32)
-  assert steps.to_float(there) is there
+  assert step_lib.to_float(there) is there
 
 
 _EIGHT = """
@@ -178,13 +180,14 @@ for config in (t.tiny_config(**t.TOP_K), t.tiny_2d()):
   many, many_metrics = t.run(config, 20, 8)
   for name in one_metrics:
     np.testing.assert_allclose(one_metrics[name], many_metrics[name], rtol=1e-4, err_msg=name)
-  assert t.largest_difference(one.generator, many.generator) < 2e-6
-  assert t.largest_difference(one.discriminator, many.discriminator) < 1e-6
+  assert t.largest_difference(one.networks['generator'], many.networks['generator']) < 2e-6
+  one, many = one.networks['discriminator'], many.networks['discriminator']
+  assert t.largest_difference(one, many) < 1e-6
 state, step, mesh = t.build(t.tiny_config(**t.TOP_K), 8)
-batch = t.parallel.shard({{'image': t.images()}}, mesh)['image']
+batch = t.parallel.shard({{'image': t.images()}}, mesh)
 flops = step.lower(state, batch).compile().cost_analysis()['flops']
 state, step, mesh = t.build(t.tiny_config(**t.TOP_K), 1)
-alone = step.lower(state, t.images()).compile().cost_analysis()['flops']
+alone = step.lower(state, {{'image': t.images()}}).compile().cost_analysis()['flops']
 assert flops < alone / 5, (flops, alone)  # the optimizer's share is the same on every device
 print('equal')
 """

@@ -12,13 +12,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax3dgan import config, discriminators, generators, steps, train
+from jax3dgan import config, discriminators, generators, recipes, train
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
+from jax3dgan.pictures import of_training
 from jax3dgan.runs import checkpoints, interruption
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[2] / 'configs').glob('*.py'))
 
@@ -121,7 +123,9 @@ def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path
   # Another program rounds differently; another image would move Adam by its learning rate, 2e-4.
   for name in ('generator', 'discriminator'):
     jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), host[name], resident[name]
+      lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+      host['networks'][name],
+      resident['networks'][name],
     )
 
 
@@ -166,15 +170,11 @@ def test_every_config_trains_two_steps(path, cache, tmp_path):
 def test_every_config_is_consistent_at_full_size(path):
   full = load_config(path).get_config()
   assert full.is_locked
-  for stage in schedule.stages(full):
-    train._check_resolution(full, stage.resolution)
-  shapes = jax.eval_shape(
-    lambda: state_lib.create(
-      full, generators.create(full), discriminators.create(full.discriminator)
-    )
-  )
+  networks = generators.create(full), discriminators.create(full.discriminator)
+  recipes.check(full, *networks, schedule.stages(full))
+  shapes = jax.eval_shape(lambda: state_lib.create(full, *networks))
   assert shapes.step.shape == ()
-  assert str(full.ema.display_rate) in shapes.ema
+  assert str(full.ema.display_rate) in shapes.ema['generator']
 
 
 def test_default_model_has_the_published_size():
@@ -184,15 +184,15 @@ def test_default_model_has_the_published_size():
       full, generators.create(full), discriminators.create(full.discriminator)
     )
   )
-  leaves = jax.tree.leaves(shapes.generator)
+  leaves = jax.tree.leaves(shapes.networks['generator'])
   assert len(leaves) == 30 and sum(leaf.size for leaf in leaves) == 1_910_788
-  size = sum(leaf.size for leaf in jax.tree.leaves(shapes.discriminator))
+  size = sum(leaf.size for leaf in jax.tree.leaves(shapes.networks['discriminator']))
   assert 12.4e6 < size < 13.3e6
 
 
 def _break_generator(monkeypatch, at, times):
   """Puts NaN into the generator after step `at` (counted from 0), for the first `times` keys."""
-  make = steps.make_train_step
+  make = step_lib.make_train_step
   run_key = jax.random.key_data(jax.random.split(jax.random.key(0), 3)[2])
   keys = [run_key]
 
@@ -204,13 +204,14 @@ def _break_generator(monkeypatch, at, times):
       if times:
         hit &= jnp.all(state.key == keys[0])
       new, metrics = step_fn(state, images)
-      leaves, tree = jax.tree.flatten(new.generator)
+      leaves, tree = jax.tree.flatten(new.networks['generator'])
       leaves[1] = jnp.where(hit, jnp.nan, leaves[1])
-      return new.replace(generator=jax.tree.unflatten(tree, leaves)), metrics
+      params = jax.tree.unflatten(tree, leaves)
+      return new.replace(networks={**new.networks, 'generator': params}), metrics
 
     return step
 
-  monkeypatch.setattr(train.recipes.steps, 'make_train_step', broken)
+  monkeypatch.setattr(step_lib, 'make_train_step', broken)
 
 
 def _assert_sound(workdir):
@@ -261,7 +262,7 @@ def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch
 
 
 def test_pictures_that_find_no_room_are_no_end(cache, tmp_path, monkeypatch, capsys):
-  save, calls = train.viz.save_png, []
+  save, calls = of_training.viz.save_png, []
 
   def full(path, image, texts=None):
     calls.append(path)
@@ -269,7 +270,7 @@ def test_pictures_that_find_no_room_are_no_end(cache, tmp_path, monkeypatch, cap
       raise OSError(errno.ENOSPC, 'No space left on device', str(path))
     save(path, image, texts)
 
-  monkeypatch.setattr(train.viz, 'save_png', full)
+  monkeypatch.setattr(of_training.viz, 'save_png', full)
   train.run(tiny(cache, **{'log.images_every': 1, 'num_steps': 2}), tmp_path)
   told = capsys.readouterr().err
   assert 'Warning: Cannot write to' in told and 'the disk is full' in told

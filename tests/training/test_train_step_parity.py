@@ -16,14 +16,18 @@ import train_step_golden as golden
 from train_step_golden import BATCH, RESOLUTION, SAMPLES, SPLITS
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators, recipes
 from jax3dgan.devices import parallel
 from jax3dgan.generators.pigan import PiGAN
-from jax3dgan.training import schedule
+from jax3dgan.losses import regularizers
+from jax3dgan.recipes import base
+from jax3dgan.training import microbatches, schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 FILE = 'train_step_small'
 DTYPES = (np.float64, np.float32)
+PHASES = ('discriminator', 'generator')
 STEP = 100_000
 LR_GENERATOR, LR_DISCRIMINATOR = 6e-5, 2e-4
 
@@ -53,13 +57,15 @@ def make_config():
 @dataclasses.dataclass
 class Replaced:
   """A generator with our gradient and given images, which come with the draws: the discriminator
-  sees the official ones."""
+  gets the official ones."""
 
   generator: PiGAN
 
-  def apply(self, variables, z, camera, rendering, *args):
-    draws, images = rendering
-    out = self.generator.apply(variables, z, camera, draws, *args)
+  def apply(self, variables, w, *args, method):
+    if method != 'synthesize':
+      return self.generator.apply(variables, w, *args, method=method)
+    camera, (draws, images), *rest = args
+    out = self.generator.apply(variables, w, camera, draws, *rest, method=method)
     return out.replace(image=out.image + jax.lax.stop_gradient(images - out.image))
 
 
@@ -69,40 +75,58 @@ def results(state, batch):
   config = make_config()
   stage = schedule.stages(config)[1]
   models = generators.create(config), discriminators.create(config.discriminator)
-  step = steps.make_train_step(config, *models, stage, draw=lambda keys, stream: inputs[stream])
-  after, metrics = step(state, images)
-  between = state.replace(discriminator=after.discriminator)
-  of_discriminator, of_generator = steps.make_gradients(config, *models, stage)
-  _, of_split = steps.make_gradients(config, *models, dataclasses.replace(stage, micro_batches=1))
-  of_official_fakes = steps.make_gradients(config, Replaced(models[0]), models[1], stage)[1]
-  replaced = inputs[steps.GENERATOR]
-  replaced = replaced._replace(rendering=(replaced.rendering, official_fakes))
-  splits = jax.tree.map(
-    lambda x: x.reshape(SPLITS, BATCH // SPLITS, *x.shape[1:]), inputs[steps.GENERATOR]
-  )
-  options = generators.render_options(config, resolution=RESOLUTION)
 
-  def judge(params, images):
+  def whole(inputs):
+    camera = base.camera_of(config, inputs.extras['yaw'], inputs.extras['pitch'])
+    return inputs._replace(camera=camera)
+
+  inputs = {name: whole(part) for name, part in zip(PHASES, inputs, strict=True)}
+  inputs['discriminator'] = inputs['discriminator']._replace(images=images)
+  step = step_lib.make_train_step(
+    config, *models, stage, draw=lambda keys, phase, *args: inputs[phase]
+  )
+  after, metrics = step(state, {'image': images})
+  between = {**state.networks, 'discriminator': after.networks['discriminator']}
+  now = recipes.Now(state.step, 0)
+
+  def gradient(name, params, inputs, models=models, num_micro_batches=SPLITS):
+    phases = recipes.create('pigan').phases(config, *models, stage)
+    phase = next(phase for phase in phases if phase.name == name)
+    networks = recipes.Networks(params, {})
+    return step_lib.gradients_of(phase, networks, inputs, now, num_micro_batches)
+
+  replaced = inputs['generator']
+  replaced = replaced._replace(keys=(replaced.keys, official_fakes))
+  splits = microbatches.split(inputs['generator'], SPLITS)
+
+  def discriminate(params, images):
     return models[1].apply({'params': params}, images, 0.37)
 
-  def fakes(critic, inputs):
-    images = steps.generate(models[0], state.generator, inputs, config, options, 0.5)
-    out = judge(critic, images)
+  def fakes(discriminator, inputs):
+    variables = {'params': state.networks['generator']}
+    w = models[0].apply(variables, inputs.z, method='map')
+    rendering = (w, inputs.camera, inputs.keys, stage.options, 0.5)
+    images = models[0].apply(variables, *rendering, method='synthesize').image
+    out = discriminate(discriminator, images)
+    angles = inputs.extras['yaw'], inputs.extras['pitch']
     return {
       'fake': images.transpose(0, 3, 1, 2),
-      'fake_pose': steps.pose_target(inputs.yaw, inputs.pitch, 'angles'),
+      'fake_pose': regularizers.pose_target(*angles, 'angles'),
       'pred': out.logits[:, None],
-      'position': out.pose,
+      'position': out.heads['pose'],
     }
 
+  of_official_fakes = gradient('generator', between, replaced, (Replaced(models[0]), models[1]))
   return after, {
-    'real_pred': judge(state.discriminator, images).logits[:, None],
-    'd': fakes(state.discriminator, inputs[steps.DISCRIMINATOR]),
-    'g': fakes(after.discriminator, inputs[steps.GENERATOR]),
-    'd/grad': of_discriminator(state, images, inputs[steps.DISCRIMINATOR])[0],
-    'g/grad': of_generator(between, inputs[steps.GENERATOR])[0],
-    'g/grad_of_official_fakes': of_official_fakes(between, replaced)[0],
-    'split_losses': jax.lax.map(lambda part: of_split(between, part)[1]['generator/loss'], splits),
+    'real_pred': discriminate(state.networks['discriminator'], images).logits[:, None],
+    'd': fakes(state.networks['discriminator'], inputs['discriminator']),
+    'g': fakes(after.networks['discriminator'], inputs['generator']),
+    'd/grad': gradient('discriminator', state.networks, inputs['discriminator'])[0],
+    'g/grad': gradient('generator', between, inputs['generator'])[0],
+    'g/grad_of_official_fakes': of_official_fakes[0],
+    'split_losses': jax.lax.map(
+      lambda part: gradient('generator', between, part, num_micro_batches=1)[1][0], splits
+    ),
     'metrics': metrics,
   }
 
@@ -123,24 +147,25 @@ def ours(dtype) -> dict:
   official_fakes = np.concatenate([tiny['g0/fake'], tiny['g1/fake']]).transpose(0, 2, 3, 1)
   mesh = parallel.make_mesh(jax.devices()[:1])
   with jax.enable_x64(dtype == np.float64):
+    networks = {'generator': g_params, 'discriminator': d_params}
     state = state_lib.TrainState(
       step=np.asarray(STEP, np.int64 if dtype == np.float64 else np.int32),
       key=jax.random.key_data(jax.random.key(0)),
-      generator=g_params,
-      discriminator=d_params,
-      generator_optimizer=transform.init(g_params),
-      discriminator_optimizer=transform.init(d_params),
-      ema={str(rate): g_params for rate in config.ema.rates},
+      networks=networks,
+      optimizers={name: transform.init(params) for name, params in networks.items()},
+      ema={'generator': {str(rate): g_params for rate in config.ema.rates}},
+      buffers={},
     )
     run = jax.jit(parallel.data_parallel(results, mesh))
     after, out = jax.device_get(run(state, (images, inputs, official_fakes.astype(dtype))))
     # The average's weight hangs on the number of steps, which the official one had not made.
+    params = after.networks['generator']
     first = {
-      rate: jax.device_get(steps.ema_update(g_params, after.generator, float(rate), 1))
-      for rate in state.ema
+      rate: jax.device_get(state_lib.ema_update(g_params, params, float(rate), 1))
+      for rate in state.ema['generator']
     }
-    for rate, average in after.ema.items():
-      expected = steps.ema_update(g_params, after.generator, float(rate), STEP + 1)
+    for rate, average in after.ema['generator'].items():
+      expected = state_lib.ema_update(g_params, params, float(rate), STEP + 1)
       jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), average, expected)
   return named(out, after, first)
 
@@ -162,10 +187,10 @@ def named(out, after, first) -> dict:
     'd/grad_norm': metrics['discriminator/gradient_norm'],
     'g/grad_norm': metrics['generator/gradient_norm'],
     **golden.by_official_name(out['d/grad'], 'd/grad', critic=True),
-    **golden.by_official_name(after.discriminator, 'd/param_after', critic=True),
+    **golden.by_official_name(after.networks['discriminator'], 'd/param_after', critic=True),
     **golden.by_official_name(out['g/grad'], 'g/grad'),
     **golden.by_official_name(out['g/grad_of_official_fakes'], 'g/grad_of_official_fakes'),
-    **golden.by_official_name(after.generator, 'g/param_after'),
+    **golden.by_official_name(after.networks['generator'], 'g/param_after'),
   }
   for i in range(SPLITS):
     rows = slice(i * half, (i + 1) * half)

@@ -343,7 +343,7 @@ def test_a_2d_model_has_no_camera(opened, connect):
   config = config_lib.tiny(config)
   generator = generators.create(config)
   params = generators.init_params(generator, jax.random.key(0))
-  viewer = opened(trained.Trained(config, generator, params, 5, 'flat'))
+  viewer = opened(trained.Trained(config, generator, {'params': params}, 5, 'flat'))
   client = connect(viewer)
   first = at_rest(client)
   assert first.shape == (16, 16, 3)

@@ -1,0 +1,85 @@
+"""The contract of a discriminator: what a training step may ask of any of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+
+from jax3dgan.errors import UserError
+
+
+@flax.struct.dataclass
+class DiscriminatorOutput:
+  """What a discriminator says of a batch of images.
+
+  Attributes:
+    logits: [b], high for real.
+    heads: Predictions beside them, by name: 'pose' [b, pose_dim], (pitch, yaw) in radians or the
+      camera's direction; 'latent' [b, latent_dim], the z that made an image.
+  """
+
+  logits: jax.Array
+  heads: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
+
+
+class Discriminator(nn.Module):
+  """Images to logits.
+
+  Subclasses are Linen modules; any attribute below may be a field, a property or a class attribute
+  of theirs. Arrays that are not trained (power iteration's vectors) are variables of the collection
+  'buffers'.
+
+  Attributes:
+    resolutions: Sizes of the images that it takes, pixels on a side, ascending.
+    label_dim: Length of the label that it is conditioned on; 0 for none.
+    pose_dim, latent_dim: Lengths of the heads; 0 for no such head.
+    takes_pairs: Whether it takes pairs (image, low-resolution rendering) instead of images.
+    fades: Whether a new resolution is faded in.
+    group_size: Images whose features it compares; a batch is made of whole groups. 0 for none.
+  """
+
+  resolutions = ()
+  label_dim = 0
+  pose_dim = 0
+  latent_dim = 0
+  takes_pairs = False
+  fades = False
+  group_size = 0
+
+  @property
+  def independent_logits(self) -> bool:
+    """Whether a logit depends on its own image alone, which one-pass R1 needs."""
+    return self.group_size in (0, 1)
+
+  def __call__(self, image, fade=1.0, label=None) -> DiscriminatorOutput:
+    """Images [b, h, w, c] in [−1, 1], or a pair of them with `takes_pairs` → logits and heads.
+
+    Args:
+      fade: In [0, 1], may be traced: the share of the newest resolution; ignored without `fades`.
+      label: [b, label_dim].
+    """
+    raise NotImplementedError
+
+  def initialise(self):
+    """Uses every parameter and buffer once, for `init`."""
+    raise NotImplementedError
+
+  def init_params(self, key):
+    """Fresh parameters of a distribution of its own; None for those of `initialise`."""
+    del key
+
+  def tiny(self, resolution: int) -> dict[str, Any]:
+    """Fields of a small discriminator of the same structure, for tests: images of `resolution`."""
+    raise NotImplementedError
+
+  def check_resolution(self, resolution: int) -> None:
+    """UserError where it does not take images of a size."""
+    if resolution not in self.resolutions:
+      sizes = ', '.join(str(r) for r in self.resolutions if r >= 4)
+      raise UserError(
+        f'The discriminator takes images of {sizes} pixels, not {resolution}. Change '
+        'config.resolution, or give config.discriminator.channels an entry for each size up to the '
+        "images'."
+      )

@@ -1,0 +1,62 @@
+"""Recipes by name: how a paper trains."""
+
+import functools
+
+from jax3dgan import registry
+from jax3dgan.recipes.base import Inputs, Networks, Now, Phase, Photos, Recipe, Terms
+
+RECIPES = {
+  'pigan': 'jax3dgan.recipes.pigan:PiGAN',
+  'eg3d': 'jax3dgan.recipes.eg3d:EG3D',
+}
+
+__all__ = [
+  'RECIPES',
+  'Inputs',
+  'Networks',
+  'Now',
+  'Phase',
+  'Photos',
+  'Recipe',
+  'Terms',
+  'check',
+  'create',
+  'fields_of_others',
+  'is_known',
+]
+
+
+@functools.cache
+def create(name: str) -> Recipe:
+  """The recipe of a name of `RECIPES`, or of 'package.module:Class'.
+
+  Raises:
+    UserError: No recipe has that name.
+  """
+  return registry.resolve('recipe', name, RECIPES)()
+
+
+def is_known(name: str) -> bool:
+  """Whether `create` may know a name."""
+  return name in RECIPES or ':' in name
+
+
+def fields_of_others(name: str) -> dict[str, set[str]]:
+  """{group: fields} of the config that belong to other recipes of this package."""
+  fields: dict[str, set[str]] = {}
+  for other in RECIPES.keys() - {name}:
+    for group, owner in create(other).groups.items():
+      fields.setdefault(group, set()).update(owner.__dataclass_fields__)
+  return fields
+
+
+def check(config, generator, discriminator, stages) -> None:
+  """Whether a config's networks and fields go together, before anything is compiled.
+
+  Raises:
+    UserError: In one line, with the remedy.
+  """
+  from jax3dgan.recipes import checks
+
+  create(config.recipe).check(config, generator, discriminator)
+  checks.resolutions(generator, discriminator, stages)

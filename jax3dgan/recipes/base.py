@@ -1,0 +1,245 @@
+"""The contract of a recipe: how one paper trains, as phases of a step.
+
+A step of training draws, for each phase that is due, the inputs of a batch, takes the gradient of
+the phase's loss in the parameters of its network, averages it over devices, and makes a step of
+that network's optimizer (`training.step`). A recipe says which phases there are; it contains no
+optimizer, no device and no loop.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jax3dgan import cameras, discriminators, generators
+from jax3dgan.cameras import Camera
+from jax3dgan.discriminators import Discriminator
+from jax3dgan.generators import Generator
+from jax3dgan.training import streams
+
+
+class Now(NamedTuple):
+  """Where training is.
+
+  Attributes:
+    step: The number of the step, from 0; may be traced.
+    images: Images of the data set that were used before it.
+  """
+
+  step: Any
+  images: Any
+
+
+class Photos(NamedTuple):
+  """One device's share of a batch of the data set.
+
+  Attributes:
+    image: [b, h, w, 3] in [−1, 1].
+    label: [b, 25] cameras; None where `config.data.use_labels` is off.
+    all_labels: [n, 25] the cameras of the whole batch, of all devices; None without labels.
+  """
+
+  image: jax.Array
+  label: jax.Array | None = None
+  all_labels: jax.Array | None = None
+
+
+class Inputs(NamedTuple):
+  """What a phase's loss is computed from; every leaf has a batch axis, [b, ...].
+
+  Attributes:
+    z: [b, z_dim] latents.
+    camera: Of the fakes, [b].
+    condition: [b, 25] label that the mapping network is conditioned on; None for none.
+    label: [b, 25] label of the fakes that the discriminator is conditioned on; None for none.
+    keys: Per-example keys [b] of what is random in the rendering, or `hierarchical.Draws`.
+    images: [b, h, w, 3] photos in [−1, 1], where the phase needs them.
+    image_label: [b, 25] label of the photos that the discriminator is conditioned on.
+    extras: What else a recipe draws, by name: points, object poses, expression codes.
+  """
+
+  z: Any = None
+  camera: Camera | None = None
+  condition: Any = None
+  label: Any = None
+  keys: Any = None
+  images: Any = None
+  image_label: Any = None
+  extras: Mapping[str, Any] = {}
+
+
+class Networks(NamedTuple):
+  """The networks as they are when a phase begins.
+
+  Attributes:
+    params: Parameters by network.
+    buffers: Arrays that are not trained, by network, and those of the recipe, by name.
+  """
+
+  params: Mapping[str, Any]
+  buffers: Mapping[str, Any]
+
+  def variables(self, network: str, params=None) -> dict:
+    """What `module.apply` takes: the network's parameters, or these instead, and its buffers."""
+    params = self.params[network] if params is None else params
+    buffers = self.buffers.get(network)
+    return {'params': params, 'buffers': buffers} if buffers else {'params': params}
+
+
+class Terms(NamedTuple):
+  """What a loss returns beside its scalar; averaged over micro-batches and devices.
+
+  Attributes:
+    metrics: Scalars to log, by name.
+    buffers: New values of buffers, by network; those that are missing stay.
+  """
+
+  metrics: dict[str, Any]
+  buffers: dict[str, Any] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A part of a step that trains one network with one loss.
+
+  Attributes:
+    name: Its random numbers and its metrics are named after it.
+    network: In whose parameters the loss is differentiated.
+    loss: loss(params, networks, inputs, now) → (scalar, Terms): `params` of the network, all
+      `Networks`, the `Inputs` of one micro-batch on one device, where training is (`Now`).
+    every: It is due each so many steps, and its gradient counts so many times.
+    lazy: A regularisation beside its network's main phase: the optimizer is corrected for its
+      additional steps (`state.lazy_factor`).
+    gradient: Instead of the loss's own: gradient(params, networks, inputs, now) → (gradients,
+      (scalar, Terms)).
+    scale: Factor on the mean of the micro-batches' gradients.
+    prepare: prepare(networks, inputs, now, num_micro_batches) → inputs, once for a device's whole
+      share of the batch: what must be known of all examples before the first gradient.
+  """
+
+  name: str
+  network: str
+  loss: Callable
+  every: int = 1
+  lazy: bool = False
+  gradient: Callable | None = None
+  scale: float = 1.0
+  prepare: Callable | None = None
+
+  def gradients(self, params, networks: Networks, inputs: Inputs, now: Now):
+    """(gradients, (scalar, Terms)) of one micro-batch."""
+    if self.gradient is not None:
+      return self.gradient(params, networks, inputs, now)
+    differentiate = jax.value_and_grad(self.loss, has_aux=True)
+    (value, terms), gradients = differentiate(params, networks, inputs, now)
+    return gradients, (value, terms)
+
+
+class Recipe:
+  """How a paper trains. Subclasses have no state of their own.
+
+  Attributes:
+    groups: {group of the config: dataclass whose fields and defaults it has}.
+    defaults: Values of common config fields that are the paper's: {'optimizer': dict(beta2=0.99)}.
+    model, discriminator: Names of the networks of `base_config(recipe)`.
+    uses_labels: Whether it can train with the photos' camera labels (`config.data.use_labels`).
+    needs_labels: Whether it cannot train without them.
+    has_convolutions: Whether a step is dominated by convolutions, for which the compiler gets
+      options of its own.
+  """
+
+  groups: Mapping[str, type] = {}
+  defaults: Mapping[str, Any] = {}
+  model = 'pigan'
+  discriminator = 'progressive'
+  uses_labels = False
+  needs_labels = False
+  has_convolutions = False
+
+  def phases(
+    self, config, generator: Generator, discriminator: Discriminator | None, stage
+  ) -> tuple[Phase, ...]:
+    """The phases of a stage's step (`schedule.Stage`), in their order."""
+    raise NotImplementedError
+
+  def draw(self, keys, phase: str, config, generator: Generator, photos: Photos, now: Now, buffers):
+    """The `Inputs` of a phase.
+
+    Args:
+      keys: Per-example keys [b] of this step and this phase alone.
+      phase: Its name.
+      buffers: As of `Networks`.
+    """
+    raise NotImplementedError
+
+  def check(self, config, generator: Generator, discriminator: Discriminator | None) -> None:
+    """UserError in one line for a combination that does not train, or a field that is not used."""
+    raise NotImplementedError
+
+  def init_networks(self, config, generator, discriminator, keys) -> Networks:
+    """Fresh networks and buffers.
+
+    Args:
+      keys: (generator's, discriminator's).
+    """
+    del config
+    params, buffers = {}, {}
+    fresh = {'generator': generators.init(generator, keys[0])}
+    if discriminator is not None:
+      fresh['discriminator'] = discriminators.init(discriminator, keys[1])
+    for name, variables in fresh.items():
+      params[name] = variables['params']
+      if variables.get('buffers'):
+        buffers[name] = variables['buffers']
+    return Networks(params, buffers)
+
+  def update_buffers(self, buffers, metrics, config, stage, now: Now) -> dict:
+    """The buffers after a step, from the metrics of its phases (adaptive augmentation)."""
+    del metrics, config, stage, now
+    return buffers
+
+  def scale_updates(self, network: str, updates, config, now: Now):
+    """The optimizer's updates of a network, scaled leaf by leaf: parts that learn slower, or not
+    yet. The optimizer's moments go on."""
+    del network, config, now
+    return updates
+
+  def averaged_networks(self) -> tuple[str, ...]:
+    """Networks of whose parameters moving averages are kept."""
+    return ('generator',)
+
+  def pose_prior(self, config, params):
+    """The distribution of the cameras: `cameras.PosePrior`, or one that is learned with the
+    generator's parameters."""
+    del params
+    return cameras.pose_prior(**config.pose_prior)
+
+
+def draw_latents(keys, z_dim: int):
+  """z [b, z_dim] of per-example keys [b]."""
+  keys = streams.named_keys(keys, 'z')
+  return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
+
+
+def draw_angles(keys, prior):
+  """(yaw, pitch), [b] each, of a pose prior and per-example keys [b]: π-GAN's angles, radians."""
+  return jax.vmap(functools.partial(cameras.sample_angles, prior))(keys)
+
+
+def camera_of(config, yaw, pitch) -> Camera:
+  """The cameras [b] of a config by their angles [b], radians."""
+  render = config.render
+  pivot = tuple(render.pivot)
+  return cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees, pivot)
+
+
+def running_w_average(networks: Networks, w, decay: float = 0.998) -> dict:
+  """New buffers, for `Terms`, of a generator that keeps a running mean of its styles (Karras et al.
+  2019), after styles w [b, num_ws, w_dim]; nothing for one that keeps none."""
+  buffers = networks.buffers.get('generator') or {}
+  if 'w_average' not in buffers:
+    return {}
+  mean = decay * buffers['w_average'] + (1 - decay) * w[:, 0].mean(0)
+  return {'generator': {**buffers, 'w_average': jax.lax.stop_gradient(mean)}}

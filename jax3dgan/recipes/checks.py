@@ -1,0 +1,104 @@
+"""What recipes check before anything is compiled: each error is one line with its remedy."""
+
+from collections.abc import Iterable
+
+from jax3dgan.errors import UserError
+from jax3dgan.generators.base import needs_resolution
+
+POSE_SIZES = {'angles': 2, 'direction': 3}  # numbers of a pose encoding
+
+
+def one_of(field: str, value, choices: Iterable[str]) -> None:
+  """A field has one of its choices."""
+  if value not in choices:
+    raise UserError(f"config.{field} is '{value}'. Choose one of {', '.join(choices)}.")
+
+
+def unused(config, field: str, default, reason: str) -> None:
+  """A field that is not used is at its default.
+
+  Args:
+    reason: Why it is not used, a clause: "the images are the generator's own".
+  """
+  value = config
+  for name in field.split('.'):
+    value = value[name]
+  if value != default:
+    raise UserError(
+      f'config.{field} is {value!r} and would be ignored: {reason}. Set --config.{field}={default}.'
+    )
+
+
+def labels(config, uses: bool, needs: bool) -> None:
+  """The photos' labels are used as a recipe can."""
+  if config.data.use_labels and not uses:
+    raise UserError(
+      f"The recipe '{config.recipe}' draws all cameras from the pose prior and does not use the "
+      "photos' labels. Set --config.data.use_labels=False."
+    )
+  if needs and not config.data.use_labels:
+    raise UserError(
+      f"The recipe '{config.recipe}' needs the photos' cameras. Set --config.data.use_labels=True, "
+      'with data that has labels.'
+    )
+
+
+def heads(config, generator, discriminator, names=('pose', 'latent')) -> None:
+  """The discriminator's heads have the sizes of what the loss regresses with them."""
+  loss = config.loss
+  one_of('loss.pose_encoding', loss.pose_encoding, POSE_SIZES)
+  sizes = {'pose': POSE_SIZES[loss.pose_encoding], 'latent': generator.z_dim}
+  for name in names:
+    head = f'{name}_dim'
+    has, size = getattr(discriminator, head), sizes[name]
+    if loss[name] and has != size:
+      raise UserError(
+        f'config.loss.{name} is {loss[name]}, but config.discriminator.{head} is {has}. '
+        f'Set --config.discriminator.{head}={size}, or --config.loss.{name}=0.'
+      )
+
+
+def has_discriminator(config, discriminator) -> None:
+  """There is one."""
+  if discriminator is None:
+    raise UserError(
+      f"The recipe '{config.recipe}' is adversarial and needs a discriminator. Set "
+      'config.discriminator, see config.set_discriminator.'
+    )
+
+
+def no_discriminator(config, discriminator) -> None:
+  """There is none, for a recipe that would not train it."""
+  if discriminator is not None:
+    raise UserError(
+      f"The recipe '{config.recipe}' has no discriminator and would ignore "
+      f"'{config.discriminator.name}'. Set config.discriminator to 'none', see "
+      'config.set_discriminator.'
+    )
+
+
+def no_label_inputs(config, generator, discriminator) -> None:
+  """No network expects a label, for a recipe that has none to give."""
+  for group, network in (('model', generator), ('discriminator', discriminator)):
+    if network is not None and network.label_dim:
+      raise UserError(
+        f"config.{group}.label_dim is {network.label_dim}, but the recipe '{config.recipe}' gives "
+        f'the networks no labels. Set --config.{group}.label_dim=0, or take another recipe.'
+      )
+
+
+def resolutions(generator, discriminator, stages) -> None:
+  """The networks make and take images of every stage's size."""
+  for stage in stages:
+    needs_resolution(
+      generator, stage.options, f'set --config.resolution={generator.resolution}, or change its '
+      'layers in config.model.'
+    )  # fmt: skip
+    if discriminator is not None:
+      discriminator.check_resolution(stage.resolution)
+
+
+def rendering(config, generator) -> None:
+  """Fields of `config.render` that the generator does not use are at their defaults."""
+  if not generator.low_resolution or generator.resolution is None:
+    unused(config, 'render.low_resolution', 0, f"'{config.model.name}' has no up-sampler here")

@@ -1,0 +1,166 @@
+"""The training step of any recipe, for one device's share of the batch.
+
+Phase by phase: inputs are drawn from per-example keys, gradients of micro-batches are accumulated
+in a scan and averaged over devices (the only pmean), the network's optimizer makes a step. A lazy
+phase does so only where it is due. Then come the averages.
+
+Written to be wrapped by `parallel.data_parallel`. What examples share of the whole batch (labels)
+is gathered from all devices, so that one device and many give the same training.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax3dgan import recipes
+from jax3dgan.devices import compilation, parallel
+from jax3dgan.losses import regularizers
+from jax3dgan.recipes import Networks, Now, Phase, Photos
+from jax3dgan.training import faults, microbatches, schedule, streams
+from jax3dgan.training import state as state_lib
+from jax3dgan.training.schedule import Stage
+from jax3dgan.training.state import TrainState
+
+
+def to_float(images):
+  """uint8 images to float32 in [−1, 1]; images of floats are there already."""
+  if jnp.issubdtype(images.dtype, jnp.floating):
+    return images
+  return images.astype(jnp.float32) / 127.5 - 1
+
+
+def photos_of(batch) -> Photos:
+  """The photos of a device's batch {'image': [b, h, w, 3], 'label': [b, 25] or none}."""
+  label, all_labels = batch.get('label'), None
+  if label is not None:
+    all_labels = jax.lax.all_gather(label, parallel.AXIS, tiled=True)
+  return Photos(to_float(batch['image']), label, all_labels)
+
+
+def gradients_of(phase: Phase, networks: Networks, inputs, now: Now, num_micro_batches: int = 1):
+  """(gradients, (scalar, Terms)) of a phase on this device: means over its micro-batches."""
+  if phase.prepare is not None:
+    inputs = phase.prepare(networks, inputs, now, num_micro_batches)
+  params = networks.params[phase.network]
+
+  def of_part(part):
+    return phase.gradients(params, networks, part, now)
+
+  gradients, aux = microbatches.mean(of_part, inputs, num_micro_batches)
+  if phase.scale != 1:
+    gradients = jax.tree.map(lambda x: phase.scale * x, gradients)
+  return gradients, aux
+
+
+def make_train_step(
+  config, generator, discriminator, stage: Stage, draw: Callable | None = None
+) -> Callable:
+  """One whole training step of a stage.
+
+  Args:
+    draw: Instead of the recipe's, see `Recipe.draw`.
+
+  Returns:
+    step(state, batch) for one device's share, batch {'image': [b, h, w, 3] (see `to_float`),
+    'label': [b, 25] where `config.data.use_labels`}; gives (state, metrics), both the same on every
+    device. Metrics of a phase that is not due are NaN.
+
+  Raises:
+    UserError: The config's networks and fields do not go together.
+  """
+  recipe = recipes.create(config.recipe)
+  recipe.check(config, generator, discriminator)
+  phases = recipe.phases(config, generator, discriminator, stage)
+  transforms = state_lib.optimizers(config, phases)
+  draw = draw or recipe.draw
+
+  def updated(params, moments, gradients, network, now):
+    """Parameters and moments after a step of a network's optimizer."""
+    transform, factor = transforms[network]
+    updates, moments = transform.update(gradients, moments, params)
+    updates = recipe.scale_updates(network, updates, config, now)
+    own = config.optimizer
+    rate = schedule.learning_rate(
+      factor * stage.learning_rates[network], now.step, own.decay, own.decay_steps
+    )
+    return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
+
+  def run(phase: Phase, state: TrainState, keys, photos, now):
+    """The state after a phase, and its metrics."""
+    networks = Networks(state.networks, state.buffers)
+    name, network = phase.name, phase.network
+
+    def update(own):
+      inputs = draw(
+        streams.named_keys(keys, name), name, config, generator, photos, now, state.buffers
+      )
+      gradients, (value, terms) = jax.lax.pmean(
+        gradients_of(phase, networks, inputs, now, stage.micro_batches), parallel.AXIS
+      )
+      if phase.every > 1:
+        gradients = jax.tree.map(lambda x: phase.every * x, gradients)
+      metrics = {
+        **terms.metrics,
+        f'{name}/loss': value,
+        f'{name}/gradient_norm': optax.tree.norm(gradients),
+        faults.PREFIX + name: faults.first_bad_leaf(gradients),
+      }
+      params, moments = updated(*own, gradients, network, now)
+      return params, moments, terms.buffers, metrics
+
+    own = (state.networks[network], state.optimizers[network])
+    if phase.every > 1:
+      # Only what the phase changes goes through the condition, not the whole state.
+      shapes = jax.eval_shape(update, own)
+
+      def leave(own):
+        buffers = {key: state.buffers[key] for key in shapes[2]}
+        return *own, buffers, jax.tree.map(_not_due, shapes[3])
+
+      due = regularizers.is_due(now.step, phase.every)
+      params, moments, buffers, metrics = jax.lax.cond(due, update, leave, own)
+    else:
+      params, moments, buffers, metrics = update(own)
+    state = state.replace(
+      networks={**state.networks, network: params},
+      optimizers={**state.optimizers, network: moments},
+      buffers={**state.buffers, **buffers},
+    )
+    return state, metrics
+
+  def step(state: TrainState, batch):
+    now = Now(state.step, stage.position_at(state.step))
+    photos = photos_of(batch)
+    keys = parallel.example_keys(streams.step_key(state.key, state.step), photos.image.shape[0])
+    metrics = {}
+    for phase in phases:
+      state, own = run(phase, state, keys, photos, now)
+      metrics |= own
+    averages = {
+      network: {
+        rate: state_lib.ema_update(
+          old, state.networks[network], float(rate), state.step + 1, config.ema.ramp_up
+        )
+        for rate, old in by_rate.items()
+      }
+      for network, by_rate in state.ema.items()
+    }
+    buffers = recipe.update_buffers(state.buffers, metrics, config, stage, now)
+    return state.replace(step=state.step + 1, ema=averages, buffers=buffers), metrics
+
+  return step
+
+
+def _not_due(shape):
+  """What a metric is in steps where its phase is not due."""
+  if jnp.issubdtype(shape.dtype, jnp.floating):
+    return jnp.full(shape.shape, jnp.nan, shape.dtype)
+  return jnp.full(shape.shape, faults.NONE, shape.dtype)
+
+
+def compiler_options(config) -> dict[str, str]:
+  """Options of `jax.stages.Lowered.compile` that suit a recipe's step on this platform."""
+  recipe = recipes.create(config.recipe)
+  return compilation.options_for_convolutions() if recipe.has_convolutions else {}

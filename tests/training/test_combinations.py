@@ -1,0 +1,96 @@
+"""Every generator with every discriminator under every recipe: it trains, or one line says why not."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+import tiny_steps
+
+from jax3dgan import config as config_lib
+from jax3dgan import discriminators, generators, recipes
+from jax3dgan.errors import UserError
+from jax3dgan.training import schedule
+
+_RESOLUTION = 8
+
+
+def combined(generator: str, discriminator: str, recipe: str):
+  """The smallest config of three names, with nothing else changed than what they need to be tiny."""
+  config = config_lib.base_config(recipe)
+  if discriminator != config.discriminator.name:
+    config_lib.set_discriminator(config, discriminator)
+  if generator != config.model.name:
+    config_lib.set_model(config, generator)
+  config = config_lib.tiny(config)
+  config.resolution = _RESOLUTION
+  for group, network in (
+    ('model', generators.create(config)),
+    ('discriminator', discriminators.create(config.discriminator)),
+  ):
+    config[group].update(network.tiny(_RESOLUTION))
+  return config
+
+
+# How each pair is made to train, where it can: {(generator, discriminator, recipe): changes}.
+# What is not here is refused, see REFUSED.
+_NO_HEADS = {'loss.pose': 0.0}
+_POSE_FREE = {'discriminator.label_dim': 0}
+TRAINS = {
+  ('pigan', 'progressive', 'pigan'): {},
+  ('pigan', 'stylegan2', 'pigan'): _NO_HEADS,
+  ('stylegan2', 'progressive', 'pigan'): _NO_HEADS,
+  ('stylegan2', 'stylegan2', 'pigan'): _NO_HEADS,
+  ('eg3d', 'progressive', 'pigan'): {'model.label_dim': 0},
+  ('eg3d', 'stylegan2', 'pigan'): {'model.label_dim': 0, **_NO_HEADS},
+  ('pigan', 'progressive', 'eg3d'): {},
+  ('pigan', 'stylegan2', 'eg3d'): {},
+  ('stylegan2', 'progressive', 'eg3d'): {'eg3d.density': 0.0},
+  ('stylegan2', 'stylegan2', 'eg3d'): {'eg3d.density': 0.0},
+  ('eg3d', 'progressive', 'eg3d'): {},
+  ('eg3d', 'stylegan2', 'eg3d'): {},
+  ('eg3d', 'dual', 'eg3d'): {},
+}
+REFUSED = {
+  ('pigan', 'dual', 'pigan'): 'takes pairs of two sizes',
+  ('stylegan2', 'dual', 'pigan'): 'takes pairs of two sizes',
+  ('eg3d', 'dual', 'pigan'): 'label_dim is 25',
+  ('pigan', 'dual', 'eg3d'): 'takes pairs',
+  ('stylegan2', 'dual', 'eg3d'): 'takes pairs',
+}
+ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
+ALL = list(
+  itertools.product(
+    [name for name in generators.GENERATORS if name in ('pigan', 'eg3d', 'stylegan2')],
+    discriminators.DISCRIMINATORS,
+    ADVERSARIAL,
+  )
+)
+
+
+def test_every_combination_is_in_one_of_the_two_tables():
+  assert set(ALL) == TRAINS.keys() | REFUSED.keys() and not TRAINS.keys() & REFUSED.keys()
+
+
+def check(config):
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  recipes.check(config, *networks, schedule.stages(config))
+
+
+@pytest.mark.parametrize('names', TRAINS, ids='-'.join)
+def test_it_trains(names):
+  config = combined(*names)
+  config.update_from_flattened_dict(TRAINS[names])
+  check(config)
+  state, metrics = tiny_steps.run(config, num_steps=2)
+  assert state.step == 2
+  losses = [f'{network}/loss' for network in ('generator', 'discriminator')]
+  assert all(np.isfinite(metrics[name]) for name in losses), metrics
+  assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.networks))
+
+
+@pytest.mark.parametrize('names', REFUSED, ids='-'.join)
+def test_one_line_says_why_not(names):
+  with pytest.raises(UserError, match=REFUSED[names]) as error:
+    check(combined(*names))
+  assert '\n' not in str(error.value)
