@@ -16,8 +16,11 @@ from jax3dgan.training import step as step_lib
 
 
 def config(name: str):
-  """A config of four images: 'pigan', 'eg3d_labels' (augmented, noisy labels, both density terms) or
-  'eg3d_posefree' (a learned pose prior, a pose head)."""
+  """A config of four images.
+
+  'pigan', 'eg3d_labels' (augmented, noisy labels, both density terms) or 'eg3d_posefree' (a learned
+  pose prior, a pose head).
+  """
   if name == 'pigan':
     chosen = config_lib.tiny(config_lib.base_config())
     chosen.resolution = 8

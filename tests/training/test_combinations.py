@@ -1,4 +1,4 @@
-"""Every generator with every discriminator under every recipe: it trains, or one line says why not."""
+"""Every generator with every discriminator under every recipe: trained, or refused in one line."""
 
 import itertools
 
@@ -16,7 +16,7 @@ _RESOLUTION = 8
 
 
 def combined(generator: str, discriminator: str, recipe: str):
-  """The smallest config of three names, with nothing else changed than what they need to be tiny."""
+  """The smallest config of three names, nothing else changed than what makes it tiny."""
   config = config_lib.base_config(recipe)
   if discriminator != config.discriminator.name:
     config_lib.set_discriminator(config, discriminator)
