@@ -1,4 +1,4 @@
-"""EG3D's golden generator: its weights as our parameters."""
+"""EG3D's golden generator: its weights as our variables."""
 
 import functools
 
@@ -8,6 +8,7 @@ import numpy as np
 from jax3dgan.convert import eg3d_generator
 from jax3dgan.generators.eg3d import EG3D
 from jax3dgan.rendering.hierarchical import RenderOptions
+from jax3dgan.runs import packaged
 
 OPTIONS = RenderOptions(
   resolution=128,
@@ -32,10 +33,16 @@ def state():
 
 @functools.cache
 def model():
-  """(generator, parameters)."""
+  """(generator, variables)."""
   fields = eg3d_generator.model_fields(state())
   generator = EG3D(**fields, plane_axes='official', raw_alias=True)
-  return generator, eg3d_generator.generator_params(state())
+  return generator, packaged.variables_of(generator, eg3d_generator.generator_params(state()))
+
+
+def without_noise(variables) -> dict:
+  """Variables whose constant noise is zero."""
+  buffers = variables['buffers']
+  return {**variables, 'buffers': {**buffers, 'noise_const': 0 * buffers['noise_const']}}
 
 
 def error(ours, theirs) -> float:

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_eg3d_steps import build, pose_free
+from test_eg3d_steps import build, labels, pose_free, tiny_config
 
-from jax3dgan import cameras, discriminators, generators, steps_eg3d, trained
+from jax3dgan import cameras, discriminators, generators, recipes, trained
 from jax3dgan.cameras import PosePrior, camera_generator
 from jax3dgan.cameras.camera_generator import PARAMS, LearnedPrior
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import fakes, pose
-from jax3dgan.losses import eg3d, eg3d_inputs
-from jax3dgan.training import schedule
+from jax3dgan.recipes import eg3d_inputs
+from jax3dgan.training import schedule, streams
 from jax3dgan.training import state as state_lib
 
 GAUSSIAN = PosePrior('gaussian', yaw_std=0.3, pitch_std=0.15)
@@ -136,28 +136,26 @@ def small(angles):
 
 @functools.cache
 def scene():
-  """(config, generator, parameters)."""
+  """(config, generator, variables)."""
   config = small('pitch')
   generator = generators.create(config)
-  return config, generator, generators.init_params(generator, jax.random.key(5))
+  return config, generator, generators.init(generator, jax.random.key(5))
 
 
 def test_it_finds_the_pitch_of_photos_through_the_renderer():
   """A known scene; photos of it from 37° above; a prior that says 25°. What the set of renderings
   differs by from the set of photos (the energy distance) is all that it learns from."""
-  config, generator, params = scene()
+  config, generator, variables = scene()
   given = cameras.pose_prior(**config.pose_prior)
   truth = dataclasses.replace(given, pitch_mean=given.pitch_mean - math.radians(12))
   z = np.random.default_rng(0).standard_normal((1, generator.z_dim), np.float32)
-  world = generator.apply(
-    {'params': params}, generator.apply({'params': params}, z, method='map'), method='prepare'
-  )
+  world = generator.apply(variables, generator.apply(variables, z, method='map'), method='prepare')
   options = generators.render_options(config, resolution=8)
 
   def pictures(yaw, pitch):
     camera = cameras.from_yaw_pitch(yaw, pitch, config.render.radius, config.render.fov_degrees)
     several = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(yaw), *x.shape[1:])), world)
-    out = generator.apply({'params': params}, several, camera, None, options, method='synthesize')
+    out = generator.apply(variables, several, camera, None, options, method='synthesize')
     return out.image.reshape(len(yaw), -1)
 
   def draw(prior, key, num=32):
@@ -196,13 +194,16 @@ def test_cameras_learn_from_the_adversarial_loss_alone():
     config.loss.pose = weight
     generator, discriminator, state = models(config)
     stage = schedule.stages(config)[0]
-    gradient = eg3d.make_losses(config, generator, discriminator, stage).generator_gradient
-    keys = jax.random.split(jax.random.key(0), 4)
-    inputs = eg3d_inputs.draw_inputs(keys, eg3d_inputs.GENERATOR, config, generator.z_dim)
-    params = {**state.generator, PARAMS: random(fresh()).params}
-    found, metrics = jax.jit(gradient)(params, state.discriminator, inputs, 0.0)
+    recipe = recipes.create('eg3d')
+    phase = recipe.phases(config, generator, discriminator, stage)[0]
+    keys, now = jax.random.split(jax.random.key(0), 4), recipes.Now(0, 0)
+    photos = recipes.Photos(np.zeros((4, 16, 16, 3), np.float32))
+    inputs = recipe.draw(keys, phase.name, config, generator, photos, now, state.buffers)
+    params = {**state.networks['generator'], PARAMS: random(fresh()).params}
+    networks = recipes.Networks(state.networks, state.buffers)
+    found, (_, terms) = jax.jit(phase.gradients)(params, networks, inputs, now)
     gradients[weight] = found
-    assert {'generator/loss', 'pose_prior/pitch_mean_degrees'} <= metrics.keys()
+    assert {'generator/adversarial', 'pose_prior/pitch_mean_degrees'} <= terms.metrics.keys()
   own, other = (gradients[weight].pop(PARAMS) for weight in (0.0, 1.0))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), own, other)
   assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(own))
@@ -212,34 +213,45 @@ def test_cameras_learn_from_the_adversarial_loss_alone():
 
 def test_the_state_has_it_and_the_optimizer_its_rate():
   config = pose_free(**{'camera_generator.angles': 'pitch', 'camera_generator.learning_rate': 0.25})
-  *_, state = models(config)
-  assert PARAMS in state.generator and all(PARAMS in average for average in state.ema.values())
-  ones = jax.tree.map(jnp.ones_like, state.generator)
-  (transform, _), _ = state_lib.optimizers(config)
-  updates, _ = transform.update(ones, state.generator_optimizer, state.generator)
-  whole = np.asarray(updates['w_average'])[0]
-  np.testing.assert_allclose(updates[PARAMS]['out']['bias'], 0.25 * whole, rtol=1e-6)
+  *networks, state = models(config)
+  params, averages = state.networks['generator'], state.ema['generator']
+  assert PARAMS in params and all(PARAMS in average for average in averages.values())
+  ones = jax.tree.map(jnp.ones_like, params)
+  transform, _ = state_lib.optimizers(config, state_lib.phases_of(config, *networks))['generator']
+  updates, _ = transform.update(ones, state.optimizers['generator'], params)
+  images = config.camera_generator.from_images
+  scaled = recipes.create('eg3d').scale_updates(
+    'generator', updates, config, recipes.Now(0, images)
+  )
+  whole = np.asarray(updates['decoder']['fc_0_bias'])[0]
+  assert whole > 0.5
+  np.testing.assert_allclose(scaled[PARAMS]['out']['bias'], 0.25 * whole, rtol=1e-6)
+  jax.tree.map(np.testing.assert_array_equal, {**scaled, PARAMS: 0}, {**updates, PARAMS: 0})
   *_, without = models(pose_free())
-  assert PARAMS not in without.generator
+  assert PARAMS not in without.networks['generator']
 
 
-def test_cameras_are_held_until_their_time():
-  config = pose_free(**{'camera_generator.angles': 'both'})
-  *_, state = models(config)
-  moved = state.replace(generator=jax.tree.map(lambda x: x + 1, state.generator))
-  for held in (True, False):
-    after = steps_eg3d._cameras_held(moved, state.generator, jnp.array(held)).generator
-    wanted = {**moved.generator, PARAMS: (state if held else moved).generator[PARAMS]}
-    jax.tree.map(np.testing.assert_array_equal, after, wanted)
+def test_cameras_are_frozen_until_their_time():
+  fields = {'angles': 'both', 'from_images': 40, 'learning_rate': 0.5}
+  config = pose_free(**{f'camera_generator.{name}': value for name, value in fields.items()})
+  updates = {'decoder': jnp.ones(3), PARAMS: {'out': jnp.ones(2)}}
+  scale = recipes.create('eg3d').scale_updates
+  for images, share in ((0, 0.0), (39, 0.0), (40, 0.5)):
+    scaled = scale('generator', updates, config, recipes.Now(5, jnp.array(images)))
+    np.testing.assert_array_equal(scaled['decoder'], 1)
+    np.testing.assert_array_equal(scaled[PARAMS]['out'], share)
+  assert scale('discriminator', updates, config, recipes.Now(5, 0)) is updates
 
 
 def test_a_trained_model_draws_from_it():
   """As from a given prior whose mean is where the learned one's is."""
-  config, generator, params = scene()
+  config, generator, variables = scene()
   own = fresh(cameras.pose_prior(**config.pose_prior), 'pitch')
   unit = camera_generator.scales(own.given)[1][1]
   moved = shifted(own, 0.0, 0.2 / unit).params
-  learned = trained.Trained(config, generator, {**params, PARAMS: own.params}, 1)
+  params = variables['params']
+  both = {**variables, 'params': {**params, PARAMS: own.params}}
+  learned = trained.Trained(config, generator, both, 1)
   before = next(fakes.Fakes(learned, batch_size=4).batches(4))
   assert learned.mean_elevation == pytest.approx(math.pi / 2 - own.given.pitch_mean, abs=1e-5)
   # One program for both, as in evaluations during training.
@@ -249,7 +261,7 @@ def test_a_trained_model_draws_from_it():
   other = config.copy_and_resolve_references()
   other.pose_prior.pitch_mean += 0.2
   other.camera_generator.angles = 'none'
-  given = trained.Trained(other, generator, params, 1)
+  given = trained.Trained(other, generator, variables, 1)
   wanted = next(fakes.Fakes(given, batch_size=4).batches(4))
   assert np.abs(after.astype(int) - wanted).max() <= 1 < np.abs(after.astype(int) - before).max()
   model = generated.model
@@ -275,18 +287,40 @@ def test_what_cannot_be_learned_is_said(fields, words):
 
 
 def test_label_noise_is_in_deviations_of_the_labels():
-  config = pose_free(**{'eg3d.label_noise': 0.5})
-  labels = np.random.default_rng(0).normal(0, np.linspace(0, 3, 25), (64, 25)).astype(np.float32)
+  of_photos = np.random.default_rng(0).normal(0, np.linspace(0, 3, 25), (64, 25))
+  of_photos = of_photos.astype(np.float32)
   keys = jax.random.split(jax.random.key(0), 4096)
-  noise = np.asarray(eg3d_inputs.label_noise(keys, config, jnp.asarray(labels)))
-  np.testing.assert_allclose(noise.std(0), 0.5 * labels.std(0), rtol=0.06)
+  noise = np.asarray(eg3d_inputs.label_noise(keys, 0.5, jnp.asarray(of_photos)))
+  np.testing.assert_allclose(noise.std(0), 0.5 * of_photos.std(0), rtol=0.06)
   np.testing.assert_allclose(noise.mean(0), 0, atol=0.1)
   assert not noise[:, 0].any()  # what all cameras share
-  draw = functools.partial(eg3d_inputs.draw_inputs, keys[:4], config=config, z_dim=2)
-  first, second = (
-    draw(stream, labels=labels) for stream in (eg3d_inputs.GENERATOR, eg3d_inputs.DISCRIMINATOR)
+
+
+def test_label_noise_is_of_each_phase_and_of_photos_and_fakes_apart():
+  config = tiny_config(**{'eg3d.label_noise': 0.5})
+  generator = generators.create(config)
+  keys, now = jax.random.split(jax.random.key(0), 4), recipes.Now(0, 0)
+  label = labels(4)
+  photos = recipes.Photos(np.zeros((4, 16, 16, 3), np.float32), label, jnp.asarray(label))
+
+  def draw(phase, photos=photos):
+    own = streams.named_keys(keys, phase)
+    return recipes.create('eg3d').draw(own, phase, config, generator, photos, now, {})
+
+  of_generator, of_discriminator = draw('generator'), draw('discriminator')
+  fakes = [inputs.extras['label_noise'] for inputs in (of_generator, of_discriminator)]
+  assert np.abs(fakes[0] - fakes[1]).max() > 0.1
+  of_photos = of_discriminator.image_label - label
+  assert np.abs(of_photos - fakes[1]).max() > 0.1 and np.abs(of_photos).max() > 0.1
+  # The cameras that the fakes are rendered from have none.
+  np.testing.assert_array_equal(
+    cameras.from_label(of_generator.label).cam2world, of_generator.camera.cam2world
   )
-  assert np.abs(first.noise - second.noise).max() > 0.1
-  assert draw(0).noise is None  # no labels: nothing is told
+  assert np.abs(draw('r1').image_label - label).max() > 0.1
+  assert 'label_noise' not in draw('density').extras
+  # No labels: none to disturb.
+  without = draw('discriminator', photos._replace(label=None, all_labels=None))
+  assert 'label_noise' not in without.extras and without.image_label is None
   config.eg3d.label_noise = 0.0
-  assert draw(0, labels=labels).noise is None
+  without = draw('discriminator')
+  assert 'label_noise' not in without.extras and without.image_label is label

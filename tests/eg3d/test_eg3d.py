@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_eg3d import OPTIONS, error, model, nhwc, state
+from golden_eg3d import OPTIONS, error, model, nhwc, state, without_noise
 
 from jax3dgan import cameras, generators, trained
 from jax3dgan import config as config_lib
@@ -24,14 +24,13 @@ from jax3dgan.rendering.hierarchical import Draws
 
 @functools.cache
 def official_scene(example: int, const_noise: bool):
-  generator, params = model()
+  generator, variables = model()
   if not const_noise:
-    params = {**params, 'noise_const': np.zeros_like(params['noise_const'])}
+    variables = without_noise(variables)
   stages = goldens.load('G_small_stages')
 
   @jax.jit
   def prepare(z, label):
-    variables = {'params': params}
     w = generator.apply(variables, z, label, method='map')
     return generator.apply(variables, w, method='prepare')
 
@@ -40,9 +39,9 @@ def official_scene(example: int, const_noise: bool):
 
 
 def test_styles():
-  generator, params = model()
-  stages, variables = goldens.load('G_small_stages'), {'params': params}
-  average = jnp.broadcast_to(params['w_average'], (14, 512))
+  generator, variables = model()
+  stages = goldens.load('G_small_stages')
+  average = jnp.broadcast_to(variables['buffers']['w_average'], (14, 512))
   map_ = functools.partial(generator.apply, variables, stages['z'], stages['c_cond'], method='map')
   w = map_()
   assert w.shape == (2, 14, 512) and error(w[:, 3], stages['ws']) < 2e-6
@@ -65,10 +64,10 @@ def test_planes(noise):
 
 
 def test_the_field_of_points():
-  generator, params = model()
+  generator, variables = model()
   stages = goldens.load('G_small_stages')
   scene = official_scene(-1, True)
-  query = functools.partial(generator.apply, {'params': params}, method='query')
+  query = functools.partial(generator.apply, variables, method='query')
   density, features = query(scene, stages['points'])
   assert error(density, stages['points_sigma'][..., 0]) < 1e-5
   assert error(features, stages['points_rgb']) < 1e-5
@@ -76,7 +75,7 @@ def test_the_field_of_points():
 
 @pytest.mark.parametrize('name', ['G_small_nrr16', 'G_small_nrr64'])
 def test_pictures(name):
-  generator, params = model()
+  generator, variables = model()
   arrays = goldens.load(name)
   scene = official_scene(-1, True) if name.endswith('16') else official_scene(0, False)
   b, size = len(arrays['c']), arrays['feature_image'].shape[-1]
@@ -86,7 +85,7 @@ def test_pictures(name):
 
   @functools.partial(jax.jit, static_argnums=2)
   def render(scene, draws, method):
-    return generator.apply({'params': params}, scene, camera, draws, options=options, method=method)
+    return generator.apply(variables, scene, camera, draws, options=options, method=method)
 
   out = render(scene, draws, 'synthesize')
   rendered = render(scene, draws, 'render_features')
@@ -100,17 +99,17 @@ def test_pictures(name):
   assert error(out.low_res, nhwc(raw)) < 5e-5
   if name.endswith('64'):  # without the release's oversight
     own = dataclasses.replace(generator, raw_alias=False)
-    true = jax.jit(
-      lambda s: own.apply({'params': params}, s, camera, draws, options, method='synthesize')
-    )(scene)
+    true = jax.jit(lambda s: own.apply(variables, s, camera, draws, options, method='synthesize'))(
+      scene
+    )
     assert error(true.low_res, nhwc(arrays['image_raw_true'])) < 5e-5
     np.testing.assert_allclose(true.image, out.image, atol=5e-6)
 
 
 def test_the_official_names_make_the_whole_tree():
-  generator, params = model()
-  fresh = jax.eval_shape(functools.partial(generators.init_params, generator), jax.random.key(0))
-  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, fresh)
+  generator, variables = model()
+  fresh = jax.eval_shape(functools.partial(generators.init, generator), jax.random.key(0))
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, fresh)
   with pytest.raises(UserError, match="'backbone.synthesis.b4.extra' is no parameter"):
     eg3d_generator.generator_params(state() | {'backbone.synthesis.b4.extra': np.zeros(1)})
   few = {k: v for k, v in state().items() if not k.startswith('decoder')}
@@ -120,7 +119,7 @@ def test_the_official_names_make_the_whole_tree():
 
 @functools.cache
 def tiny(superres: bool = True):
-  """(config, generator, parameters) of pictures of 16²."""
+  """(config, generator, variables) of images of 16²."""
   config = config_lib.base_config()
   config_lib.set_model(
     config, 'eg3d', **({} if superres else dict(super_channels=(), super_ups=()))
@@ -130,7 +129,7 @@ def tiny(superres: bool = True):
   )
   config = config_lib.tiny(config)
   generator = generators.create(config)
-  return config, generator, generators.init_params(generator, jax.random.key(0))
+  return config, generator, generators.init(generator, jax.random.key(0))
 
 
 def inputs(num=2):
@@ -142,21 +141,21 @@ def inputs(num=2):
 
 @functools.cache
 def picture(superres: bool = True):
-  config, generator, params = tiny(superres)
+  config, generator, variables = tiny(superres)
   options = generators.render_options(config)
 
   @jax.jit
   def run(z, camera, key):
     label = camera.label()
-    w = generator.apply({'params': params}, z, label, method='map')
-    return generator.apply({'params': params}, w, camera, key, options, method='synthesize')
+    w = generator.apply(variables, z, label, method='map')
+    return generator.apply(variables, w, camera, key, options, method='synthesize')
 
   return run
 
 
 @pytest.mark.parametrize('superres', [True, False])
 def test_the_contract(superres):
-  config, generator, params = tiny(superres)
+  config, generator, variables = tiny(superres)
   z, camera = inputs()
   out = picture(superres)(z, camera, None)
   low = 8 if superres else 16
@@ -173,10 +172,10 @@ def test_the_contract(superres):
 
 
 def test_a_scene_stands_for_its_styles():
-  config, generator, params = tiny()
+  config, generator, variables = tiny()
   options = generators.render_options(config)
   z, camera = inputs()
-  apply = functools.partial(generator.apply, {'params': params})
+  apply = functools.partial(generator.apply, variables)
   w = apply(z, camera.label(), method='map')
   scene = apply(w, method='prepare')
   one = apply(w, camera, None, options, method='synthesize')
@@ -197,8 +196,8 @@ def test_a_scene_stands_for_its_styles():
 
 
 def test_a_trained_model_keeps_its_scene():
-  config, generator, params = tiny()
-  model = trained.Trained(config, generator, params, 1)
+  config, generator, variables = tiny()
+  model = trained.Trained(config, generator, variables, 1)
   w = model.map(model.latents([3]), psi=1.0)
   assert w.shape[1:] == model.w_shape == (4, 8)
   scene, camera = model.prepare(w), model.orbit([0.0, 0.2, 0.4])
@@ -233,8 +232,8 @@ from jax3dgan import trained
 
 first = jax.local_devices()[0]
 for superres in (True, False):
-  config, generator, params = tiny(superres)
-  many = trained.Trained(config, generator, jax.device_put(params, first), 1)
+  config, generator, variables = tiny(superres)
+  many = trained.Trained(config, generator, jax.device_put(variables, first), 1)
   one = dataclasses.replace(many, devices=[first])
   assert many.mesh.size == 3
   styles = np.asarray(many.map(many.latents([3, 4]), psi=1.0))
@@ -258,7 +257,7 @@ def test_three_devices_render_scenes_as_one():
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient():
-  config, generator, params = tiny()
+  config, generator, variables = tiny()
   options = generators.render_options(config)
   z, camera = inputs()
   keys = jax.random.split(jax.random.key(5), 2)
@@ -266,24 +265,23 @@ def test_every_parameter_that_is_trained_gets_a_gradient():
   @jax.jit
   def gradient(params):
     def loss(params):
-      out = generator.apply({'params': params}, z, camera, keys, options)
+      out = generator.apply({**variables, 'params': params}, z, camera, keys, options)
       return jnp.mean(out.image**2) + jnp.mean(out.low_res**2)
 
     return jax.grad(loss)(params)
 
-  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables['params'])):
     name = jax.tree_util.keystr(path)
-    still = name in ("['noise_const']", "['w_average']")
     # Noise inputs of the super-resolution are never fed.
-    still |= 'superresolution' in name and 'noise_strength' in name
+    still = 'superresolution' in name and 'noise_strength' in name
     assert np.isfinite(leaf).all() and bool(np.any(leaf)) != still, name
 
 
 def test_what_the_user_is_told():
-  config, generator, params = tiny()
+  config, generator, variables = tiny()
   z, camera = inputs()
-  apply = functools.partial(generator.apply, {'params': params})
-  with pytest.raises(UserError, match='told the camera. Pass its label'):
+  apply = functools.partial(generator.apply, variables)
+  with pytest.raises(UserError, match='conditioned on the camera. Pass its label'):
     apply(z, method='map')
   with pytest.raises(UserError, match='makes pictures of 16², not 32²'):
     options = generators.render_options(config, resolution=32)
