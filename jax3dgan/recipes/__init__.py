@@ -58,5 +58,7 @@ def check(config, generator, discriminator, stages) -> None:
   """
   from jax3dgan.recipes import checks
 
-  create(config.recipe).check(config, generator, discriminator)
+  recipe = create(config.recipe)
+  checks.groups(config, recipe, fields_of_others(config.recipe))
+  recipe.check(config, generator, discriminator)
   checks.resolutions(generator, discriminator, stages)

@@ -1,6 +1,6 @@
 """What recipes check before anything is compiled: each error is one line with its remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
@@ -26,6 +26,27 @@ def unused(config, field: str, default, reason: str) -> None:
   if value != default:
     raise UserError(
       f'config.{field} is {value!r} and would be ignored: {reason}. Set --config.{field}={default}.'
+    )
+
+
+def groups(config, recipe, foreign: Mapping[str, Iterable[str]]) -> None:
+  """A config has its recipe's groups and fields, and none that only others have.
+
+  Args:
+    recipe: `recipes.Recipe`.
+    foreign: {group: fields} of other recipes.
+  """
+  wanted = {group: set(owner.__dataclass_fields__) for group, owner in recipe.groups.items()}
+  for group in {**wanted, **foreign}:
+    own, present = wanted.get(group, set()), set(config.get(group, {}))
+    missing, ignored = own - present, (set(foreign.get(group, ())) - own) & present
+    if not (missing or ignored):
+      continue
+    what = f'config.{group}.{min(missing or ignored)}'
+    what += ' is missing' if missing else ' belongs to another recipe'
+    raise UserError(
+      f"The config was made for another recipe than '{config.recipe}': {what}. Take a config file "
+      f"of '{config.recipe}', or call config.set_recipe in yours."
     )
 
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_eg3d_steps import build, labels, pose_free, tiny_config
+from test_eg3d_steps import labels, pose_free, tiny_config
 
 from jax3dgan import cameras, discriminators, generators, recipes, trained
+from jax3dgan import config as config_lib
 from jax3dgan.cameras import PosePrior, camera_generator
 from jax3dgan.cameras.camera_generator import PARAMS, LearnedPrior
 from jax3dgan.errors import UserError
@@ -275,7 +276,7 @@ def test_a_trained_model_draws_from_it():
   'fields, words',
   [
     ({'camera_generator.angles': 'roll'}, 'Choose one of none, yaw, pitch, both'),
-    ({'camera_generator.angles': 'yaw', 'recipe': 'pigan'}, 'angles=none'),
+    ({'camera_generator.angles': 'yaw', 'recipe': 'pigan'}, 'made for another recipe'),
     ({'camera_generator.angles': 'yaw', 'data.use_labels': True}, 'data.use_labels=False'),
   ],
 )
@@ -283,7 +284,16 @@ def test_what_cannot_be_learned_is_said(fields, words):
   config = pose_free()
   config.update_from_flattened_dict(fields)
   with pytest.raises(UserError, match=words):
-    build(config)
+    networks = generators.create(config), discriminators.create(config.discriminator)
+    recipes.check(config, *networks, schedule.stages(config))
+
+
+def test_no_recipe_ignores_another_ones_fields():
+  config = config_lib.base_config()
+  with config.unlocked():
+    config.camera_generator = {'angles': 'yaw'}
+  with pytest.raises(UserError, match='camera_generator.angles belongs to another recipe'):
+    recipes.check(config, None, None, ())
 
 
 def test_label_noise_is_in_deviations_of_the_labels():
