@@ -8,25 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_eg3d import error, model, nhwc
+from golden_eg3d import error, model, nhwc, without_noise
 
+from jax3dgan import cameras, discriminators, generators, recipes
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators
 from jax3dgan.convert import eg3d_generator, eg3d_names
-from jax3dgan.losses import blur, eg3d, eg3d_inputs
+from jax3dgan.losses import regularizers
+from jax3dgan.recipes import eg3d_inputs, eg3d_losses
+from jax3dgan.recipes.base import Inputs, Networks, Now, Photos
 from jax3dgan.rendering.hierarchical import Draws
-from jax3dgan.training import schedule
+from jax3dgan.training import schedule, streams
 
 
 @functools.cache
 def setting():
-  """(config, losses, generator's parameters, discriminator's parameters)."""
-  generator, g_params = model()
+  """(config, losses, networks)."""
+  generator, variables = model()
   # The stored gradients are of a generator without noise.
-  g_params = {**g_params, 'noise_const': np.zeros_like(g_params['noise_const'])}
+  variables = without_noise(variables)
   weights = goldens.load('D_small_weights')
-  config = config_lib.base_config()
-  config.recipe = 'eg3d'
+  config = config_lib.base_config('eg3d')
   config.resolution = 128
   config.batch_size = 4
   config.render.update(
@@ -41,11 +42,22 @@ def setting():
     low_resolution=16,
   )
   config.loss.update(r1=1.0, pose=0.0)
+  config.eg3d.blur_images = 25_000
   fields = eg3d_names.discriminator_fields(weights)
   discriminator = discriminators.create({'name': 'dual', **fields, 'clamp': 256.0})
   stage = schedule.stages(config)[0]
-  losses = eg3d.make_losses(config, generator, discriminator, stage)
-  return config, losses, g_params, eg3d_names.discriminator_params(weights)
+  losses = eg3d_losses.make_losses(config, generator, discriminator, stage)
+  params = {
+    'generator': variables['params'],
+    'discriminator': eg3d_names.discriminator_params(weights),
+  }
+  return config, losses, Networks(params, {'generator': variables['buffers']})
+
+
+def photos():
+  """The `Inputs` of the photos alone."""
+  given = goldens.load('loss_inputs')
+  return Inputs(images=nhwc(given['real_image']), image_label=given['real_c'])
 
 
 def inputs(arrays):
@@ -60,11 +72,24 @@ def inputs(arrays):
     draws = Draws(
       jitter=arrays['draw1_rand_like'][..., 0], pdf=arrays['draw2_rand'].reshape(4, 256, 6)
     )
-  return eg3d_inputs.Inputs(given['gen_z'], label, condition, draws)
+  return photos()._replace(
+    z=given['gen_z'],
+    camera=cameras.from_label(label),
+    condition=condition,
+    label=label,
+    keys=draws,
+  )
 
 
-def sigma_of(arrays):
-  return float(blur.blur_sigma(float(arrays['cur_nimg']), 10.0, 25_000.0))
+def now_of(arrays):
+  return Now(0, float(arrays['cur_nimg']))
+
+
+def value_and_gradients(loss, network, networks, arrays, given=None):
+  """((scalar, terms), gradients) of a loss in a network's parameters."""
+  differentiate = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  given = inputs(arrays) if given is None else given
+  return differentiate(networks.params[network], networks, given, now_of(arrays))
 
 
 def check_gradients(arrays, gradients, kind, tolerance=1e-3):
@@ -122,35 +147,35 @@ def wanted(whole):
 
 def test_the_generators_loss():
   arrays = goldens.load('loss_Gmain')
-  _, losses, g_params, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(losses.generator, has_aux=True))
-  (total, metrics), gradients = loss(g_params, d_params, inputs(arrays), 0.0)
+  _, losses, networks = setting()
+  (total, terms), gradients = value_and_gradients(losses.generator, 'generator', networks, arrays)
   np.testing.assert_allclose(total, arrays['report.Loss_G_loss'].mean(), rtol=1e-5)
-  assert metrics['generator/adversarial'] == total
+  assert terms.metrics['generator/adversarial'] == total
   check_gradients(arrays, gradients, 'generator')
 
 
 @pytest.mark.parametrize('kind', ['l1', 'monotonic_detach'])
 def test_the_densitys_regularisation(kind):
   arrays = goldens.load(f'loss_Greg_{kind}')
-  config, _, g_params, d_params = setting()
+  config, _, networks = setting()
   with_kind = config.copy_and_resolve_references()
   with_kind.eg3d.density_kind = kind.partition('_')[0]
   generator, _ = model()
   stage = schedule.stages(with_kind)[0]
-  of_density = eg3d.make_losses(with_kind, generator, None, stage).density
+  of_density = eg3d_losses.make_losses(with_kind, generator, None, stage).density
   box = 1.0
   if kind == 'l1':
     points = 2 * arrays['draw1_rand'] - 1
     near = points + 0.004 * arrays['draw2_randn_like']
-    places = (points,), (near,)
+    places = {}
   else:
     front = 2 * arrays['draw1_rand'] - 1
     points = 2 * arrays['draw3_rand'] - 1
     near = points + box / 256 * arrays['draw4_randn_like']
-    places = (front, points), (front + np.float32([0, 0, -box / 256]), near)
-  loss = jax.jit(jax.value_and_grad(of_density, has_aux=True))
-  (_, metrics), gradients = loss(g_params, inputs(arrays), *places)
+    places = {'front': front, 'behind': front + np.float32([0, 0, -box / 256])}
+  given = inputs(arrays)._replace(extras={'points': points, 'neighbours': near, **places})
+  (_, terms), gradients = value_and_gradients(of_density, 'generator', networks, arrays, given)
+  metrics = terms.metrics
   np.testing.assert_allclose(metrics['generator/density'], arrays['value.l1_unweighted'], rtol=1e-4)
   if kind != 'l1':
     theirs = arrays['value.monotonic_relu_mean_unweighted']
@@ -161,31 +186,28 @@ def test_the_densitys_regularisation(kind):
 
 @pytest.mark.parametrize('name', ['loss_Dmain', 'loss_Dmain_blur'])
 def test_the_discriminators_loss(name):
-  arrays, given = goldens.load(name), goldens.load('loss_inputs')
-  _, losses, g_params, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(losses.discriminator, has_aux=True))
-  images, labels = nhwc(given['real_image']), given['real_c']
-  arguments = (d_params, g_params, images, labels, inputs(arrays), sigma_of(arrays))
-  (total, (metrics, w_mean)), gradients = loss(*arguments)
+  arrays = goldens.load(name)
+  _, losses, networks = setting()
+  (total, terms), gradients = value_and_gradients(
+    losses.discriminator, 'discriminator', networks, arrays
+  )
   # What is reported is of the real images alone for its real half: softplus of both, averaged.
   fake, real = arrays['report.Loss_scores_fake'], arrays['report.Loss_scores_real']
   theirs = np.logaddexp(0, fake).mean() + np.logaddexp(0, -real).mean()
   np.testing.assert_allclose(total, theirs, rtol=1e-5)
-  np.testing.assert_allclose(metrics['discriminator/real_logits'], real.mean(), rtol=1e-4)
+  np.testing.assert_allclose(terms.metrics['discriminator/real_logits'], real.mean(), rtol=1e-4)
   check_gradients(arrays, gradients, 'discriminator')
-  average = 0.998 * g_params['w_average'] + 0.002 * np.asarray(w_mean)
-  assert error(average, arrays['w_avg_after']) < 1e-6
+  assert error(terms.buffers['generator']['w_average'], arrays['w_avg_after']) < 1e-6
 
 
 def test_lazy_r1():
-  arrays, given = goldens.load('loss_Dreg'), goldens.load('loss_inputs')
-  _, losses, _, d_params = setting()
-  loss = jax.jit(jax.value_and_grad(losses.r1, has_aux=True))
-  images, labels = nhwc(given['real_image']), given['real_c']
-  (total, metrics), gradients = loss(d_params, images, labels, 0.0)
+  arrays = goldens.load('loss_Dreg')
+  _, losses, networks = setting()
+  parts = (losses.r1, 'discriminator', networks, arrays, photos())
+  (total, terms), gradients = value_and_gradients(*parts)
   np.testing.assert_allclose(total, arrays['report.Loss_D_reg'].mean(), rtol=1e-4)
   theirs = arrays['report.Loss_r1_penalty'].mean()
-  np.testing.assert_allclose(metrics['discriminator/r1'], theirs, rtol=1e-4)
+  np.testing.assert_allclose(terms.metrics['discriminator/r1'], theirs, rtol=1e-4)
   check_gradients(arrays, jax.tree.map(lambda x: 16 * x, gradients), 'discriminator')
 
 
@@ -197,27 +219,37 @@ def test_how_often_the_camera_is_swapped():
   assert eg3d_inputs.swap_probability(0, 0.5, 1e6) == 1
   np.testing.assert_allclose(eg3d_inputs.swap_probability(5e5, 0.5, 1e6), 0.75)
   assert eg3d_inputs.swap_probability(2e6, 0.5, 1e6) == 0.5
-  config = config_lib.base_config()
+  config = config_lib.base_config('eg3d')
   labels = jnp.arange(40.0)[:, None] * jnp.ones(25)
   n = 2000
-  draw = jax.jit(
-    functools.partial(eg3d_inputs.draw_inputs, config=config, z_dim=4), static_argnums=1
-  )
-  drawn = draw(keys_of(n), 0, labels=labels, swap=0.3)
+  draw = jax.jit(functools.partial(eg3d_inputs.draw_cameras, config=config))
+  drawn = draw(keys_of(n), labels=labels, swap=0.3)
   other = np.asarray(drawn.label[:, 0] != drawn.condition[:, 0]).mean()
   np.testing.assert_allclose(other, 0.3 * 39 / 40, atol=4 * (0.3 * 0.7 / n) ** 0.5)
   # Every photo's camera comes up.
   assert len(np.unique(drawn.label[:, 0])) == 40
-  never = draw(keys_of(50), 0, labels=labels, swap=0.0)
+  never = draw(keys_of(50), labels=labels, swap=0.0)
   np.testing.assert_array_equal(never.label, never.condition)
-  streams = [draw(keys_of(50), stream, labels=labels, swap=0.0).z for stream in (0, 1, 2)]
-  assert np.abs(streams[0] - streams[1]).min() > 0 and np.abs(streams[1] - streams[2]).min() > 0
+
+
+def test_each_phase_draws_its_own():
+  config, generator = config_lib.base_config('eg3d'), model()[0]
+  labels = jnp.asarray(goldens.load('loss_inputs')['real_c'])
+  photos = Photos(jnp.zeros((4, 8, 8, 3)), labels, labels)
+
+  def draw(phase):
+    keys = streams.named_keys(keys_of(4), phase)
+    return recipes.create('eg3d').draw(keys, phase, config, generator, photos, Now(0, 0), {})
+
+  drawn = [draw(phase).z for phase in ('generator', 'density', 'discriminator')]
+  assert np.abs(drawn[0] - drawn[1]).min() > 0 and np.abs(drawn[1] - drawn[2]).min() > 0
+  assert draw('r1').z is None
 
 
 def test_cameras_of_the_prior():
-  config = config_lib.base_config()
+  config = config_lib.base_config('eg3d')
   config.render.update(radius=2.7, fov_degrees=18.0, pivot=(0.0, 0.0, 0.2))
-  drawn = eg3d_inputs.draw_inputs(keys_of(100), 0, config, 4, None, 0.0)
+  drawn = eg3d_inputs.draw_cameras(keys_of(100), config, None, 0.0)
   cam2world = drawn.label[:, :16].reshape(-1, 4, 4)
   np.testing.assert_allclose(jnp.linalg.norm(cam2world[:, :3, 3], axis=-1), 2.7, rtol=1e-5)
   # Each looks at the pivot.
@@ -227,13 +259,13 @@ def test_cameras_of_the_prior():
 
 
 def test_pose_targets_are_those_of_the_angles():
-  from jax3dgan import cameras, steps
-
   yaw, pitch = jnp.array([0.3, 1.5, 2.0]), jnp.array([1.2, 1.6, 0.8])
   camera = cameras.from_yaw_pitch(yaw, pitch, 2.0)
   for encoding in ('angles', 'direction'):
     np.testing.assert_allclose(
-      eg3d.pose_target(camera, encoding), steps.pose_target(yaw, pitch, encoding), atol=1e-5
+      regularizers.camera_pose_target(camera, encoding),
+      regularizers.pose_target(yaw, pitch, encoding),
+      atol=1e-5,
     )
 
 
@@ -249,4 +281,4 @@ def test_config_makes_what_the_step_needs():
   config, *_ = setting()
   generator, _ = model()
   assert generators.render_options(config).low_resolution == 16
-  assert schedule.stages(config)[0].low_resolution == 16 and generator.box == 1.0
+  assert schedule.stages(config)[0].options.low_resolution == 16 and generator.box == 1.0

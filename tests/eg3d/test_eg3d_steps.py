@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators
+from jax3dgan import discriminators, generators, recipes
+from jax3dgan.augment import AdaState
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
@@ -192,6 +193,36 @@ def test_augmentation_without_strength_is_none():
   assert state.buffers['augment'].p == 0
   for name, value in without.items():
     np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_r1_is_of_the_augmented_photos():
+  """The discriminator's gradient is penalised where it is trained: on photos as they come to it."""
+  config = tiny_config(**{'augment.name': 'fixed'})
+  generator = generators.create(config)
+  discriminator = discriminators.create(config.discriminator)
+  recipe, now = recipes.create('eg3d'), recipes.Now(0, 10**6)  # after the blur
+  stage = schedule.stages(config)[0]
+  r1 = {phase.name: phase for phase in recipe.phases(config, generator, discriminator, stage)}['r1']
+  params = discriminators.init_params(discriminator, jax.random.key(0))
+  batch = batch_of(config)
+  photos = recipes.Photos(step_lib.to_float(batch['image']), batch['label'], batch['label'])
+
+  @jax.jit
+  def gradient(p, keys):
+    buffers = {'augment': AdaState.create(p)}
+    networks = recipes.Networks({'discriminator': params}, buffers)
+    inputs = recipe.draw(keys, 'r1', config, generator, photos, now, buffers)
+    gradients, (value, _) = r1.gradients(params, networks, inputs, now)
+    return gradients, value
+
+  keys = jax.random.split(jax.random.key(0), BATCH)
+  (plain, value), (augmented, penalised), (other, _) = jax.device_get(
+    [gradient(p, key) for p, key in ((0.0, keys), (1.0, keys), (1.0, keys[::-1]))]
+  )
+  assert abs(penalised - value) > 1e-3 * value
+  for a, b in ((plain, augmented), (augmented, other)):
+    scale = largest_difference(a, jax.tree.map(np.zeros_like, a))
+    assert largest_difference(a, b) > 1e-2 * scale > 0
 
 
 def test_a_recipe_that_is_not_there():
