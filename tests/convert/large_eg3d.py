@@ -37,22 +37,22 @@ def official_shapes():
     # Zeros that take no memory: only their shapes are needed.
     return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), tree)
 
-  g = shapes(generators.init_params, generators.create(config))
-  state = eg3d_generator.generator_state(g, config.model.super_ups)
+  g = shapes(generators.init, generators.create(config))
+  state = eg3d_generator.generator_state({**g['params'], **g['buffers']}, config.model.super_ups)
   for i, size in enumerate((256, 512)):
     state |= {
       f'superresolution.block{i}.conv{j}.noise_const': np.zeros((size, size), np.float32)
       for j in (0, 1)
     }
   d = shapes(discriminators.init_params, discriminators.create(config.discriminator))
-  return state, _judge(d)
+  return state, _named(d)
 
 
-def _judge(tree, path=()):
+def _named(tree, path=()):
   if not hasattr(tree, 'items'):
     key = '.'.join(path).replace('fc_', 'fc').replace('kernel', 'weight')
     return {key: tree.transpose(3, 2, 0, 1) if tree.ndim == 4 else tree.T}
-  return {k: v for name, part in tree.items() for k, v in _judge(part, (*path, name)).items()}
+  return {k: v for name, part in tree.items() for k, v in _named(part, (*path, name)).items()}
 
 
 def write(path):
@@ -66,9 +66,9 @@ def write(path):
     return {k: rng.standard_normal(v.shape, np.float32) for k, v in state.items()}
 
   networks = [pickles.generator(drawn(g), 128, pickles.FFHQ, size=512) for _ in range(2)]
-  judge = pickles.module(drawn(d), 'DualDiscriminator')
+  network = pickles.module(drawn(d), 'DualDiscriminator')
   with open(path, 'wb') as file:
-    pickles.Pickler(file, 4).dump(pickles.checkpoint(networks[0], judge, networks[1]))
+    pickles.Pickler(file, 4).dump(pickles.checkpoint(networks[0], network, networks[1]))
 
 
 def measured(*command) -> tuple[float, float]:

@@ -57,7 +57,7 @@ def test_sizes_and_names_follow_from_the_weights(workdir):
   model = workdirs.load_config(workdir).model
   assert (model.embedding_channels, model.embedding_resolution) == (CHANNELS, SIDE)
   assert (model.hidden_dim, model.num_layers, model.input_scale) == (HIDDEN, LAYERS, 2 / 0.24)
-  grid = checkpoints.read(workdir, 'generator', 'field', 'spatial_embeddings')[1]
+  grid = checkpoints.read(workdir, 'networks', 'generator', 'field', 'spatial_embeddings')[1]
   assert grid.shape == (SIDE, SIDE, SIDE, CHANNELS)
   assert grid[1, 2, 3, 0] == weights()[GRID][0, 0, 1, 2, 3]
 
@@ -67,7 +67,7 @@ def test_the_field_of_the_workdir_is_the_official_formula(workdir):
   model = trained.load(workdir=workdir)
   w = np.asarray(model.map(np.ones((1, Z), np.float32), psi=1))
   points = np.random.default_rng(1).uniform(-0.15, 0.15, (40, 3)).astype(np.float32)
-  density, colour = model.generator.apply({'params': model.params}, w, points[None], method='query')
+  density, colour = model.generator.apply(model.variables, w, points[None], method='query')
   made = {key.removeprefix('siren.'): np.float64(value) for key, value in weights().items()}
 
   def film(x, name, i):

@@ -16,7 +16,7 @@ import pigan_names
 import PIL.Image
 import pytest
 
-from jax3dgan import cameras, convert, discriminators, generators, train, trained
+from jax3dgan import cameras, convert, discriminators, generators, trained
 from jax3dgan import main as main_lib
 from jax3dgan.apps import samples
 from jax3dgan.convert import __main__ as cli
@@ -29,6 +29,7 @@ from jax3dgan.convert import (
   runs,
   write,
 )
+from jax3dgan.pictures import of_training
 from jax3dgan.rendering import hierarchical, rays
 from jax3dgan.runs import checkpoints, workdirs
 from jax3dgan.training import state as state_lib
@@ -75,9 +76,10 @@ def celeba(tmp_path_factory):
 def test_a_release_becomes_a_workdir(celeba):
   step, state = checkpoints.read(celeba)
   assert step == 1234 and state['step'] == 1234
-  same(state['generator'], wanted('generator'))
-  same(state['ema'], {'0.999': wanted('ema'), '0.9999': wanted('generator')})
-  same(state['discriminator'], wanted('discriminator'))
+  same(state['networks']['generator'], wanted('generator'))
+  averages = {'0.999': wanted('ema'), '0.9999': wanted('generator')}
+  same(state['ema'], {'generator': averages})
+  same(state['networks']['discriminator'], wanted('discriminator'))
   config = workdirs.load_config(celeba)
   assert dict(config.model) == dict(
     curricula.create('celeba').model,
@@ -118,7 +120,7 @@ def test_what_is_said(tmp_path, capsys):
     'Discriminator: CCSEncoderDiscriminator, ccs blocks, 8² and below, latent 4, pose 2.' in out
   )
   assert f"python -m jax3dgan.apps.samples --workdir='{workdir}' --out=samples.png --depth" in out
-  same(checkpoints.read(workdir, 'ema', '0.9999')[1], wanted('ema'))
+  same(checkpoints.read(workdir, 'ema', 'generator', '0.9999')[1], wanted('ema'))
 
 
 def test_training_goes_on_by_the_command_that_is_said(tmp_path, capsys, monkeypatch):
@@ -143,11 +145,11 @@ def test_training_goes_on_by_the_command_that_is_said(tmp_path, capsys, monkeypa
     'data.num_images': 16,
     'data.cache_dir': str(tmp_path / 'cache'),
   }
-  for results in (train.sheets, train.turntables):  # tested with them
+  for results in (of_training.sheets, of_training.turntables):  # tested with them
     monkeypatch.setattr(results, 'write', lambda *args, **options: None)
   assert main_lib.main([*argv, *(f'--config.{name}={value}' for name, value in small.items())]) == 0
   assert 'Going on from step 1,234.' in capsys.readouterr().err
-  step, params = checkpoints.read(workdir, 'generator')
+  step, params = checkpoints.read(workdir, 'networks', 'generator')
   moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, wanted('generator'))
   # Two steps of Adam at 6e-5, which is near enough to where it began to be the same network.
   assert step == 1236 and 0 < max(jax.tree.leaves(moved)) < 2e-4
@@ -165,7 +167,7 @@ def test_the_old_format_the_tall_field_and_a_fresh_discriminator(tmp_path, capsy
   assert model.config.model.input_scale == 1 and model.config.render.fov_degrees == 30
   assert model.resolution == 128  # step 60,000 is of the third stage
   same(model.params, wanted('generator'))
-  kernel = checkpoints.read(workdir, 'discriminator', 'from_rgb_128', 'kernel')[1]
+  kernel = checkpoints.read(workdir, 'networks', 'discriminator', 'from_rgb_128', 'kernel')[1]
   assert np.abs(kernel).max() > 0
 
 
@@ -339,7 +341,7 @@ def test_unusual_blocks_are_a_workdir_and_its_command(tmp_path, capsys, monkeypa
   assert cli.main([*files('input=generator.pth'), *flags]) == 0
   config = workdirs.load_config(workdir)
   assert config.discriminator.coord_conv is False
-  params = checkpoints.read(workdir, 'discriminator')[1]
+  params = checkpoints.read(workdir, 'networks', 'discriminator')[1]
   assert params['block_64']['conv_0']['kernel'].shape == (3, 3, 4, 4)  # without coordinates
   monkeypatch.chdir(ROOT)
   command = re.search(r'^Training: python -m (jax3dgan\.main .*)$', capsys.readouterr().out, re.M)
@@ -522,7 +524,7 @@ def test_scales_that_the_release_does_not_have_go_into_the_weights(celeba, tmp_p
   density, _ = generator.apply({'params': params}, w, point[None], method='query')
   state = state_lib.create(config, generator, discriminators.create(config.discriminator))
   saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config)
-  saver.save(1, state.replace(generator=params), force=True)
+  saver.save(1, state_lib.with_generator(state, {'params': params}), force=True)
   saver.close()
   released = runs.release(tmp_path, 'raw')
   assert released.class_name == 'TALLSIREN'
