@@ -155,7 +155,7 @@ def test_calling_is_mapping_and_synthesizing():
 
 def test_truncation_towards_the_average():
   generator, params, *_ = tiny()
-  average = generators.average_w(generator, params, jax.random.key(5), num=20_000)
+  average = generators.average_w(generator, {'params': params}, jax.random.key(5), num=20_000)
   many = np.asarray(styles(20_000))
   assert average.shape == many.shape[1:]
   # Two means of 20,000: six standard deviations of their difference, over all entries.

@@ -245,7 +245,7 @@ def test_average_styles_match_official(dtype):
   generator, params = PiGAN(z_dim=16, hidden_dim=HIDDEN), mapping_params(dtype)
   z = np.random.default_rng(0).standard_normal((1000, 16)).astype(dtype)
   with jax.enable_x64(dtype == np.float64):
-    average = generators.average_w(generator, params, jax.random.key(0))
+    average = generators.average_w(generator, {'params': params}, jax.random.key(0))
     styles = jax.jit(lambda p, z: generator.apply({'params': p}, z, method='map'))(params, z)
     average, styles = jax.device_get((average, styles))
   assert average.dtype == dtype and average.shape == styles.shape[1:]
