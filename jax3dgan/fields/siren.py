@@ -1,10 +1,10 @@
 """FiLM-SIREN: π-GAN's conditioned radiance field (π-GAN, Sec. 3.1 and Fig. 2).
 
 Every layer is sin(γ·(Wx + b) + β) with frequencies γ and phases β from the mapping network. Folded
-form: γ goes into the weights of each sample, W·γ and b·γ + β, once per image instead of once per
-point. What is left per point is a batched matrix product, an addition and a sine; the gradient of
-γ is taken on the small weights. The term of the view direction is computed once per ray instead of
-once per sample.
+form: γ is multiplied into the weights of each example, W·γ and b·γ + β, once per image instead of
+once per point. Per point there remain a batched matrix product, an addition and a sine; the
+gradient of γ is taken on the small weights. The term of the view direction is computed once per ray
+instead of once per sample.
 
 Points are columns: features are [b, h, n], and every product has the small weights on the left and
 the many points last, which is fastest on a CPU (`nn.cpu.columns`).
@@ -73,14 +73,14 @@ class FoldedSiren:
   def trunk(self, points):
     """Features [b, h, n] of points [b, n, 3]."""
     points = self._inputs(points)
-    # Positions meet frequencies of 30 and more: the first product is never rounded.
+    # Positions are multiplied by frequencies of 30 and more: the first product is never rounded.
     x = self._sine(precision.einsum('bhk,bnk->bhn', self.kernels[0], points) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
       x = self._sine(columns.product(kernel, x, self.matmul_dtype) + shift)
     return x
 
   def _inputs(self, points):
-    """What the first layer sees of points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
+    """The first layer's input for points [b, n, 3]: [b, n, 3], or [b, n, c + 3]."""
     if self.embedding is None:
       return points
     features = sample_grid(self.embedding[0], points * self.grid_scale)
@@ -121,7 +121,7 @@ class FilmSiren(nn.Module):
     input_scale: factor on the points. 2/0.24 maps ±0.12 around the object to ±1 (π-GAN's 'spatial'
       field, for faces); 1 leaves them as they are (the 'tall' field, for objects that fill the
       scene).
-    density_gain: factor on the raw density. Opaque surfaces want raw densities of several over the
+    density_gain: factor on the raw density. Opaque surfaces need raw densities of several over the
       distance between two samples; where that distance is in hundredths, a gain saves the last
       layer from having to grow there.
     matmul_dtype: precision policy of the hidden products.

@@ -1,4 +1,4 @@
-"""Tri-planes: a radiance field whose features lie on three planes (EG3D, Chan et al., CVPR 2022,
+"""Tri-planes: a radiance field whose features are on three planes (EG3D, Chan et al., CVPR 2022,
 arXiv 2112.07945, Sec. 4.2).
 
 A point is projected onto the planes, each gives the features there by bilinear interpolation, and
@@ -17,13 +17,13 @@ from jax3dgan.nn.cpu.planes import sum_on_planes
 from jax3dgan.nn.cpu.softplus import softplus
 
 # Which coordinates of a point (x, y, z) are a plane's column and row. 'official' is what the
-# release does and every published checkpoint depends on: its second and third planes both hold x
+# release does and every published checkpoint depends on: its second and third planes both have x
 # and z. 'fixed' has a plane of y and z.
 PLANE_AXES = {'official': ((0, 1), (0, 2), (2, 0)), 'fixed': ((0, 1), (0, 2), (2, 1))}
 
 
 def pad_planes(planes):
-  """[b, 3, h, w, c] with a border of zeros, [b, 3, h + 2, w + 2, c]: what lies outside."""
+  """[b, 3, h, w, c] with a border of zeros, [b, 3, h + 2, w + 2, c]: what is outside."""
   return jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
 
 
@@ -42,7 +42,7 @@ def sample_planes(padded, points, box: float, axes: str = 'official'):
   _, _, h, w, _ = padded.shape
   columns, rows = (list(of_planes) for of_planes in zip(*PLANE_AXES[axes], strict=True))
   scaled = points * (2 / box)
-  # In pixels of the padded planes; what lies further out is as zero as the border.
+  # In pixels of the padded planes; what is further out is zero like the border.
   x, y = _pixels(scaled[..., columns], w), _pixels(scaled[..., rows], h)
   return sum_on_planes(padded, x, y) * (1 / 3)
 
@@ -72,7 +72,7 @@ class TriplaneField:
 
   @property
   def width(self) -> int:
-    """Features of a point that lie in memory: those of the planes, and the hidden ones.
+    """Features of a point that are in memory: those of the planes, and the hidden ones.
 
     The twelve corners do not: they are fused with their sum.
     """

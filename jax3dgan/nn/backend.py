@@ -2,9 +2,9 @@
 
 Some building blocks have a form that is fastest on a CPU and another that is fastest on an
 accelerator (the polynomial sine, convolutions as patches, products with columns, tiles of an
-image): `nn.cpu`. They ask here; nothing else does. Lowering for another platform than the one at
-hand (`with lowering_for('tpu'): ...`) then takes the right forms too, also of functions that were
-traced before: platform and choice are part of jit's keys.
+image): `nn.cpu`. Only this module decides between them. Lowering for another platform than the
+present one (`with lowering_for('tpu'): ...`) then takes that platform's forms, also of functions
+that were traced before: platform and choice are part of jit's keys.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _REFERENCE = jax.make_user_context(False)
 
 
 def platform() -> str:
-  """'cpu', 'gpu' or 'tpu': what the current trace is meant for."""
+  """'cpu', 'gpu' or 'tpu': the platform that the current trace is for."""
   name = _PLATFORM.value or jax.default_backend()
   return 'gpu' if name in ('cuda', 'rocm') else name
 

@@ -46,7 +46,7 @@ def modulated_conv2d(
     style: [b, c], factors on the input channels.
     demodulate: whether to divide by the norm of the modulated kernel.
     up, down, fir, padding: see `resample.conv2d_resample`.
-    matmul_dtype: policy of `nn.precision`; the norms stay in float32.
+    matmul_dtype: policy of `nn.precision`; the norms are computed in float32.
 
   Returns:
     [b, h·up/down, w·up/down, f] with the default padding.

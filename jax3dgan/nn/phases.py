@@ -2,7 +2,7 @@
 
 Left to autodiff, a layer sin(Wx + b) keeps its input x for the gradient of W and the cosine of its
 phase, eight bytes per activation in float32. Both follow from phases: the layer's own, and that of
-the layer before. A phase counts modulo 2π, so 16 bits of fixed point hold it to 5e-5 radians
+the layer before. A phase counts modulo 2π, so 16 bits of fixed point represent it to 5e-5 radians
 everywhere, where bfloat16, in as many bytes, errs by up to 8e-3 after reduction to [−π, π] and is
 useless before. The forward pass takes the rounded phase too, so that value and gradient agree.
 With chunks of rays, memory is that of one chunk and the phases of all, and no hidden product is

@@ -1,5 +1,5 @@
 """Products of matrices under a precision policy: what is rounded is only ever an input of a
-product; sums, phases and sines stay in float32.
+product; sums, phases and sines are computed in float32.
 
 | policy | inputs of the forward product | inputs of the two backward products |
 |---|---|---|

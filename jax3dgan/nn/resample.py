@@ -136,7 +136,7 @@ def _batch_of_filter(args, axes, *, axis, **options):
 
 
 # Correlates one axis with taps, a tuple; `up` or `down` is 1. Its transpose is one with the taps
-# turned round and `up` and `down` exchanged. Left to autodiff, every shifted copy would be padded
+# reversed and `up` and `down` exchanged. Left to autodiff, every shifted copy would be padded
 # and be in memory on its own.
 _filter_axis = linear('filter_axis', _correlate_axis, _transpose_of_filter, batch=_batch_of_filter)
 
@@ -190,8 +190,8 @@ def conv2d_resample(
 
   Args:
     x: [b, h, w, c].
-    kernel: [k, k, c, f]. (Official StyleGAN2 code stores the kernels of up-sampling layers turned
-      by 180°.)
+    kernel: [k, k, c, f]. (Official StyleGAN2 code stores the kernels of up-sampling layers
+      rotated by 180°.)
     fir: [n], the filter; None for [1, 3, 3, 1].
     up, down: 1 or an integer factor; one of them is 1.
     padding: zeros on every side; None for k//2, which keeps the size for odd k.
@@ -217,7 +217,7 @@ def conv2d_resample(
     return upfirdn(x, fir, up=up, padding=(before, after), gain=up**2)
   if down > 1:
     edges = (padding + (n - down + 1) // 2, padding + (n - down) // 2)
-    early = down if k == 1 else 1  # what a 1x1 kernel would not look at need not be filtered
+    early = down if k == 1 else 1  # what a 1x1 kernel does not read need not be filtered
     x = upfirdn(x, fir, down=early, padding=edges)
     return conv2d(x, kernel, stride=down // early, matmul_dtype=matmul_dtype)
   return conv2d(x, kernel, padding=padding, matmul_dtype=matmul_dtype)

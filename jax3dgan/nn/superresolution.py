@@ -1,7 +1,7 @@
-"""From a rendered feature image to the picture: EG3D's super-resolution (Sec. 4.3).
+"""From a rendered feature image to the final image: EG3D's super-resolution (Sec. 4.3).
 
-Two StyleGAN2 synthesis blocks without noise, modulated by the last style. The picture's skip
-connection starts from the first three features, which are the low-resolution picture.
+Two StyleGAN2 synthesis blocks without noise, modulated by the last style. The skip
+connection starts from the first three features, which are the low-resolution image.
 """
 
 import flax.linen as nn

@@ -1,6 +1,6 @@
 """From densities along rays to pixels: the quadrature of the volume rendering integral.
 
-Pure functions of arrays; samples lie on the axis before the channels, in ascending depth.
+Pure functions of arrays; samples are along the axis before the channels, in ascending depth.
 """
 
 from typing import NamedTuple
@@ -177,7 +177,7 @@ def march_midpoints(
 def clamped_depth(depth, opacity, nearest, farthest):
   """The distance [...] of what a pixel shows: Σ w·t / Σ w within [nearest, farthest].
 
-  A ray without opacity lies at the far end (EG3D's depth clamp).
+  A ray without opacity has the far end's (EG3D's depth clamp).
   """
   mean = jnp.where(opacity == 0, jnp.inf, depth / jnp.where(opacity == 0, 1, opacity))
   return jnp.clip(mean, nearest, farthest)

@@ -1,7 +1,7 @@
 """Two sets of samples along rays, in ascending depth.
 
-What is large stays where it is: a pixel is a sum over samples, so the weights are brought to the
-colours (`Merged.apart`), not the colours into the order of the weights.
+Colours are not reordered, since they are large: a pixel is a sum over samples, so the weights are
+brought into the order of the colours (`Merged.apart`).
 """
 
 from typing import NamedTuple

@@ -29,7 +29,7 @@ class RenderOptions:
     last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a
       ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
       opaque there).
-    white_back, last_back: what lies behind the last sample, see `compositing.composite`.
+    white_back, last_back: the background, see `compositing.composite`.
     lock_view_direction: the field gets the view direction (0, 0, −1) for every ray.
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
     ray_chunk: at most so many rays of an image are rendered at a time, which bounds memory, also of
@@ -37,9 +37,9 @@ class RenderOptions:
     marcher: 'samples': every sample stands for the interval behind it (NeRF, π-GAN); 'midpoints':
       EG3D's, see `compositing.march_midpoints`: between neighbours, with softplus(raw density − 1),
       or with the field's density under density 'field'. There is no last interval then.
-    strata, spacing: where coarse samples may lie, see `sampling.stratified_depths`.
+    strata, spacing: which depths a coarse sample may have, see `sampling.stratified_depths`.
     importance: 'weights' or 'smoothed', see `sampling.importance_depths` and
-      `sampling.smoothed_importance_depths`; the latter goes with 'midpoints'.
+      `sampling.smoothed_importance_depths`; the latter needs 'midpoints'.
     box: each ray is sampled where it passes the cube of this side around the origin, instead of
       from near to far, and a ray that misses it has opacity 0; 0 for near and far.
     compat_box_limits: samples rays that miss the box as EG3D's release does, within limits of all

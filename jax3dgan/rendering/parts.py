@@ -1,7 +1,7 @@
-"""One part of a picture's rays out of several equal ones, each for a device of its own.
+"""One part of an image's rays out of several equal ones, each for a device of its own.
 
 Parts are cut along the rays, not the rows: they are equal to a ray, whatever the resolution. Pure
-functions; `ray_parallel` lays them on devices.
+functions; `devices.ray_parallel` distributes them over devices.
 """
 
 import jax

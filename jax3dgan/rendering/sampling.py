@@ -34,7 +34,7 @@ def stratified_depths(
     num_samples: s.
     u: [..., s] uniforms in [0, 1), or None for deterministic depths.
     strata: 'centred': around `s` evenly spaced depths with both ends included (π-GAN); 'forward':
-      from each of them up to the next, so that the last one may lie a stratum behind `far` (EG3D).
+      from each of them up to the next, so that the last one may be a stratum behind `far` (EG3D).
       Without u both give the evenly spaced depths themselves.
     spacing: 'linear', or 'disparity': even in 1/depth.
 
@@ -87,7 +87,7 @@ def box_limits(origins, directions, side: float) -> Limits:
   nearest = _NEAREST * side  # of a camera inside the cube
   near = jnp.maximum(near, nearest)
   hit = near < far
-  # The distance to the cube's centre; its derivative stays finite in the centre itself.
+  # The distance to the cube's centre; its derivative is finite in the centre itself.
   centre = jnp.sqrt(jnp.sum(jnp.square(origins), axis=-1, keepdims=True) + _PARALLEL**2)
   radius = math.sqrt(3) / 2 * side
   near = jnp.where(hit, near, jnp.maximum(centre - radius, nearest))
@@ -142,6 +142,8 @@ def importance_sample(bins, weights, u, right: bool = False):
 
 def importance_depths(depths, weights, u):
   """Fine depths of a ray from its coarse weights, as π-GAN draws them.
+
+  NeRF's official code does the same, but adds the floor of 1e-5 to the weights once, not twice.
 
   Args:
     depths: [..., s] ascending coarse depths, s >= 3.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 def sample_grid(grid, points):
   """Features of points in a grid that spans [−1, 1]³, zero around it.
 
-  The outermost samples lie on ±1. Beyond them the features fade to zero over one interval, as if
+  The outermost samples are at ±1. Beyond them the features fade to zero over one interval, as if
   the next layer of samples were zero.
 
   Args:

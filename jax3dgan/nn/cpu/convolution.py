@@ -123,7 +123,8 @@ def patches_conv_transpose(x, kernel, stride: int, policy: str = 'float32'):
 
 
 def _collect(x, axis, stride):
-  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`, t along axis 3, which goes."""
+  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`; axis 3, that of t, is
+  removed."""
   k, n = x.shape[3], x.shape[axis]
   length = n + (k - 1) // stride
   phases = []

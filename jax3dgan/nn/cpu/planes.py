@@ -1,8 +1,8 @@
 """Features at positions on planes, by bilinear interpolation.
 
 Left to autodiff, the planes' gradient scatters each of the four pixels around a position on its
-own, in indices that a CPU computes anew for every feature. Here two neighbours in a row, which lie
-next to each other in memory, are scattered at once (148 ms instead of 171), their weights computed
+own, in indices that a CPU computes anew for every feature. Here two neighbours in a row, which are
+adjacent in memory, are scattered at once (148 ms instead of 171), their weights computed
 as a product with a constant matrix (33 ms instead of 47). All platforms take this form; what it
 gains on accelerators is not measured.
 """
@@ -28,7 +28,7 @@ def reference_sum_on_planes(planes, x, y):
     (0, (1 - fy) * (1 - fx)), (1, (1 - fy) * fx), (w, fy * (1 - fx)), (w + 1, fy * fx)
   )  # fmt: skip
   # Gathers of [b, n, c] that XLA fuses with their sum, not one of all corners: 50 times as fast on
-  # a CPU, and nothing 4·p times as large as the result lies in memory.
+  # a CPU, and nothing 4·p times as large as the result is in memory.
   total = 0.0
   for offset, weight in corners:
     for plane in range(p):
