@@ -92,7 +92,7 @@ def test_slabs_give_the_mesh_of_the_whole(monkeypatch):
 
 
 def test_planes_are_those_of_the_grid():
-  whole = grid.query_grid(Balls(), {}, STYLE[0], 9, 1.0, 100)
+  whole = grid.query_planes(Balls(), {}, STYLE, 0, 9, 9, 1.0, 100)
   parts = [grid.query_planes(Balls(), {}, STYLE, first, 4, 9, 1.0, 100) for first in (0, 4, 8)]
   np.testing.assert_allclose(np.concatenate(parts)[:9], whole, atol=1e-5)
 
