@@ -12,6 +12,8 @@ generator's parameters:
 | augment | buffers/augment |
 """  # noqa: E501
 
+from collections.abc import Mapping
+
 _BUFFERS = ('noise_const', 'w_average')
 _NETWORKS = ('generator', 'discriminator')
 
@@ -62,6 +64,11 @@ def _buffers(generator: dict) -> dict:
 
 
 def _without_buffers(tree):
-  if not isinstance(tree, dict):
-    return tree
-  return {name: _without_buffers(value) for name, value in tree.items() if name not in _BUFFERS}
+  """A tree of dicts, and of optax's tuples, without the entries that are buffers now."""
+  if isinstance(tree, Mapping):
+    return {name: _without_buffers(value) for name, value in tree.items() if name not in _BUFFERS}
+  if isinstance(tree, tuple) and hasattr(tree, '_fields'):
+    return type(tree)(*map(_without_buffers, tree))
+  if isinstance(tree, list | tuple):
+    return type(tree)(map(_without_buffers, tree))
+  return tree
