@@ -47,14 +47,14 @@ def models(case):
     return generator, options, camera
   resolution, raw = case.split('_raw')
   generator = eg3d.EG3D(**({} if resolution == '512' else _TWO_56))
-  options = dataclasses.replace(eg3d._DEFAULT, resolution=int(resolution), low_resolution=int(raw))
+  options = dataclasses.replace(generator.default_options(), low_resolution=int(raw))
   return generator, options, cameras.orbit([0.2], [0.1], 2.7, 13.4)
 
 
 def parts_of(case):
   """{part: (ours, PyTorch's)}: functions without arguments that return arrays; and GFLOPs."""
   generator, options, camera = models(case)
-  params = generators.init_params(generator, jax.random.key(0))
+  variables = generators.init(generator, jax.random.key(0))
   apply = functools.partial(generator.apply)
   rng = np.random.default_rng(0)
   b, size = len(camera.cam2world), options.low_resolution or generator.low_resolution
@@ -65,34 +65,31 @@ def parts_of(case):
   )
   rays = rays_lib.camera_rays(camera, size)
   label = camera.label()
-  yardstick = torch_eg3d.EG3D(_Fields(generator), jax.tree.map(np.asarray, params))
+  yardstick = torch_eg3d.EG3D(_Fields(generator), jax.tree.map(np.asarray, variables))
   their = [
     torch.tensor(np.asarray(x)) for x in (*dataclasses.astuple(rays), draws.jitter, draws.pdf)
   ]
 
-  w = apply({'params': params}, z, label, method='map')
+  w = apply(variables, z, label, method='map')
   their_w = yardstick.map(torch.tensor(z), torch.tensor(np.asarray(label)))
 
-  def planes(params, w):
-    return generator.apply({'params': params}, w, method='prepare')
+  def planes(variables, w):
+    return generator.apply(variables, w, method='prepare')
 
-  def features(params, scene):
-    return generator.apply(
-      {'params': params}, scene, camera, draws, options, method='render_features'
-    ).colour
+  def features(variables, scene):
+    inputs = (variables, scene, camera, draws, options)
+    return generator.apply(*inputs, method='render_features').colour
 
-  def picture(params, w):
-    return generator.apply(
-      {'params': params}, w, camera, draws, options=options, method='synthesize'
-    )
+  def picture(variables, w):
+    return generator.apply(variables, w, camera, draws, options=options, method='synthesize')
 
   if case == 'gradient_toys':
 
     def loss(params):
-      out = picture(params, w)
+      out = picture({**variables, 'params': params}, w)
       return jnp.mean(out.image**2) + jnp.mean(out.low_res**2)
 
-    compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+    compiled = jax.jit(jax.grad(loss)).lower(variables['params']).compile()
     for tensor in yardstick.parameters():
       tensor.requires_grad_(True)
     fixed = their_w.detach()
@@ -105,38 +102,38 @@ def parts_of(case):
       total.backward()
       return yardstick.p['decoder']['fc_0_kernel'].grad
 
-    ours = lambda: compiled(params)['decoder']['fc_0_kernel']  # noqa: E731
+    ours = lambda: compiled(variables['params'])['decoder']['fc_0_kernel']  # noqa: E731
     return {'gradient': (ours, theirs, _gflop(compiled))}
 
-  scene = jax.jit(planes)(params, w)
+  scene = jax.jit(planes)(variables, w)
   their_planes = yardstick.planes(their_w)
-  out = jax.jit(features)(params, scene)
+  out = jax.jit(features)(variables, scene)
   shape = (b, size, size, -1)
   low = 2 * out.reshape(shape) - 1
 
-  def superresolve(params, low, w):
-    return generator.apply({'params': params}, low, w, method=_superresolution)
+  def superresolve(variables, low, w):
+    return generator.apply(variables, low, w, method=_superresolution)
 
   cases = {
-    'planes': (planes, (params, w), lambda: yardstick.planes(their_w)),
+    'planes': (planes, (variables, w), lambda: yardstick.planes(their_w)),
     'render': (
       features,
-      (params, scene),
+      (variables, scene),
       lambda: yardstick.render(their_planes, *their[:2], options, *their[2:]),
     ),
     'super-resolution': (
       superresolve,
-      (params, low, scene.w),
+      (variables, low, scene.w),
       lambda: yardstick.superresolve(torch.tensor(np.moveaxis(np.asarray(low), -1, 1)), their_w),
     ),
     'new view': (
-      lambda params, scene: picture(params, scene).image,
-      (params, scene),
+      lambda variables, scene: picture(variables, scene).image,
+      (variables, scene),
       lambda: yardstick.synthesize(their_w, *their[:2], options, *their[2:], their_planes)[0],
     ),
     'whole': (
-      lambda params, w: picture(params, w).image,
-      (params, w),
+      lambda variables, w: picture(variables, w).image,
+      (variables, w),
       lambda: yardstick.synthesize(their_w, *their[:2], options, *their[2:])[0],
     ),
   }

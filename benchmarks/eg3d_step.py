@@ -4,7 +4,7 @@
   python -m benchmarks.eg3d_step                     # configs/eg3d_toys.py, its whole batch of 16
   python -m benchmarks.eg3d_step --batch=4 --cycles=5
 
-The step is that of `steps_eg3d`: generator, density every 4 steps, discriminator, R1 every 16,
+The step is that of `recipes.eg3d`: generator, density every 4 steps, discriminator, R1 every 16,
 Adam, one average, on as many devices as `main` makes of the cores. PyTorch's is
 `benchmarks/torch_eg3d_step.py`, with the same weights and all cores. Both take turns at cycles of
 16 steps, so that each lazy term counts as often as in training. Before, the losses of both are
@@ -24,8 +24,8 @@ from benchmarks import eg3d, torch_eg3d, torch_eg3d_step, turns
 from configs import eg3d_toys
 from jax3dgan import cameras, discriminators, generators
 from jax3dgan.devices import compilation, cpu_devices, parallel
-from jax3dgan.losses import eg3d as losses
-from jax3dgan.losses import eg3d_inputs
+from jax3dgan.recipes import eg3d_losses
+from jax3dgan.recipes.base import Inputs, Networks, Now
 from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import Draws
 from jax3dgan.training import device_count, schedule
@@ -49,10 +49,11 @@ def build(config):
   discriminator = discriminators.create(config.discriminator)
   state = state_lib.create(config, generator, discriminator)
   options = generators.render_options(config, low_resolution=generator.low_resolution)
+  networks = Networks(*jax.tree.map(np.asarray, (state.networks, state.buffers)))
   trainer = torch_eg3d_step.Trainer(
     config,
-    torch_eg3d.EG3D(eg3d._Fields(generator), jax.tree.map(np.asarray, state.generator)),
-    torch_eg3d_step.DualDiscriminator(discriminator, jax.tree.map(np.asarray, state.discriminator)),
+    torch_eg3d.EG3D(eg3d._Fields(generator), networks.variables('generator')),
+    torch_eg3d_step.DualDiscriminator(discriminator, networks.params['discriminator']),
     options,
   )
 
@@ -71,7 +72,7 @@ def build(config):
   ]
 
   found = compare(
-    config, generator, discriminator, stage, state, trainer, batch, their_image, their_rays
+    config, generator, discriminator, stage, networks, trainer, batch, their_image, their_rays
   )
   ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
   theirs = functools.partial(trainer.step, images=their_image, label=their_label, rays=their_rays)
@@ -79,7 +80,7 @@ def build(config):
 
 
 def compare(
-  config, generator, discriminator, stage, state, trainer, batch, their_image, their_rays
+  config, generator, discriminator, stage, networks, trainer, batch, their_image, their_rays
 ):
   """{loss: (ours, theirs)} on the same inputs."""
   rng = np.random.default_rng(1)
@@ -89,15 +90,17 @@ def compare(
   pdf = rng.random((b, r, config.render.num_fine), np.float32)
   draws = Draws(jitter=jnp.asarray(jitter), pdf=jnp.asarray(pdf))
   label = batch['label']
-  terms = losses.make_losses(config, generator, discriminator, stage)
-  inputs = eg3d_inputs.Inputs(z, label, label, draws)
+  losses = eg3d_losses.make_losses(config, generator, discriminator, stage)
   image = batch['image'] / np.float32(127.5) - 1
+  inputs = Inputs(z, cameras.from_label(label), label, label, draws, image, label)
+
+  def value(loss, network):
+    return jax.jit(loss)(networks.params[network], networks, inputs, Now(0, 0))[0]
+
   own = {
-    'generator': jax.jit(terms.generator)(state.generator, state.discriminator, inputs, 0.0)[0],
-    'discriminator': jax.jit(terms.discriminator)(
-      state.discriminator, state.generator, image, label, inputs, 0.0
-    )[0],
-    'R1': jax.jit(terms.r1)(state.discriminator, image, label, 0.0)[0],
+    'generator': value(losses.generator, 'generator'),
+    'discriminator': value(losses.discriminator, 'discriminator'),
+    'R1': value(losses.r1, 'discriminator'),
   }
   z, label = torch.tensor(z), torch.tensor(np.asarray(label))
   draws = torch.tensor(jitter), torch.tensor(pdf)

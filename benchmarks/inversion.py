@@ -42,7 +42,7 @@ def invert(model, image, camera, args, space, perceptual):
   """(w [n, ...], cameras [n]) of photos [n, h, h, 3], by the procedure that the flags name."""
   if args.procedure == 'pigan':
     view = search.render_options(model, image.shape[1], options(args).samples)
-    parts = (model.generator, model.params, image, camera, model.average_w)
+    parts = (model.generator, model.variables, image, camera, model.average_w)
     found = inversion.invert(*parts, jax.random.key(args.seed), view, options(args).num_steps)
     return found.w, camera
   find = (

@@ -76,7 +76,7 @@ def points_per_second(model, chunks) -> None:
   for chunk in chunks:
 
     def planes(chunk=chunk):
-      args = (model.generator, model.params, w, 0, count, n, 0.9, chunk)
+      args = (model.generator, model.variables, w, 0, count, n, 0.9, chunk)
       grid.query_planes(*args).block_until_ready()
 
     print(f'grid, chunk {chunk:7,}: {rate(count * n**2, planes):6.2f} million points/s', flush=True)

@@ -73,9 +73,7 @@ def main(argv=None):
   jax.config.update('jax_num_cpu_devices', max(counts))
   config = train_step.load(args.config)
   generator = generators.create(config)
-  model = trained.Trained(
-    config, generator, generators.init_params(generator, jax.random.key(0)), 1
-  )
+  model = trained.Trained(config, generator, generators.init(generator, jax.random.key(0)), 1)
   devices = jax.local_devices()
   models = {count: dataclasses.replace(model, devices=devices[:count]) for count in counts}
   print(f'{args.config}: {devices[0].device_kind}, jax {jax.__version__}, untrained')

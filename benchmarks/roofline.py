@@ -26,12 +26,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators
 from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.rendering import hierarchical
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 CONFIGS = ('celeba', 'cats', 'carla')
 # Bytes that one FiLM layer moves for each of its h activations of a point, forward and backward:
@@ -50,11 +51,11 @@ class Passes(NamedTuple):
 
   Attributes:
     forward: passes through the generator without a gradient, or again for one.
-    judge: passes through the discriminator without any gradient.
+    discriminator: passes through the discriminator without any gradient.
   """
 
   forward: int = 1  # D's images
-  judge: int = 0
+  discriminator: int = 0
 
 
 ONE_BATCH = Passes()
@@ -77,9 +78,10 @@ def mapping_flops(model):
 
 def generator_flops(config, stage):
   """(forward, backward) FLOPs of one image."""
-  rays, samples = stage.resolution**2, stage.num_coarse + stage.num_fine
+  options = stage.options
+  rays, samples = stage.resolution**2, options.num_coarse + options.num_fine
   per_point, per_ray, first = field_flops(config.model)
-  per_ray *= 1 + bool(stage.num_fine)
+  per_ray *= 1 + bool(options.num_fine)
   forward = rays * (samples * per_point + per_ray) + mapping_flops(config.model)
   # Points and directions have no gradient.
   return forward, 2 * forward - rays * (samples * first + per_ray)
@@ -117,8 +119,8 @@ def configured_passes(config, stage):
   """`Passes` of the step as it is configured."""
   rays = stage.resolution**2
   top_k = bool(config.loss.top_k_interval) and stage.micro_batches > 1
-  again = hierarchical.divisor(rays, stage.ray_chunk) < rays
-  again = again and config.render.saved_activations == 'all'
+  again = hierarchical.divisor(rays, stage.options.ray_chunk) < rays
+  again = again and stage.options.saved_activations == 'all'
   return Passes(1 + top_k + again, int(top_k))
 
 
@@ -126,20 +128,21 @@ def step_flops(config, stage, passes=ONE_BATCH):
   """FLOPs of the products of a whole step: forward passes, gradients, R1."""
   forward, backward = generator_flops(config, stage)
   generator = (passes.forward + 1) * forward + backward
-  judge, entry = discriminator_flops(config, stage)
+  once, entry = discriminator_flops(config, stage)
   # D: real and fake images forward and backward, but for the images' own gradient.
-  discriminator = 2 * (3 * judge - entry)
+  discriminator = 2 * (3 * once - entry)
   # R1: that gradient, which comes with the loss's, and backward through it alone: the slopes of a
   # leaky ReLU have no gradient.
   if config.loss.r1:
-    discriminator += (2 * judge + entry) / max(config.loss.r1_every, 1)
-  discriminator += (2 + passes.judge) * judge  # G's images: forward, and their gradient
+    discriminator += (2 * once + entry) / max(config.loss.r1_every, 1)
+  discriminator += (2 + passes.discriminator) * once  # G's images: forward, and their gradient
   return stage.batch_size * (generator + discriminator)
 
 
 def step_traffic(config, stage, kind, passes=ONE_BATCH):
   """Bytes that the field's hidden activations move in a step."""
-  points = stage.batch_size * stage.resolution**2 * (stage.num_coarse + stage.num_fine)
+  samples = stage.options.num_coarse + stage.options.num_fine
+  points = stage.batch_size * stage.resolution**2 * samples
   forward, backward = TRAFFIC[kind]
   layers = config.model.num_layers + 1
   layer = (passes.forward + 1) * forward + backward
@@ -151,17 +154,17 @@ def xla_cost(config, stage):
 
   The body of a loop is counted once, whatever its trip count; hence no micro-batches, no chunks.
   """
-  stage = dataclasses.replace(stage, micro_batches=1, ray_chunk=0)
+  options = dataclasses.replace(stage.options, ray_chunk=0)
+  stage = dataclasses.replace(stage, micro_batches=1, options=options)
   mesh = parallel.make_mesh(jax.devices()[:1])
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  images = (stage.batch_size, stage.resolution, stage.resolution, 3)
-  step = steps.make_train_step(config, generator, discriminator, stage)
+  size = (stage.batch_size, stage.resolution, stage.resolution, 3)
+  batch = {'image': jax.ShapeDtypeStruct(size, np.uint8)}
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   with backend.lowering_for('cuda'):
-    traced = jax.jit(parallel.data_parallel(step, mesh)).trace(
-      state, jax.ShapeDtypeStruct(images, np.uint8)
-    )
+    traced = jax.jit(parallel.data_parallel(step, mesh)).trace(state, batch)
     return traced.lower().cost_analysis()
 
 

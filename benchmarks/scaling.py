@@ -16,12 +16,13 @@ import importlib
 import jax
 import numpy as np
 
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators
 from jax3dgan.devices import parallel
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 # Name → config, fields.
 CASES = {
@@ -53,17 +54,18 @@ def compiled_step(config, num_devices, forms='gpu'):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  images = (stage.batch_size, stage.resolution, stage.resolution, 3)
-  step = steps.make_train_step(config, generator, discriminator, stage)
+  size = (stage.batch_size, stage.resolution, stage.resolution, 3)
+  batch = {'image': jax.ShapeDtypeStruct(size, np.uint8)}
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   with backend.lowering_for(forms):
-    lowered = step.trace(state, jax.ShapeDtypeStruct(images, np.uint8)).lower()
+    lowered = step.trace(state, batch).lower()
     return lowered.compile(), state
 
 
 def gradient_bytes(state):
   """Bytes of the gradients of both networks."""
-  leaves = jax.tree.leaves((state.generator, state.discriminator))
+  leaves = jax.tree.leaves(state.networks)
   return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 

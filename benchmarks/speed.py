@@ -13,6 +13,7 @@ everything: fakes, losses, R1, clipping, Adam, averages. The matrix peak is that
 """
 
 import argparse
+import functools
 import resource
 import subprocess
 import sys
@@ -25,10 +26,12 @@ import numpy as np
 
 from benchmarks import roofline
 from configs import celeba
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators, recipes
 from jax3dgan.devices import parallel
-from jax3dgan.training import schedule
+from jax3dgan.recipes import Networks, Now, Photos
+from jax3dgan.training import schedule, streams
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 CASES = (
   'forward_64x1',
@@ -69,60 +72,61 @@ def ours(case):
   state = state_lib.create(config, generator, discriminator)
   options = generators.render_options(config)
   images = np.random.default_rng(0).integers(0, 256, (batch, resolution, resolution, 3), np.uint8)
-  of_discriminator, of_generator = steps.make_gradients(config, generator, discriminator, stage)
-  transform = state_lib.optimizer(config.optimizer)
+  recipe = recipes.create(config.recipe)
+  phases = recipe.phases(config, generator, discriminator, stage)
+  transforms = state_lib.optimizers(config, phases)
 
-  def inputs(key, stream):
-    return steps.draw_inputs(jax.random.split(key, batch), stream, config, generator.z_dim)
+  def inputs(key, name, photos=None):
+    keys = streams.named_keys(jax.random.split(key, batch), name)
+    return recipe.draw(keys, name, config, generator, photos or Photos(None), Now(0, 0), {})
 
   def forward(params, key):
-    fakes = steps.generate(
-      generator, params, inputs(key, steps.GENERATOR), config, options, _NOISE_STD
-    )
-    return jnp.mean(fakes**2)
+    variables, given = {'params': params}, inputs(key, 'generator')
+    w = generator.apply(variables, given.z, method='map')
+    rendering = (w, given.camera, given.keys, options, _NOISE_STD)
+    return jnp.mean(generator.apply(variables, *rendering, method='synthesize').image ** 2)
 
-  def update(params, optimizer_state, gradients, rate):
-    updates, optimizer_state = transform.update(gradients, optimizer_state, params)
-    return jax.tree.map(lambda p, u: p - rate * u, params, updates), optimizer_state
-
-  def discriminator_step(state, images):
-    key = jax.random.wrap_key_data(state.key)
-    gradients, metrics = of_discriminator(state, images, inputs(key, steps.DISCRIMINATOR))
-    params, optimizer_state = update(
-      state.discriminator, state.discriminator_optimizer, gradients, stage.lr_discriminator
+  def phase_step(phase, state, batch):
+    """A step of one phase alone; averages belong to the generator's."""
+    name = phase.network
+    given = inputs(jax.random.wrap_key_data(state.key), phase.name, step_lib.photos_of(batch))
+    networks, now = Networks(state.networks, state.buffers), Now(state.step, 0)
+    gradients, (_, terms) = step_lib.gradients_of(phase, networks, given, now)
+    params, (transform, _) = state.networks[name], transforms[name]
+    updates, moments = transform.update(gradients, state.optimizers[name], params)
+    learning_rate = stage.learning_rates[name]
+    params = jax.tree.map(lambda p, u: p - learning_rate * u, params, updates)
+    own = {
+      rate: state_lib.ema_update(average, params, float(rate), state.step)
+      for rate, average in state.ema.get(name, {}).items()
+    }
+    state = state.replace(
+      networks={**state.networks, name: params},
+      optimizers={**state.optimizers, name: moments},
+      ema={**state.ema, **({name: own} if own else {})},
     )
-    return state.replace(discriminator=params, discriminator_optimizer=optimizer_state), metrics
-
-  def generator_step(state, images):
-    key = jax.random.wrap_key_data(state.key)
-    gradients, metrics = of_generator(state, inputs(key, steps.GENERATOR))
-    params, optimizer_state = update(
-      state.generator, state.generator_optimizer, gradients, stage.lr_generator
-    )
-    ema = {r: steps.ema_update(a, params, float(r), state.step) for r, a in state.ema.items()}
-    return state.replace(generator=params, generator_optimizer=optimizer_state, ema=ema), metrics
+    return state, terms.metrics
 
   if name in ('forward', 'gradient'):
     function = forward if name == 'forward' else jax.grad(forward)
-    args = (state.generator, jax.random.key(0))
+    args = (state.networks['generator'], jax.random.key(0))
     compiled = jax.jit(function).lower(*args).compile()
 
     def run():
       jax.block_until_ready(compiled(*args))
   else:
     step = {
-      'discriminator_step': discriminator_step,
-      'generator_step': generator_step,
-      'training_step': steps.make_train_step(config, generator, discriminator, stage),
+      'training_step': step_lib.make_train_step(config, generator, discriminator, stage),
+      **{f'{phase.name}_step': functools.partial(phase_step, phase) for phase in phases},
     }[name]
     state = parallel.replicate(state, mesh)
-    images = parallel.shard({'image': images}, mesh)['image']
+    photos = parallel.shard({'image': images}, mesh)
     wrapped = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-    compiled = wrapped.lower(state, images).compile()
+    compiled = wrapped.lower(state, photos).compile()
 
     def run():
       nonlocal state
-      state, metrics = jax.block_until_ready(compiled(state, images))
+      state, metrics = jax.block_until_ready(compiled(state, photos))
 
   return run, compiled.memory_analysis().temp_size_in_bytes / 2**20
 
@@ -169,12 +173,12 @@ def model_flops(case):
   config = make_config(resolution, batch)
   stage = schedule.stages(config)[0]
   forward, backward = roofline.generator_flops(config, stage)
-  judge, entry = roofline.discriminator_flops(config, stage)
+  once, entry = roofline.discriminator_flops(config, stage)
   parts = {
     'forward': forward,
     'gradient': forward + backward,
-    'discriminator_step': forward + 2 * (3 * judge - entry) + 2 * judge + entry,
-    'generator_step': forward + backward + 2 * judge,
+    'discriminator_step': forward + 2 * (3 * once - entry) + 2 * once + entry,
+    'generator_step': forward + backward + 2 * once,
     'training_step': roofline.step_flops(config, stage) / batch,
   }
   return batch * parts[name]

@@ -120,7 +120,7 @@ def in_tiles():
 
 def strides():
   """Gradient of loss and R1 of the discriminator at 32²: native convolutions, against patches."""
-  gradient, args = judge(real_images.real_terms)
+  gradient, args = of_photos(real_images.real_terms)
   patch = mock.patch.object(conv, 'choose_implementation', lambda *_: 'lax')
   return compiled(gradient, *args, patches=[patch]), compiled(gradient, *args)
 
@@ -129,11 +129,11 @@ def shared_pass():
   """Gradient of loss and R1 of the discriminator at 32²: autodiff, against the shared pass."""
   return tuple(
     compiled(gradient, *args)
-    for gradient, args in map(judge, (real_images.reference_terms, real_images.real_terms))
+    for gradient, args in map(of_photos, (real_images.reference_terms, real_images.real_terms))
   )
 
 
-def judge(terms_fn):
+def of_photos(terms_fn):
   """(gradient function, arguments) of a discriminator's real images, 4 of 32²."""
   module = discriminators.create(speed.make_config(32, 4).discriminator)
   params = discriminators.init_params(module, jax.random.key(0))

@@ -75,17 +75,18 @@ def to_rgb(x, p, w, clamp=None):
 
 
 class EG3D:
-  """The generator of a library's `generators.eg3d.EG3D` and its parameters."""
+  """The generator of a library's `generators.eg3d.EG3D` and its variables."""
 
-  def __init__(self, generator, params):
-    self.fields, self.p = generator, _tensors(params)
+  def __init__(self, generator, variables):
+    self.fields, self.p = generator, _tensors(variables['params'])
     sizes = generator.backbone_noise_sizes
     ends = np.cumsum([n * n for n in sizes])
-    parts = torch.tensor_split(self.p['noise_const'], list(ends[:-1]))
+    noise = _tensors(variables['buffers'])['noise_const']
+    parts = torch.tensor_split(noise, list(ends[:-1]))
     self.noise = [part.reshape(1, 1, n, n) for part, n in zip(parts, sizes, strict=True)]
 
   def parameters(self):
-    """All tensors."""
+    """All tensors that are trained."""
     return list(_leaves(self.p))
 
   def map(self, z, label):

@@ -20,10 +20,11 @@ import jax
 import numpy as np
 
 from benchmarks import roofline
-from jax3dgan import discriminators, generators, steps
+from jax3dgan import discriminators, generators
 from jax3dgan.devices import parallel
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
+from jax3dgan.training import step as step_lib
 
 
 def load(path):
@@ -47,23 +48,23 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = parallel.replicate(state_lib.create(config, generator, discriminator), mesh)
-  step = steps.make_train_step(config, generator, discriminator, stage)
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   size = (stage.batch_size, stage.resolution, stage.resolution, 3)
   images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-  images = parallel.shard({'image': images}, mesh)['image']
+  batch = parallel.shard({'image': images}, mesh)
   began = time.perf_counter()
   compiled = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  compiled = compiled.lower(state, images).compile()
+  compiled = compiled.lower(state, batch).compile()
   compilation = time.perf_counter() - began
-  state, _ = jax.block_until_ready(compiled(state, images))
+  state, _ = jax.block_until_ready(compiled(state, batch))
   seconds = []
   for _ in range(repeats):
     began = time.perf_counter()
-    state, _ = jax.block_until_ready(compiled(state, images))
+    state, _ = jax.block_until_ready(compiled(state, batch))
     seconds.append(time.perf_counter() - began)
   with jax.profiler.trace(profile) if profile else contextlib.nullcontext():
     for _ in range(3 if profile else 0):
-      state, _ = jax.block_until_ready(compiled(state, images))
+      state, _ = jax.block_until_ready(compiled(state, batch))
   median = float(np.median(seconds))
   tflop = roofline.step_flops(config, stage) / 1e12
   utilisation = {}

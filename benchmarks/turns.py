@@ -5,8 +5,8 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan import recipes
 from jax3dgan.devices import parallel
+from jax3dgan.training import step as step_lib
 
 # Each lazy term of a step counts as often as in training.
 CYCLE = 16
@@ -14,10 +14,10 @@ CYCLE = 16
 
 def training_step(config, generator, discriminator, stage, state, batch, mesh):
   """A function that takes a step, compiled as training compiles it; state and batch of the host."""
-  step = recipes.make_train_step(config, generator, discriminator, stage)
+  step = step_lib.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
   held, batch = [parallel.replicate(state, mesh)], parallel.shard(batch, mesh)
-  step = step.lower(held[0], batch).compile(recipes.compiler_options(config))
+  step = step.lower(held[0], batch).compile(step_lib.compiler_options(config))
 
   def run(number):
     del number  # the state counts

@@ -33,9 +33,7 @@ def load(name: str) -> trained.Trained:
     return trained.load(pretrained='toys')
   config = importlib.import_module(f'configs.{name}').get_config()
   generator = generators.create(config)
-  return trained.Trained(
-    config, generator, generators.init_params(generator, jax.random.key(0)), 1, name
-  )
+  return trained.Trained(config, generator, generators.init(generator, jax.random.key(0)), 1, name)
 
 
 def sides(model, seeds, path, resolution):
@@ -45,16 +43,15 @@ def sides(model, seeds, path, resolution):
   cameras = [jax.tree.map(lambda x, i=i: x[i : i + 1], camera) for i in range(len(path))]
   options = model.options(resolution)
 
-  def synthesize(params, w, camera):
-    return model.generator.apply(
-      {'params': params}, w, camera, options=options, method='synthesize'
-    ).image
+  def synthesize(variables, w, camera):
+    inputs = (variables, w, camera)
+    return model.generator.apply(*inputs, options=options, method='synthesize').image
 
   jitted = jax.jit(synthesize)
 
   def loop(function=jitted, cameras=cameras):
     return [
-      viz.to_uint8(function(model.params, w[i : i + 1], camera))
+      viz.to_uint8(function(model.variables, w[i : i + 1], camera))
       for i in range(len(w))
       for camera in cameras
     ]
@@ -70,7 +67,7 @@ def sides(model, seeds, path, resolution):
     # Some frames tell: all would take longer than what is measured.
     every = max(len(cameras) // 12, 1)
     return max(
-      np.abs(np.asarray(jitted(model.params, w[:1], cameras[i]))[0] - image[i]).max() * 127.5
+      np.abs(np.asarray(jitted(model.variables, w[:1], cameras[i]))[0] - image[i]).max() * 127.5
       for i in range(0, len(cameras), every)
     )
 

@@ -17,8 +17,13 @@ def load(name, **fields):
 
 SMALL = {'batch_size': 2, 'micro_batches': 1}
 # A field so small that the discriminator makes the cost.
-JUDGE = {'model.hidden_dim': 4, 'model.num_layers': 1, 'model.mapping_dim': 4}
-JUDGE |= {'render.num_coarse': 1, 'render.num_fine': 0, 'batch_size': 64, 'micro_batches': 1}
+THIN = {'model.hidden_dim': 4, 'model.num_layers': 1, 'model.mapping_dim': 4}
+THIN |= {
+  'render.num_coarse': 1,
+  'render.num_fine': 0,
+  'batch_size': 64,
+  'micro_batches': 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -26,8 +31,8 @@ JUDGE |= {'render.num_coarse': 1, 'render.num_fine': 0, 'batch_size': 64, 'micro
   [
     ('celeba', SMALL, (0.7, 0.9)),
     ('carla', SMALL, (0.8, 0.9)),
-    ('celeba', JUDGE, (0.0, 0.01)),
-    ('carla', JUDGE, (0.0, 0.01)),
+    ('celeba', THIN, (0.0, 0.01)),
+    ('carla', THIN, (0.0, 0.01)),
   ],
 )
 def test_arithmetic_is_xlas_count(name, fields, share):
@@ -60,9 +65,9 @@ def test_micro_batches_and_chunks_repeat_passes():
   saved = {'render.saved_activations': 'phases'}
   assert roofline.configured_passes(*load('celeba', **saved)) == (2, 1)
   forward, _ = roofline.generator_flops(config, stage)
-  judge, _ = roofline.discriminator_flops(config, stage)
+  once, _ = roofline.discriminator_flops(config, stage)
   more = roofline.step_flops(config, stage, roofline.Passes(3, 1))
-  assert more - roofline.step_flops(config, stage) == 56 * (2 * forward + judge)
+  assert more - roofline.step_flops(config, stage) == 56 * (2 * forward + once)
 
 
 def test_traffic():

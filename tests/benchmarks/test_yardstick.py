@@ -72,7 +72,7 @@ def test_the_same_discriminator():
   with torch.no_grad():
     logits, pose = theirs(torch.from_numpy(np.transpose(image, (0, 3, 1, 2)).copy()))
   np.testing.assert_allclose(logits, out.logits, atol=1e-5)
-  np.testing.assert_allclose(pose, out.pose, atol=1e-5)
+  np.testing.assert_allclose(pose, out.heads['pose'], atol=1e-5)
 
 
 def test_model_flops_of_a_case_are_those_of_the_step():
