@@ -47,7 +47,7 @@ def golden_steps(dtype):
     camera = cameras.from_yaw_pitch(np.full(1, np.pi / 2), np.full(1, np.pi / 2))
     found = inversion.invert(
       PiGAN(z_dim=16, hidden_dim=HIDDEN),
-      from_official(whole, dtype=dtype),
+      {'params': from_official(whole, dtype=dtype)},
       np.moveaxis(arrays['gt'], 1, -1).astype(dtype),
       jax.tree.map(lambda x: x.astype(dtype), camera),
       average,
@@ -96,7 +96,7 @@ def test_styles_of_a_trained_model_are_found_again():
   target = images(w, 0.7)
   found = inversion.invert(
     model.generator,
-    model.params,
+    model.variables,
     target,
     model.orbit(0.7),
     model.average_w,
@@ -118,20 +118,20 @@ RENDER = RenderOptions(8, num_coarse=4, num_fine=0)
 
 @functools.cache
 def scene():
-  """(generator, parameters, average style, two images, camera) of the smallest size."""
+  """(generator, variables, average style, two images, camera) of the smallest size."""
   generator = PiGAN(z_dim=4, hidden_dim=8, num_layers=2, mapping_dim=8, mapping_layers=1)
-  params = jax.jit(
+  variables = jax.jit(
     lambda key: generator.init(key, np.zeros((1, 4), np.float32), method='initialise')
-  )(jax.random.key(0))['params']
+  )(jax.random.key(0))
   rng = np.random.default_rng(0)
   image = rng.uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
   average = rng.normal(size=(3, 2, 8)).astype(np.float32)
-  return generator, params, average, image, cameras.orbit(np.zeros(1), 0.0)
+  return generator, variables, average, image, cameras.orbit(np.zeros(1), 0.0)
 
 
 def invert(image, key=None, camera=None, **fields):
-  generator, params, average, _, default = scene()
-  args = (generator, params, image, camera or default, average, key, RENDER)
+  generator, variables, average, _, default = scene()
+  args = (generator, variables, image, camera or default, average, key, RENDER)
   return inversion.invert(*args, **{'num_steps': 3, **fields})
 
 
@@ -152,7 +152,7 @@ def test_each_picture_is_found_as_if_it_were_alone():
 
 
 def test_noise_falls_to_zero():
-  generator, params, average, image, camera = scene()
+  generator, variables, average, image, camera = scene()
   noise = np.random.default_rng(1).normal(size=(3, 2, 3, 2, 8)).astype(np.float32)
   images = []
   invert(
@@ -165,7 +165,7 @@ def test_noise_falls_to_zero():
 
   @jax.jit
   def render(w):
-    return generator.apply({'params': params}, w, both, method='synthesize', options=RENDER).image
+    return generator.apply(variables, w, both, method='synthesize', options=RENDER).image
 
   for actual, step_noise, share in zip(images, noise, (1, 0.5, 0), strict=True):
     expected = render(average + np.float32(0.5 * share) * step_noise)
