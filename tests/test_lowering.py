@@ -131,7 +131,7 @@ def expected_products(config, stage):
   gradient = 2 * backward + 2 + 2 * mapping - 1  # z has no gradient
   # Chunks of rays are rematerialised: their field is asked once more in the backward pass.
   rays = stage.resolution**2
-  again = hierarchical.divisor(rays, stage.ray_chunk) < rays
+  again = hierarchical.divisor(rays, stage.options.ray_chunk) < rays
   total = passes * (render + mapping) + gradient + again * 2 * forward
   return total, 2 * rounded * (passes + 2 + again)
 
