@@ -45,6 +45,7 @@ def run(config, workdir) -> dict:
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with timings('data'):
     source = feed.Feed(config, mesh, stages[0])
+    recipes.create(config.recipe).check_data(config, source.dataset)
 
   with interruption.Interruption() as stop:
     # The state: from the last checkpoint or fresh.

@@ -55,6 +55,11 @@ class Dataset:
   def __len__(self):
     return len(self.source)
 
+  @property
+  def scene(self) -> dict:
+    """What the index says of a scene with known cameras, see `posed.Scene.about`; {} without."""
+    return getattr(self.source, 'index', {}).get('scene') or {}
+
   def __getitem__(self, i):
     """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored.
 

@@ -62,6 +62,11 @@ class Discriminator(nn.Module):
     """
     raise NotImplementedError
 
+  def unused_fields(self) -> dict[str, str]:
+    """{field: reason} of fields that have no effect with the values of the others; training refuses
+    them where they are not at their defaults."""
+    return {}
+
   def initialise(self):
     """Uses every parameter and buffer once, for `init`."""
     raise NotImplementedError

@@ -145,6 +145,11 @@ class Generator(nn.Module):
     up-sampler. The variables fit both."""
     return self
 
+  def unused_fields(self) -> dict[str, str]:
+    """{field: reason} of fields that have no effect with the values of the others; training refuses
+    them where they are not at their defaults."""
+    return {}
+
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
     raise NotImplementedError
@@ -171,18 +176,38 @@ class FieldGenerator(Generator):
     """The radiance field of styles or a scene: see `hierarchical.Field`, with a `width`."""
     raise NotImplementedError
 
+  def coarse_field(self, scene, options: RenderOptions | None = None):
+    """The field of the coarse pass where that has one of its own (NeRF, Sec. 5.2); else None."""
+    del scene, options
+
+  def _fields(self, w, options: RenderOptions):
+    """(field, fine_field) of `hierarchical.render_images`."""
+    scene = self.prepare(w)
+    field = self.radiance_field(scene, options)
+    coarse = self.coarse_field(scene, options) if options.num_fine else None
+    return (field, None) if coarse is None else (coarse, field)
+
   def render_rays(
-    self, w, rays: rays_lib.Rays, key=None, options: RenderOptions | None = None, noise_std=0.0
+    self,
+    w,
+    rays: rays_lib.Rays,
+    key=None,
+    options: RenderOptions | None = None,
+    noise_std=0.0,
+    return_coarse: bool = False,
   ):
     """Composite with leaves [b, r, ...] of rays [b, r] through the field.
 
     Args:
       key: Per-example keys [b], the numbers themselves (`hierarchical.Draws`), or None.
+      return_coarse: See `hierarchical.render_rays`.
     """
     options = options or RenderOptions()
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    field = self.radiance_field(self.prepare(w), options)
-    return hierarchical.render_images(field, rays, options, key, noise_std, noise)
+    field, fine = self._fields(w, options)
+    return hierarchical.render_images(
+      field, rays, options, key, noise_std, noise, fine_field=fine, return_coarse=return_coarse
+    )
 
   def synthesize(self, w, camera: Camera, key=None, options=None, noise_std=0.0) -> Rendering:
     """See `Generator.synthesize`; `key` may be the random numbers themselves, `Draws`."""
@@ -200,8 +225,8 @@ class FieldGenerator(Generator):
     """See `Generator.synthesize_part`."""
     options = options or RenderOptions()
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    field = self.radiance_field(self.prepare(w), options)
-    out = parts.render_part(field, rays, options, index, count)
+    field, fine = self._fields(w, options)
+    out = parts.render_part(field, rays, options, index, count, fine)
     return Rendering(2 * out.colour[..., :3] - 1, out.depth, out.opacity)
 
   def query(self, w, points, directions=None):
@@ -221,7 +246,9 @@ class FieldGenerator(Generator):
     """Uses every parameter once, for `init`: z [1, z_dim]."""
     label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None
     points = jnp.zeros((z.shape[0], 1, 3), z.dtype)
-    return jax.tree.map(jnp.sum, self.query(self.map(z, label), points))
+    w = self.map(z, label)
+    self.coarse_field(self.prepare(w))
+    return jax.tree.map(jnp.sum, self.query(w, points))
 
 
 def truncated(w, truncation_psi, average_w):

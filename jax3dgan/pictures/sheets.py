@@ -143,7 +143,8 @@ def _render(model, parts, resolution, kinds):
   """Views [m, n] of each of the parts."""
   import jax
 
-  every_w = np.concatenate([w.reshape(-1, *w.shape[2:]) for w, _, _ in parts])
+  # Not −1 for their number: styles of a single scene have no elements.
+  every_w = np.concatenate([w.reshape(w.shape[0] * w.shape[1], *w.shape[2:]) for w, _, _ in parts])
   every_camera = []
   for w, path, _ in parts:
     camera, m = path.camera(model), len(w)

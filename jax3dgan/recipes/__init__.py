@@ -61,4 +61,5 @@ def check(config, generator, discriminator, stages) -> None:
   recipe = create(config.recipe)
   checks.groups(config, recipe, fields_of_others(config.recipe))
   recipe.check(config, generator, discriminator)
+  checks.fields_of_networks(config, generator, discriminator)
   checks.resolutions(generator, discriminator, stages)

@@ -178,6 +178,13 @@ class Recipe:
     """UserError in one line for a combination that does not train, or a field that is not used."""
     raise NotImplementedError
 
+  def check_data(self, config, dataset) -> None:
+    """UserError in one line for data that a config does not fit.
+
+    Args:
+      dataset: `data.pipeline.Dataset` of the first stage.
+    """
+
   def init_networks(self, config, generator, discriminator, keys) -> Networks:
     """Fresh networks and buffers.
 

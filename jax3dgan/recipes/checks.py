@@ -50,6 +50,22 @@ def groups(config, recipe, foreign: Mapping[str, Iterable[str]]) -> None:
     )
 
 
+def in_ranges(config, ranges) -> None:
+  """Numbers of a recipe's own groups are in their ranges, {'group.field': Range}."""
+  for field, allowed in ranges.items():
+    group, name = field.split('.')
+    if not allowed.contains(value := config[group][name]):
+      raise UserError(f'config.{field} is {value!r}. Set --config.{field} to {allowed}.')
+
+
+def fields_of_networks(config, generator, discriminator) -> None:
+  """Fields of a network that have no effect beside its other ones are at their defaults."""
+  for group, network in (('model', generator), ('discriminator', discriminator)):
+    for name, reason in (network.unused_fields() if network is not None else {}).items():
+      default = type(network).__dataclass_fields__[name].default
+      unused(config, f'{group}.{name}', default, reason)
+
+
 def labels(config, uses: bool, needs: bool) -> None:
   """The photos' labels are used as a recipe can."""
   if config.data.use_labels and not uses:

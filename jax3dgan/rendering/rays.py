@@ -36,12 +36,18 @@ def pixel_grid(resolution: int, align_corners: bool = False):
 
 def camera_rays(camera: Camera, resolution: int, align_corners: bool = False) -> Rays:
   """Rays through every pixel of a square image: [..., r, 3] for cameras [...]."""
-  uv = pixel_grid(resolution, align_corners).astype(camera.cam2world.dtype)
+  return rays_through(camera, pixel_grid(resolution, align_corners))
+
+
+def rays_through(camera: Camera, uv) -> Rays:
+  """Rays through normalised image positions uv [r, 2] or [..., r, 2] of cameras [...]:
+  [..., r, 3]."""
+  uv = jnp.asarray(uv, camera.cam2world.dtype)
   focal = jnp.stack([camera.intrinsics[..., 0, 0], camera.intrinsics[..., 1, 1]], axis=-1)
   centre = camera.intrinsics[..., :2, 2]
   skew = camera.intrinsics[..., 0, 1]
-  y = (uv[:, 1] - centre[..., None, 1]) / focal[..., None, 1]  # [..., r]
-  x = (uv[:, 0] - centre[..., None, 0] - skew[..., None] * y) / focal[..., None, 0]
+  y = (uv[..., 1] - centre[..., None, 1]) / focal[..., None, 1]  # [..., r]
+  x = (uv[..., 0] - centre[..., None, 0] - skew[..., None] * y) / focal[..., None, 0]
   local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
   local = local / jnp.linalg.norm(local, axis=-1, keepdims=True)
   directions = jnp.einsum('...ij,...rj->...ri', camera.cam2world[..., :3, :3], local)

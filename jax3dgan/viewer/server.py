@@ -69,7 +69,7 @@ class Viewer:
     self.ladder = Ladder(model, still)
     self.worker = Worker(lambda session, view: session.draw(view))
     self.sessions: dict[int, object] = {}
-    self.wants_directions = True
+    self.wants_directions = bool(model.generator.z_dim)  # a single scene has none
     self.start_camera = (
       poses.start(model, display.show_azimuth(model)) if camera is None else camera
     )
