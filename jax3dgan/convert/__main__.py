@@ -2,6 +2,7 @@
 
   python -m jax3dgan.convert --from=pigan --input=generator.pth --workdir=runs/celeba
   python -m jax3dgan.convert --from=eg3d --input=ffhq512-128.pkl --workdir=runs/ffhq
+  python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
 
@@ -31,12 +32,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     allow_abbrev=False,
   )
   way = flags.add_mutually_exclusive_group(required=True)
-  way.add_argument('--from', dest='release', choices=['pigan', 'eg3d'], help='release of the files')
+  way.add_argument(
+    '--from', dest='release', choices=['pigan', 'eg3d', 'nerf-npz'], help='release of the files'
+  )
   way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
   flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
   there = flags.add_argument_group('with --from')
   there.add_argument(
-    '--input', metavar='FILE', help="π-GAN's generator, whole or a state dict; EG3D's pickle"
+    '--input',
+    metavar='FILE',
+    help="π-GAN's generator, whole or a state dict; EG3D's pickle; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -73,13 +78,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   for name in foreign:
     if getattr(args, name):
       raise UserError(f'--{name} does not go with {"--from" if args.release else "--to"}.')
-  if args.release == 'eg3d':
+  if args.release in ('eg3d', 'nerf-npz'):
     for name in _PIGAN:
       if getattr(args, name):
         raise UserError(
-          f'--{name} goes with --from=pigan alone: a pickle of EG3D holds all its networks. Leave '
-          'it out.'
+          f'--{name} goes with --from=pigan alone: a file of --from={args.release} holds all its '
+          'networks. Leave it out.'
         )
+  if args.curriculum and args.release == 'nerf-npz':
+    raise UserError('--curriculum does not go with --from=nerf-npz. Leave it out.')
   known = {'pigan': curricula, 'eg3d': eg3d_curricula}.get(args.release)
   if args.curriculum and args.curriculum not in known.CURRICULA:
     raise UserError(
@@ -122,6 +129,29 @@ def convert_eg3d(args: argparse.Namespace) -> None:
   eg3d_runs.create(workdir, config, step, checkpoint, args.overwrite)
   for line in eg3d_runs.summary(args.workdir, curriculum, config, step, known, checkpoint):
     say(line)
+
+
+def convert_nerf(args: argparse.Namespace) -> None:
+  """`--from=nerf-npz`: makes a workdir."""
+  from jax3dgan.runs import workdirs
+
+  workdir = pathlib.Path(args.workdir)
+  workdirs.check_free(workdir, args.overwrite)
+  from jax3dgan.convert import nerf_npz
+  from jax3dgan.convert import workdir as workdir_lib
+  from jax3dgan.devices import compilation
+
+  arrays = nerf_npz.read(_reading(args.input))
+  compilation.use_cache()
+  step = args.step or 0
+  say(f'Writing {workdir} ...')
+  config, num = nerf_npz.create(workdir, arrays, args.input, step, args.overwrite)
+  model = config.model
+  say(
+    f'NeRF: {num:,} parameters, {"two networks" if model.two_networks else "one network"} of '
+    f'{model.num_layers} layers of {model.hidden_dim}; its world is turned from z up to y up.'
+  )
+  say(next(workdir_lib.commands(args.workdir, config, step, 'configs/nerf_lego.py', [])))
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -226,7 +256,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
   try:
     args = parse(sys.argv[1:] if argv is None else argv)
-    {'pigan': convert, 'eg3d': convert_eg3d, None: export}[args.release](args)
+    {'pigan': convert, 'eg3d': convert_eg3d, 'nerf-npz': convert_nerf, None: export}[args.release](
+      args
+    )
     return 0
   except UserError as error:
     print(f'Error: {error}', file=sys.stderr)

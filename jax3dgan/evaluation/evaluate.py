@@ -21,6 +21,7 @@ from jax3dgan.evaluation import (
   depth_consistency,
   distribution,
   flatness,
+  held_out,
   identity,
   pose,
   probes,
@@ -45,7 +46,7 @@ PROBED = {'pose': pose.measure, 'identity': identity.measure}
 # Labelled photos from which the probe of pose learns.
 _PROBE_IMAGES = 20_000
 NEED_FIELD = (*GEOMETRY, 'truth')
-METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED)
+METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out')
 
 
 class Evaluator:
@@ -125,7 +126,15 @@ class Evaluator:
       return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
     if name == 'truth':
       return self._truth(model)
+    if name == 'held_out':
+      return self._held_out(model)
     return PROBED[name](model, self._open_probes(model), say=self.say, **common)
+
+  def _held_out(self, model) -> Result:
+    """Views of a scene that it was not trained with."""
+    held_out.check(model)
+    views = held_out.open_views(self.config.data, model.resolution)
+    return held_out.measure(model, views, _counting('held_out', len(views), self.say, 'views'))
 
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""
@@ -185,9 +194,9 @@ def _tried(measure, metrics, strict: bool) -> dict[str, Result]:
     return {name: report.skipped(str(error)) for name in metrics}
 
 
-def _counting(name: str, total: int, say):
-  """Turns the numbers of latents done so far into lines of progress."""
-  counter, before = progress.Counter(f'{name}, latents', total, say), 0
+def _counting(name: str, total: int, say, of: str = 'latents'):
+  """Turns the numbers of latents (or others) done so far into lines of progress."""
+  counter, before = progress.Counter(f'{name}, {of}', total, say), 0
 
   def done(number):
     nonlocal before

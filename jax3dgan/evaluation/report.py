@@ -35,6 +35,7 @@ HEADLINES = (
   'mask/iou',
   'depth/aligned',
   'second/psnr',
+  'held_out/psnr',
   'pose/error_degrees_aligned',
   'pose/frame_spread_degrees',
   'identity/ratio_above_floor',

@@ -8,6 +8,7 @@ from jax3dgan.recipes.base import Inputs, Networks, Now, Phase, Photos, Recipe, 
 RECIPES = {
   'pigan': 'jax3dgan.recipes.pigan:PiGAN',
   'eg3d': 'jax3dgan.recipes.eg3d:EG3D',
+  'nerf': 'jax3dgan.recipes.nerf:NeRF',
 }
 
 __all__ = [
