@@ -44,8 +44,7 @@ def run(name, source, seconds, num_views, overrides=()):
   stage = schedule.stages(config, mesh.size)[0]
   generator = generators.create(config)
   recipes.check(config, generator, None, [stage])
-  phases = step_lib.phases_of(config, generator, None, stage)
-  create = jax.jit(lambda: state_lib.create(config, generator, None, phases))
+  create = jax.jit(lambda: state_lib.create(config, generator, None))
   state = parallel.replicate(create(), mesh)
   data = feed.Feed(config, mesh, stage)
   data.enter(stage, 0)

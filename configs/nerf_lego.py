@@ -72,4 +72,6 @@ def get_config():
 
 def get_test_config():
   """Two steps in seconds."""
-  return config_lib.tiny(get_config())
+  config = config_lib.tiny(get_config())
+  config.data.source = 'toys'  # which have cameras too
+  return config

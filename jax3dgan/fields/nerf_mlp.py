@@ -10,7 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import columns
+from jax3dgan.nn.cpu import columns
 from jax3dgan.nn.positional_encoding import encode, num_features
 
 

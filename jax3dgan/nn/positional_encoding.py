@@ -5,7 +5,7 @@ import math
 
 import jax.numpy as jnp
 
-from jax3dgan.nn.sine import cosine, sine
+from jax3dgan.nn.cpu.sine import cosine, sine
 
 
 def num_features(channels: int, num_frequencies: int, include_input: bool = True) -> int:

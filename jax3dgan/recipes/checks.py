@@ -104,6 +104,15 @@ def has_discriminator(config, discriminator) -> None:
     )
 
 
+def has_latents(config, generator) -> None:
+  """The generator makes many objects, for a recipe that compares it with photos of many."""
+  if not generator.z_dim:
+    raise UserError(
+      f"The recipe '{config.recipe}' learns many objects, and '{config.model.name}' is a single "
+      "scene without latents. Take another model, or the recipe 'nerf'."
+    )
+
+
 def no_discriminator(config, discriminator) -> None:
   """There is none, for a recipe that would not train it."""
   if discriminator is not None:

@@ -118,6 +118,7 @@ class EG3D(Recipe):
     checks.one_of('augment.name', config.augment.name, AUGMENTATIONS)
     checks.one_of('eg3d.density_kind', own.density_kind, eg3d_losses.DENSITY_KINDS)
     checks.has_discriminator(config, discriminator)
+    checks.has_latents(config, generator)
     checks.heads(config, generator, discriminator, ('pose',))
     checks.rendering(config, generator)
     camera_generator.is_learned(config)

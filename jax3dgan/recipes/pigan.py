@@ -72,6 +72,7 @@ class PiGAN(Recipe):
     """See `Recipe.check`."""
     checks.labels(config, uses=False, needs=False)
     checks.has_discriminator(config, discriminator)
+    checks.has_latents(config, generator)
     checks.no_label_inputs(config, generator, discriminator)
     if discriminator.takes_pairs:
       raise UserError(

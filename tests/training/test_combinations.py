@@ -58,10 +58,15 @@ REFUSED = {
   ('pigan', 'dual', 'eg3d'): 'takes pairs',
   ('stylegan2', 'dual', 'eg3d'): 'takes pairs',
 }
+REFUSED |= {
+  ('nerf', discriminator, recipe): "'nerf' is a single scene without latents"
+  for discriminator in discriminators.DISCRIMINATORS
+  for recipe in ('pigan', 'eg3d')
+}
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
 ALL = list(
   itertools.product(
-    [name for name in generators.GENERATORS if name in ('pigan', 'eg3d', 'stylegan2')],
+    generators.GENERATORS,
     discriminators.DISCRIMINATORS,
     ADVERSARIAL,
   )

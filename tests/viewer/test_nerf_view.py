@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.viewer import Client
 from jax3dgan import cameras, generators, trained, viz
 from jax3dgan import config as config_lib
-from jax3dgan.viewer import poses
+from jax3dgan.viewer import poses, server
 
 pytest.importorskip('viser', reason='viser is not installed')
 
@@ -26,8 +26,8 @@ def scene():
 
 
 def test_the_picture_is_the_scenes(opened, scene):
-  viewer = opened(scene, look_for_directions=True)
-  assert not viewer.wants_directions
+  assert not server.Viewer(scene, port=0).wants_directions
+  viewer = opened(scene)
   position, _, _ = poses.to_viser(viewer.start_camera)
   client = Client(viewer.port, position=position, fov=viewer.fov)
   try:
