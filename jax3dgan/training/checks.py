@@ -115,6 +115,8 @@ RANGES = {
   'optimizer.beta2': _DECAY,
   'optimizer.epsilon': _NOT_NEGATIVE,
   'optimizer.grad_clip': _OPTIONAL,
+  'optimizer.decay': Range(0, 1, above=True),
+  'optimizer.decay_steps': _OPTIONAL,
   'ema.ramp_up': _NOT_NEGATIVE,
   'data.num_images': Range(0, note='0 for the usual number'),
   'data.max_skipped': Range(-1, note='-1 for one in a thousand'),

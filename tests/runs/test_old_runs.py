@@ -1,7 +1,7 @@
 """Workdirs and packaged models that earlier versions wrote: read, rendered as then, trained on.
 
-tests/data/old_runs has two runs of version 0.1, a π-GAN and an EG3D with adaptive augmentation, both
-of two steps, and what that version rendered from them and from the packaged models.
+tests/data/old_runs has two runs of version 0.1, a π-GAN and an EG3D with adaptive augmentation, of
+two steps each, and what that version rendered from them and from the packaged models.
 """
 
 import pathlib
