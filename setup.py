@@ -61,6 +61,7 @@ EXTRAS = {
     'hypothesis>=6.100',
     'ipykernel>=6.29',
     'nbclient>=0.10',
+    'pyrefly>=1.5',
     'pytest>=8.3',
     'pytest-cov>=6.0',
     'pytest-xdist>=3.7',

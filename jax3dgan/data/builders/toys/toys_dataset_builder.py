@@ -43,7 +43,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version(f'{generate.VERSION}.0.0')
   RELEASE_NOTES = {f'{generate.VERSION}.0.0': 'Toy cars.'}
   BUILDER_CONFIGS = [
+    # pyrefly: ignore [unexpected-keyword]  # TFDS's own dataclass decorator is not understood
     ToysConfig(name='images', description='Images and cameras.'),
+    # pyrefly: ignore [unexpected-keyword]
     ToysConfig(name='truth', description='With depth, mask and a second view.', truth=True),
   ]
 
