@@ -17,6 +17,7 @@ from jax3dgan import augment
 from jax3dgan.augment import AdaState
 from jax3dgan.cameras import camera_generator
 from jax3dgan.errors import UserError
+from jax3dgan.generators.eg3d import MARCHING
 from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.training.streams import named, named_keys
@@ -100,9 +101,7 @@ class EG3D(Recipe):
     'camera_generator': camera_generator.Config,
   }
   defaults = {
-    'render': dict(
-      align_corners=False, marcher='midpoints', strata='forward', importance='smoothed'
-    ),
+    'render': MARCHING,
     'optimizer': dict(
       lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
     ),
