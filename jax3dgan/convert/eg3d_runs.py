@@ -4,6 +4,7 @@ import functools
 import math
 
 import jax
+import numpy as np
 
 from jax3dgan import config as config_lib
 from jax3dgan import config_json, discriminators, generators
@@ -136,7 +137,8 @@ def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: b
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
   """Lines that say what was converted and how to go on."""
   model, render = config.model, config.render
-  shapes = eg3d.shapes(checkpoint.average.params)
+  average = checkpoint.average.params
+  shapes = eg3d.shapes(average)
   num = sum(math.prod(shape) for key, shape in shapes.items() if key not in _NOT_TRAINED)
   camera = 'on the camera' if model.label_dim and model.label_scale else 'on no camera'
   yield (
@@ -148,6 +150,10 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   yield f'Step {step:,}: {known}.'
   whose = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
   yield f'EMA {config.ema.display_rate:.6g}: {whose}, shown.'
+  if checkpoint.generator is not None:
+    pairs = ((checkpoint.generator.params[name], average[name]) for name in _NOT_TRAINED)
+    if not all(np.array_equal(own, averaged) for own, averaged in pairs):
+      yield "Note: the buffers of G (running mean, noise) differ from G_ema's, which serve both."
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
