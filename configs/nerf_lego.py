@@ -43,7 +43,7 @@ def get_config():
   """The experiment."""
   config = config_lib.base_config('nerf')
   config.data.update(source='data/lego', loader='arrays', on_device=True)
-  config.num_steps = 3000
+  config.num_steps = 4000
   config.resolution = 100
   config.batch_size = 16
   config.nerf.rays = 64
@@ -63,9 +63,9 @@ def get_config():
   config.pose_prior.update(
     name='uniform', yaw_std=math.pi, pitch_mean=math.pi / 3, pitch_std=math.pi / 6
   )
-  config.optimizer.update(lr_generator=5e-3, decay_steps=3000)
-  config.ema.update(rates=(0.99,), display_rate=0.99)
-  config.log.update(every=100, images_every=500)
+  config.optimizer.update(lr_generator=2e-2, decay=0.1, decay_steps=4000)
+  config.ema.update(rates=(0.995,), display_rate=0.995)
+  config.log.update(every=100, images_every=1000)
   config.checkpoint.update(every=500)
   return config
 
