@@ -35,9 +35,13 @@ class Step:
       lambda: state_lib.create(config, self._generator, self._discriminator)
     )
 
-  def trace(self, batch: int, platform: str | None = None, **fields):
-    """The step traced for `batch` images of one device; `fields` of the stage are replaced."""
-    stage = dataclasses.replace(self.stage, batch_size=batch, **fields)
+  def trace(self, batch: int, platform: str | None = None, ray_chunk: int | None = None, **fields):
+    """The step traced for `batch` images of one device; `fields` of the stage are replaced, and
+    `ray_chunk` of its options."""
+    options = self.stage.options
+    if ray_chunk is not None:
+      options = dataclasses.replace(options, ray_chunk=ray_chunk)
+    stage = dataclasses.replace(self.stage, batch_size=batch, options=options, **fields)
     step = step_lib.make_train_step(self._config, self._generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
