@@ -4,8 +4,8 @@
   python -m benchmarks.conv --whole     # the whole discriminator at 32²
 
 Times the gradient of (adversarial loss + R1) with respect to the parameters, which differentiates
-every convolution twice. The candidates take turns and the least of several runs counts, because a
-busy machine slows all of them: read the ratios, not the seconds.
+every convolution twice. The candidates take turns and the minimum of several runs counts, because a
+busy machine slows all of them: compare the ratios, not the seconds.
 """
 
 import argparse

@@ -4,7 +4,7 @@
   python -m benchmarks.cores --configs=configs/toys.py --devices=1,2,4
 
 The compiled steps of each number of devices take turns at 16 steps, so that each lazy term counts
-as often as in training. The images are random and lie on the devices; the global batch is the same.
+as often as in training. The images are random and are on the devices; the global batch is the same.
 """
 
 import argparse

@@ -5,10 +5,10 @@
   python -m benchmarks.eg3d --cases=512_raw64,gradient_toys --repeats=5
 
 The release's networks at 512² and 256² (random weights, batch 1), by part: the planes of an
-identity, rendering of 64² or 128² rays at 48+48 samples, super-resolution; and the whole. With the
-planes at hand a new view costs the last two. 'gradient_toys' is the gradient of all parameters of
-the small generator of configs/eg3d_toys.py at batch 4. Both sides have the same weights and draws,
-take turns, and their pictures are compared. The matrix peak is that of a product of 2048² matrices.
+identity, rendering of 64² or 128² rays at 48+48 samples, super-resolution; and the whole. A new
+view of known planes needs the last two. 'gradient_toys' is the gradient of all parameters of the
+small generator of configs/eg3d_toys.py at batch 4. Both sides have the same weights and draws, take
+turns, and their pictures are compared. The matrix peak is that of a product of 2048² matrices.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def models(case):
     camera = cameras.orbit(
       np.linspace(-2, 2, 4), np.full(4, 0.4), render.radius, render.fov_degrees
     )
-    # The yardstick has no white ground.
+    # The PyTorch version has no white background.
     options = dataclasses.replace(generators.render_options(config), white_back=False)
     return generator, options, camera
   resolution, raw = case.split('_raw')
@@ -65,13 +65,13 @@ def parts_of(case):
   )
   rays = rays_lib.camera_rays(camera, size)
   label = camera.label()
-  yardstick = torch_eg3d.EG3D(_Fields(generator), jax.tree.map(np.asarray, variables))
+  reference = torch_eg3d.EG3D(_Fields(generator), jax.tree.map(np.asarray, variables))
   their = [
     torch.tensor(np.asarray(x)) for x in (*dataclasses.astuple(rays), draws.jitter, draws.pdf)
   ]
 
   w = apply(variables, z, label, method='map')
-  their_w = yardstick.map(torch.tensor(z), torch.tensor(np.asarray(label)))
+  their_w = reference.map(torch.tensor(z), torch.tensor(np.asarray(label)))
 
   def planes(variables, w):
     return generator.apply(variables, w, method='prepare')
@@ -90,23 +90,23 @@ def parts_of(case):
       return jnp.mean(out.image**2) + jnp.mean(out.low_res**2)
 
     compiled = jax.jit(jax.grad(loss)).lower(variables['params']).compile()
-    for tensor in yardstick.parameters():
+    for tensor in reference.parameters():
       tensor.requires_grad_(True)
     fixed = their_w.detach()
 
     def theirs():
-      image, low = yardstick.synthesize(fixed, *their[:2], options, *their[2:])
+      image, low = reference.synthesize(fixed, *their[:2], options, *their[2:])
       total = image.square().mean() + low.square().mean()
-      for tensor in yardstick.parameters():
+      for tensor in reference.parameters():
         tensor.grad = None
       total.backward()
-      return yardstick.p['decoder']['fc_0_kernel'].grad
+      return reference.p['decoder']['fc_0_kernel'].grad
 
     ours = lambda: compiled(variables['params'])['decoder']['fc_0_kernel']  # noqa: E731
     return {'gradient': (ours, theirs, _gflop(compiled))}
 
   scene = jax.jit(planes)(variables, w)
-  their_planes = yardstick.planes(their_w)
+  their_planes = reference.planes(their_w)
   out = jax.jit(features)(variables, scene)
   shape = (b, size, size, -1)
   low = 2 * out.reshape(shape) - 1
@@ -115,26 +115,26 @@ def parts_of(case):
     return generator.apply(variables, low, w, method=_superresolution)
 
   cases = {
-    'planes': (planes, (variables, w), lambda: yardstick.planes(their_w)),
+    'planes': (planes, (variables, w), lambda: reference.planes(their_w)),
     'render': (
       features,
       (variables, scene),
-      lambda: yardstick.render(their_planes, *their[:2], options, *their[2:]),
+      lambda: reference.render(their_planes, *their[:2], options, *their[2:]),
     ),
     'super-resolution': (
       superresolve,
       (variables, low, scene.w),
-      lambda: yardstick.superresolve(torch.tensor(np.moveaxis(np.asarray(low), -1, 1)), their_w),
+      lambda: reference.superresolve(torch.tensor(np.moveaxis(np.asarray(low), -1, 1)), their_w),
     ),
     'new view': (
       lambda variables, scene: picture(variables, scene).image,
       (variables, scene),
-      lambda: yardstick.synthesize(their_w, *their[:2], options, *their[2:], their_planes)[0],
+      lambda: reference.synthesize(their_w, *their[:2], options, *their[2:], their_planes)[0],
     ),
     'whole': (
       lambda variables, w: picture(variables, w).image,
       (variables, w),
-      lambda: yardstick.synthesize(their_w, *their[:2], options, *their[2:])[0],
+      lambda: reference.synthesize(their_w, *their[:2], options, *their[2:])[0],
     ),
   }
   result = {}
@@ -155,7 +155,7 @@ def parts_of(case):
 def _rendering_gflop(generator, options, num_images):
   """Of the samples of all rays: twelve corners, and the decoder's two layers."""
   c, hidden = generator.plane_features, generator.decoder_hidden
-  # As many features come out as lie on a plane.
+  # The number of outputs is that of the features of a plane.
   sample = 2 * (12 * c + c * hidden + hidden * (1 + c))
   rays = num_images * (options.low_resolution or generator.low_resolution) ** 2
   return sample * rays * (options.num_coarse + options.num_fine) / 1e9

@@ -7,8 +7,9 @@
 The step is that of `recipes.eg3d`: generator, density every 4 steps, discriminator, R1 every 16,
 Adam, one average, on as many devices as `main` makes of the cores. PyTorch's is
 `benchmarks/torch_eg3d_step.py`, with the same weights and all cores. Both take turns at cycles of
-16 steps, so that each lazy term counts as often as in training. Before, the losses of both are
-compared on the same inputs. White ground and blur, which the yardstick lacks, are off.
+16 steps, so that each lazy term counts as often as in training. First the losses of both are
+compared on the same inputs. White background and blur, which the PyTorch version does not have, are
+off.
 """
 
 import argparse

@@ -6,9 +6,9 @@
   python -m benchmarks.inversion --speed                # seconds of a step at batch 1 and 4
 
 The toys are the first of the split `test`, which has a second view of each. The pretrained model
-never saw a pose, so its world is turned against the data set's: with a given camera the turn is
-fitted to four of the photos (`frames.find_frame`); a found camera brings the second view
-along by the relative motion of the two labels.
+was trained without poses, so its world is rotated against the data set's: with a given camera the
+turn is fitted to four of the photos (`frames.find_frame`); for a found camera the second view
+follows from the relative motion of the two labels.
 """
 
 import argparse

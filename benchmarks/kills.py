@@ -2,7 +2,7 @@
 
   python -m benchmarks.kills --kills=20
 
-Both are the same tiny run on a CPU. The moments: between the start and the first step, among the
+Both are the same tiny run on a CPU. The moments: between the start and the first step, during the
 steps, while a checkpoint is being written (its temporary folder is there), and, where there are
 any, during evaluations and pictures. At the end every array of the last checkpoints, parameters,
 optimizer states and averages, must be the same to the last bit. Prints a table; exit code 1 if not.

@@ -4,9 +4,9 @@
   python benchmarks/mesh.py --chunks=1024,4096,8192,65536,262144
 
 Each resolution runs in a process of its own, whose peak of resident memory is printed. `field` is
-the grid (its first compilation included), `surface` marching cubes with what welds and sorts parts.
-With `--chunks`: points of the grid per second by the points asked at a time, beside what
-`Trained.query` answers and what the renderer asks.
+the grid (its first compilation included), `surface` marching cubes with welding and sorting of
+components. With `--chunks`: points of the grid per second by the points of a query, compared with
+`Trained.query` and with the renderer.
 """
 
 import argparse

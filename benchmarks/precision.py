@@ -5,14 +5,14 @@
 Models: π-GAN with the fields of configs/celeba.py at initialisation, and the pretrained toys. For
 each policy the relative error of the raw density σ (root mean square, and largest, both over the
 root mean square of σ), of the pixels in [−1, 1], and of the gradient of a pixel loss with respect
-to all parameters (relative L2). All samples of a ray are taken in one pass, so that every policy is
-judged at the same points.
+to all parameters (relative L2). All samples of a ray are taken in one pass, so that all policies
+are compared at the same points.
 
-A CPU has none of the units that the policies are for, so only accuracy is judged here, never
-speed. The rounding is real: inputs are cast, and XLA is told to keep every cast. TF32, which no CPU
+A CPU does not have the units that the policies are for, so only accuracy is measured, not speed.
+The rounding is real: inputs are cast, and XLA is configured to keep every cast. TF32, which no CPU
 has, is emulated by cutting the mantissa to 10 bits. 'saved phases' are those of
 render.saved_activations=phases (`nn/phases.py`). 'everything in bfloat16' (phases and sines too) is
-no policy: it shows why.
+not a policy; the figures show why.
 """
 
 import argparse

@@ -4,9 +4,9 @@
   python -m benchmarks.rays --config=configs/toys.py --resolution=64 --batches=1,3,16
 
 The devices are virtual ones that share the machine's cores, and the numbers of devices take turns:
-what is measured is what cutting costs, not what more cores would give. Beside it the FLOPs and the
-memory of one device's program, which is what a real device would have. FLOPs are XLA's for a small
-picture without chunks, of which it counts every one.
+the measurement shows the overhead of splitting, not the gain of more cores. It also prints the
+FLOPs and the memory of one device's program, which would be those of a real device. FLOPs are XLA's
+for a small picture without chunks, of which it counts every one.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def measure(models, batch, resolution, repeats):
     models: {number of devices: `trained.Trained`}.
     batch: Images at a time.
     resolution: Pixels on a side.
-    repeats: How often each is timed; they take turns.
+    repeats: Number of timings of each; they take turns.
   """
   any_model = next(iter(models.values()))
   w = np.asarray(any_model.map(any_model.latents(range(batch)), psi=1))

@@ -3,7 +3,7 @@
   python -m benchmarks.roofline                                  # an H200
   python -m benchmarks.roofline --tflops=790 --terabytes=3    # another device's figures
 
-Nothing is run: two counts are set against each other, of every stage of the large configs.
+Nothing is run: two counts are compared, for every stage of the large configs.
 
 - Arithmetic: the products of field, mapping network and discriminator, from the config's sizes, a
   multiply-add as two. 'one batch' is the step with neither micro-batches nor chunks of rays; 'as
@@ -152,7 +152,8 @@ def step_traffic(config, stage, kind, passes=ONE_BATCH):
 def xla_cost(config, stage):
   """XLA's cost analysis of a step in one batch, lowered with an accelerator's forms.
 
-  The body of a loop is counted once, whatever its trip count; hence no micro-batches, no chunks.
+  The body of a loop is counted once, whatever its trip count; so there are no micro-batches and no
+  chunks.
   """
   options = dataclasses.replace(stage.options, ray_chunk=0)
   stage = dataclasses.replace(stage, micro_batches=1, options=options)

@@ -6,8 +6,8 @@
 Nothing is run: the steps, in the forms of an accelerator, are compiled for as many CPU devices, and
 the programs are read (`jax3dgan/tools/hlo.py`). The global batch is the same on all numbers of
 devices. 'share' is FLOPs of a device times devices, divided by those of one device alone: 1 where
-nothing is computed twice. What a device sends is on paper, in rings: 2 (n − 1)/n of the bytes of an
-all-reduce, (n − 1)/n of an all-gather's.
+nothing is computed twice. The bytes that a device sends are computed for rings: 2 (n − 1)/n of the
+bytes of an all-reduce, (n − 1)/n of an all-gather's.
 """
 
 import argparse

@@ -7,9 +7,9 @@
 
 CelebA's networks (hidden 256, 12+12 samples, CoordConv discriminator with strides). A case's name
 ends in resolution and batch. Both sides take turns, so that a machine which is busy for a while
-slows both: read the ratio of the medians. 'forward' and 'gradient' are the generator's; steps hold
-everything: fakes, losses, R1, clipping, Adam, averages. The matrix peak is that of a product of
-2048² matrices in this run, by the faster of the two.
+slows both: compare the ratio of the medians. 'forward' and 'gradient' are the generator's; steps
+include everything: fakes, losses, R1, clipping, Adam, averages. The matrix peak is that of a
+product of 2048² matrices in this run, by the faster of the two.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def parse(case):
 
 
 def make_config(resolution, batch):
-  """CelebA's config at a size, without top-k, which the yardstick leaves out."""
+  """CelebA's config at a size, without top-k, which the PyTorch version omits."""
   config = celeba.get_config()
   config.update(resolution=resolution, batch_size=batch, micro_batches=1)
   config.loss.top_k_interval = 0
@@ -131,7 +131,7 @@ def ours(case):
   return run, compiled.memory_analysis().temp_size_in_bytes / 2**20
 
 
-def yardstick(case):
+def torch_case(case):
   """The same of PyTorch: a function without arguments."""
   import torch
 
@@ -193,7 +193,7 @@ def seconds(functions, repeats):
       function()
       if turn:
         result[name].append(time.perf_counter() - began)
-      time.sleep(0.2)  # threads that wait by spinning let go of the cores
+      time.sleep(0.2)  # so that spinning threads release the cores
   return result
 
 
@@ -222,7 +222,7 @@ def compare(cases, repeats):
   print('|---|---|---|---|---|---|---|')
   for case in cases:
     run, temporaries = ours(case)
-    times = seconds({'ours': run, 'theirs': yardstick(case)}, repeats)
+    times = seconds({'ours': run, 'theirs': torch_case(case)}, repeats)
     mine, theirs = (float(np.median(times[name])) for name in ('ours', 'theirs'))
     flops = model_flops(case)
     print(
@@ -252,7 +252,7 @@ def main(argv=None):
   args = flags.parse_args(argv)
   cases = args.cases.split(',')
   if args.memory_of:
-    run = ours(cases[0])[0] if args.memory_of == 'ours' else yardstick(cases[0])
+    run = ours(cases[0])[0] if args.memory_of == 'ours' else torch_case(cases[0])
     run()
     run()
     print(f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}')

@@ -3,7 +3,7 @@
   python -m benchmarks.techniques
 
 Each is one module with a reference that the tests compare it with. Both take turns in one run;
-read the ratios of the medians. Sizes are those of CelebA's networks at 64².
+compare the ratios of the medians. Sizes are those of CelebA's networks at 64².
 """
 
 import argparse
@@ -28,7 +28,7 @@ def compiled(function, *args, patches=()):
   """The function, traced with its patches, as one without arguments."""
   for patch in patches:
     patch.start()
-  # A function of its own: jit would take a trace of the same one that it made without the patches.
+  # A new function: jit would reuse a trace of the same one that was made without the patches.
   run = jax.jit(lambda *args: function(*args)).lower(*args).compile()
   for patch in patches:
     patch.stop()
@@ -120,7 +120,7 @@ def in_tiles():
 
 def strides():
   """Gradient of loss and R1 of the discriminator at 32²: native convolutions, against patches."""
-  gradient, args = of_photos(real_images.real_terms)
+  gradient, args = discriminator_gradient(real_images.real_terms)
   patch = mock.patch.object(conv, 'choose_implementation', lambda *_: 'lax')
   return compiled(gradient, *args, patches=[patch]), compiled(gradient, *args)
 
@@ -129,11 +129,13 @@ def shared_pass():
   """Gradient of loss and R1 of the discriminator at 32²: autodiff, against the shared pass."""
   return tuple(
     compiled(gradient, *args)
-    for gradient, args in map(of_photos, (real_images.reference_terms, real_images.real_terms))
+    for gradient, args in map(
+      discriminator_gradient, (real_images.reference_terms, real_images.real_terms)
+    )
   )
 
 
-def of_photos(terms_fn):
+def discriminator_gradient(terms_fn):
   """(gradient function, arguments) of a discriminator's real images, 4 of 32²."""
   module = discriminators.create(speed.make_config(32, 4).discriminator)
   params = discriminators.init_params(module, jax.random.key(0))

@@ -1,4 +1,5 @@
-"""EG3D's generator in plain PyTorch: the yardstick of `benchmarks.eg3d`. Needs `pip install torch`.
+"""EG3D's generator in plain PyTorch: what `benchmarks.eg3d` compares with. Needs `pip install
+torch`.
 
 Written from the formulas, the way a PyTorch user would write it: modulated convolutions as grouped
 ones with a kernel for each example, up-sampling by a transposed convolution and a filter,

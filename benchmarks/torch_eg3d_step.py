@@ -1,4 +1,4 @@
-"""EG3D's training step in plain PyTorch: the yardstick of `benchmarks.eg3d_step`. Needs
+"""EG3D's training step in plain PyTorch: what `benchmarks.eg3d_step` compares with. Needs
 `pip install torch`.
 
 The dual discriminator beside the generator of `torch_eg3d`, the four phases with their own Adam
@@ -62,7 +62,7 @@ class DualDiscriminator:
     y = (y - y.mean(1, keepdim=True)).square().mean(1).add(1e-8).sqrt().mean((1, 2, 3))
     y = y.repeat_interleave(group)[:, None, None, None].expand(-1, 1, 4, 4)
     x = conv(torch.cat([x, y], 1), block['conv'])
-    # The library's weights are of pixels whose channels lie together.
+    # The library's weights are for pixels with contiguous channels (NHWC).
     x = dense(x.permute(0, 2, 3, 1).reshape(len(x), -1), block['fc'], True)
     return (dense(x, block['out']) * cmap).sum(1) / math.sqrt(cmap.shape[1])
 

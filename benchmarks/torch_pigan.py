@@ -1,4 +1,4 @@
-"""π-GAN in plain PyTorch: the yardstick of `benchmarks.speed`. Needs `pip install torch`.
+"""π-GAN in plain PyTorch: what `benchmarks.speed` compares with. Needs `pip install torch`.
 
 Written from the paper's formulas, the way a PyTorch user would write it: FiLM layers applied to
 every point, torch's own sine, sort, convolutions, Adam and autograd. Nothing here is tuned, and

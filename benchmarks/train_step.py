@@ -39,7 +39,7 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
   """Compiles and runs the first stage's step; returns the figures by name.
 
   Args:
-    repeats: how often the step is timed.
+    repeats: number of timings.
     peak_tflops: of one device, 10^12 FLOP/s; 0 leaves out the share of it that is reached.
     profile: a folder for a trace of three more steps, or ''.
   """

@@ -20,7 +20,7 @@ def training_step(config, generator, discriminator, stage, state, batch, mesh):
   step = step.lower(held[0], batch).compile(step_lib.compiler_options(config))
 
   def run(number):
-    del number  # the state counts
+    del number  # the state has the step
     held[0], metrics = step(held[0], batch)
     jax.block_until_ready((held[0], metrics))
 

@@ -5,11 +5,11 @@
   python -m benchmarks.turntable --seeds=0-3 --resolution=128 --trajectories=orbit
 
 The same frames of the same options on all sides, as uint8 pictures on the host: 'loop' calls one
-jitted rendering for each frame, 'eager' the module itself, as one does at first (a few frames, and
-their time taken times the number of all). All take turns, so that a machine which is busy for a
-while slows all: read the ratios of the medians. 'apart' is the largest difference between a pixel
-of ours and of the loop's, in grey levels of 255, before rounding to whole ones: rays that meet
-nothing are left out (`pictures/tiles.py`).
+jitted rendering for each frame, 'eager' the module itself, without jit (a few frames, and
+their time extrapolated to all). All take turns, so that a machine which is busy for a
+while slows all: compare the ratios of the medians. 'apart' is the largest difference between a
+pixel of ours and of the loop's, in grey levels of 255, before rounding: empty tiles
+are left out (`pictures/tiles.py`).
 """
 
 import argparse
@@ -64,7 +64,7 @@ def sides(model, seeds, path, resolution):
     unique, index = path.unique()
     (part,) = tiles.views(model, w[:1], unique.camera(model), resolution)
     image = part.image[index]
-    # Some frames tell: all would take longer than what is measured.
+    # A few frames are enough: all would take longer than the rest of the benchmark.
     every = max(len(cameras) // 12, 1)
     return max(
       np.abs(np.asarray(jitted(model.variables, w[:1], cameras[i]))[0] - image[i]).max() * 127.5

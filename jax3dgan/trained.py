@@ -399,4 +399,6 @@ def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED)
   """Returns the config of a pretrained model, or else of a run; see `load`."""
   if pretrained is None:
     return config_lib.complete(workdirs.load_config(workdir))
-  return config_lib.complete(workdirs.config_from(packaged.about(pretrained, directory)['config']))
+  return config_lib.complete(
+    workdirs.config_from(packaged.metadata(pretrained, directory)['config'])
+  )

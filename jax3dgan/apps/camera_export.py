@@ -72,7 +72,9 @@ def film_of(camera: Camera, resolution: int, fps: float, align_corners: bool = F
   intrinsics = np.asarray(camera.intrinsics, np.float64)
   focal = intrinsics[:, [0, 1], [0, 1]]
   if not (np.allclose(focal, focal[0, 0]) and np.allclose(intrinsics[:, :2, 2], 0.5)):
-    raise UserError('Only a camera with a centred, square image and one focal length can be moved.')
+    raise UserError(
+      'Only a camera with a centred, square image and one focal length can be exported.'
+    )
   half = 0.5 / focal[0, 0] * (resolution / (resolution - 1) if align_corners else 1.0)
   return Film(np.asarray(camera.cam2world, np.float64), 2 * math.atan(half), resolution, fps)
 
@@ -102,7 +104,7 @@ def film(model, text: str) -> Film:
 
 
 def _from_record(model, path):
-  """The path of cameras that a record holds, its frame rate and resolution."""
+  """The camera path of a record, its frame rate and resolution."""
   try:
     entry = provenance.read(path)
     camera, flags = entry['camera'], entry['flags']

@@ -1,4 +1,4 @@
-"""What the apps share: their flags, their errors, the views that show a pose prior."""
+"""Flags and error handling that all apps share."""
 
 import argparse
 import math
@@ -47,7 +47,7 @@ def _numbers(text: str, what: str) -> list[float]:
 
 
 def parse_number(text: str) -> float:
-  """Returns a number that is one: neither NaN nor infinite."""
+  """Returns a finite number."""
   try:
     number = float(text)
   except ValueError:
@@ -68,7 +68,7 @@ def parse_rate(text: str) -> float:
   """Returns frames per second, a number above 0."""
   rate = parse_number(text)
   if rate <= 0:
-    raise argparse.ArgumentTypeError(f'{text!r} is no number of frames per second')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number of frames per second above 0')
   return rate
 
 
@@ -94,8 +94,8 @@ def parser(
   Args:
     name: The app's, a module of `jax3dgan.apps`.
     doc: Its docstring: the first line describes it, the rest (examples) closes its help.
-    endings: What `--out` may end in; None where there is no file to write.
-    seeds: The default of `--seeds`; None where there are none.
+    endings: The endings of `--out`; None if there is no file to write.
+    seeds: The default of `--seeds`; None for an app without it.
     depth: Whether there is `--depth`.
     show: Whether there is `--show`.
   """
@@ -107,13 +107,13 @@ def parser(
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  # Which of them: see `parse`, since --repeat brings one too.
+  # `parse` checks that one is given, since --repeat can provide it.
   source = flags.add_mutually_exclusive_group()
   source.add_argument('--workdir', help='folder of a run; its latest checkpoint is used')
   source.add_argument('--pretrained', metavar='NAME', help='model of the package, such as toys')
   if endings is not None:
     flags.add_argument('--out', required=True, help=f'file to write: {endings}')
-    flags.add_argument('--repeat', metavar='FILE', help='make again what made this file')
+    flags.add_argument('--repeat', metavar='FILE', help='repeat the command that made this file')
   if seeds is not None:
     flags.add_argument(
       '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
@@ -143,7 +143,7 @@ def parser(
 
 
 def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-  """Returns the flags of `parser` as given, those of a `--repeat` filled in."""
+  """Returns the flags, with those of a record from `--repeat` as defaults."""
   return provenance.parse(flags, argv, flags.get_default('app'), ('workdir', 'pretrained'))
 
 
@@ -154,8 +154,8 @@ def load(args: argparse.Namespace):
 
   compilation.use_cache()
   model = trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
-  then = getattr(args, 'weights_then', None)
-  if then not in (None, provenance.fingerprint(model.params)):
+  recorded = getattr(args, 'recorded_weights', None)
+  if recorded not in (None, provenance.fingerprint(model.params)):
     print(
       f'Warning: the weights of {model.name} are not those that made {args.repeat}.',
       file=sys.stderr,
@@ -199,11 +199,11 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-  """Calls `main(args)`; an error that the user can mend is one line and exit code 1."""
+  """Calls `main(args)`; an error that the user can fix is one line and exit code 1."""
   from jax3dgan.runs.workdirs import disk_error
 
   try:
-    # Now rather than after the rendering: a folder that cannot be made.
+    # Before the rendering, so that a folder that cannot be made is reported at once.
     pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     main(args)
   except UserError as error:

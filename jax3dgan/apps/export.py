@@ -22,12 +22,12 @@ def _main(args: argparse.Namespace) -> None:
   record = provenance.record('export', args, model)
   platforms = args.platforms.split(',')
   start = time.perf_counter()
-  told = export.write(model, args.out, args.resolution, platforms, args.psi, record, **overrides)
+  facts = export.write(model, args.out, args.resolution, platforms, args.psi, record, **overrides)
   seconds = time.perf_counter() - start
   provenance.save_beside(args.out, record)
   size = pathlib.Path(args.out).stat().st_size / 2**20
   print(
-    f'{args.out}: {model.name}, step {model.step:,}, {told["options"]["resolution"]}², for '
+    f'{args.out}: {model.name}, step {model.step:,}, {facts["options"]["resolution"]}², for '
     f'{", ".join(platforms)}; {size:.2f} MB in {seconds:.1f} s'
   )
   import jax
@@ -40,9 +40,7 @@ def _main(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   flags = common.parser('export', __doc__, '.zip', depth=False)
-  flags.add_argument(
-    '--platforms', default='cpu,cuda,tpu', help='where it shall run; default: cpu,cuda,tpu'
-  )
+  flags.add_argument('--platforms', default='cpu,cuda,tpu', help='to run on; default: cpu,cuda,tpu')
   flags.add_argument('--num_coarse', type=int, help='samples per ray, first pass')
   flags.add_argument('--num_fine', type=int, help='samples per ray, second pass')
   flags.add_argument('--ray_chunk', type=int, help='rays of a picture at a time')

@@ -1,4 +1,4 @@
-"""From one object to the next, as a video or a strip, and style mixing: the table of two sets.
+"""Interpolation between objects, as a video or a strip, and style mixing as a table.
 
 python -m jax3dgan.apps.interpolate --pretrained=toys --out=x.mp4 --seeds=0,5,9
 python -m jax3dgan.apps.interpolate --pretrained=toys --out=x.webp --seeds=0,5 --trajectory=orbit
@@ -27,20 +27,20 @@ _STRIP_COLUMNS = 12
 
 
 def styles(model, seeds: Sequence[int], num: int, space='w', psi=None, closed=True) -> np.ndarray:
-  """Returns the styles of num frames past seeds, [num, ...].
+  """Returns the styles [num, ...] of the frames of a path through seeds.
 
   Args:
     model: A `trained.Trained`.
-    seeds: Passed in this order, each exactly.
+    seeds: The path reaches them in this order, each exactly.
     num: Frames.
     space: 'w': straight lines between styles; 'z': arcs between latents.
     psi: Truncation; None takes the config's.
-    closed: Whether the way goes back to the first seed.
+    closed: Whether the path returns to the first seed.
   """
   if space not in SPACES:
     raise UserError(f'There is no space {space!r}. Interpolate in one of {", ".join(SPACES)}.')
   if len(seeds) < 2:
-    raise UserError('Between one seed and itself there is no way. Give two, as --seeds=0,5.')
+    raise UserError('A path needs two seeds. Give two, as --seeds=0,5.')
   display.check_numbers(psi)
   z = model.latents(seeds)
   if space == 'z':
@@ -70,7 +70,7 @@ def render(
 def pictures(model, views: maps.Views, kinds) -> list[np.ndarray]:
   """Returns a picture of each of the views [n], the kinds beside each other."""
   limits = maps.depth_limits(model, views) if 'depth' in kinds else None
-  factor = maps.tile_factor(views)
+  factor = maps.enlargement(views)
   every = [maps.picture(model, views, kind, limits) for kind in kinds]
   return [maps.beside([x[i : i + 1] for x in every], 1, factor) for i in range(len(every[0]))]
 
@@ -148,7 +148,7 @@ def _main(args: argparse.Namespace) -> None:
   else:
     viz.write_video(args.out, frames, args.fps or _FPS)
     provenance.save_beside(args.out, _record(args, model, path))
-  print(f'{args.out}: {num} frames past {len(args.seeds)} seeds of {model.name}')
+  print(f'{args.out}: {num} frames through {len(args.seeds)} seeds of {model.name}')
 
 
 def _record(args, model, path) -> dict:

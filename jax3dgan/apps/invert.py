@@ -7,7 +7,7 @@ python -m jax3dgan.apps.invert --pretrained=toys --input=one_car/ --out=inverted
 
 Of each photo: NAME.npz (style and camera, see jax3dgan.inversion.load), NAME.png (photo,
 reconstruction, error, depth, other sides), NAME.npz.json (how it was made); of all: summary.csv and
-summary.json. Photos that are done are not done again: the same command goes on with a killed run.
+summary.json. Finished photos are not repeated: the same command continues a killed run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def _add_flags(flags: argparse.ArgumentParser) -> None:
   add('--yaw', type=common.parse_degrees, help='azimuth of the camera in degrees, 0 in front')
   add('--pitch', type=common.parse_degrees, help='its elevation in degrees; default: the middle')
   add('--labels', metavar='FILE', help="cameras: a dataset.json (default: the folder's own), or 25")
-  add('--no-labels', action='store_true', help="leave the folder's own dataset.json alone")
+  add('--no-labels', action='store_true', help="ignore the folder's own dataset.json")
   add('--fit-frame', action='store_true', help="fit the labels' world to the generator's first")
   add('--find', metavar='LIST', help='what of the cameras to search: yaw,pitch,roll,distance, none')
   add('--perceptual', default='auto', help='auto, lpips, inception, pyramid or none')
@@ -41,7 +41,7 @@ def _add_flags(flags: argparse.ArgumentParser) -> None:
   add('--batch', type=int, default=4, help='photos at a time; default: 4')
   add('--crop', default='centre', help='centre, celeba, a fraction, or LEFT,TOP,SIZE in pixels')
   add('--seed', type=int, default=0, help='of the noise of the search; default: 0')
-  add('--overwrite', action='store_true', help='do again what was made with other settings')
+  add('--overwrite', action='store_true', help='repeat what was made with other settings')
 
 
 def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -50,7 +50,7 @@ def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
   if not args.input:
     flags.error('the argument --input is required')
   if args.psi is not None:
-    flags.error('--psi: a photo is searched among all styles, there is no truncation')
+    flags.error('--psi: inversion searches all styles, without truncation')
   for name in ('steps', 'samples', 'starts', 'batch'):
     if getattr(args, name) < 1:
       flags.error(f'--{name} must be at least 1')
@@ -61,7 +61,7 @@ def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
   if not args.one_identity and any(len(x or ()) > 1 for x in (args.yaw, args.pitch)):
     flags.error('several angles need --one-identity; cameras of a folder come from --labels')
   if args.yaw is not None and args.labels:
-    flags.error('--yaw and --labels both tell the cameras: give one')
+    flags.error('--yaw and --labels both give the cameras: leave out one')
   if args.learning_rate is not None and not args.learning_rate > 0:
     flags.error('--learning-rate must be positive')
   if pathlib.Path(args.out).suffix.lower() in ('.png', '.npz', '.json', '.jpg'):

@@ -1,4 +1,4 @@
-"""Ways between latents and between styles: lerp, slerp, smooth loops, style mixing."""
+"""Paths between latents and between styles: lerp, slerp, smooth loops, style mixing."""
 
 import math
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ def lerp(a: np.ndarray, b: np.ndarray, t) -> np.ndarray:
 def slerp(a: np.ndarray, b: np.ndarray, t) -> np.ndarray:
   """Returns latents on the arc from a to b (Shoemake, SIGGRAPH 1985).
 
-  Normal latents of many dimensions lie close to a sphere, which a straight line would leave:
-  directions turn at an even rate, lengths pass evenly from one to the other.
+  Normal latents of many dimensions are close to a sphere, which a straight line would leave:
+  the direction turns at a constant rate, the length changes linearly.
 
   Args:
     a, b: [d], not of opposite directions, between which there is no shortest arc.
@@ -47,19 +47,19 @@ def slerp(a: np.ndarray, b: np.ndarray, t) -> np.ndarray:
 
 
 def ease(t) -> np.ndarray:
-  """Returns 3t² − 2t³: from 0 to 1 with no speed at either end, so that ways join smoothly."""
+  """Returns 3t² − 2t³: from 0 to 1 with zero speed at both ends, so that paths join smoothly."""
   t = np.asarray(t, np.float64)
   return t * t * (3 - 2 * t)
 
 
-def way(num_keys: int, num: int, closed: bool = True) -> tuple[np.ndarray, np.ndarray]:
-  """Returns where num frames are on a way past keys: (index of the key behind, share to the next).
+def path_positions(num_keys: int, num: int, closed: bool = True) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the positions of frames on a path through keys: (index of the last key, fraction).
 
   Args:
     num_keys: At least one.
     num: Frames.
-    closed: Whether the way ends where it began, without that frame again; else the last frame is
-      the last key.
+    closed: Whether the path ends where it began, without repeating that frame; else the last frame
+      is the last key.
   """
   segments = num_keys if closed else num_keys - 1
   if not segments:
@@ -70,18 +70,18 @@ def way(num_keys: int, num: int, closed: bool = True) -> tuple[np.ndarray, np.nd
 
 
 def along(keys: np.ndarray, num: int, closed: bool = True, arc: bool = False) -> np.ndarray:
-  """Returns num frames of a smooth way past keys, float32 [num, ...].
+  """Returns the frames of a smooth path through keys, float32 [num, ...].
 
-  Every key is passed exactly, with no speed there.
+  Every key is reached exactly, with zero speed.
 
   Args:
     keys: [k, ...].
-    num, closed: See `way`.
-    arc: Whether ways are arcs (`slerp`, keys [k, d]) instead of straight lines.
+    num, closed: See `path_positions`.
+    arc: Whether paths are arcs (`slerp`, keys [k, d]) instead of straight lines.
   """
   keys = np.asarray(keys)
   step = slerp if arc else lerp
-  behind, share = way(len(keys), num, closed)
+  behind, share = path_positions(len(keys), num, closed)
   frames = [step(keys[i], keys[(i + 1) % len(keys)], t) for i, t in zip(behind, share, strict=True)]
   return np.stack(frames).astype(np.float32)
 

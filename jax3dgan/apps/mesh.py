@@ -19,7 +19,7 @@ _RESOLUTION = 128
 
 
 def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:
-  """The file of each seed: `path` itself for one, STEM_0000.ENDING by the seed for several."""
+  """The file of each seed: `path` for one seed, STEM_0000.ENDING with the seed for several."""
   path = pathlib.Path(path)
   if len(seeds) == 1:
     return [path]
@@ -48,7 +48,7 @@ def _main(args: argparse.Namespace) -> None:
     styles, names = common.styles(model, args)
     numbers = range(len(styles))
   else:
-    # Each alone: in a batch its last digits would be others, and so the file.
+    # One by one: in a batch the last digits, and so the bytes of the file, would differ.
     styles = [model.map(model.latents([seed]), args.psi)[0] for seed in args.seeds]
     numbers, names = args.seeds, [f'seed {seed}' for seed in args.seeds]
   previews = paths_of(args.preview, numbers) if args.preview else [None] * len(numbers)
@@ -89,8 +89,8 @@ def _one(args, model, w, name, path, preview, film) -> None:
   )
   if about['at_border'] > 0.01:
     print(
-      f'{about["at_border"]:.0%} of the surface lies on the faces of the cube, where the field '
-      'goes on: a background, or set a larger --cube.'
+      f'{about["at_border"]:.0%} of the surface is on the faces of the cube: the field '
+      'continues beyond. It is a background, or --cube is too small.'
     )
   if preview is not None:
     from jax3dgan import viz
@@ -106,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   number = next(a for a in flags._actions if a.dest == 'resolution')
   number.default, number.help = _RESOLUTION, f'points of the grid on a side; default: {_RESOLUTION}'
   flags.add_argument('--level', type=float, help='density of the surface; default: of the field')
-  flags.add_argument('--cube', type=float, help='side; default: what the cameras of training see')
+  flags.add_argument(
+    '--cube', type=float, help='side; default: the view of the cameras of training'
+  )
   flags.add_argument(
     '--keep', type=keep_of, default='largest', help='largest (default) part, all, or a least share'
   )
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     '--directions',
     choices=meshing.texturing.DIRECTIONS,
     default='auto',
-    help='from where colours are looked at; default: straight on where training goes all round, '
+    help='view directions of colours; default: normal if cameras of training go all round, '
     'otherwise the mean over its cameras',
   )
   flags.add_argument('--texture', type=int, help='texels on a side; default: colours at vertices')
@@ -136,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   except UserError as error:
     flags.error(str(error))
   if args.texture and not args.colour:
-    flags.error('--texture is of colours: leave out --no-colour')
+    flags.error('--texture needs colours: leave out --no-colour')
   common.run(_main, args)
 
 

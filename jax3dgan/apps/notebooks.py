@@ -1,4 +1,4 @@
-"""Pictures, videos, sliders and meshes in the output of a notebook cell, nothing of them outside.
+"""Pictures, videos, sliders and meshes in the output of a notebook cell, without other files.
 
   from jax3dgan.apps import notebooks
 
@@ -59,30 +59,32 @@ def video(path, width: int | None = None):
 
 
 def slider(frames: Sequence[np.ndarray], names: Sequence[str] = (), start: int = 0, width: int = 0):
-  """Returns frames as the output of a cell: a slider chooses which one is seen.
+  """Returns frames as the output of a cell: a slider chooses the visible one.
 
   Args:
     frames: n images [h, w, 3] of one size, uint8, or float in [−1, 1].
     names: [n] what to write below each; () for nothing.
-    start: The frame that is seen first.
+    start: The frame that is visible first.
     width: Pixels on the screen of a frame; 0 for its own, or twice or more of it where that is
       less than 256.
   """
   frames = [viz.to_uint8(frame) for frame in frames]
   if not frames or len({frame.shape for frame in frames}) > 1:
-    raise UserError('A slider goes through pictures of one size. Give at least one.')
+    raise UserError('A slider shows pictures of one size. Give at least one.')
   if names and len(names) != len(frames):
     raise UserError(f'{len(names)} names do not fit {len(frames)} pictures. Give one for each.')
   height, own = frames[0].shape[:2]
   if height * len(frames) > _LONGEST:
-    raise UserError(f'A slider holds {_LONGEST // height} pictures of this size. Leave some out.')
+    raise UserError(
+      f'A slider can show {_LONGEST // height} pictures of this size. Leave some out.'
+    )
   width = width or own * max(-(-256 // own), 1)
   shown = round(height * width / own)
-  # All frames in one picture, below each other; a window onto it moves.
+  # All frames in one picture, below each other; the slider moves the visible window.
   file = io.BytesIO()
   Image.fromarray(np.concatenate(frames)).save(file, 'WEBP', lossless=True, method=4)
   data = base64.b64encode(file.getvalue()).decode()
-  # Handlers of the elements themselves: they find each other, whatever else is on the page.
+  # Handlers in the elements themselves: they work independently of the rest of the page.
   move = (
     'const p=this.parentNode,i=+this.value;'
     f'p.children[0].style.backgroundPositionY=-{shown}*i+"px";'
@@ -111,7 +113,7 @@ def mesh(shape, camera, height: int = 360):
 
   Args:
     shape: A `trimesh.Trimesh`.
-    camera: One camera [1], from which it is seen first.
+    camera: One camera [1], of the first view.
     height: Pixels on the screen.
   """
   from trimesh.viewer import notebook
@@ -124,12 +126,12 @@ def mesh(shape, camera, height: int = 360):
   scene.camera_transform = view
 
   class Page:
-    """What trimesh asks of a scene, and a surface that is no metal: metals are dark there."""
+    """Makes the material of a glTF tree non-metallic, since metals are dark without environment."""
 
     camera = scene.camera
 
     def export(self, file_type):
-      return scene.export(file_type=file_type, tree_postprocessor=_matt)
+      return scene.export(file_type=file_type, tree_postprocessor=_make_matt)
 
   page = notebook.scene_to_html(Page(), escape_quotes=True)
   return _display().HTML(
@@ -137,7 +139,7 @@ def mesh(shape, camera, height: int = 360):
   )
 
 
-def _matt(tree: dict) -> None:
+def _make_matt(tree: dict) -> None:
   material = {'pbrMetallicRoughness': {'metallicFactor': 0.0, 'roughnessFactor': 1.0}}
   tree.setdefault('materials', []).append(material)
   for item in tree['meshes']:

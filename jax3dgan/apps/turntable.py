@@ -42,12 +42,12 @@ def add_path_flags(
   frames: int | None = 60,
   fps: str = f'default: a loop of {turntables.SECONDS:g} seconds',
 ) -> None:
-  """Adds what says how the camera moves, see `paths.make`, and how fast.
+  """Adds the flags of the camera path, see `paths.make`, and of its speed.
 
   Args:
     flags: Of an app.
-    frames: How many by default.
-    fps: What is said about the default frame rate.
+    frames: The default number.
+    fps: The help text about the default frame rate.
   """
   about = '' if frames is None else f'; default: {frames}'
   flags.add_argument(

@@ -3,7 +3,7 @@
 python -m jax3dgan.apps.view --pretrained=toys
 python -m jax3dgan.apps.view --workdir=runs/toys --port=8081 --seed=7
 
-On a machine far away: ssh -L 8080:127.0.0.1:8080 that-machine, and open the address here.
+On a remote machine: ssh -L 8080:127.0.0.1:8080 that-machine, and open the address here.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def _check_resolution(model, resolution: int) -> None:
   from jax3dgan.viewer import quality
 
   if not 8 <= resolution <= 1024:
-    raise UserError(f'{resolution}² is no size to look at. Set --resolution between 8 and 1024.')
+    raise UserError(
+      f'{resolution}² is too small or too large. Set --resolution between 8 and 1024.'
+    )
   if not quality.any_size(model) and resolution != model.resolution:
     raise UserError(
       f'{model.name} makes images of {model.resolution}² only. Leave out --resolution.'
@@ -66,13 +68,15 @@ def _check_resolution(model, resolution: int) -> None:
 def _main(args: argparse.Namespace) -> None:
   viewer = make(args)
   if args.host not in ('127.0.0.1', 'localhost', '::1'):
-    print(f'Warning: whoever reaches {args.host} can use this viewer.', file=sys.stderr)
+    print(
+      f'Warning: everybody who can connect to {args.host} can use this viewer.', file=sys.stderr
+    )
 
   def opened():
     print(f'{viewer.model.name} at {viewer.url} (Ctrl-C ends it)', flush=True)
 
   viewer.run(opened)
-  # All is closed. Python's own end would stop the web server's threads wherever they are, and in
+  # Everything is closed. The end of Python would stop the web server's threads at any point, and in
   # the middle of XLA's C++ that aborts the process.
   sys.stdout.flush()
   sys.stderr.flush()
@@ -86,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument('--port', type=int, default=8080, help='default: 8080; 0 takes any')
   flags.add_argument('--seed', type=int, default=0, help='that it starts with; default: 0')
   flags.add_argument('--directions', metavar='FILE', help='of an edit, instead of new ones')
-  flags.add_argument('--repeat', metavar='FILE', help='start as this snapshot was taken')
+  flags.add_argument('--repeat', metavar='FILE', help='start with the view of this snapshot')
   args = common.parse(flags, argv)
   if args.seed < 0:
     flags.error('--seed must be at least 0')

@@ -27,12 +27,12 @@ def contrast(c):
 
 
 def luma_flip(i):
-  """Turns light to dark and leaves hue and saturation, where i is 1; nothing where it is 0."""
+  """Inverts the luma but not hue and saturation where i is 1; the identity where it is 0."""
   return _EYE - 2 * jnp.asarray(i)[..., None, None] * _ON_LUMA
 
 
 def hue(theta):
-  """Turns colours by theta about the axis of greys (Rodrigues' formula)."""
+  """Rotates colours by theta about the axis of greys (Rodrigues' formula)."""
   theta = jnp.asarray(theta)[..., None, None]
   cross = np.zeros((4, 4), np.float32)
   cross[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)

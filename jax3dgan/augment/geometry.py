@@ -1,11 +1,11 @@
 """Geometric transformations of images as 3x3 matrices of homogeneous pixel coordinates
 (arXiv 2006.06676, App. B): x to the right and y down, in pixels from the image's centre. A matrix
-says where a point of the input goes.
+maps points of the input to points of the result.
 
 `warp` resamples without aliasing: the image is up-sampled by 2 with a lowpass of an orthogonal
-wavelet, looked up bilinearly on a grid twice as fine as the result's, and down-sampled with the
-same lowpass. As the wavelet's shifts are orthonormal, the identity comes out exactly. Beyond its
-borders an image is its own mirror image.
+wavelet, sampled bilinearly on a grid twice as fine as the result's, and down-sampled with the same
+lowpass. As the wavelet's shifts are orthonormal, the identity is exact. Beyond its borders an image
+is mirrored.
 """
 
 import jax
@@ -33,10 +33,10 @@ SYM6 = np.array(
   ]
 )
 _FIR = SYM6 / SYM6.sum()
-# The filter's middle: it leaves images that are linear in x and y as they are, at this delay.
+# The delay of the filter, for which it does not change images that are linear in x and y.
 _DELAY = float(np.arange(len(SYM6)) @ _FIR)
-# Pixels past the border that are looked up as they are, beyond which coordinates are folded back:
-# the outermost fine pixel that the last filter needs, at −2.75, and a little more.
+# Pixels past the border up to which coordinates are not mirrored: the outermost fine pixel that the
+# last filter needs is at −2.75.
 _MARGIN = 3
 # Pixels added around an image: the margin and half of the first filter.
 _PAD = _MARGIN + 4
@@ -80,13 +80,13 @@ def invert(matrix):
 
 
 def _fold(x, size: int):
-  """Coordinates in pixels (pixel k at k), mirrored at the first and the last pixel into them."""
+  """Coordinates in pixels (pixel k at k), mirrored at the first and the last pixel."""
   last = max(size - 1, 1)
   return last - jnp.abs(jnp.mod(x, 2 * last) - last) if size > 1 else jnp.zeros_like(x)
 
 
 def _sources(matrix, x, y, height, width):
-  """Where [b, n, m] grids of targets at columns x [m] and rows y [n] come from, in pixels."""
+  """Sources [b, n, m], in pixels, of grids of targets at columns x [m] and rows y [n]."""
   inverse = invert(matrix)[:, :, :, None, None]  # [b, 3, 3, 1, 1]
   x, y = x[None, :] - (width - 1) / 2, y[:, None] - (height - 1) / 2
   source_x = inverse[:, 0, 0] * x + inverse[:, 0, 1] * y + inverse[:, 0, 2]
@@ -106,10 +106,10 @@ def _gather(images, rows, columns):
 
 
 def move_pixels(images, matrix):
-  """Square images [b, n, n, c] under matrices [b, 3, 3] that take pixels to pixels: quarter turns,
-  flips, whole translations. No value changes.
+  """Square images [b, n, n, c] under matrices [b, 3, 3] that map pixels to pixels: quarter turns,
+  flips, integer translations. Values do not change.
 
-  As a product with a matrix of zeros and ones for each axis: the derivatives of look-ups are slow.
+  As a product with a matrix of zeros and ones for each axis: the derivatives of a gather are slow.
   """
   n = images.shape[1]
   i = jnp.arange(n)
@@ -155,15 +155,15 @@ def warp(images, matrix):
   right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
   left, top = left.astype(jnp.int32), top.astype(jnp.int32)
 
-  # The four neighbours side by side, so that one look-up finds them all.
+  # The four neighbours side by side, so that one gather reads them all.
   fine = jnp.concatenate([fine[:, :-1], fine[:, 1:]], axis=-1)
   fine = jnp.concatenate([fine[:, :, :-1], fine[:, :, 1:]], axis=-1)
   found = _gather(fine, top, left)
   upper_left, lower_left, upper_right, lower_right = jnp.split(found, 4, axis=-1)
   upper = upper_left * (1 - right_share) + upper_right * right_share
   lower = lower_left * (1 - right_share) + lower_right * right_share
-  looked_up = (upper * (1 - bottom_share) + lower * bottom_share).astype(images.dtype)
-  return upfirdn(looked_up, _FIR, down=2, flip=True)
+  sampled = (upper * (1 - bottom_share) + lower * bottom_share).astype(images.dtype)
+  return upfirdn(sampled, _FIR, down=2, flip=True)
 
 
 def transform(images, pixel_matrix, matrix, moves):

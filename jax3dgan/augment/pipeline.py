@@ -1,7 +1,7 @@
 """The augmentations 'bgc' of ADA: blits of pixels, geometry, colours (arXiv 2006.06676, App. B).
 
 Each kind is applied to an image with probability p, independently. All geometric ones together are
-one look-up, all of colour one matrix; both are differentiable by the images, any number of times.
+one resampling, all of colour one matrix; both are differentiable in the images to any order.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jax3dgan.nn.resample import resize_bilinear
 
 @dataclasses.dataclass(frozen=True)
 class Augmentations:
-  """Which there are, and how wide they are.
+  """The transformations and their ranges.
 
   Attributes:
     xflip, rotate90, xint, scale, rotate, aniso, xfrac, brightness, contrast, lumaflip, hue,
@@ -112,15 +112,17 @@ def _draw(key, p, size, options):
 
 
 def draw(keys, p, size: tuple[int, int], options: Augmentations = Augmentations()):
-  """What happens to each image: pixel_matrix, matrix [b, 3, 3], moves [b] (whether `matrix` is more
-  than the identity), colours [b, 4, 4]; from per-example keys [b], for images of (height, width).
+  """The transformations of each image: pixel_matrix, matrix [b, 3, 3], moves [b] (whether `matrix`
+  is more than the identity), colours [b, 4, 4]; from per-example keys [b], for images of (height,
+  width).
   """
   with jax.default_matmul_precision('highest'):
     return jax.vmap(lambda key: _draw(key, p, size, options))(keys)
 
 
 def augment(keys, images, p, options: Augmentations = Augmentations()):
-  """Images [b, h, w, 3n], h = w, each augmented; all its triples of channels alike.
+  """Images [b, h, w, 3n], h = w, each augmented, with the same transformation for all its triples
+  of channels.
 
   Args:
     keys: per-example keys [b].
@@ -138,9 +140,10 @@ def augment(keys, images, p, options: Augmentations = Augmentations()):
 
 
 def augment_pair(keys, image, raw, p, options: Augmentations = Augmentations()):
-  """A dual discriminator's pair (EG3D), image [b, r, r, 3] and raw [b, n, n, 3], augmented alike.
+  """A dual discriminator's pair (EG3D), image [b, r, r, 3] and raw [b, n, n, 3], with equal
+  augmentation.
 
-  The raw image is brought to the size of the other one, augmented, and brought back.
+  The raw image is resized to the size of the other one, augmented, and resized back.
   """
   size, n = image.shape[1], raw.shape[1]
   both = jnp.concatenate([image, resize_bilinear(raw, size)], axis=-1)

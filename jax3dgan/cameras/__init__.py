@@ -1,9 +1,9 @@
 """Cameras: the Camera pytree, look-at, pose priors and the 25-vector label.
 
-One convention inside the library: cam2world matrices with OpenCV axes (x right, y down, z
+The convention of the library: cam2world matrices with OpenCV axes (x right, y down, z
 forward), world y up, the frontal camera on +z looking at the origin; intrinsics normalised by the
-image's size, so that they hold at any resolution. The angles of other papers are converted here
-and nowhere else.
+image's size, so that they hold at any resolution. The angles of other papers are converted only
+here.
 """
 
 from jax3dgan.cameras.camera import (

@@ -84,10 +84,10 @@ def from_yaw_pitch(yaw, pitch, radius=1.0, fov_degrees=12.0, pivot=(0.0, 0.0, 0.
   Args:
     yaw: [...] radians from +x towards +z; π/2 is frontal.
     pitch: [...] radians from +y; π/2 is the horizon. Kept 1e-5 away from the poles.
-      One yaw serves many pitches and one pitch many yaws.
+      yaw and pitch are broadcast against each other.
     radius: distance from the origin, world units.
     fov_degrees: full field of view.
-    pivot: the point that it looks at, (x, y, z); the sphere stays where it is (EG3D).
+    pivot: the point that it looks at, (x, y, z); the sphere stays around the origin (EG3D).
   """
   pitch = jnp.clip(jnp.asarray(pitch), POLE, math.pi - POLE)
   yaw, pitch = jnp.broadcast_arrays(yaw, pitch)
@@ -120,7 +120,7 @@ def project(camera: Camera, points):
 
 
 def crop(camera: Camera, left, top, width, height) -> Camera:
-  """The cameras that see a rectangle of the image alone, as their whole image.
+  """The cameras whose image is a rectangle of the image.
 
   Args:
     camera: [...].

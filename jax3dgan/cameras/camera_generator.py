@@ -1,15 +1,15 @@
 """A pose prior that is learned with the images: the camera generator of CAMPARI (Niemeyer & Geiger,
 3DV 2021, arXiv 2103.17269, Sec. 3.2).
 
-A camera drawn from the given prior goes through a small network that says how far to move it. The
-network moves nothing at first, so training begins from `config.pose_prior`; it is part of the
-generator's parameters, so the averages, the checkpoints and all that draws cameras follow it. Its
-gradient comes through the rendering, from the adversarial loss.
+A small network predicts an offset for a camera that is drawn from the given prior. It is zero at
+first, so training begins from `config.pose_prior`. The network is part of the generator's
+parameters, so that it is averaged and saved with them and used wherever cameras are drawn. Its
+gradient comes from the adversarial loss, through the rendering.
 
-What cannot be learned: a turn of all cameras that a turn of all objects makes up for. Where cameras
-go all the way round, the mean elevation shows (an object that tips over as one walks around it is
-none); of photos from the front alone only the spread does. A weak penalty holds the rest in place
-and keeps the cameras from gathering at one pose.
+A turn of all cameras that is compensated by a turn of all objects cannot be learned. If cameras go
+all the way round, the mean elevation can be learned; from photos of the front alone only the spread
+of the angles can. A weak penalty keeps the other moments at those of the given prior, and prevents
+that all cameras get one pose.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from jax3dgan.errors import UserError
 
 PARAMS = 'camera_generator'  # where the parameters are in the generator's
 ANGLES = ('none', 'yaw', 'pitch', 'both')
-_NUM_DRAWS = 512  # that moments are taken of: always the same ones, so that these have no noise
+_NUM_DRAWS = 512  # for the moments: always the same draws, so that the moments have no noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Config:
 
 
 class CameraGenerator(nn.Module):
-  """How far to move a camera, in deviations of the given prior; zeros at first.
+  """The offset of a camera, in deviations of the given prior; zeros at first.
 
   Attributes:
     hidden_dim: width of the two hidden layers.
@@ -70,13 +70,13 @@ class CameraGenerator(nn.Module):
       x = nn.Dense(self.hidden_dim, precision='highest', name=f'fc_{i}')(x)
       x = jax.nn.leaky_relu(x, 0.2)
     zeros = nn.initializers.zeros
-    x = x / math.sqrt(self.hidden_dim)  # else a step of Adam moves the sum of all too far
+    x = x / math.sqrt(self.hidden_dim)  # otherwise a step of Adam changes the sum too much
     return nn.Dense(2, kernel_init=zeros, precision='highest', name='out')(x)
 
 
 @flax.struct.dataclass
 class LearnedPrior:
-  """The given prior, moved.
+  """The given prior with learned offsets.
 
   Attributes:
     params: of a `CameraGenerator`.
@@ -93,7 +93,7 @@ class LearnedPrior:
   def move(self, yaw, pitch):
     """(yaw, pitch) [...] of the given prior → the learned one's, radians."""
     (yaw_mean, yaw_std), (pitch_mean, pitch_std) = scales(self.given)
-    if cameras.goes_round(cameras.yaw_half_range(self.given)):  # where it ends it begins
+    if cameras.goes_round(cameras.yaw_half_range(self.given)):  # a full circle is periodic
       around = [jnp.sin(yaw - yaw_mean), jnp.cos(yaw - yaw_mean)]
     else:
       around = [(yaw - yaw_mean) / yaw_std, jnp.zeros_like(yaw)]
@@ -108,7 +108,7 @@ class LearnedPrior:
   def moments(self):
     """(given, learned), each [2, 2]: mean and standard deviation (rows) of yaw and pitch, radians.
 
-    Of the same draws of the given prior, so that both are equal where nothing is moved.
+    From the same draws of the given prior, so that both are equal for zero offsets.
     """
     keys = jax.random.split(jax.random.key(0), _NUM_DRAWS)
     given = jax.vmap(lambda key: cameras.sample_angles(self.given, key))(keys)
@@ -122,8 +122,8 @@ class LearnedPrior:
     for not at all.
 
     Their sum is KL(learned ‖ given) of normal distributions with their moments, summed over the
-    learned angles: (m − m₀)²/(2 s₀²) and log(s₀/s) + s²/(2 s₀²) − ½. The second has no bound where
-    the cameras gather at one pose.
+    learned angles: (m − m₀)²/(2 s₀²) and log(s₀/s) + s²/(2 s₀²) − ½. The second is unbounded if
+    all cameras get one pose.
     """
     (mean_0, std_0), (mean, std) = self.moments()
     ratio, shift = std / std_0, (mean - mean_0) / std_0
@@ -145,9 +145,9 @@ class LearnedPrior:
 def scales(prior: PosePrior) -> tuple[tuple[float, float], tuple[float, float]]:
   """(mean, standard deviation) of yaw and of pitch in radians, of about the right size: units."""
   if prior.name == 'mixture':
-    parts = [scales(part) for part in prior.components]
+    per_component = [scales(component) for component in prior.components]
     together = []
-    for angle in zip(*parts, strict=True):
+    for angle in zip(*per_component, strict=True):
       mean = sum(w * m for w, (m, _) in zip(prior.weights, angle, strict=True))
       square = sum(
         w * (s**2 + (m - mean) ** 2) for w, (m, s) in zip(prior.weights, angle, strict=True)
@@ -155,7 +155,7 @@ def scales(prior: PosePrior) -> tuple[tuple[float, float], tuple[float, float]]:
       together.append((mean, math.sqrt(square)))
     return tuple(together)
   factor = 1.0 if 'gaussian' in prior.name else 1 / math.sqrt(3)  # half ranges
-  # An angle that the given prior does not vary has some unit all the same.
+  # An angle that is constant in the given prior needs a unit, too.
   yaw_std, pitch_std = (max(factor * s, 1e-2) for s in (prior.yaw_std, prior.pitch_std))
   return (prior.yaw_mean, yaw_std), (cameras.mean_pitch(prior), pitch_std)
 
@@ -164,7 +164,7 @@ def is_learned(config) -> bool:
   """Whether a config's pose prior is learned.
 
   Raises:
-    UserError: `config.camera_generator` asks for what there is not.
+    UserError: `config.camera_generator` is not possible with the rest of the config.
   """
   if 'camera_generator' not in config:  # the recipe cannot learn one
     return False
@@ -177,14 +177,14 @@ def is_learned(config) -> bool:
     return False
   if config.data.use_labels:
     raise UserError(
-      "config.camera_generator learns where cameras stand, but they are the photos' labels. Set "
+      "config.camera_generator learns a pose prior, but the cameras are the photos' labels. Set "
       '--config.camera_generator.angles=none, or --config.data.use_labels=False.'
     )
   return True
 
 
 def init_params(config, key) -> dict:
-  """Fresh parameters, which move nothing."""
+  """Initial parameters, which give zero offsets."""
   module = CameraGenerator(config.camera_generator.hidden_dim)
   return module.init(key, jnp.zeros((1, 3)))['params']
 
@@ -209,8 +209,9 @@ _moments = jax.jit(LearnedPrior.moments)
 
 
 def summarise(prior: PosePrior | LearnedPrior) -> PosePrior:
-  """A prior of the given one's kind with a learned one's means and deviations: for all that asks
-  which cameras there are, not for drawing them. Of parameters that are shapes alone, the given one.
+  """A prior of the given kind with the learned means and deviations.
+
+  For the range of cameras, not for drawing them. If the parameters are shapes only, the given one.
   """
   if not isinstance(prior, LearnedPrior):
     return prior

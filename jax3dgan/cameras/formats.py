@@ -1,7 +1,7 @@
-"""Other programs' cameras. Host functions of NumPy arrays: data comes in by them, checked.
+"""Cameras of other programs and data sets, checked: functions of NumPy arrays on the host.
 
-`from_*` return a Camera; `pose_from_*` and `move_pose` are their matrices alone, in float64, and
-need no device.
+`from_*` return a Camera; `pose_from_*` and `move_pose` return only its matrix, in float64 and
+without a device.
 """
 
 import math
@@ -33,7 +33,7 @@ def pixel_intrinsics(fx, fy, cx, cy, width, height, first_centre=0.5, skew=0.0) 
 
 
 def check_pose(pose, what='cam2world') -> np.ndarray:
-  """Poses [..., 4, 4] (or [..., 3, 4]) as float64 [..., 4, 4]; UserError for what is no pose."""
+  """Poses [..., 4, 4] (or [..., 3, 4]) as float64 [..., 4, 4]; UserError if it is not a pose."""
   pose = np.asarray(pose, np.float64)
   if pose.shape[-2:] == (3, 4):
     bottom = np.broadcast_to([0.0, 0.0, 0.0, 1.0], (*pose.shape[:-2], 1, 4))
@@ -41,12 +41,12 @@ def check_pose(pose, what='cam2world') -> np.ndarray:
   if pose.shape[-2:] != (4, 4):
     raise UserError(f'{what} is [..., 4, 4], not {list(pose.shape)}. Give whole matrices.')
   if not np.isfinite(pose).all():
-    raise UserError(f'{what} has values that are no numbers. Leave such cameras out.')
+    raise UserError(f'{what} has values that are not finite. Leave such cameras out.')
   rotation = pose[..., :3, :3]
   apart = np.abs(np.swapaxes(rotation, -1, -2) @ rotation - np.eye(3)).max(initial=0)
   if apart > 1e-3 or np.abs(pose[..., 3, :] - [0, 0, 0, 1]).max(initial=0) > 1e-6:
     raise UserError(
-      f'{what} is no rotation and position: its axes are not of unit length, or not at right '
+      f'{what} is not a rotation and a position: its axes are not of unit length, or not at right '
       'angles, or its last row is not 0 0 0 1. Take the scale out; do not give a transpose.'
     )
   if (np.linalg.det(rotation) < 0).any():
@@ -70,7 +70,7 @@ def _camera(cam2world, intrinsics) -> Camera:
 
 
 def pose_from_opengl(cam2world, what='cam2world') -> np.ndarray:
-  """cam2world [..., 4, 4] with OpenCV axes of one with OpenGL axes; the world stays."""
+  """cam2world [..., 4, 4] with OpenCV axes, from one with OpenGL axes in the same world."""
   return check_pose(cam2world, what) @ _OPENGL_TO_OPENCV
 
 
@@ -92,7 +92,8 @@ def move_pose(cam2world, rotation, translation, scale) -> np.ndarray:
 
 
 def from_opencv(cam2world, intrinsics) -> Camera:
-  """Camera of cam2world [..., 4, 4] with OpenCV axes (x right, y down, z forward): ours as it is.
+  """Camera of cam2world [..., 4, 4] with OpenCV axes (x right, y down, z forward), as in this
+  library.
 
   OpenCV's own extrinsics are world-to-camera: invert them, or see `from_colmap`.
   """
@@ -118,7 +119,8 @@ def from_blender(cam2world, intrinsics) -> Camera:
 def from_colmap(world2cam, intrinsics) -> Camera:
   """Camera of world2cam [..., 4, 4] with OpenCV axes, as COLMAP and OpenCV have them.
 
-  COLMAP's world stands anyhow: see `move_world`; `colmap_pose` makes matrices of its images.txt.
+  COLMAP's world has an arbitrary orientation and scale: see `move_world`; `colmap_pose` makes
+  matrices of its images.txt.
   """
   return _camera(pose_from_colmap(world2cam), intrinsics)
 
@@ -166,7 +168,7 @@ def from_nerf(transforms: dict) -> Camera:
 
 
 def move_world(camera: Camera, rotation=None, translation=(0.0, 0.0, 0.0), scale=1.0) -> Camera:
-  """The same cameras in a world whose points p became scale·R p + t: the pictures stay.
+  """The same cameras in a world whose points p became scale·R p + t: the images stay the same.
 
   Args:
     camera: [...].

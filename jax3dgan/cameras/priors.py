@@ -1,4 +1,4 @@
-"""Pose priors: where the camera of a random photo stands."""
+"""Pose priors: the distribution of the cameras of random images."""
 
 import math
 
@@ -22,7 +22,7 @@ class PosePrior:
       standard deviations), 'uniform' (mean ± std), 'spherical_uniform' (uniform on the sphere
       between pitch_mean ± pitch_std, both in radians of the polar measure v = pitch/π), or
       'mixture'.
-    components, weights: the parts of a mixture and their probabilities.
+    components, weights: the components of a mixture and their probabilities.
   """
 
   name: str = flax.struct.field(pytree_node=False, default='gaussian')
@@ -44,8 +44,8 @@ def pose_prior(name, components=(), weights=(), **angles) -> PosePrior:
     weights = weights or (1.0,) * len(components)
     if min(weights) < 0 or sum(weights) <= 0:
       raise UserError('The weights of a mixture of poses must be positive.')
-    parts = tuple(pose_prior(**dict(part)) for part in components)
-    return PosePrior(name, components=parts, weights=tuple(w / sum(weights) for w in weights))
+    mixture = tuple(pose_prior(**dict(component)) for component in components)
+    return PosePrior(name, components=mixture, weights=tuple(w / sum(weights) for w in weights))
   if name not in _PRIORS:
     raise UserError(
       f"No pose prior is called '{name}'. Choose one of {', '.join(_PRIORS)}, mixture."
@@ -84,7 +84,7 @@ def sample_angles(prior: PosePrior, key):
   """One (yaw, pitch) from the prior for one key; vmap over keys for a batch."""
   if prior.name == 'mixture':
     key, choice = jax.random.split(key)
-    each = [sample_angles(part, key) for part in prior.components]
+    each = [sample_angles(component, key) for component in prior.components]
     index = jax.random.choice(choice, len(each), p=jnp.array(prior.weights))
     return tuple(jnp.stack(values)[index] for values in zip(*each, strict=True))
   keys = jax.random.split(key)
@@ -95,15 +95,14 @@ def sample_angles(prior: PosePrior, key):
   else:
     draws = [jax.random.uniform(k) for k in keys]
   yaw, pitch = angles_from_draws(prior, *draws)
-  # A wide gaussian may cross a pole; the camera is clamped there, and so is the angle it is known
-  # by.
+  # A wide gaussian may cross a pole; the camera is clamped there, and so is its angle.
   return yaw, jnp.clip(pitch, POLE, math.pi - POLE)
 
 
 def yaw_half_range(prior: PosePrior) -> float:
-  """Half the yaw range that shows the prior (two standard deviations of a gaussian), at most π."""
+  """Half the range of yaw (two standard deviations of a gaussian), at most π."""
   if prior.name == 'mixture':
-    return max(yaw_half_range(part) for part in prior.components)
+    return max(yaw_half_range(component) for component in prior.components)
   return min(prior.yaw_std * (2 if 'gaussian' in prior.name else 1), math.pi)
 
 
@@ -116,7 +115,8 @@ def mean_pitch(prior: PosePrior) -> float:
   """Mean pitch in radians, π-GAN's angle."""
   if prior.name == 'mixture':
     return sum(
-      w * mean_pitch(part) for w, part in zip(prior.weights, prior.components, strict=True)
+      w * mean_pitch(component)
+      for w, component in zip(prior.weights, prior.components, strict=True)
     )
   if prior.name == 'spherical_uniform':
     return math.acos(1 - 2 * min(max(prior.pitch_mean / math.pi, POLE), 1 - POLE))

@@ -5,7 +5,7 @@
   tree = convert.read('generator.pth')  # dicts, lists, numbers; Objects instead of instances
   weights = convert.state_dict(tree)  # {official name: array}
 
-`python -m jax3dgan.convert --help` makes a workdir of π-GAN's or EG3D's files, and the way back.
+`python -m jax3dgan.convert --help` makes a workdir of π-GAN's or EG3D's files, and the reverse.
 """
 
 from jax3dgan.convert import persistent, pigan, torchfile
@@ -15,7 +15,7 @@ from jax3dgan.convert.values import Bytes, Global, Object
 
 __all__ = ['CLASSES', 'Bytes', 'Global', 'Object', 'Tensor', 'read', 'state_dict']
 
-# Names that the files of the releases mention which are converted here.
+# Class names in the files of the supported releases.
 CLASSES = (*pigan.CLASSES, *persistent.CLASSES)
 
 

@@ -57,7 +57,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   there.add_argument(
     '--curriculum',
     choices=[*curricula.CURRICULA, *eg3d_curricula.CURRICULA],
-    help='cameras and training; default: what the files tell',
+    help='cameras and training; default: that of the files',
   )
   there.add_argument(
     '--field',
@@ -72,14 +72,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     '--weights', choices=['ema', 'raw'], help='moving average (default) or weights of training'
   )
   args = flags.parse_args(argv)
-  needed, foreign = ('input', _BACK) if args.release else ('output', _THERE)
+  needed, unsuitable = ('input', _EXPORT_FLAGS) if args.release else ('output', _IMPORT_FLAGS)
   if getattr(args, needed) is None:
     raise UserError(f'--{needed} is missing. Give the path of a file.')
-  for name in foreign:
+  for name in unsuitable:
     if getattr(args, name):
       raise UserError(f'--{name} does not go with {"--from" if args.release else "--to"}.')
   if args.release in ('eg3d', 'nerf-npz'):
-    for name in _PIGAN:
+    for name in _PIGAN_FLAGS:
       if getattr(args, name):
         raise UserError(
           f'--{name} goes with --from=pigan alone: a file of --from={args.release} holds all its '
@@ -98,9 +98,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   return args
 
 
-_THERE = ('input', 'ema', 'discriminator', 'curriculum', 'field', 'step', 'overwrite')
-_BACK = ('output', 'weights')
-_PIGAN = ('ema', 'discriminator', 'field')
+_IMPORT_FLAGS = ('input', 'ema', 'discriminator', 'curriculum', 'field', 'step', 'overwrite')
+_EXPORT_FLAGS = ('output', 'weights')
+_PIGAN_FLAGS = ('ema', 'discriminator', 'field')
 
 
 def say(text: str) -> None:
@@ -156,7 +156,7 @@ def convert_nerf(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
   """`--from=pigan`: makes a workdir."""
-  # Not `pigan_runs` yet: JAX takes a second, which a refused file need not wait for.
+  # `pigan_runs` is imported later: JAX takes a second, which a refused file need not wait for.
   from jax3dgan.convert import official, official_discriminator
   from jax3dgan.runs import workdirs
 

@@ -1,8 +1,8 @@
-"""The zip files of `torch.save`, read so that nothing in them can surprise.
+"""The zip files of `torch.save`, read defensively.
 
-PyTorch stores without compression, so a part of the file is a part of an archive and needs no
-unpacking: entries are slices of the file. Refused is what PyTorch never writes: compression,
-encryption, two entries of one name or in one place, names that lead out of the archive.
+PyTorch stores without compression, so that entries are slices of the file, without unpacking. What
+PyTorch never writes is refused: compression, encryption, two entries with one name or in one place,
+names outside of the archive.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import zlib
 from jax3dgan.convert.values import DAMAGED, HOSTILE, show
 from jax3dgan.errors import UserError
 
-# About 100,000 entries; the standard library reads all at once.
+# About 100,000 entries; the standard library reads the directory at once.
 _MAX_DIRECTORY = 16 * 2**20
 _END, _LOCAL, _LOCATOR = b'PK\x05\x06', b'PK\x03\x04', b'PK\x06\x07'
 _END_SIZE, _LOCAL_SIZE, _LOCATOR_SIZE = 22, 30, 20
@@ -30,7 +30,7 @@ class Entry:
 
 
 class Zip:
-  """The entries of a zip file by their names, without the folder that PyTorch puts around all.
+  """The entries of a zip file by their names, without the folder that contains all of them.
 
   Args:
     path: what to call the file in errors.
@@ -59,7 +59,7 @@ class Zip:
     try:
       with zipfile.ZipFile(file) as archive:
         infos, directory = archive.infolist(), archive.start_dir
-    except Exception as error:  # of many types, for damage that only the module looks at
+    except Exception as error:  # of many types, for damage that only this module detects
       raise self._error('its zip directory cannot be read', DAMAGED) from error
     self._entries = self._read(infos, directory)
 

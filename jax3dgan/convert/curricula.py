@@ -1,8 +1,8 @@
 """Configs for converted π-GANs: the values with which the release trains and renders.
 
-What a workdir needs of a config is given here once more, so that converting runs no config file; a
-test compares both. Different from configs/celeba.py, cats.py and carla.py is only what makes
-pictures like the release's: density through relu, an infinite last interval.
+The values are repeated here, so that a conversion runs no config file; a test compares both. The
+differences from configs/celeba.py, cats.py and carla.py are those of the release's pictures:
+density through relu, an infinite last interval.
 """
 
 import math
@@ -91,7 +91,7 @@ CURRICULA = {
 # As the release renders: `clamp_mode` relu, last interval 1e10, pixel grids with both ends.
 RENDERING = dict(density='relu', last_interval='infinite', align_corners=True)
 
-# What configs/ have there instead, for flags that undo it.
+# The values of configs/ instead, for the flags of continued training.
 OF_CONFIGS = {
   'celeba': dict(density='softplus'),
   'cats': dict(density='softplus'),

@@ -1,5 +1,5 @@
-"""EG3D's official checkpoints: networks, how they render, and what is told of it only in
-attributes."""
+"""EG3D's official checkpoints: networks, how they render, and what only attributes of the pickle
+say."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ from jax3dgan.errors import UserError
 
 _CLAMP = 256.0  # of official networks with half-precision blocks
 _MAX_BLOCKS = 9  # 1024²
-# Axes of the weights by the ends of their names; all that a network of the release has.
+# Number of axes of all weights of the release, by the ends of their names.
 _AXES = (
   (r'(conv[01]?|torgb|fromrgb|skip)\.weight', 4),
   (r'\w+\.weight', 2),
@@ -34,7 +34,7 @@ _AXES = (
   (r'noise_strength', 0),
   (r'dataset_label_std', 1),
 )
-# The third plane of the release, and where its oversight is mended: which axes of space come first.
+# The axes of the third plane where the error of the first release is corrected.
 _FIXED_AXES = np.float32([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 
@@ -57,7 +57,7 @@ class Checkpoint:
     discriminator: None where the file has none.
     rendering: The official `rendering_kwargs`.
     low_resolution: Pixels on a side that are rendered.
-    num_images: Images that the training has seen; None where the file does not say it.
+    num_images: Images that it was trained with; None if the file does not say it.
     notes: What cannot be as in the release, one sentence each.
   """
 
@@ -75,15 +75,15 @@ def read_checkpoint(path, say: Callable[[str], None] = lambda line: None) -> Che
 
   Args:
     path: The file.
-    say: Is told of progress.
+    say: Called with lines of progress.
 
   Raises:
-    UserError: It is none, or damaged, or a network that is not supported.
+    UserError: It is not a checkpoint of EG3D, is damaged, or has a network that is not supported.
   """
   tree = convert.read(path)
   if not persistent.is_checkpoint(tree):
     raise UserError(
-      f'{path} {_what_it_is(tree)} Give a checkpoint of EG3D, such as ffhq512-128.pkl.'
+      f'{path} {_description(tree)} Give a checkpoint of EG3D, such as ffhq512-128.pkl.'
     )
   modules_ = {name: tree.get(name) for name in ('G_ema', 'G', 'D')}
   for name, module in modules_.items():
@@ -113,8 +113,8 @@ def read_checkpoint(path, say: Callable[[str], None] = lambda line: None) -> Che
   )
 
 
-def _what_it_is(tree) -> str:
-  """The rest of the sentence that begins with the path of another file."""
+def _description(tree) -> str:
+  """What another file is: the rest of a sentence that begins with its path."""
   if isinstance(tree, Object):
     if tree.cls.module.startswith(tuple(name.removesuffix('.*') for name in pigan.CLASSES)) or (
       tree.cls.module in official.PARALLEL
@@ -154,7 +154,7 @@ def _generator(path, name: str, module: Object, rendering, notes: list[str]) -> 
   ups = fields['super_ups']
   if len(fields['channels']) > _MAX_BLOCKS or len(ups) > 2 or {*ups} - {1, 2}:
     raise UserError(
-      f'{path}, {name} has blocks that the release has not. Give a file of the release.'
+      f'{path}, {name} has blocks that the release does not have. Give a file of the release.'
     )
   if fields['plane_features'] < 3:
     raise UserError(f'{path}, {name} has planes of fewer than 3 features. {DAMAGED}')

@@ -1,7 +1,6 @@
 """Configs for converted EG3Ds: the values of the paper and its release.
 
-As `curricula` for π-GAN: what a workdir needs of a config is given here once more; a test compares
-both.
+As `curricula` for π-GAN, the values are repeated here; a test compares them with configs/.
 """
 
 import math

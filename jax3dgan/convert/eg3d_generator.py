@@ -12,10 +12,10 @@ _SUPER_INPUT = {64: 64, 128: 128, 256: 128}
 
 
 def model_fields(state: dict[str, np.ndarray]) -> dict:
-  """Returns the fields of `generators.eg3d.EG3D` that the shapes of a state dict tell.
+  """Returns the fields of `generators.eg3d.EG3D` that follow from the shapes of a state dict.
 
   Raises:
-    UserError: It is no generator of EG3D, or has a super-resolution that the release has not.
+    UserError: It is no generator of EG3D, or has a super-resolution that the release does not have.
   """
   embed = state.get('backbone.mapping.embed.weight')
   first, decoder = state.get('backbone.mapping.fc0.weight'), state.get('decoder.net.0.weight')
@@ -93,7 +93,7 @@ def generator_params(state: dict[str, np.ndarray]) -> dict:
 
 
 def _place(name: str, value: np.ndarray, turned: set) -> tuple[list[str], np.ndarray]:
-  """Where a parameter goes and in which layout."""
+  """The path of a parameter, and its layout."""
   if name == 'backbone.mapping.w_avg':
     return ['w_average'], value
   if match := re.fullmatch(r'backbone\.mapping\.(embed|fc(\d+))\.(weight|bias)', name):
@@ -140,13 +140,13 @@ def _kernel(value: np.ndarray, turned: bool) -> np.ndarray:
   return value[::-1, ::-1] if turned else value
 
 
-# The way back.
+# The inverse.
 
 
 def generator_state(params: dict, super_ups) -> dict[str, np.ndarray]:
   """Returns the official names and layouts of `generators.eg3d.EG3D`'s parameters.
 
-  The inverse of `generator_params`, but for what it leaves out: constants (`resample_filter`), and
+  The inverse of `generator_params`, except for what it omits: constants (`resample_filter`), and
   the noise of the super-resolution, which is never used.
 
   Args:

@@ -1,4 +1,4 @@
-"""How an official EG3D renders: its `rendering_kwargs`, which are no weights, as our config."""
+"""The `rendering_kwargs` of an official EG3D as fields of our config."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def read(path, module: Object) -> dict[str, Any]:
 def number(
   path, values: Mapping, key: str, default: float | None = None, zero: bool = False
 ) -> float:
-  """A positive number; UserError where it is none, or not there and without a default."""
+  """A positive number; UserError if it is not, or if it is missing and has no default."""
   value = values.get(key, default)
   if value is None:
     raise UserError(f'{path} does not say {key}. {DAMAGED}')
@@ -90,7 +90,7 @@ def render_fields(path, values: Mapping, family: Mapping) -> dict[str, Any]:
     spacing='disparity' if values.get('disparity_space_sampling') else 'linear',
   )
   ends = values.get('ray_start', family['near']), values.get('ray_end', family['far'])
-  if ends == ('auto', 'auto'):  # where a ray passes the planes' cube
+  if ends == ('auto', 'auto'):  # where a ray intersects the planes' cube
     return fields | dict(box=number(path, values, 'box_warp'))
   near, far = (
     number(path, dict(zip(('ray_start', 'ray_end'), ends, strict=True)), key)
@@ -102,7 +102,7 @@ def render_fields(path, values: Mapping, family: Mapping) -> dict[str, Any]:
 
 
 def family_of(values: Mapping) -> str | None:
-  """The curriculum whose cameras these are; None where none of the release's."""
+  """The curriculum with these cameras; None if the release has none."""
   pivot = values.get('avg_camera_pivot')
   pivot = tuple(pivot) if isinstance(pivot, list | tuple) else ()
   if values.get('white_back') is True:

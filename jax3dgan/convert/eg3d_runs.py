@@ -22,14 +22,14 @@ from jax3dgan.errors import UserError
 from jax3dgan.nn import stylegan2
 from jax3dgan.runs import checkpoints, packaged
 
-# Images behind the released checkpoints, which do not say it themselves.
+# Thousands of training images of the released checkpoints, which do not contain it.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
 _NOT_TRAINED = ('noise_const', 'w_average')
-_THOUSANDS_AT_128 = 2_500  # more, where 64² was followed by 128²
+_THOUSANDS_AT_128 = 2_500  # additional ones, if 64² was followed by 128²
 
 
 def curriculum_of(path, checkpoint: eg3d.Checkpoint) -> str:
-  """The curriculum whose cameras the file tells of; UserError where it tells of none."""
+  """The curriculum with the cameras of the file; UserError if it has none of them."""
   found = eg3d_rendering.family_of(checkpoint.rendering)
   if found is None:
     raise UserError(
@@ -44,7 +44,7 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
   """The config of the workdir.
 
   Raises:
-    UserError: What the file says does not go together, or is not supported.
+    UserError: Settings of the file contradict each other, or are not supported.
   """
   config = eg3d_curricula.create(curriculum)
   family, average = config.to_dict(), checkpoint.average
@@ -74,7 +74,7 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
 
 
 def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
-  """UserError where parameters are not those of the config's networks."""
+  """Raises a UserError if the parameters are not those of the config's networks."""
   generator = generators.create(config)
   wanted = _initial(generators.init, generator)
   wanted = {**wanted['params'], **wanted['buffers']}
@@ -90,17 +90,17 @@ def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
       f'{path} says img_resolution {values.show(said)}, but makes {config.resolution}². '
       f'{values.DAMAGED}'
     )
-  judge = discriminators.create(config.discriminator)
-  if judge.resolution != config.resolution:
+  discriminator = discriminators.create(config.discriminator)
+  if discriminator.resolution != config.resolution:
     raise UserError(
-      f'{path} has a discriminator of {judge.resolution}² and a generator of {config.resolution}². '
-      f'{values.DAMAGED}'
+      f'{path} has a discriminator of {discriminator.resolution}² and a generator of '
+      f'{config.resolution}². {values.DAMAGED}'
     )
   if checkpoint.discriminator is not None:
     official.compare_shapes(
       path,
       eg3d.shapes(checkpoint.discriminator.params),
-      eg3d.shapes(_initial(discriminators.init_params, judge)),
+      eg3d.shapes(_initial(discriminators.init_params, discriminator)),
       "EG3D's network of these sizes",
     )
 
@@ -110,7 +110,7 @@ def _initial(init, network):
 
 
 def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, str]:
-  """(step of the training behind the file, how it is known)."""
+  """(training step of the file, how it is known)."""
   if checkpoint.num_images is not None:
     return checkpoint.num_images // config.batch_size, 'by its cur_nimg'
   thousands = _THOUSANDS[curriculum]
@@ -130,12 +130,12 @@ def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: b
   ema = {str(rate): average['params'] for rate in config.ema.rates}
   # The average's are copies of the generator's.
   buffers = average['buffers']
-  parts = (generator['params'], ema, discriminator)
-  workdir_lib.save(workdir, config, step, *parts, overwrite, buffers)
+  params = (generator['params'], ema, discriminator)
+  workdir_lib.save(workdir, config, step, *params, overwrite, buffers)
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
-  """Lines that say what was converted and how to go on."""
+  """Lines that describe what was converted and how to continue."""
   model, render = config.model, config.render
   average = checkpoint.average.params
   shapes = eg3d.shapes(average)
@@ -148,8 +148,8 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{config.resolution}².'
   )
   yield f'Step {step:,}: {known}.'
-  whose = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {whose}, shown.'
+  source = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
+  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
   if checkpoint.generator is not None:
     pairs = ((checkpoint.generator.params[name], average[name]) for name in _NOT_TRAINED)
     if not all(np.array_equal(own, averaged) for own, averaged in pairs):
@@ -157,9 +157,9 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
-    network = config.discriminator
-    size = 4 << (len(network.channels) - 1)
-    yield f'Discriminator: {network.name}, {size}², label {network.label_dim}.'
+    fields = config.discriminator
+    size = 4 << (len(fields.channels) - 1)
+    yield f'Discriminator: {fields.name}, {size}², label {fields.label_dim}.'
   ends = f'the cube of side {render.box:g}' if render.box else f'{render.near:g} to {render.far:g}'
   yield (
     f'Config: eg3d_{curriculum}, {render.num_coarse}+{render.num_fine} samples, {ends}, radius '

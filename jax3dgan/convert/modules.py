@@ -1,4 +1,4 @@
-"""The weights of models that were pickled whole: PyTorch's `state_dict` of modules never made."""
+"""The weights of models that were pickled whole: their `state_dict`, without creating modules."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from jax3dgan.convert.tensors import Tensor
 from jax3dgan.convert.values import DAMAGED, HOSTILE, Inert, Object, show
 from jax3dgan.errors import UserError
 
-# More than any release has; what lies in many places counts once for each.
+# More than any release has; shared entries count repeatedly.
 _MAX_ENTRIES = 100_000
 _MAX_NAME = 500
 # Weights may be shared; a model is not many times as large as its storages.

@@ -1,4 +1,4 @@
-"""NumPy's numbers and arrays in pickles: rebuilt here from their bytes, nothing of them called."""
+"""NumPy's scalars and arrays in pickles: built from their bytes, without calling anything."""
 
 import dataclasses
 import math
@@ -32,7 +32,7 @@ class Dtype(Stateful):
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Array(Stateful):
-  """An array of NumPy, its numbers left in the file.
+  """An array of NumPy, with its data left in the file.
 
   Attributes:
     dtype, shape, order: Of its numbers; order 'C' or 'F'.

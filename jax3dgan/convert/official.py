@@ -46,7 +46,7 @@ class Generator:
     return _names(self.model)
 
   def params(self, weights=None) -> dict:
-    """Our parameters, of its own weights or others of the same names."""
+    """Our parameters, from its weights or from others of the same names."""
     return pigan.from_official(self.weights if weights is None else weights, self.names)
 
 
@@ -67,7 +67,7 @@ def read_generator(path, field: str | None = None) -> Generator:
     field: 'spatial' or 'tall', where the file does not say it.
 
   Raises:
-    UserError: It is none, or does not say enough.
+    UserError: It is not a generator, or its field is not known.
   """
   read = read_model(path, 'generator')
   weights, attributes = read.weights, read.attributes
@@ -150,7 +150,7 @@ def _is_average(tree) -> bool:
 
 
 def float32(path, key: str, value: np.ndarray) -> np.ndarray:
-  """A weight as float32; UserError where it is of whole numbers or holds such as are not finite."""
+  """A weight as float32; UserError if it has integers or values that are not finite."""
   if not np.issubdtype(value.dtype, np.floating) and value.dtype != ml_dtypes.bfloat16:
     raise UserError(f'{path}: {key} is of the type {value.dtype}. Give a file with float weights.')
   with np.errstate(over='ignore', invalid='ignore'):
@@ -235,7 +235,7 @@ def _shapes(model) -> dict[str, tuple[int, ...]]:
 def compare_shapes(
   path, found: dict, expected: dict, where: str = "π-GAN's model of these sizes"
 ) -> None:
-  """UserError for the first of two {name: shape} that differs; `where` the second is from."""
+  """Raises a UserError for the first difference of two {name: shape}; `where` names the second."""
   for key in sorted(found.keys() | expected.keys()):
     there, wanted = found.get(key), expected.get(key)
     if there != wanted:
@@ -266,7 +266,7 @@ def read_average(path, generator: Generator) -> Average:
   """Reads a file of torch_ema's `ExponentialMovingAverage`, whole or its state dict.
 
   Raises:
-    UserError: It is none, or of another generator.
+    UserError: It is not an average, or of another generator.
   """
   tree = convert.read(path)
   state = tree.attributes() if isinstance(tree, Object) else tree
@@ -282,7 +282,7 @@ def read_average(path, generator: Generator) -> Average:
   if len(values) != len(keys) or not all(isinstance(value, Tensor) for value in values):
     raise UserError(
       f'{path} holds {len(values)} averages and not the {len(keys)} of the generator. Give the '
-      'ema.pth that lies beside it.'
+      'ema.pth that is beside it.'
     )
   named = dict(zip(keys, values, strict=True))
   shapes = {key: generator.weights[key].shape for key in keys}

@@ -22,7 +22,7 @@ def read_discriminator(path) -> Discriminator:
   """Reads any of the release's four discriminators, whole or a state dict.
 
   Raises:
-    UserError: It is none of them, or its names and shapes fit none.
+    UserError: It is not one of them.
   """
   model = official.read_model(path, 'discriminator')
   # The strided one has a layer that it never uses.
@@ -57,7 +57,7 @@ def _rows(weight: np.ndarray) -> int:
 
 
 def _block(path, weights, channels, coords: bool, class_name: str) -> str:
-  """The kind of block. Only pooling ones have no shortcut where the number of channels stays."""
+  """The kind of block. Only pooling ones omit the shortcut for equal numbers of channels."""
   strided = 'ccs' if coords else 'strided'
   for i in range(len(channels) - 1):
     if channels[i] == channels[i + 1]:

@@ -1,7 +1,7 @@
-"""The opcodes of pickles: for each its argument and what it does to `pickles.Machine`.
+"""The opcodes of pickles: for each its argument and its effect on `pickles.Machine`.
 
-Not there, and so refused: opcodes of the registry of extensions, of buffers outside of the pickle,
-and persistent ids as text, which `torch.save` does not write.
+Omitted, and so refused, are the opcodes of the registry of extensions, of buffers outside of the
+pickle, and persistent ids as text, which `torch.save` does not write.
 """
 
 import re

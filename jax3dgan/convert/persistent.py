@@ -2,13 +2,13 @@
 
 Such an object is pickled as a call of a hook with a dict: the source code of its module, the name
 of its class, its attributes. The hook *executes* the source. Here it is a constructor that keeps
-the attributes and lets the source be a text.
+the attributes, and the source as text.
 """
 
 from jax3dgan.convert.values import HOSTILE, Global, Object, show
 
-# What such files mention besides PyTorch's own layers: classes that are not persistent themselves,
-# also under the name that their module had once its source was executed.
+# Names in such files besides PyTorch's own layers: classes that are not persistent themselves, also
+# under the name that their module gets when its source is executed.
 CLASSES = (
   'dnnlib.util.EasyDict',
   'training.**',
@@ -59,5 +59,5 @@ def is_persistent(value) -> bool:
 
 
 def settings(value: Object) -> dict:
-  """What the constructor of a persistent object was called with by keyword; empty without any."""
+  """The keyword arguments of a persistent object's constructor; empty without any."""
   return as_dict(value.attributes().get('_init_kwargs')) or {}

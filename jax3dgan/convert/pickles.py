@@ -2,9 +2,8 @@
 
 A pickle is a program: its opcodes import names and call them. This machine knows all opcodes that
 `pickle` writes, but a name stays a name (`Global`), and a call is either one of a few constructors
-given by a `Policy` or leaves a record of itself (`Object`). Any other name is refused where it is
-mentioned, called or not. Everything that a file could blow up is bounded by the file's own size
-and by the numbers below.
+given by a `Policy` or becomes a record of the call (`Object`). Any other name is refused, called or
+not. Time and memory are bounded by the file's own size and by the numbers below.
 """
 
 import dataclasses
@@ -32,8 +31,8 @@ from jax3dgan.errors import UserError
 _MAX_OPCODES = 1_000_000
 _MAX_MARKS = 1_000  # open brackets at a time
 _MAX_LINE = 4_096
-# Whole numbers up to this have hashes of their own; larger ones, and tuples, can be chosen so that
-# a dict degenerates to a list.
+# Integers up to this have different hashes; larger ones, and tuples, can be chosen so that a dict
+# degenerates to a list.
 _MAX_KEY = 2**60
 
 
@@ -68,11 +67,11 @@ def _pattern(known: str) -> re.Pattern:
 
 @dataclasses.dataclass
 class Budget:
-  """What one file may use in all, its inner pickles included.
+  """The resources that one file may use, including its inner pickles.
 
   Attributes:
     view_bytes: size of all its tensors, each on its own.
-    opcodes: as many as are left.
+    opcodes: the number that is left.
   """
 
   view_bytes: int
@@ -80,15 +79,15 @@ class Budget:
 
 
 class Machine:
-  """Reads pickles, one or several in a row.
+  """Reads one pickle or several consecutive ones.
 
   Args:
     data: bytes or a mmap.
     where: what to call the data in errors.
     policy: which names it may mention.
     budget: shared by the pickles of a file.
-    persistent_load: function(machine, id) for what lies outside of the pickle.
-    start, end: the part of the data that holds the pickles; None for the rest.
+    persistent_load: function(machine, id) for references to data outside of the pickle.
+    start, end: the range of the pickles in the data; None for its end.
   """
 
   def __init__(self, data, where, policy, budget, persistent_load=None, start=0, end=None):
@@ -101,11 +100,11 @@ class Machine:
     self.restart()
 
   def error(self, what: str, remedy: str = DAMAGED) -> UserError:
-    """The error to raise, with the place."""
+    """The error to raise, with the position."""
     return UserError(f'{self.where}, byte {self.at - self.start}: {what}. {remedy}')
 
   def run(self) -> Any:
-    """The value; `pos` is then behind the pickle."""
+    """The value; `pos` is then after the pickle."""
     while True:
       self.at = self.pos
       (code,) = self.take(1)
@@ -124,11 +123,11 @@ class Machine:
         return self._result()
 
   def restart(self):
-    """Makes ready for another pickle, behind the one that was read."""
+    """Prepares for another pickle, after the one that was read."""
     self.stack, self.marks, self.memo = [], [], {}
 
   def skip(self, size: int):
-    """Leaves out bytes that are there."""
+    """Skips existing bytes."""
     if self.pos + size > self.end:
       raise self.error(f'{size:,} bytes are wanted and {self.end - self.pos:,} are left')
     self.pos += size
@@ -192,18 +191,18 @@ class Machine:
     self.stack = []
 
   def pop_mark(self) -> list:
-    """Closes a bracket; what it held."""
+    """Closes a bracket; returns its contents."""
     items, self.stack = self.stack, self.marks.pop()
     return items
 
   def put(self, index: int):
-    """Remembers the top of the stack."""
+    """Stores the top of the stack in the memo."""
     if not 0 <= index <= _MAX_OPCODES:
       raise self.error(f'the memo has no place {index}', HOSTILE)
     self.memo[index] = self.stack[-1]
 
   def get(self, index: int):
-    """Pushes what was remembered."""
+    """Pushes a value of the memo."""
     if index not in self.memo:
       raise self.error(f'place {index} of the memo is empty')
     self.push(self.memo[index])
@@ -231,7 +230,7 @@ class Machine:
       target[self.key(key)] = value
 
   def append(self, target, items: list):
-    """Adds items to a list, or to what derives from one."""
+    """Adds items to a list or a subclass."""
     if isinstance(target, Object):
       target.items = [] if target.items is None else target.items
       target = target.items
@@ -250,7 +249,7 @@ class Machine:
     return found
 
   def make(self, function, args):
-    """What calling a name gives."""
+    """The result of calling a name."""
     if not isinstance(function, Global) or not isinstance(args, tuple):
       raise self.error('a call of what is no name', HOSTILE)
     constructor = self.policy.constructors.get((function.module, function.name))
@@ -269,58 +268,7 @@ class Machine:
       raise self.error(f'attributes of a {show(target)}', HOSTILE)
 
   def persistent(self):
-    """Asks for what lies outside of the pickle."""
+    """Resolves a reference to data outside of the pickle."""
     if self.persistent_load is None:
       raise self.error('a reference to outside of the pickle', HOSTILE)
     self.push(self.persistent_load(self, self.stack.pop()))
-
-
-def _ordered_dict(m, args):
-  pairs = args[0] if len(args) == 1 and isinstance(args[0], list) else args
-  m.spend(len(pairs))
-  result = OrderedDict()
-  for pair in pairs:
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-      raise m.error('an OrderedDict of what are no pairs', HOSTILE)
-    result[m.key(pair[0])] = pair[1]
-  return result
-
-
-def _set(kind):
-  def make(m, args):
-    if len(args) > 1 or not all(isinstance(arg, list | tuple) for arg in args):
-      raise m.error('a set of what is no list', HOSTILE)
-    m.spend(sum(map(len, args)))
-    return kind(m.key(item) for arg in args for item in arg)
-
-  return make
-
-
-def _encode(m, args):
-  """Bytes in the older protocols: a text to be encoded in Latin-1."""
-  match args:
-    case (str(text), 'latin1' | 'latin-1'):
-      m.spend(len(text) // 256)
-      try:
-        return text.encode('latin-1')
-      except UnicodeEncodeError:
-        raise m.error(f'{show(text)} is no Latin-1') from None
-  raise m.error('a use of _codecs.encode for other than bytes', HOSTILE)
-
-
-def _no_bytes(m, args):
-  """b'' in the older protocols."""
-  if args:
-    raise m.error('bytes of something', HOSTILE)
-  return b''
-
-
-# What any pickle may use. A call may be repeated on one argument, hence `spend`.
-CONSTRUCTORS = {
-  ('collections', 'OrderedDict'): _ordered_dict,
-  ('_codecs', 'encode'): _encode,
-} | {
-  (module, name): make
-  for module in ('builtins', '__builtin__')  # the latter in protocols before 3
-  for name, make in (('set', _set(set)), ('frozenset', _set(frozenset)), ('bytes', _no_bytes))
-}

@@ -1,4 +1,4 @@
-"""Names and layouts of π-GAN's official weights, and ours: one map for both ways.
+"""Names and layouts of π-GAN's official weights, and ours: one map for both directions.
 
 Official linear layers are [out, in], convolutions [out, in, h, w] and grids of features
 [1, c, d, h, w]; ours are [in, out], [h, w, in, out] and [d, h, w, c].
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# What the files of the release mention besides PyTorch's own classes.
+# Class names in the files of the release besides PyTorch's own.
 CLASSES = (
   'generators.generators.*',
   'siren.siren.*',
@@ -74,7 +74,7 @@ def discriminator_names(keys) -> Iterator[tuple[Path, str]]:
 
 
 def from_official(arrays, named=None, dtype=np.float32) -> dict:
-  """Our parameter tree, as far as `arrays` {official key: array} has its parameters.
+  """Our parameter tree, of those parameters that `arrays` {official key: array} has.
 
   Args:
     arrays: Official weights.
@@ -92,7 +92,7 @@ def from_official(arrays, named=None, dtype=np.float32) -> dict:
 
 
 def to_official(params, named=None) -> dict[str, np.ndarray]:
-  """{official key: array in the official layout} of our parameters, as far as they are there."""
+  """{official key: array in the official layout} of our parameters, of those that exist."""
   arrays = {}
   for path, key in names() if named is None else named:
     node = params

@@ -12,13 +12,13 @@ from jax3dgan.runs import checkpoints
 
 
 def curriculum_of(generator: Generator, discriminator: Discriminator | None) -> str:
-  """The curriculum that the files tell of; UserError where they fit several."""
+  """The curriculum that the files belong to; UserError if they fit several."""
   if generator.model['input_scale'] == FIELDS['tall']:
     return 'carla'
   if discriminator is not None and discriminator.fields['block'] != 'progressive':
     return 'cats' if discriminator.fields['block'] == 'strided' else 'celeba'
   raise UserError(
-    'The file does not say for which images it was trained, and so from how far they are seen. '
+    'The file does not say for which images it was trained, and so at which distance. '
     'Give --curriculum=celeba (near .88, far 1.12) or --curriculum=cats (.8, 1.2).'
   )
 
@@ -58,24 +58,24 @@ def create(
   Args:
     workdir: A folder without a run, unless `overwrite`, which deletes the checkpoints there.
     config: See `config_for`.
-    step: Of the training behind the weights.
+    step: Training step of the weights.
     generator, averages, discriminator: The weights; without a discriminator a fresh one.
     overwrite: See `workdir`.
 
   Raises:
-    UserError: A run is there already, or the disk does not take it.
+    UserError: There is a run already, or the disk cannot be written.
   """
   by_rate = {str(average.rate): average for average in averages}
   rates = [str(rate) for rate in config.ema.rates]
   ema = {
     rate: generator.params(by_rate[rate].weights if rate in by_rate else None) for rate in rates
   }
-  judge = None if discriminator is None else discriminator.params
-  workdir_lib.save(workdir, config, step, generator.params(), ema, judge, overwrite)
+  d_params = None if discriminator is None else discriminator.params
+  workdir_lib.save(workdir, config, step, generator.params(), ema, d_params, overwrite)
 
 
 def overrides(config, curriculum: str) -> list[str]:
-  """Flags that make of the curriculum's file in configs/ the config of the workdir."""
+  """Flags that change the config of the curriculum's file in configs/ to that of the workdir."""
   file = config_json.plain(curricula.create(curriculum))
   file['render'] |= curricula.OF_CONFIGS[curriculum]
   return workdir_lib.flags_between(file, config)

@@ -1,7 +1,7 @@
-"""Tensors of pickles: storages, which lie outside of the pickle, and views of them.
+"""Tensors of pickles: storages, which are outside of the pickle, and views of them.
 
-Nothing is copied and nothing computed before `Tensor.numpy`; every view is checked against its
-storage when it is read. Storages lie in the file as little-endian C arrays.
+Nothing is copied or computed before `Tensor.numpy`; every view is checked against its storage when
+it is read. Storages are little-endian C arrays in the file.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _DTYPES = (
   *('float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8'),
   *('bool', 'complex64', 'complex128', 'double', 'float', 'half', 'long', 'int', 'short'),
 )
-# Names of torch that may be mentioned and stay names.
+# Names of torch that are allowed and stay names.
 CLASSES = (
   *(f'torch.{name}' for name in STORAGES),
   *(f'torch.{name}' for name in _DTYPES),
@@ -44,13 +44,13 @@ _MAX_SIZE = 2**40
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Storage(Inert):
-  """A row of numbers.
+  """A sequence of numbers.
 
   Attributes:
     dtype: Their type.
-    size: How many.
-    buffer, start: Where they are; None as long as the file has not been read that far.
-    whole, first: The storage that this one is a part of, from its element `first`; else None.
+    size: Their number.
+    buffer, start: Their position; None until the file has been read that far.
+    whole, first: The storage that contains this one, from its element `first`; else None.
   """
 
   dtype: np.dtype
@@ -76,7 +76,7 @@ class Tensor(Inert):
   """A view of a storage.
 
   Attributes:
-    storage: What it looks at.
+    storage: What it is a view of.
     offset: Its first element there.
     shape, strides: By axis; strides in elements.
   """
@@ -135,7 +135,7 @@ def storage_from(machine, storages: dict, fields: tuple) -> Storage:
 
 
 def part_of(machine, storage: Storage, first, size) -> Storage:
-  """A part of a storage, as files of the first versions of PyTorch have it."""
+  """A slice of a storage, as in files of the first versions of PyTorch."""
   first, size = _sizes(machine, (first, size), 'a part of a storage')
   if first + size > storage.size or storage.whole is not None:
     raise machine.error('a part that reaches beyond its storage', HOSTILE)

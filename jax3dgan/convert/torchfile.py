@@ -1,23 +1,23 @@
-"""Files of `torch.save`, and pickles with tensors in them, without PyTorch and without running
-them.
+"""Files of `torch.save`, and pickles with tensors in them, read without PyTorch and without
+executing them.
 
-Three containers: the zip archive (since PyTorch 1.6), the older row of pickles with the storages
-behind them, and a bare pickle whose tensors are rows of pickles in turn. What comes out is a tree
+Three containers: the zip archive (since PyTorch 1.6), the older sequence of pickles followed
+by the storages, and a bare pickle whose tensors are such sequences. The result is a tree
 of dicts, lists, tuples, numbers and texts; instead of instances there are `values.Object`s and
-instead of tensors `tensors.Tensor`s, whose numbers stay in the file until they are asked for.
+instead of tensors `tensors.Tensor`s, whose numbers stay in the file until they are used.
 """
 
 import mmap
 import os
 import stat
 
-from jax3dgan.convert import numpy_arrays, persistent, pickles, tensors
+from jax3dgan.convert import constructors, numpy_arrays, persistent, tensors
 from jax3dgan.convert.containers import Zip
 from jax3dgan.convert.pickles import Budget, Machine, Policy
 from jax3dgan.convert.values import DAMAGED, HOSTILE, Bytes, Global, show
 from jax3dgan.errors import UserError
 
-# What the files of every release may mention.
+# Class names that the files of every release may contain.
 CLASSES = (
   *tensors.CLASSES,
   *numpy_arrays.CLASSES,
@@ -42,17 +42,16 @@ def read(path, classes=()):
     classes: Patterns of the names that it may mention besides `CLASSES`, see `pickles.Policy`.
 
   Raises:
-    UserError: In one line why it is not read, and what to do: damaged, not a checkpoint, or one
-      that mentions names which no model needs.
+    UserError: It is damaged, is not a checkpoint, or contains names that no model needs.
   """
   try:
-    # Before it is opened, which waits for the other end of a pipe.
+    # Checked before it is opened, since opening a pipe waits for its other end.
     if not stat.S_ISREG(os.stat(path).st_mode):
       raise UserError(f'{path} is no regular file. Give the path of a checkpoint.')
     with open(path, 'rb') as file:
       if not os.fstat(file.fileno()).st_size:
         raise UserError(f'{path} is empty. Download it again.')
-      # Closed when the last array on it is gone.
+      # Closed when the last array on it is deleted.
       data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
       return _read(path, file, data, tuple(classes))
   except OSError as error:
@@ -60,7 +59,7 @@ def read(path, classes=()):
 
 
 def _read(path, file, data, classes):
-  hint = _foreign(data)
+  hint = _other_format(data)
   if hint:
     raise UserError(f'{path} is {hint}')
   budget = Budget(view_bytes=_MAX_EXPANSION * len(data) + _FREE_BYTES)
@@ -70,21 +69,21 @@ def _read(path, file, data, classes):
   return _read_pickles(str(path), data, policy, budget)
 
 
-def _foreign(data) -> str | None:
+def _other_format(data) -> str | None:
   start = bytes(data[:512])
   if start.lstrip()[:1] == b'<':
     return 'a web page, not a checkpoint. Download the file itself.'
   if start.startswith(b'version https://git-lfs'):
     return 'a pointer of Git LFS, not the file. Run git lfs pull.'
   if start[257:262] == b'ustar':
-    return 'a tar of PyTorch before 0.1.10 or another tar. Unpack it, or save it anew with torch.'
+    return 'a tar of PyTorch before 0.1.10 or another tar. Unpack it, or save it again with torch.'
   if start.startswith(b'\x1f\x8b') or start.startswith(b'BZh') or start.startswith(b'\xfd7zXZ'):
     return 'compressed. Unpack it first.'
   return None
 
 
 def _constructors(load_from_bytes=None):
-  known = pickles.CONSTRUCTORS | tensors.CONSTRUCTORS | numpy_arrays.CONSTRUCTORS
+  known = constructors.CONSTRUCTORS | tensors.CONSTRUCTORS | numpy_arrays.CONSTRUCTORS
   known = known | persistent.CONSTRUCTORS
   if load_from_bytes is not None:
     known = known | {('torch.storage', '_load_from_bytes'): load_from_bytes}
@@ -130,7 +129,7 @@ def _check_end(machine):
 
 
 def _read_pickles(where, data, policy, budget, start=0, end=None):
-  """A bare pickle, or torch.save's row of pickles."""
+  """A bare pickle, or torch.save's sequence of pickles."""
   machine = Machine(data, where, policy, budget, start=start, end=end)
   tree = machine.run()
   if isinstance(tree, int) and tree == _MAGIC:
@@ -140,7 +139,7 @@ def _read_pickles(where, data, policy, budget, start=0, end=None):
 
 
 def _read_row(machine):
-  """What is behind the magic number: version, machine, the tree, keys of storages, storages."""
+  """The rest after the magic number: version, machine, the tree, keys of storages, storages."""
 
   def next_pickle(persistent_load=None):
     machine.persistent_load = persistent_load
@@ -190,7 +189,7 @@ def _row_loader(storages, parts):
 
 
 def _inner_storage(classes):
-  """The constructor of storages in bare pickles: bytes that are a row of pickles themselves."""
+  """The constructor of storages in bare pickles: bytes that are a sequence of pickles."""
   done = {}
 
   def load_from_bytes(machine, args):

@@ -1,4 +1,4 @@
-"""What the safe reader gives instead of things that would have to be run."""
+"""Placeholders that the safe reader returns instead of objects that need executed code."""
 
 import dataclasses
 from typing import Any
@@ -10,14 +10,14 @@ _MAX_PRINTED = 10_000_000  # values, where lists share lists
 
 
 class Inert:
-  """What stands for something that was not run. Compared and hashed by identity."""
+  """A placeholder for something that was not executed. Compared and hashed by identity."""
 
   __slots__ = ()
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Global(Inert):
-  """A name that a pickle mentions."""
+  """A name in a pickle."""
 
   module: str
   name: str
@@ -28,11 +28,11 @@ class Global(Inert):
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Bytes(Inert):
-  """A long row of bytes, left where it is.
+  """A long sequence of bytes, left in the file.
 
   Attributes:
-    buffer: What holds it, mostly the file itself.
-    start, size: Where it begins there, and how long it is.
+    buffer: That contains it, usually the file itself.
+    start, size: Its first byte there, and its length.
   """
 
   buffer: Any
@@ -58,13 +58,13 @@ class Stateful(Inert):
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Object(Inert):
-  """An instance that was not made.
+  """An instance that was not created.
 
   Attributes:
     cls: Its class.
-    args: What its constructor would have been called with.
-    state: What its attributes would have been set from, mostly a dict; None without.
-    items: What would have been put into it as into a dict or list; None without.
+    args: The arguments of its constructor.
+    state: The state for its attributes, usually a dict; None without.
+    items: The items that would be added to it as to a dict or list; None without.
   """
 
   cls: Global
@@ -84,7 +84,7 @@ class Object(Inert):
 
 
 def show(value) -> str:
-  """What a file says, for an error: on one line, short, printable anywhere."""
+  """A value of a file for an error message: one short printable line."""
   if isinstance(value, str | bytes):
     text = ascii(value[:80])
   else:
@@ -93,20 +93,20 @@ def show(value) -> str:
 
 
 def fault(tree) -> str | None:
-  """Why a tree cannot be walked or printed, itself found without recursion; None where it can be.
+  """The reason that a tree cannot be walked or printed, found without recursion; None if it can.
 
   Containers that are in themselves, that are nested too deep, or that share parts so often that
-  printing them would not end. An `Object` prints as its name, so it begins anew.
+  printing them would not end. An `Object` prints as its name, so nesting is counted again in it.
   """
   printed = {}  # by id; None on the way down
-  roots, seen = [(tree, 0)], set()
+  roots, visited = [(tree, 0)], set()
   while roots:
     stack = [(*roots.pop(), False)]
     while stack:
       value, depth, left = stack.pop()
       if isinstance(value, Object):
-        if id(value) not in seen:
-          seen.add(id(value))
+        if id(value) not in visited:
+          visited.add(id(value))
           roots += [(part, depth + 1) for part in (value.args, value.state, value.items)]
         continue
       if not isinstance(value, dict | list | tuple):

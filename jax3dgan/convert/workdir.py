@@ -1,4 +1,4 @@
-"""What the conversions to and from workdirs share, whatever the release."""
+"""Functions that the conversions to and from workdirs share."""
 
 import dataclasses
 import pathlib
@@ -24,19 +24,19 @@ def save(
   Args:
     workdir: A folder without a run, unless `overwrite`, which deletes the checkpoints there.
     config: Of the run.
-    step: Of the training behind the parameters.
+    step: Training step of the parameters.
     generator, ema, discriminator: Parameters; ema by rate; no discriminator (None) for a fresh one.
     overwrite: See `workdir`.
     buffers: Of the generator, where it has any.
 
   Raises:
-    UserError: A run is there already, or the disk does not take it.
+    UserError: There is a run already, or the disk cannot be written.
   """
   workdir = pathlib.Path(workdir)
   workdirs.check_free(workdir, overwrite)
   networks = generators.create(config), discriminators.create(config.discriminator)
   phases = state_lib.phases_of(config, *networks)
-  # The structure without the numbers, which for a large network take a while to draw.
+  # The structure without values, whose initialisation takes a while for a large network.
   expected = jax.eval_shape(lambda: state_lib.create(config, *networks, phases))
   params = {'generator': _like(expected.networks['generator'], generator)}
   if networks[1] is not None:
@@ -74,13 +74,13 @@ def _like(expected, params):
 
 
 def flags_between(file: dict, config) -> list[str]:
-  """Flags that make of a plain config another one."""
+  """Flags that change a plain config to another one."""
   changed = config_json.differences(file, config_json.plain(config))
   return [f'--config.{name}={_flag(new)}' for name, (_, new) in changed.items()]
 
 
 def commands(workdir, config, step: int, file: str, overrides: list[str]) -> Iterator[str]:
-  """Lines that say how to go on from a workdir."""
+  """Lines with commands to use a workdir."""
   where = shlex.quote(str(workdir))
   yield f'Pictures: python -m jax3dgan.apps.samples --workdir={where} --out=samples.png --depth'
   if step >= config.num_steps:

@@ -21,13 +21,12 @@ _PADDING_ID = b'FB'  # of PyTorch's extra field
 
 
 def npz(path, weights: dict[str, np.ndarray]) -> None:
-  """Writes {name: array} as npz; whole or not at all."""
+  """Writes {name: array} as npz, atomically."""
   _write(path, lambda file: np.savez(file, **weights))
 
 
 def torch(path, weights: dict[str, np.ndarray]) -> None:
-  """Writes {name: array} so that `torch.load(path, weights_only=True)` reads it; whole or not at
-  all.
+  """Writes {name: array} so that `torch.load(path, weights_only=True)` reads it; atomically.
 
   Args:
     path: The file; PyTorch's own end in .pth.

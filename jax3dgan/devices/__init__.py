@@ -1,1 +1,1 @@
-"""Devices, processes, and how programs are compiled for them."""
+"""Devices and processes, and the compilation of programs for them."""

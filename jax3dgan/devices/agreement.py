@@ -1,4 +1,4 @@
-"""Whether all processes of a run have the same config, code and number of devices."""
+"""Checks that all processes of a run have the same config, code and number of devices."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from jax3dgan import config_json
 from jax3dgan.errors import UserError
 
 _PACKAGE = pathlib.Path(jax3dgan.__file__).parent
-# Fields that may differ: a cache can be a local disk of each machine.
-_OWN = ('config.data.cache_dir',)
+# Fields that may differ: each machine may have a local disk for its cache.
+_MAY_DIFFER = ('config.data.cache_dir',)
 
 
 def source_hash(package: pathlib.Path = _PACKAGE) -> str:
@@ -27,7 +27,7 @@ def source_hash(package: pathlib.Path = _PACKAGE) -> str:
 
 
 def record(config, **more) -> dict:
-  """All that the processes of a run must have alike."""
+  """What must be equal in all processes of a run."""
   return {
     'config': config_json.plain(config),
     'jax': jax.__version__,
@@ -38,26 +38,28 @@ def record(config, **more) -> dict:
 
 
 def check_same(config, **more) -> None:
-  """UserError, the same on all processes, where they differ in devices, config or code.
+  """Raises a UserError, the same in every process, if the processes differ.
+
+  Compared are the number of devices, the config and the source code.
 
   Args:
-    config: Of this process.
-    **more: What else has to be the same, as JSON's types.
+    config: The config of this process.
+    **more: What else has to be equal, as JSON's types.
   """
   if jax.process_count() == 1:
     return
   counts = np.bincount([device.process_index for device in jax.devices()])
   if len(set(counts.tolist())) > 1 or len(counts) < jax.process_count():
     raise UserError(
-      f'The processes have {", ".join(map(str, counts))} devices. Give every one as many.'
+      f'The processes have {", ".join(map(str, counts))} devices. Give all of them the same number.'
     )
-  # As bytes, all in one length, since arrays are what processes can exchange.
+  # As bytes, padded to one length: processes can exchange arrays only.
   data = np.frombuffer(json.dumps(record(config, **more)).encode(), np.uint8)
   lengths = multihost_utils.process_allgather(np.int32(len(data))).ravel()
   padded = np.pad(data, (0, int(lengths.max()) - len(data)))
-  everyone = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+  gathered = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
   records = [
-    json.loads(row[:n].astype(np.uint8).tobytes()) for row, n in zip(everyone, lengths, strict=True)
+    json.loads(row[:n].astype(np.uint8).tobytes()) for row, n in zip(gathered, lengths, strict=True)
   ]
   problem = difference(records)
   if problem:
@@ -65,10 +67,17 @@ def check_same(config, **more) -> None:
 
 
 def difference(records: list[dict]) -> str:
-  """What tells the first process that is unlike process 0 from it, in one line; '' if none is."""
-  for i, other in enumerate(records):
+  """Describes, in one line, how the first process that differs from process 0 differs.
+
+  Args:
+    records: Of all processes, see `record`.
+
+  Returns:
+    A sentence with cause and remedy; '' if all are equal.
+  """
+  for process, other in enumerate(records):
     changed = config_json.differences(records[0], other)
-    changed = {name: pair for name, pair in changed.items() if name not in _OWN}
+    changed = {name: pair for name, pair in changed.items() if name not in _MAY_DIFFER}
     if changed:
       fields = [
         f'{name.removeprefix("config.")} {_short(there)} and process 0 has {_short(here)}'
@@ -76,7 +85,7 @@ def difference(records: list[dict]) -> str:
       ]
       more = f' ({len(fields) - 4} more)' if len(fields) > 4 else ''
       return (
-        f'Process {i} has {"; ".join(fields[:4])}{more}. Start all processes with the same '
+        f'Process {process} has {"; ".join(fields[:4])}{more}. Start all processes with the same '
         '--config, overrides and installation.'
       )
   return ''

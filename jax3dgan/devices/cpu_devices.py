@@ -1,8 +1,8 @@
-"""The cores of a CPU as devices of a training step, as the chips of a pod are.
+"""Makes each core of a CPU a device, so that a training step uses cores as it uses several GPUs.
 
-XLA divides a single operation among cores only where it is large. A device for each core, with its
-share of the batch, keeps all of them at work: on two cores the steps of the toy configs take 5 to
-18 % less time (`benchmarks/cores.py`).
+XLA divides an operation among cores only if it is large. With one device for each core, each with
+its share of the batch, all cores work all the time: on two cores the steps of the toy configs take
+5 to 18 % less time (`benchmarks/cores.py`).
 """
 
 import importlib.metadata
@@ -11,13 +11,13 @@ import os
 
 import jax
 
-# XLA ends the process where one device waits for another longer than a minute, as on a loaded
-# machine it may, with a large model.
+# XLA ends the process if one device waits for another for longer than a minute, which can happen
+# with a large model on a busy machine.
 _COLLECTIVE_TIMEOUTS = {
   'xla_cpu_collective_call_warn_stuck_timeout_seconds': 600,
   'xla_cpu_collective_call_terminate_timeout_seconds': 24 * 3600,
 }
-# XLA does not start with a flag that it does not know: only these versions of jaxlib get them.
+# XLA does not start with a flag that it does not know: only these versions of jaxlib have them.
 _VERSIONS_WITH_TIMEOUT_FLAGS = ('0.10.', '0.11.', '0.12.')
 
 
@@ -45,7 +45,7 @@ def enable(num_devices: int) -> int:
     return 0
   try:
     jax.config.update('jax_num_cpu_devices', num_devices)
-  except RuntimeError:  # there are devices already
+  except RuntimeError:  # JAX has created its devices already
     return 0
   version = importlib.metadata.version('jaxlib')
   if num_devices > 1 and version.startswith(_VERSIONS_WITH_TIMEOUT_FLAGS):
@@ -55,14 +55,14 @@ def enable(num_devices: int) -> int:
 
 
 def cores() -> int:
-  """The cores that this process may use."""
+  """The number of cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def _may_have_accelerator() -> bool:
-  """Whether JAX may find another platform than a CPU. Asks no device."""
+  """Whether JAX may find another platform than a CPU; does not initialise any."""
   if platforms := jax.config.jax_platforms:
     return platforms != 'cpu'
   plugins = importlib.metadata.entry_points(group='jax_plugins')

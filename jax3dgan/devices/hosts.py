@@ -1,5 +1,6 @@
-"""Several processes, on one machine or many: how they find each other, and what is said where they
-do not, or where one of them is lost. Whether they fit together: `agreement`.
+"""Several processes, on one machine or many: joining them, and errors if one is missing or lost.
+
+`agreement` checks that their configs and devices are the same.
 """
 
 import contextlib
@@ -17,16 +18,16 @@ import jax
 from jax3dgan.devices.agreement import check_same as check_same
 from jax3dgan.errors import UserError
 
-# After so many seconds without a sign of life a process counts as dead, and the others end.
+# A process without a heartbeat for so many seconds counts as dead, and the others end.
 HEARTBEAT_SECONDS = 60
 # At the end process 0 renders videos while the others wait for it.
 _SHUTDOWN_SECONDS = 3600
 _WAIT_SECONDS = 14 * 24 * 3600  # JAX wants a limit, in milliseconds of 32 bits
 _WAITS = itertools.count()  # each wait has a name of its own, the same in all processes
-# Process 0 carries the others' connections: it stays so long for them to say their own error.
-_LAST_WORDS_SECONDS = 2
-# What collective operations say of a process that is gone: Gloo (CPU), NCCL (GPU), JAX itself.
-_LOST = (
+# Process 0 holds all connections: it waits so long for the others to print their error.
+_ERROR_OUTPUT_SECONDS = 2
+# Words in the errors of collective operations after a process ended: Gloo (CPU), NCCL (GPU), JAX.
+_LOST_PROCESS_WORDS = (
   'Gloo',
   'gloo',
   'NCCL',
@@ -44,12 +45,12 @@ def detect(environ: Mapping[str, str]) -> tuple[str, dict] | None:
     environ: As `os.environ` is once JAX has been imported.
 
   Returns:
-    Its name and the arguments of `jax.distributed.initialize`, or None for a single process. The
-    process's number, how many there are and where process 0 is JAX finds itself.
+    Its name and the arguments of `jax.distributed.initialize`, or None for a single process. JAX
+    itself finds the index of the process, their number and the address of process 0.
   """
   if environ.get('OMPI_COMM_WORLD_SIZE', '1') != '1' and 'OMPI_MCA_orte_hnp_uri' in environ:
     return 'Open MPI', {}
-  # Only srun sets the step's list of nodes: what sbatch runs beside it is one process.
+  # Only srun sets the list of nodes of a step: what a batch script runs without it is one process.
   if 'SLURM_JOB_ID' in environ and 'SLURM_STEP_NODELIST' in environ:
     if environ.get('SLURM_NTASKS', '1') == '1':
       return None
@@ -63,19 +64,19 @@ def detect(environ: Mapping[str, str]) -> tuple[str, dict] | None:
   hosts = environ.get('TPU_PROCESS_ADDRESSES') or environ.get('TPU_WORKER_HOSTNAMES')
   if hosts is not None:
     return ('a TPU pod', {}) if ',' in hosts or slices != '1' else None
-  # Reached by ssh, a TPU VM has no such variables; JAX, which sets these two when it is imported,
-  # asks the metadata server.
+  # In an ssh session of a TPU VM these variables are missing; JAX, which sets the next two when it
+  # is imported, asks the metadata server.
   if environ.get('TPU_ML_PLATFORM') == 'JAX' and 'TPU_SKIP_MDS_QUERY' not in environ:
     return 'a TPU VM', {}
   return None
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-  """Which of the devices that a task of SLURM sees are its own.
+  """Which of the visible devices belong to this task of SLURM.
 
   Returns:
-    Their numbers; [] for all; None for what JAX does by itself: JAX_LOCAL_DEVICE_IDS or, without
-    it, the one of the task's number on its node.
+    Their indices; [] for all; None to leave it to JAX, which takes JAX_LOCAL_DEVICE_IDS or else
+    the device with the index of the task on its node.
   """
   if environ.get('JAX_LOCAL_DEVICE_IDS'):
     return None
@@ -95,11 +96,11 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 
 
 def check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
-  """UserError where the flags that join processes contradict each other."""
+  """Raises a UserError if the flags that join processes contradict each other."""
   if not coordinator:
     if num_processes > 1 or process_id:
       raise UserError(
-        '--num_processes and --process_id need to know where process 0 is. '
+        '--num_processes and --process_id need the address of process 0. '
         'Add --coordinator=HOST:PORT.'
       )
     return
@@ -111,8 +112,7 @@ def check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
     )
   if num_processes < 1:
     raise UserError(
-      f'--coordinator={coordinator} needs to know how many processes there are. '
-      'Add --num_processes=N.'
+      f'--coordinator={coordinator} needs the number of processes. Add --num_processes=N.'
     )
   if not 0 <= process_id < num_processes:
     raise UserError(
@@ -136,7 +136,7 @@ def join(
   options = {
     'heartbeat_timeout_seconds': heartbeat,
     'shutdown_timeout_seconds': _SHUTDOWN_SECONDS,
-    # JAX ends the process with a stack when its time is over; ours comes before.
+    # At its own timeout JAX ends the process with a stack trace; `_timeout` ends it earlier.
     'initialization_timeout': int(timeout) + 60,
   }
   if coordinator:
@@ -154,11 +154,11 @@ def join(
     if found is None:
       return
     name, own = found
-    who = f'the processes that {name} says there are'
-    problem = lambda: 'Look whether all of them run and reach each other'  # noqa: E731
+    who = f'the processes of {name}'
+    problem = lambda: 'Check that all of them run and can reach each other'  # noqa: E731
     options |= own
   began = time.monotonic()
-  with _patience(timeout, who, problem):
+  with _timeout(timeout, who, problem):
     try:
       jax.distributed.initialize(**options)
     except ValueError as error:
@@ -168,23 +168,23 @@ def join(
       raise UserError(f'The processes cannot be joined: {_first_line(error)}') from error
     except RuntimeError as error:
       raise UserError(
-        f'{who[0].upper()}{who[1:]} cannot be joined: {_first_line(error)}. Look whether the port '
-        'is free on the host of process 0 and each process has a number of its own.'
+        f'{who[0].upper()}{who[1:]} cannot be joined: {_first_line(error)}. Check that the port '
+        'is free on the host of process 0 and that each process has its own --process_id.'
       ) from error
   if jax.process_index() == 0 and jax.process_count() > 1:
     print(
-      f'{jax.process_count()} processes, joined in {time.monotonic() - began:.1f} s. When one is '
-      f'lost the others end within about {heartbeat} s.',
+      f'{jax.process_count()} processes, joined in {time.monotonic() - began:.1f} s. If one is '
+      f'lost, the others end within about {heartbeat} s.',
       file=sys.stderr,
       flush=True,
     )
 
 
 @contextlib.contextmanager
-def _patience(timeout: float, who: str, problem: Callable[[], str]):
-  """Says after a while what is being waited for, and ends the process at the timeout.
+def _timeout(timeout: float, who: str, problem: Callable[[], str]):
+  """Prints after a while what is being waited for, and ends the process at the timeout.
 
-  A thread does it: the wait is in C++, deaf to exceptions, and would end with a stack of its own.
+  A thread does this: the wait itself is in C++ and cannot be interrupted by an exception.
   """
   joined = threading.Event()
 
@@ -197,7 +197,7 @@ def _patience(timeout: float, who: str, problem: Callable[[], str]):
       return
     print(
       f'Error: The processes did not find each other within {timeout:g} s ({who}). {problem()}. '
-      'Longer: --coordinator_timeout=SECONDS.',
+      'To wait longer, set --coordinator_timeout=SECONDS.',
       file=sys.stderr,
       flush=True,
     )
@@ -211,11 +211,11 @@ def _patience(timeout: float, who: str, problem: Callable[[], str]):
 
 
 def _unreachable(coordinator: str, num_processes: int, process_id: int) -> str:
-  """What may be wrong, as far as this process can tell."""
+  """The likely cause and its remedy, as far as this process can find out."""
   if process_id == 0:
     return (
       f'Process 0 listens at {coordinator}, but not all of the {num_processes - 1} others have '
-      'come. See whether they run, with the same --coordinator and --num_processes'
+      'connected. Check that they run, with the same --coordinator and --num_processes'
     )
   host, _, port = coordinator.rpartition(':')
   try:
@@ -224,30 +224,30 @@ def _unreachable(coordinator: str, num_processes: int, process_id: int) -> str:
     return f'The host name {host} is not known here. Check --coordinator, or give the address'
   except OSError as error:
     return (
-      f'Nothing answers at {coordinator} ({error.strerror or error}). See whether process 0 runs '
-      'there, with the same --coordinator, and whether a firewall is between'
+      f'Nothing answers at {coordinator} ({error.strerror or error}). Check that process 0 '
+      'runs there, with the same --coordinator, and that no firewall blocks the port'
     )
   return (
-    f'{coordinator} answers, but not all processes have come. See whether all {num_processes} run, '
-    'each with its own --process_id, and whether the port is of another program'
+    f'{coordinator} answers, but not all processes have connected. Check that all {num_processes} '
+    'run, each with its own --process_id, and that no other program uses the port'
   )
 
 
 def several() -> bool:
-  """Whether this process is one of several; asks no device."""
+  """Whether this process is one of several; does not initialise JAX's devices."""
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def lost(error: BaseException) -> UserError | None:
-  """The one-line form of an error by which this process learned that another one is gone."""
+  """The one-line form of an error that means that another process has ended; None for others."""
   kinds = (jax.errors.JaxRuntimeError, ValueError, OSError)
-  if not isinstance(error, kinds) or not any(words in str(error) for words in _LOST):
+  if not isinstance(error, kinds) or not any(words in str(error) for words in _LOST_PROCESS_WORDS):
     return None
   if not several():
     return None
   return UserError(
-    f'Another process is gone ({_first_line(error)}). Its own output says why; then start all of '
-    'them again: the same command goes on from the last checkpoint.'
+    f'Another process has ended ({_first_line(error)}). Read the reason in its output, then start '
+    'all of them again: the same command goes on from the last checkpoint.'
   )
 
 
@@ -287,14 +287,14 @@ def wait_for_all(what: str) -> None:
 
 
 def leave(code: int) -> None:
-  """Ends this process of several at once, after an error.
+  """Ends this process, one of several, at once, after an error.
 
   An ordinary exit would wait for all the others, which wait for this one in the middle of a step.
   """
   sys.stdout.flush()
   sys.stderr.flush()
   if jax.process_index() == 0:
-    time.sleep(_LAST_WORDS_SECONDS)
+    time.sleep(_ERROR_OUTPUT_SECONDS)
   os._exit(code)
 
 

@@ -1,8 +1,8 @@
 """Devices: the mesh, the data-parallel step, per-example keys.
 
 The step is written for one device's share of the batch and wrapped once by `data_parallel`. Every
-random number hangs on the global index of its example, so that one device and many give the same
-training.
+random number depends on the global index of its example, so that one device and many give the same
+result.
 """
 
 import jax
@@ -47,7 +47,7 @@ def make_mesh(devices=None) -> jax.sharding.Mesh:
 
 
 def local_mesh(mesh=None) -> jax.sharding.Mesh:
-  """The devices of a mesh (None for all devices) that are of this process, as a mesh."""
+  """The devices of a mesh (None for all devices) that belong to this process, as a mesh."""
   devices = jax.devices() if mesh is None else mesh.devices.flat
   return make_mesh([d for d in devices if d.process_index == jax.process_index()])
 
@@ -56,9 +56,9 @@ def data_parallel(step, mesh, batch_spec=SPLIT):
   """Wraps `step(state, batch) -> (state, metrics)`, written for one device's shard.
 
   The state is replicated; the batch is split along its first axis, or, with `REPLICATED`, whole on
-  every device, which then draws its own part from it. Not jitted: the caller compiles it, together
-  with what surrounds it, and donates the state. `check_vma=False` goes with local gradients that
-  the step itself averages, once; the checked mode would sum them silently as well.
+  every device, which then selects its own share of it. Not jitted: the caller compiles it, together
+  with what surrounds it, and donates the state. With `check_vma=False` gradients are local and the
+  step itself averages them, once; the checked mode would sum them a second time.
   """
   return jax.shard_map(
     step,
@@ -77,7 +77,7 @@ def example_keys(key, local_batch: int):
 
 
 def are_keys(x) -> bool:
-  """Whether x is an array of random keys, not of numbers that were drawn already."""
+  """Whether x is an array of PRNG keys, and not of numbers that were drawn already."""
   return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
@@ -96,7 +96,7 @@ def replicated_shapes(tree, mesh):
 
 
 def shard(batch, mesh):
-  """Puts this process's part of a batch on its devices, split along the first axis."""
+  """Puts this process's share of a batch on its devices, split along the first axis."""
   sharding = NamedSharding(mesh, SPLIT)
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch

@@ -1,8 +1,8 @@
-"""Rendering on several devices at once: split along the batch or, where that does not come out
-even, each picture along its rays, so that a single one keeps every device busy.
+"""Rendering on several devices: split along the batch or, if the devices do not divide it, along
+the rays of each picture, so that a single picture uses all devices.
 
-A device computes its own pixels from replicated parameters and styles; nothing passes between
-devices. Written with shard_map: left to `jit` alone, every device would render everything.
+Each device computes its own pixels from replicated parameters and styles, without communication.
+`shard_map` says so: with `jit` alone every device would render everything.
 """
 
 import functools
@@ -20,7 +20,7 @@ def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The devices in one axis, 'data'; None for all of this process, or for the one that is set as
   `jax.default_device`.
 
-  Never another process's: a picture is often the work of one process alone.
+  Never another process's: a picture is often rendered by one process alone.
   """
   if devices is None:
     default = jax.config.jax_default_device
@@ -31,7 +31,7 @@ def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def cuts_pictures(generator) -> bool:
-  """Whether a pixel depends on its own ray alone, so that parts of a picture can be rendered.
+  """Whether a pixel depends on its own ray alone, so that the rays of a picture can be divided.
 
   Not where an up-sampler needs a pixel's neighbours.
   """
@@ -39,7 +39,7 @@ def cuts_pictures(generator) -> bool:
 
 
 def splits_rays(generator, batch: int, num_devices: int) -> bool:
-  """Whether pictures are cut along their rays: a batch of whole ones would not come out even.
+  """Whether pictures are divided along their rays, as the devices do not divide the batch.
 
   Only where that is possible, see `cuts_pictures`.
   """
@@ -47,7 +47,7 @@ def splits_rays(generator, batch: int, num_devices: int) -> bool:
 
 
 def even_batch(generator, batch: int, num_devices: int) -> int:
-  """The batch that `synthesize` takes: a multiple of the devices where it cannot cut pictures."""
+  """The batch that `synthesize` takes: a multiple of the devices if it cannot divide pictures."""
   if splits_rays(generator, batch, num_devices):
     return batch
   return -(-batch // num_devices) * num_devices
@@ -64,14 +64,14 @@ def synthesize(generator, mesh: Mesh, variables, w, camera, options) -> Renderin
     options: Static rendering options.
 
   Returns:
-    Rendering, split over the devices. Where pictures are cut along their rays the leaves are
-    [b, r', ...]: `whole_pictures` makes pictures of them.
+    Rendering, split over the devices. If pictures are divided along their rays, its leaves are
+    [b, r', ...], with padding rays at the end: `whole_pictures` makes pictures of them.
   """
 
   def pictures(variables, w, camera):
     return generator.apply(variables, w, camera, key=None, options=options, method='synthesize')
 
-  def part(variables, w, camera):
+  def share_of_rays(variables, w, camera):
     index = jax.lax.axis_index(AXIS)
     return generator.apply(
       variables, w, camera, index, mesh.size, options, method='synthesize_part'
@@ -80,14 +80,14 @@ def synthesize(generator, mesh: Mesh, variables, w, camera, options) -> Renderin
   shard_map = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
   if splits_rays(generator, jax.tree.leaves(w)[0].shape[0], mesh.size):
     along_rays = PartitionSpec(None, AXIS)
-    run = shard_map(part, in_specs=(REPLICATED,) * 3, out_specs=along_rays)
+    run = shard_map(share_of_rays, in_specs=(REPLICATED,) * 3, out_specs=along_rays)
   else:
     run = shard_map(pictures, in_specs=(REPLICATED, SPLIT, SPLIT), out_specs=SPLIT)
   return run(variables, w, camera)
 
 
 def whole_pictures(rendering: Rendering, resolution: int) -> Rendering:
-  """Leaves [b, h, w, ...] of a rendering on the host; rays behind the last pixel are left out."""
+  """Leaves [b, h, w, ...] of a rendering on the host, without the padding rays at the end."""
   if rendering.image.ndim == 4:
     return rendering
   shape = (rendering.image.shape[0], resolution, resolution)
@@ -98,5 +98,5 @@ def whole_pictures(rendering: Rendering, resolution: int) -> Rendering:
 
 
 def place(params, mesh: Mesh):
-  """Puts parameters of this process on every device of its mesh; what lies there already stays."""
+  """Copies parameters to every device of a mesh of this process, unless they are there already."""
   return jax.device_put(params, NamedSharding(mesh, REPLICATED))

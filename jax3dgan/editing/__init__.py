@@ -8,8 +8,8 @@
   image = model.render(found.apply(w, {'pca0': 2.0}), model.orbit(0.0)).image
   found.save('directions.npz')  # editing.Directions.load('directions.npz')
 
-`pca` (GANSpace) and `sefa` need no labels; `probe` fits one direction to each attribute that is
-known of some seeds (InterFaceGAN). `drift` measures whether an edit leaves the pose alone.
+`pca` (GANSpace) and `sefa` need no labels; `probe` fits one direction to each labelled
+attribute (InterFaceGAN). `drift` measures whether an edit changes the pose.
 """
 
 from jax3dgan.editing.directions import NUM_STYLES, Directions

@@ -1,4 +1,4 @@
-"""Directions in the space of styles: how far, in which layers, and on the disk."""
+"""Directions in the space of styles: applying them, in some layers, and saving them."""
 
 import dataclasses
 import io
@@ -11,7 +11,7 @@ import numpy as np
 
 from jax3dgan.errors import UserError
 
-NUM_STYLES = 2048  # latents behind means and standard deviations: 1.6 % error of the latter
+NUM_STYLES = 2048  # latents of means and standard deviations: 1.6 % error of the latter
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,8 +23,8 @@ class Directions:
     vectors: [k, ...] of unit length over all axes; [...] is the shape of one style.
     scales: [k] standard deviation of the styles of random latents (not truncated) along each: the
       unit of a strength.
-    source: How they were found, for people.
-    report: What is known of each: {name: {figure: number}}, such as held-out accuracy.
+    source: How they were found, as text.
+    report: Figures of each: {name: {figure: number}}, such as held-out accuracy.
   """
 
   names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Directions:
     for name, strength in strengths.items():
       i = self._index(name)
       if not np.isfinite(strength):
-        raise UserError(f'A strength of {strength} for {name!r} is no number. Give a finite one.')
+        raise UserError(f'A strength of {strength} for {name!r} is not finite. Give a number.')
       total += np.float32(strength) * self.scales[i] * self.vectors[i]
     return total if layers is None else total * layer_mask(shape, layers)
 
@@ -82,7 +82,7 @@ class Directions:
 
     Args:
       w: [n, ...] styles of the model that the directions were found in.
-      strengths: {name: standard deviations}; names that are missing stay where they are.
+      strengths: {name: standard deviations}; other directions are not used.
       layers: (first, last), both included: the only layers to change; None for all.
 
     Returns:
@@ -97,11 +97,11 @@ class Directions:
     return w + self.offset(strengths, layers)
 
   def orthogonal(self, against: Sequence[str]) -> 'Directions':
-    """Returns the other directions without what they share with those named.
+    """Returns the other directions, made orthogonal to the named ones.
 
     InterFaceGAN's conditional manipulation (Shen et al., CVPR 2020, Sec. 3.3): to first order an
-    edit along one then leaves alone what the named ones stand for. The scales stay: a strength is
-    as long a step as before.
+    edit along one then does not change the attributes of the named ones. The scales stay the same:
+    a strength is a step of the same length as before.
 
     Raises:
       UserError: A direction that lies within the span of those named.
@@ -115,7 +115,7 @@ class Directions:
       rest = flat[i] - basis @ (basis.T @ flat[i])
       length = np.linalg.norm(rest)
       if length < 1e-4:
-        raise UserError(f'{name} is no other direction than {", ".join(against)}. Leave one out.')
+        raise UserError(f'{name} is in the span of {", ".join(against)}. Leave one out.')
       vectors[i] = rest / length
     source = f'{self.source}, orthogonal to {", ".join(against)}'
     return Directions(
@@ -123,7 +123,7 @@ class Directions:
     )
 
   def save(self, path) -> pathlib.Path:
-    """Writes them as an npz of plain arrays, whole or not at all; the same bytes for the same."""
+    """Writes them atomically as an npz of plain arrays; the same bytes for the same directions."""
     path = pathlib.Path(path)
     if path.suffix.lower() != '.npz':
       raise UserError(f'{path} does not end in .npz. Directions are kept as npz files.')
@@ -136,7 +136,7 @@ class Directions:
       for name, array in arrays.items():
         member = io.BytesIO()
         np.save(member, array, allow_pickle=False)
-        # A date of its own would make each file another.
+        # A fixed date: the same directions give the same bytes.
         info = zipfile.ZipInfo(f'{name}.npy', (1980, 1, 1, 0, 0, 0))
         file.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED)
     temporary.replace(path)
@@ -144,10 +144,10 @@ class Directions:
 
   @classmethod
   def load(cls, path) -> 'Directions':
-    """Reads what `save` wrote. UserError where there is no such file, or it is none of these."""
+    """Reads what `save` wrote. UserError if there is no such file, or it has other contents."""
     path = pathlib.Path(path)
     if not path.is_file():
-      raise UserError(f'{path} is no file. Give pca, sefa, or directions that were saved.')
+      raise UserError(f'{path} is not a file. Give pca, sefa, or saved directions.')
     try:
       with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         about = json.loads(file['about'].tobytes().decode())
@@ -155,7 +155,7 @@ class Directions:
         return cls(about['names'], vectors, scales, about['source'], about['report'])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
       raise UserError(
-        f'{path} holds no directions ({error}). Give a file that `jax3dgan edit --save` wrote.'
+        f'{path} has no directions ({error}). Give a file that `jax3dgan edit --save` wrote.'
       ) from None
 
 
@@ -175,7 +175,7 @@ def parse_layers(text: str) -> tuple[int, int]:
   """Returns (first, last) of '0-3' or '2'."""
   first, _, last = text.partition('-')
   if not first.isdecimal() or not (last or first).isdecimal() or text.endswith('-'):
-    raise UserError(f'{text!r} is no range of layers. Give one such as 0-3.')
+    raise UserError(f'{text!r} is not a range of layers. Give one such as 0-3.')
   return int(first), int(last or first)
 
 
@@ -186,7 +186,7 @@ def with_sign(vectors: np.ndarray) -> np.ndarray:
 
 
 class Styles:
-  """Styles of a model as rows of a matrix, without what says the same twice.
+  """Styles of a model as rows of a matrix, without repeated layers.
 
   Attributes:
     rows: float64 [n, d], centred.
@@ -196,7 +196,7 @@ class Styles:
   def __init__(self, w):
     w = np.asarray(w)
     self.shape = w.shape[1:]
-    # Where all layers have the same style (StyleGAN2's w), one of them says it all.
+    # If all layers have the same style (StyleGAN2's w), one of them is enough.
     self._shared = w.ndim > 2 and bool((w == w[:, :1]).all())
     self._num = w.shape[1] if self._shared else 1
     rows = (w[:, 0] if self._shared else w).reshape(len(w), -1).astype(np.float64)

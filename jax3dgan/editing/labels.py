@@ -1,4 +1,4 @@
-"""What is known of the pictures of some seeds: a table from people, or measures of the renderings.
+"""Attributes of the pictures of seeds: from a table of labels, or measured on renderings.
 
 A table is a CSV file whose first row names its columns: `seed`, then one per attribute.
 """
@@ -16,7 +16,8 @@ def read_labels(path) -> tuple[list[int], dict[str, np.ndarray]]:
   """Returns (seeds [n], {attribute: values [n]}) of a CSV file with columns seed, attribute, ...
 
   Raises:
-    UserError: No such file, a missing or doubled column, a doubled seed, or what is no number.
+    UserError: No such file, a missing or doubled column, a doubled seed, or a value that is not a
+      number.
   """
   path = pathlib.Path(path)
   try:
@@ -37,14 +38,12 @@ def read_labels(path) -> tuple[list[int], dict[str, np.ndarray]]:
         table[i, j] = float(cell)
     except ValueError:
       raise UserError(
-        f'--labels={path}: row {i + 2}, {",".join(row)!r}, is not {len(header)} numbers. Mend it.'
+        f'--labels={path}: row {i + 2}, {",".join(row)!r}, is not {len(header)} numbers. Fix it.'
       ) from None
   at = header.index('seed')
   seeds = table[:, at]
   if not np.isfinite(table).all() or (seeds != np.round(seeds)).any() or (seeds < 0).any():
-    raise UserError(
-      f'--labels={path}: seeds are whole numbers from 0, labels finite. Mend the row.'
-    )
+    raise UserError(f'--labels={path}: seeds are whole numbers from 0, labels finite. Fix the row.')
   if len(set(seeds)) < len(seeds):
     raise UserError(f'--labels={path} has a seed twice. Leave one of the rows out.')
   columns = {name: table[:, i] for i, name in enumerate(header) if i != at}
@@ -71,14 +70,16 @@ def _excess(channel: int) -> Callable:
 
 def _size(out) -> np.ndarray:
   if out.opacity is None:
-    raise UserError('size is the part of the picture that is solid: a 2D model has none. Leave it.')
+    raise UserError(
+      'size is the solid share of the picture, which a 2D model does not have. Leave it out.'
+    )
   return np.asarray(out.opacity, np.float64).mean(axis=(1, 2))
 
 
 # Measures of renderings: Rendering of n images → [n].
 MEASURES: Mapping[str, Callable] = {
   'brightness': lambda out: _colours(out).mean(axis=1),
-  'red': _excess(0),  # how much more than the mean of the other two
+  'red': _excess(0),  # excess over the mean of the other two
   'green': _excess(1),
   'blue': _excess(2),
   'size': _size,

@@ -7,7 +7,7 @@ from jax3dgan.errors import UserError
 
 
 def pca(model, num: int = NUM_STYLES, seed: int = 0, count: int = 10) -> Directions:
-  """Finds the directions along which the styles of random latents spread most.
+  """Finds the directions of largest variance of the styles of random latents.
 
   Args:
     model: A `trained.Trained`.
@@ -35,7 +35,7 @@ def components(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
   k is `count`, or the rank where that is less. Exact: by the smaller one of the two Gram matrices.
   """
   if count < 1:
-    raise UserError(f'{count} directions are none. Set --count to at least 1.')
+    raise UserError(f'{count} directions are too few. Set --count to at least 1.')
   n, d = rows.shape
   if d <= n:
     values, axes = np.linalg.eigh(rows.T @ rows)

@@ -1,9 +1,9 @@
-"""Does an edit leave the pose alone? What changes from one picture to the next, seen from one
-camera: the direction that the object lies in, its silhouette, its depth, its colours.
+"""Does an edit keep the pose? What changes from one picture to the next, rendered from one
+camera: the orientation of the object, its silhouette, its depth, its colours.
 
-The direction comes from the field itself, not from a picture: the principal horizontal axis of the
-density's second moments. It turns with the object and with nothing else, is known up to half a
-turn, and not at all for an object that is round from above.
+The orientation is that of the field, not of a picture: the principal horizontal axis of the
+density's second moments. It depends on the object's rotation only, up to half a turn, and is not
+defined for an object that is round from above.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 _GRID = 24  # points on a side of the cube around the object
-# Ratio of the two horizontal axes below which there is none to speak of.
+# Ratio of the two horizontal axes below which the orientation is not defined.
 MIN_ELONGATION = 1.1
 
 
@@ -44,7 +44,7 @@ def ball_points(radius: float, num: int = _GRID) -> tuple[np.ndarray, float]:
   spacing = 2 * radius / num
   ticks = (np.arange(num) + 0.5) * spacing - radius
   points = np.stack(np.meshgrid(ticks, ticks, ticks, indexing='ij'), axis=-1).reshape(-1, 3)
-  # A ball, not the cube: fog that fills a cube has corners, and so an axis.
+  # A ball, not the cube: a uniform density in a cube would have a preferred axis.
   return points[(points**2).sum(axis=1) <= radius**2].astype(np.float32), spacing
 
 
@@ -101,7 +101,7 @@ def drift(model, scene, rendering, reference: int) -> Drift:
     solid = both = np.ones((n, h, w))
     iou = shift = depth = np.full(n, np.nan)
   else:
-    # Opacities rather than where they pass a threshold: what is half there counts half.
+    # Opacities instead of thresholded masks: half transparent pixels count half.
     solid = np.asarray(rendering.opacity, np.float64)
     both = np.minimum(solid, solid[reference])
     iou = both.sum(axis=(1, 2)) / _total(np.maximum(solid, solid[reference]))

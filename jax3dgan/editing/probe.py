@@ -16,23 +16,23 @@ def probe(
   """Fits one direction to each attribute.
 
   An attribute with two values gets a logistic regression, any other a ridge regression, of the
-  styles (not truncated); the direction is the normal of the regression, towards larger values. How
-  well it reads is told by a quarter of the seeds, to which a first regression was not fitted; the
-  direction kept is fitted to all.
+  styles (not truncated); the direction is the normal of the regression, towards larger values. Its
+  accuracy is measured on a quarter of the seeds, with a first regression that was fitted to the
+  others; the returned direction is fitted to all.
 
   Args:
     model: A `trained.Trained`.
     seeds: [n], see `Trained.latents`.
     labels: {attribute: values [n]}.
-    conditional: Each direction orthogonal to all the others (Sec. 3.3 there), so that it leaves
-      their attributes alone.
+    conditional: Each direction orthogonal to all the others (Sec. 3.3 there), so that it does not
+      change their attributes.
 
   Returns:
     Directions by the attributes' names; `report` has 'accuracy' and 'chance' (the share of the more
     frequent value), or 'r2', on the seeds held out.
 
   Raises:
-    UserError: Too few seeds, or labels that do not fit them or say nothing.
+    UserError: Too few seeds, or labels that do not fit them or are all equal.
   """
   if len(seeds) < MIN_ROWS:
     raise UserError(f'A probe needs {MIN_ROWS} seeds or more, not {len(seeds)}. Label more.')
@@ -44,13 +44,13 @@ def probe(
   axes = axes[size > 1e-6 * size[0]]
   x = styles.rows @ axes.T
   order = np.random.default_rng(0).permutation(len(seeds))
-  held, fitted = order[: len(seeds) // 4], order[len(seeds) // 4 :]
+  test, fitted = order[: len(seeds) // 4], order[len(seeds) // 4 :]
   normals, report = {}, {}
   for name, values in labels.items():
     y = np.asarray(values, np.float64)
     if y.shape != (len(seeds),) or not np.isfinite(y).all():
-      raise UserError(f'The labels of {name} are not {len(seeds)} finite numbers. Mend them.')
-    report[name] = _held_out(name, x, y, fitted, held)
+      raise UserError(f'The labels of {name} are not {len(seeds)} finite numbers. Fix them.')
+    report[name] = _held_out(name, x, y, fitted, test)
     normals[name] = _normal(x, y) @ axes
   vectors = styles.vectors(np.stack(list(normals.values())))
   source = f'linear probes of {len(seeds):,} seeds'
@@ -79,8 +79,8 @@ def _normal(x, y) -> np.ndarray:
   return pose_direction.ridge(x, (y - y.mean())[:, None])[:, 0]
 
 
-def _held_out(name, x, y, fitted, held) -> dict[str, float]:
-  if len(np.unique(y[fitted])) < 2 or len(np.unique(y[held])) < 2:
+def _held_out(name, x, y, fitted, test) -> dict[str, float]:
+  if len(np.unique(y[fitted])) < 2 or len(np.unique(y[test])) < 2:
     raise UserError(
       f'{name} is the same for (nearly) all seeds: there is no direction to learn. '
       'Label more seeds of both kinds, or leave the column out.'
@@ -91,11 +91,11 @@ def _held_out(name, x, y, fitted, held) -> dict[str, float]:
     high = y == y.max()
     # Between the means of the two sides, of those fitted.
     middle = (along[fitted][high[fitted]].mean() + along[fitted][~high[fitted]].mean()) / 2
-    share = high[held].mean()
+    share = high[test].mean()
     return {
-      'accuracy': float(((along[held] > middle) == high[held]).mean()),
+      'accuracy': float(((along[test] > middle) == high[test]).mean()),
       'chance': float(max(share, 1 - share)),
     }
-  estimate = along[held] + y[fitted].mean()
-  residual = ((y[held] - estimate) ** 2).sum()
-  return {'r2': float(1 - residual / ((y[held] - y[held].mean()) ** 2).sum())}
+  estimate = along[test] + y[fitted].mean()
+  residual = ((y[test] - estimate) ** 2).sum()
+  return {'r2': float(1 - residual / ((y[test] - y[test].mean()) ** 2).sum())}

@@ -7,7 +7,7 @@ A is depends on where the styles enter:
   live in w, the same in all its layers.
 * π-GAN: the last layer of the mapping network, which takes its hidden features to all frequencies
   and phases. The directions live in the features; as that layer is affine, moving the features by n
-  moves the styles by A·n exactly, and that is the vector kept here.
+  moves the styles by A·n exactly, which is the vector of the direction.
 """
 
 import re
@@ -33,8 +33,8 @@ def sefa(
   Args:
     model: A `trained.Trained`.
     count: Directions.
-    layers: (first, last), both included: the layers whose weights are looked at; None for all.
-    num, seed: Latents behind the scales.
+    layers: (first, last), both included: the layers whose weights are used; None for all.
+    num, seed: Latents for the scales.
 
   Returns:
     Directions 'sefa0', 'sefa1', ..., strongest first; `report` has each one's share of ‖A‖².
@@ -43,7 +43,7 @@ def sefa(
     UserError: The generator has no such weights.
   """
   if count < 1:
-    raise UserError(f'{count} directions are none. Set --count to at least 1.')
+    raise UserError(f'{count} directions are too few. Set --count to at least 1.')
   styles = sample_styles(model, num, seed)
   flat = {
     jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf, np.float64)
@@ -56,7 +56,7 @@ def sefa(
     vectors, values = _of_film(flat['mapping/out/kernel'], styles.shape, layers)
   else:
     raise UserError(
-      f'{model.name}: SeFa knows no weights by which styles enter this generator. Use pca.'
+      f'{model.name}: SeFa does not know which weights of this generator act on styles. Use pca.'
     )
   k = min(count, int((values > 1e-10 * values[0]).sum()))
   names = [f'sefa{i}' for i in range(k)]
@@ -96,6 +96,6 @@ def _of_film(kernel, shape, layers):
   # The layer's outputs are all frequencies, then all phases.
   maps = np.moveaxis(kernel.reshape(-1, 2, num, width), 1, 2).reshape(len(kernel), -1)
   mask = np.ones(num) if layers is None else layer_mask(shape, layers).ravel()
-  seen = maps * np.repeat(mask, 2 * width)
-  values, axes = np.linalg.eigh(seen @ seen.T)  # AᵀA over the features
+  selected = maps * np.repeat(mask, 2 * width)
+  values, axes = np.linalg.eigh(selected @ selected.T)  # AᵀA over the features
   return (axes.T[::-1] @ maps).reshape(-1, *shape), values[::-1]

@@ -9,7 +9,7 @@ from jax3dgan.evaluation.results import Result
 from jax3dgan.feature_networks import inception_weights
 from jax3dgan.runs import progress
 
-# Generated images of which the sheet of precision and recall shows some.
+# Number of generated images that are kept for the sheet of precision and recall.
 _KEPT_IMAGES = 2048
 
 
@@ -27,7 +27,7 @@ def names(text: str, known, field: str) -> list[str]:
 
 
 class AgainstPhotos:
-  """Measures one generator after the other; photos, network and programs stay.
+  """Measures generators one after the other, with the same photos, network and programs.
 
   Args:
     config: The whole config.
@@ -35,7 +35,7 @@ class AgainstPhotos:
     say: Takes lines of progress.
 
   Raises:
-    UserError: The network's weights are not there or not right, or a camera protocol is unknown.
+    UserError: The network's weights are missing or wrong, or a camera protocol is unknown.
   """
 
   def __init__(self, config, mesh, say: Callable[[str], None]):
@@ -47,12 +47,12 @@ class AgainstPhotos:
     self._resolution = self._real = self._fakes = self._labels = None
 
   def check(self, dataset, chosen: Sequence[str]) -> None:
-    """UserError where there are too few images for a metric, before any is made."""
+    """Raises a UserError if there are too few images for a metric, before any is generated."""
     options = self.config.eval
     size = len(dataset) * (2 if self.config.data.flip else 1)
     num_real = min(options.num_real or size, size)
     for name in chosen:
-      why = distribution.problem(
+      reason = distribution.problem(
         name,
         num_real,
         options.num_images,
@@ -60,8 +60,8 @@ class AgainstPhotos:
         options.kid_subset_size,
         options.neighbours,
       )
-      if why:
-        raise UserError(why)
+      if reason:
+        raise UserError(reason)
 
   def measure(self, model, dataset, chosen: Sequence[str]) -> dict[str, Result]:
     """FID, KID, precision and recall, for each camera protocol.
@@ -75,7 +75,7 @@ class AgainstPhotos:
     if self._resolution != model.resolution:
       self._real = self._fakes = self._labels = None
       self._resolution = model.resolution
-    keep = distribution.kept_by(chosen)
+    keep = distribution.num_features_kept(chosen)
     if self._real is None:
       self.say(f'Photos of {dataset.name} through the network ...')
       self._real = real.real_statistics(
@@ -94,10 +94,10 @@ class AgainstPhotos:
       )
     self._fakes.model = model
     for cameras in self._cameras:
-      batches, why = self._batches(cameras, model, dataset)
+      batches, reason = self._batches(cameras, model, dataset)
       suffix = '' if cameras == 'random' else f'/{cameras}_cameras'
-      if why:
-        results |= {name + suffix: report.skipped(why) for name in chosen}
+      if reason:
+        results |= {name + suffix: report.skipped(reason) for name in chosen}
         continue
       counter = progress.Counter(f'images, {cameras} cameras', options.num_images, self.say)
       fake = distribution.collect(batches, self._extractor, keep, _KEPT_IMAGES, counter)
@@ -118,14 +118,14 @@ class AgainstPhotos:
     return results
 
   def _batches(self, cameras, model, dataset):
-    """The generated images of a camera protocol, or why there are none."""
+    """The generated images of a camera protocol, or the reason that there are none."""
     num, seed = self.config.eval.num_images, self.config.eval.seed
     if cameras == 'random':
       return self._fakes.batches(num), ''
     if cameras == 'fixed' and not model.is_conditioned:
       return None, (
-        f'The mapping network of {model.config.model.name} sees no camera, so FID with a fixed one '
-        'is FID of dataset cameras. Set --config.eval.cameras=dataset.'
+        f'The mapping network of {model.config.model.name} is not conditioned on the camera, so '
+        'FID with a fixed one is FID of dataset cameras. Set --config.eval.cameras=dataset.'
       )
     if self._labels is None:
       self._labels = fakes.dataset_labels(dataset, num, seed)
@@ -134,13 +134,14 @@ class AgainstPhotos:
   def _protocol(self, cameras, model, dataset) -> str:
     options, render = self.config.eval, self._fakes.options
     mirrored = ' and their mirror images' if self.config.data.flip else ''
-    seen = {
+    names = {
       'random': 'random cameras of the pose prior',
       'dataset': "the data set's cameras",
       'fixed': "the data set's cameras, a fixed one for the mapping network",
-    }[cameras]
+    }
     return (
-      f'{seen}, {model.resolution}² pixels, {render.num_coarse}+{render.num_fine} samples a ray, '
+      f'{names[cameras]}, {model.resolution}² pixels, '
+      f'{render.num_coarse}+{render.num_fine} samples a ray, '
       f'ψ {options.truncation_psi:g}, seed {options.seed}, photos of {dataset.name}{mirrored}, '
       f'Inception of {self._extractor.dims} features, {options.resize} resizing'
     )

@@ -1,4 +1,4 @@
-"""Multi-view depth consistency: do the surfaces seen from two sides coincide? (StyleSDF, Or-El et
+"""Multi-view depth consistency: do the surfaces from two views coincide? (StyleSDF, Or-El et
 al., CVPR 2022, arXiv 2112.11427, Sec. 4.)
 
 The depth maps of the middle view and of a side view 0.4 rad away (less for a narrower pose prior)
@@ -6,17 +6,19 @@ are turned into clouds of points in the world; the figure is the Chamfer distanc
 the mean of both directions, in units of the sample bin (far − near) / num_coarse:
 
   chamfer/median       median over the points of the distance to the other cloud's nearest point,
-                       robust against what only one view sees
+                       robust against surfaces that only one view shows
   chamfer/mean         mean instead of the median
   chamfer/median_all, chamfer/mean_all   the same with every solid point
-  chamfer/spacing      median distance of a cloud's points from the next one of their own cloud:
-                       of two samplings of one surface, nearest points are about half of it apart
+  chamfer/spacing      median distance of a cloud's points from the nearest one of the same cloud:
+    in
+                       two samplings of one surface, nearest points are about half of it apart
   chamfer/visible      share of the solid points that the first two count
   chamfer/measured     share of the latents with points in both views
 
-The first two count points that the other view sees: inside its image, not on an edge of its depth,
-and not hidden. Hidden is what lies more than one bin behind the other's surface: an inconsistency
-up to a bin is measured in full, a larger one lowers `visible` and raises the unrestricted figures.
+The first two count points that are visible in the other view: inside its image, not on an edge of
+its depth, and not hidden. A point is hidden if it is more than one bin behind the other's surface:
+an inconsistency of up to a bin is measured completely, a larger one decreases `visible` and
+increases the unrestricted figures.
 Each is a mean over latents.
 """
 
@@ -63,7 +65,7 @@ def compare(distance, solid, camera, tolerance, align_corners=False):
   """Compares the depth maps of two views of one scene.
 
   Args:
-    distance, solid: [2, h, w] surface distance and where there is one.
+    distance, solid: [2, h, w] surface distance, and whether there is a surface.
     camera: [2].
     tolerance: how far behind the other's surface a point is hidden, world units.
     align_corners: see `rays.pixel_grid`.
@@ -80,7 +82,7 @@ def compare(distance, solid, camera, tolerance, align_corners=False):
     (image, distance[swap], solid[swap], other), (distance, solid, camera), tolerance, align_corners
   )
   points = geometry3d.world_points(camera, np.where(solid, distance, 0.0), align_corners)
-  seen = chamfer(*(points[i][warped.valid[i]] for i in range(2)))
+  visible = chamfer(*(points[i][warped.valid[i]] for i in range(2)))
   clouds = [points[i][solid[i]] for i in range(2)]
   full = chamfer(*clouds)
   maps = np.full(distance.shape, np.nan)
@@ -88,7 +90,7 @@ def compare(distance, solid, camera, tolerance, align_corners=False):
     for i in range(2):
       maps[i][solid[i]] = nearest_distances(clouds[i], clouds[1 - i])
   figures = {
-    **seen,
+    **visible,
     **{f'{name}_all': value for name, value in full.items()},
     'spacing': float(np.mean([spacing(cloud) for cloud in clouds])),
     'visible': float(warped.valid.sum() / max(solid.sum(), 1)),
@@ -133,7 +135,9 @@ def _sheet(shown, values):
     depths = viz.colour_depth(distance, solid, viz.depth_range(distance, solid))
     errors = viz.colour_ramp(maps)  # one bin is light
     errors[~solid] = 255
-    errors[solid & ~visible] = errors[solid & ~visible] // 2 + 100  # paler: one view alone sees it
+    errors[solid & ~visible] = (
+      errors[solid & ~visible] // 2 + 100
+    )  # paler: visible in one view only
     tiles += [depths[0], depths[1], errors[0], errors[1]]
   picture = viz.grid(np.stack([viz.enlarge(tile, factor) for tile in tiles]), columns=4)
   title = (

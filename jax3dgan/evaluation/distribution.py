@@ -1,4 +1,5 @@
-"""Measures of generated images against photos: FID, KID, precision and recall, from one pass each.
+"""Measures of generated images against photos: FID, KID, precision and recall, from one pass over
+each set.
 
 real = real_statistics(dataset, extractor, keep=distribution.KEEP)
 fake = collect(batches_of_images, extractor, keep=distribution.KEEP, keep_images=2048)
@@ -18,9 +19,9 @@ from jax3dgan.evaluation.results import Result
 from jax3dgan.evaluation.statistics import Collected
 
 METRICS = ('fid', 'kid', 'precision_recall')
-# Features that are kept of each set: all that precision and recall look at, and plenty for KID.
+# Number of features kept of each set: all that precision and recall use, and more than KID needs.
 KEEP = pr_lib.MAX_POINTS
-# Memory for images of which the sheet shows some.
+# Memory for the images of the sheet.
 _MAX_IMAGE_BYTES = 2**28
 # Images in a row of the sheet, and pixels to which small ones are enlarged.
 _COLUMNS, _PIXELS = 12, 64
@@ -38,8 +39,8 @@ def collect(
   Args:
     batches: Of uint8 [n, h, w, 3].
     extractor: See `real.real_statistics`.
-    keep: Of how many images to keep the features.
-    keep_images: How many images to keep for `sheet`; no more than 256 MiB of them.
+    keep: Number of images whose features are kept.
+    keep_images: Number of images that are kept for `sheet`, at most 256 MiB.
     counter: A `progress.Counter`, or None.
 
   Returns:
@@ -49,7 +50,7 @@ def collect(
     UserError: Features that do not fit or are not finite.
   """
   collected, kept = Collected(extractor.dims, keep), []
-  for features in extractor(_remembered(batches, keep_images, kept)):
+  for features in extractor(_keeping_first(batches, keep_images, kept)):
     collected.update(features)
     if counter is not None:
       counter.add(len(features))
@@ -58,8 +59,8 @@ def collect(
   return collected
 
 
-def _remembered(batches, limit, kept) -> Iterator[np.ndarray]:
-  """The batches; the first images go to the list `kept` on the way."""
+def _keeping_first(batches, limit, kept) -> Iterator[np.ndarray]:
+  """Yields the batches, and appends the first images to the list `kept`."""
   num = 0
   for images in batches:
     limit = min(limit, _MAX_IMAGE_BYTES // max(images[:1].nbytes, 1))
@@ -69,7 +70,7 @@ def _remembered(batches, limit, kept) -> Iterator[np.ndarray]:
     yield images
 
 
-def kept_by(metrics: Sequence[str]) -> int:
+def num_features_kept(metrics: Sequence[str]) -> int:
   """Returns how many features of each set the metrics need: 0 for FID alone."""
   return KEEP if set(metrics) & {'kid', 'precision_recall'} else 0
 
@@ -82,9 +83,9 @@ def problem(
   kid_subset_size: int = 1000,
   neighbours: int = 3,
 ) -> str:
-  """Returns why a metric cannot be measured on so many images, with the remedy, or ''.
+  """Returns the reason that a metric cannot be measured on so many images, and the remedy; or ''.
 
-  To be asked before any image is made; `measure` asks again.
+  Call it before images are generated; `measure` checks again.
 
   Args:
     metric: One of `METRICS`.
@@ -118,23 +119,23 @@ def measure(
 
   Args:
     real, fake: Collected with one extractor, from images in random order. KID, precision and recall
-      look at the features kept: at most 10,000 of each.
+      use the features that were kept: at most 10,000 of each.
     label: Of the extractor: 'FID-768'. Values are called 'FID-768', 'KID-768',
       'KID-768/standard_error', 'precision-768', 'recall-768', 'density-768', 'coverage-768'.
     metrics: Some of `METRICS`.
     kid_subsets, kid_subset_size, seed: See `kid.kid`.
     neighbours: See `precision_recall.precision_recall`.
-    protocol: What the caller knows (cameras, network), at the end of each protocol.
+    protocol: Appended to each protocol: cameras, network.
 
   Returns:
-    A Result for each metric; one that these images are too few for is skipped, with the remedy.
-    Precision and recall have a sheet where `fake.images` are there.
+    A Result for each metric; one that needs more images is skipped, with the remedy.
+    Precision and recall have a sheet if there are `fake.images`.
 
   Raises:
     UserError: Features of different dimensions, or not finite.
   """
   kind = label.removeprefix('FID')
-  seen = real.statistics.count, fake.statistics.count
+  all_images = real.statistics.count, fake.statistics.count
   kept = len(real.features), len(fake.features)
   measures = {
     'fid': lambda: _fid(real, fake, kind),
@@ -143,10 +144,10 @@ def measure(
   }
   results = {}
   for metric in metrics:
-    counts = seen if metric == 'fid' else kept
-    why = problem(metric, *counts, real.statistics.dims, kid_subset_size, neighbours)
-    if why:
-      results[metric] = Result({}, protocol, skipped=why)
+    counts = all_images if metric == 'fid' else kept
+    reason = problem(metric, *counts, real.statistics.dims, kid_subset_size, neighbours)
+    if reason:
+      results[metric] = Result({}, protocol, skipped=reason)
       continue
     values, line, picture = measures[metric]()
     results[metric] = Result(values, ', '.join(filter(None, [line, protocol])), picture)
@@ -192,8 +193,8 @@ def sheet(
   """Returns a picture of the generated images that are most, and least, like photos.
 
   They are in the order of their realism score, see `precision_recall.realism`: two rows from the
-  top, and two from the bottom, the worst last. Fewer images reach 1 than count for precision, as
-  the score leaves out the larger half of the photos' balls.
+  top, and two from the bottom, the worst last. Fewer images reach 1 than count for precision, since
+  the score ignores the larger half of the photos' balls.
 
   Args:
     images: uint8 [n, h, w, 3].
@@ -206,7 +207,7 @@ def sheet(
 
   Raises:
     UserError: As `precision_recall`.
-    ValueError: As many images as features are wanted.
+    ValueError: The numbers of images and features differ.
   """
   images = np.asarray(images)[: pr_lib.MAX_POINTS]
   if len(images) != len(features_fake[: pr_lib.MAX_POINTS]):

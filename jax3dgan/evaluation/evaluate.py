@@ -1,7 +1,7 @@
 """Evaluation from end to end: `python -m jax3dgan.main --mode=eval`, and during training.
 
-docs/evaluation.md defines the metrics. Everything hangs on the seed: the same model, config, seed
-and version give the same figures.
+docs/evaluation.md defines the metrics. All random numbers depend on the seed: the same model,
+config, seed and version give the same figures.
 """
 
 import dataclasses
@@ -43,47 +43,47 @@ GEOMETRY = {
   'view_leak': view_leak.measure,
 }
 PROBED = {'pose': pose.measure, 'identity': identity.measure}
-# Labelled photos from which the probe of pose learns.
+# Number of labelled photos that the probe of pose is trained on.
 _PROBE_IMAGES = 20_000
 NEED_FIELD = (*GEOMETRY, 'truth')
 METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out')
 
 
 class Evaluator:
-  """Measures one generator after the other, as training goes on; what is compiled stays.
+  """Measures the generator repeatedly during training; programs are compiled once.
 
   Args:
     config: The whole config; `config.eval` says what is measured.
-    say: Takes a line of text now and then.
-    mesh: Devices for the images of the distribution metrics; None for all. Of several processes
-      each computes everything on its own of them, with the same result: nothing waits for another
-      process, and process 0 writes.
+    say: Called with lines of progress.
+    mesh: Devices for the images of the distribution metrics; None for all. With several processes
+      each computes everything on its own devices, with the same result, without waiting for the
+      others; process 0 writes.
 
   Raises:
-    UserError: At once, for what cannot be measured and was asked for by name.
+    UserError: A metric that was asked for by name cannot be measured.
   """
 
   def __init__(self, config, say: Callable[[str], None], mesh=None):
     self.config, self.say = config, say
     self._mesh = parallel.local_mesh(mesh)
-    self._asked = config.eval.metrics != 'all'
+    self._by_name = config.eval.metrics != 'all'
     self._metrics = (
-      against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._asked else METRICS
+      against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._by_name else METRICS
     )
     self._photos = self._probes = self._data = None
-    self._reasons = {}  # why a metric is left out, by its name
+    self._reasons = {}  # why a metric is skipped, by its name
     self._images = [name for name in DISTRIBUTION if name in self._metrics]
     if self._images:
       try:
         self._open_photos()
       except UserError as error:
-        if self._asked:
+        if self._by_name:
           raise
         self._reasons |= dict.fromkeys(self._images, str(error))
 
   def _open_photos(self):
     self._photos = against_photos.AgainstPhotos(self.config, self._mesh, self.say)
-    if self._asked:
+    if self._by_name:
       dataset = self._open_data(schedule.stages(self.config)[-1].resolution)
       self._photos.check(dataset, self._images)
 
@@ -91,25 +91,29 @@ class Evaluator:
     """Measures a model.
 
     Args:
-      model: Its parameters, in the config of this evaluator.
-      strict: Whether what cannot be measured is an error, instead of a result that says why; None
-        for where the metrics were asked for by name.
+      model: With the config of this evaluator.
+      strict: Whether a metric that cannot be measured is an error, instead of a result that says
+        why; None means: if the metrics were asked for by name.
 
     Returns:
       {metric: Result} and {metric: seconds}.
     """
-    strict = self._asked if strict is None else strict
-    phases, results = progress.Phases(), {}
+    strict = self._by_name if strict is None else strict
+    timings, results = progress.Timings(), {}
     images = [] if self._photos is None else self._images
     if images:
-      with phases('images'):
+      with timings('images'):
         dataset = self._open_data(model.resolution)
-        results |= _tried(lambda: self._photos.measure(model, dataset, images), images, strict)
+        results |= _skipping_errors(
+          lambda: self._photos.measure(model, dataset, images), images, strict
+        )
     for name in self._metrics:
       if name not in images:
-        with phases(name):
-          results |= _tried(lambda name=name: {name: self._one(name, model)}, [name], strict)
-    return results, phases.seconds
+        with timings(name):
+          results |= _skipping_errors(
+            lambda name=name: {name: self._one(name, model)}, [name], strict
+          )
+    return results, timings.seconds
 
   def _one(self, name: str, model) -> Result:
     if name in self._reasons:
@@ -148,27 +152,27 @@ class Evaluator:
       examples = faces.examples_with_truth(source, options.num_inverted, size)
     else:
       raise UserError(
-        f'Nothing is known of the depth of {source}. '
+        f'The true depth of {source} is not known. '
         'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
       )
-    # Trained with the photos' cameras, its world is theirs.
+    # A generator that was trained with the photos' cameras has the photos' world.
     frame = frames.Frame() if self.config.data.use_labels else None
     return truth.measure_by_inversion(model, examples, seed=options.seed, frame=frame, say=self.say)
 
   def _open_data(self, resolution):
-    """The photos at a resolution; those of one stage of the training serve no other."""
+    """The photos at a resolution, which differs between the stages of a training."""
     data = self.config.data.copy_and_resolve_references()
     with data.unlocked():
       data.loader = 'arrays'
       data.on_device = False
-      data.max_skipped = 0  # figures of other photos than those that are named would be wrong
+      data.max_skipped = 0  # the figures must be those of all photos
     if self._data is None or self._data.resolution != resolution:
       largest = first_use.largest_resolution(self.config)
       self._data, self._probes = pipeline.open_dataset(data, resolution, largest=largest), None
     return self._data
 
   def _open_probes(self, model):
-    """Networks that read pose and identity, of this data at the model's resolution."""
+    """Networks that read pose and identity from this data at the model's resolution."""
     dataset = self._open_data(model.resolution)
     if self._probes is None:
       options = self.config.eval
@@ -185,7 +189,7 @@ class Evaluator:
     return self._probes
 
 
-def _tried(measure, metrics, strict: bool) -> dict[str, Result]:
+def _skipping_errors(measure, metrics, strict: bool) -> dict[str, Result]:
   try:
     return measure()
   except UserError as error:
@@ -195,7 +199,7 @@ def _tried(measure, metrics, strict: bool) -> dict[str, Result]:
 
 
 def _counting(name: str, total: int, say, of: str = 'latents'):
-  """Turns the numbers of latents (or others) done so far into lines of progress."""
+  """Turns numbers of items (latents, photos) that are done into lines of progress."""
   counter, before = progress.Counter(f'{name}, {of}', total, say), 0
 
   def done(number):
@@ -210,8 +214,8 @@ def _labelled(dataset):
   """Images and labels to train a probe of pose with."""
   if not dataset.labelled:
     raise UserError(
-      f'{dataset.name} has no cameras, so nothing can learn to read poses from it. Name a data set '
-      'with labels (--config.data.source=DIR), or leave pose and identity out of '
+      f'{dataset.name} has no cameras, so no network can learn to read poses from it. Name a '
+      'data set with labels (--config.data.source=DIR), or leave pose and identity out of '
       '--config.eval.metrics.'
     )
   pairs = [dataset[i] for i in range(min(len(dataset), _PROBE_IMAGES))]
@@ -237,11 +241,11 @@ def run(config, workdir, pretrained: str | None = None) -> dict:
   Args:
     config: `config.eval` says what is measured and `config.data` against which photos. Its model
       must be the one that was trained.
-    workdir: Where the run lies, and the folder `eval` is written.
-    pretrained: The name of a model of the package, instead of the run's.
+    workdir: The folder of the run, where the folder `eval` is written.
+    pretrained: The name of a model of the package, which is evaluated instead of the run's.
 
   Raises:
-    UserError: Nothing there to evaluate, another model, or what cannot be measured.
+    UserError: There is no checkpoint, the model is another one, or a metric cannot be measured.
   """
   compilation.use_cache()
   line = progress.Line()

@@ -1,11 +1,12 @@
 """Generated images for the distribution metrics, on all devices, by camera protocol.
 
-Image i of a protocol hangs on (seed, i) alone, whatever the batch and the devices. The protocols
-(what moves FID as much as a method does, so it is named with every figure):
+Image i of a protocol depends on (seed, i) only, not on the batch or the devices. The protocol
+changes FID as much as a method does, so each figure names it:
   random: cameras from the pose prior of the training;
-  dataset: cameras of the photos, drawn without replacement, again from the start where more are
-    asked for than there are; a mapping network that sees the camera is shown the same;
-  fixed: the same cameras, but the mapping network is always shown the frontal one (FID_3D).
+  dataset: cameras of the photos, drawn without replacement, from the start again if there are fewer
+    photos than images; a mapping network that is conditioned on the camera gets the same one;
+  fixed: the same cameras, but the mapping network is always conditioned on the frontal one
+    (FID_3D).
 """
 
 import functools
@@ -65,7 +66,7 @@ class Fakes:
     Args:
       num: How many.
       labels: [num, 25] the cameras; None draws them from the pose prior.
-      fixed: The mapping network is conditioned on the frontal camera, not on each image's own.
+      fixed: Conditions the mapping network on the frontal camera instead of that of the image.
     """
     average = None if self.psi == 1 else self.model.average_w
     fixed = fixed and self.model.is_conditioned
@@ -114,8 +115,8 @@ class Fakes:
       image = generator.apply(
         variables, w, camera, key=None, options=self.options, method='synthesize'
       ).image
-      # As viz.to_uint8 would save it: the metrics are defined on files. NaN becomes black there, so
-      # it is counted here instead.
+      # The same conversion as `viz.to_uint8`: the metrics are defined on files. It makes NaN black,
+      # so NaN is counted here.
       bad = jax.lax.psum(jnp.sum(~jnp.isfinite(image)), parallel.AXIS)
       image = jnp.round(jnp.clip((image + 1) * 127.5, 0, 255)).astype(jnp.uint8)
       return jax.lax.all_gather(image, parallel.AXIS, tiled=True), bad

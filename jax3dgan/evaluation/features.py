@@ -1,7 +1,6 @@
 """Features of images by the FID Inception, on all devices.
 
 from jax3dgan.evaluation import features
-
 from jax3dgan.feature_networks import inception_weights
 
 extract = features.FeatureExtractor(inception_weights.load())
@@ -24,10 +23,10 @@ from jax3dgan.feature_networks import inception
 from jax3dgan.feature_networks.inception_weights import Weights
 from jax3dgan.nn import backend
 
-# Images that a CPU takes at a time: their activations fit its caches, and one image alone leaves
-# its cores waiting. Of a loop's rounds each also finds its memory mapped by the one before.
-_CPU_TILE = 4
-# Generators overshoot [−1, 1] somewhat; what is beyond this is no such image but one of 0 to 255.
+# Images per iteration on a CPU: their activations fit its caches, and a single image does not use
+# all cores. The iterations of a loop also reuse memory that is mapped already.
+_CPU_CHUNK = 4
+# Generators exceed [−1, 1] a little; larger values mean images of 0 to 255.
 _LARGEST = 8.0
 _REMEDY = 'Give uint8 images, or floats in [−1, 1]'
 
@@ -68,8 +67,8 @@ class FeatureExtractor:
   Attributes:
     weights: The network's.
     dims: Length of the features, 2048 or 768.
-    label: What a distance of these features is called: 'FID-2048' or 'FID-768'.
-    fingerprint: Of all that decides about the features: for the names of cached statistics.
+    label: The name of a distance of these features: 'FID-2048' or 'FID-768'.
+    fingerprint: Of everything that determines the features, for the names of cached statistics.
     batch_size: Images of one program, on all devices together.
   """
 
@@ -85,12 +84,12 @@ class FeatureExtractor:
     Args:
       weights: Of `inception_weights.load`.
       mesh: Of `parallel.make_mesh`, whose devices share every batch; None for all devices
-        of this process. Every process has images of its own.
+        of this process. Each process has its own images.
       resize: 'half_pixel' as pytorch-fid, 'tensorflow' as the original graph; see
         `inception.resize_matrix`.
       batch_size: Rounded up to a multiple of the devices.
-      quantize: Round floats to the 256 values of a saved PNG first: photos, which they are compared
-        with, have been.
+      quantize: Round floats to the 256 values of a saved PNG first, as in the photos that they are
+        compared with.
     """
     if resize not in inception.RESIZES:
       names = ', '.join(inception.RESIZES)
@@ -112,23 +111,23 @@ class FeatureExtractor:
 
   @functools.cached_property
   def _features(self):
-    """The compiled program: (params, images [batch_size, h, w, 3], how many of them count)."""
+    """The compiled program: (params, images [batch_size, h, w, 3], number of valid ones)."""
 
     def local_features(params, images, num):
       apply = functools.partial(self._network.apply, {'params': params})
       if not backend.cpu_forms():
         return apply(images)
-      tile = min(_CPU_TILE, len(images))
-      padded = jnp.pad(images, ((0, -len(images) % tile), (0, 0), (0, 0), (0, 0)))
+      chunk = min(_CPU_CHUNK, len(images))
+      padded = jnp.pad(images, ((0, -len(images) % chunk), (0, 0), (0, 0), (0, 0)))
       first = jax.lax.axis_index(parallel.AXIS) * len(images)
-      num_tiles = (jnp.clip(num - first, 0, len(images)) + tile - 1) // tile
+      num_chunks = (jnp.clip(num - first, 0, len(images)) + chunk - 1) // chunk
 
       def add(i, found):
-        part = jax.lax.dynamic_slice_in_dim(padded, i * tile, tile)
-        return jax.lax.dynamic_update_slice_in_dim(found, apply(part), i * tile, 0)
+        part = jax.lax.dynamic_slice_in_dim(padded, i * chunk, chunk)
+        return jax.lax.dynamic_update_slice_in_dim(found, apply(part), i * chunk, 0)
 
       found = jnp.zeros((len(padded), self.dims), jnp.float32)
-      return jax.lax.fori_loop(0, num_tiles, add, found)[: len(images)]
+      return jax.lax.fori_loop(0, num_chunks, add, found)[: len(images)]
 
     return jax.jit(
       jax.shard_map(
@@ -146,18 +145,18 @@ class FeatureExtractor:
     Args:
       batches: Images [n, h, w, 3], uint8 or float in [−1, 1]; any n, any size of image (a program
         is compiled for each), resized to 299² whatever their shape. Small batches of one size are
-        put together and large ones taken apart, so the features of a batch may come when later
-        ones have been asked for.
+        joined and large ones split, so the features of a batch may be yielded only after later
+        batches were read.
 
     Raises:
       UserError: See `checked`.
     """
     batches_left = collections.deque()  # [number of images, features so far]
-    waiting = []  # images that do not fill a program yet
+    waiting = []  # images that do not fill a batch of the program yet
     running = None  # a program whose features have not been fetched
 
     def collect(done):
-      """Gives features to the batches that they are of."""
+      """Adds features to their batches."""
       values, num = done
       values = np.asarray(values)[:num]
       for batch in batches_left:
@@ -168,11 +167,11 @@ class FeatureExtractor:
 
     def finished():
       while batches_left and batches_left[0][0] == sum(map(len, batches_left[0][1])):
-        _, parts = batches_left.popleft()
-        yield np.concatenate(parts) if parts else np.zeros((0, self.dims), np.float32)
+        _, features = batches_left.popleft()
+        yield np.concatenate(features) if features else np.zeros((0, self.dims), np.float32)
 
     def start(images):
-      """Runs the program on at most batch_size images, and fetches what the one before it gave."""
+      """Runs the program on at most batch_size images, and fetches the previous result."""
       nonlocal running
       before, running = running, (self._run(images), len(images))
       if before:

@@ -7,7 +7,7 @@ from jax3dgan.evaluation.statistics import Statistics, check_same_dims
 
 
 def too_few(count: int, dims: int, photos: bool = False) -> str:
-  """Returns why `count` images do not give a FID on `dims` features, or '' where they do.
+  """Returns the reason that FID on `dims` features needs more than `count` images; or ''.
 
   Args:
     count: Number of images.
@@ -22,7 +22,7 @@ def too_few(count: int, dims: int, photos: bool = False) -> str:
     remedies = ['set --config.eval.num_real=0, which takes all photos', 'give more photos']
   if dims > 768 and count > 768:
     remedies.append('set --config.eval.dims=768')
-  remedy = ', or '.join(remedies)  # each would do
+  remedy = ', or '.join(remedies)  # alternatives
   return (
     f'FID on {dims:,} features needs more than {dims:,} {"photos" if photos else "images"}, '
     f'there are {count:,}. {remedy[0].upper()}{remedy[1:]}.'

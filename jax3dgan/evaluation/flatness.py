@@ -2,11 +2,11 @@
 depth in the depth maps?
 
 The depth map of the frontal view is clamped to [near, far] and its histogram of 64 bins over that
-range is taken as a distribution; the score is the exponential of its entropy: how many bins it
-fills, 1 for a plane that faces the camera up to 64.
+range is taken as a distribution; the score is the exponential of its entropy: the effective
+number of bins, from 1 for a plane that faces the camera to 64.
 
-  nfs         mean over latents; every pixel counts, as in the paper. Where a ray passes (its share
-              1 − Σ w) its depth is `far`: with a white background an empty pixel enters there
+  nfs         mean over latents; every pixel counts, as in the paper. Transmitted light (a
+              share 1 − Σ w) has the depth `far`: with a white background, empty pixels have it
   nfs_solid   the same over the solid pixels alone, which does not change with the object's size in
               the image; a latent without any is left out
   nfs_solid/measured   share of the latents with solid pixels

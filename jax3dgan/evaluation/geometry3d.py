@@ -1,13 +1,13 @@
-"""What the measures of geometry share: surfaces from depth maps, and warps by them.
+"""Functions of the measures of geometry: points from depth maps, and warps by them.
 
-A depth map holds Euclidean distances along the unit ray through each pixel of `rays.pixel_grid`
-(π-GAN's release has it with both ends of the image included, `align_corners`); warps use the very
-same positions. Everything here is NumPy in float64: no device is needed and sums stay exact.
+A depth map has Euclidean distances along the unit ray through each pixel of `rays.pixel_grid` (in
+π-GAN's release with both ends of the image, `align_corners`); warps use the same positions.
+Everything here is NumPy in float64: no device is needed and sums stay exact.
 
-The warp is a backward one, with the occlusion test of a shadow map: each target pixel's surface
-point looks up the source view where it projects to, and the source's depth map (a z-buffer that
-is known already) says what stands in front. Splatting forward would need a second z-buffer, and
-leaves holes that it would have to fill.
+The warp is a backward one, with the occlusion test of a shadow map: each target pixel samples the
+source view where its surface point projects to, and the source's depth map (a z-buffer that is
+known already) says whether something is in front of it. Splatting forward would need a second
+z-buffer, and would leave holes.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from jax3dgan.rendering import depth_maps
 
 @dataclasses.dataclass(frozen=True)
 class Warp:
-  """A source view as seen through the target's pixels; masks are bool [v, h, w] and disjoint.
+  """A source view, resampled at the target's pixels; masks are bool [v, h, w] and disjoint.
 
   Attributes:
     image: [v, h, w, c] the source, bilinear where each target pixel's surface point projects to.
     valid: where the two views may be compared.
     outside: beside or behind the source's image: not between the centres of its outer pixels.
-    occluded: something nearer stands before it in the source view.
+    occluded: something nearer is in front of it in the source view.
     silhouette: on an edge of the source's depth, where bilinear samples mix what lies on both
       sides and the depth map does not say which of them hides the point.
     solid: the target has a surface: the union of the four above.
@@ -53,7 +53,7 @@ def sample_bin(options) -> float:
 
 
 def ray_directions(camera: Camera, resolution: int, align_corners: bool = False) -> np.ndarray:
-  """Unit directions [v, h, w, 3] in the world; the float64 twin of `rays.camera_rays`."""
+  """Unit directions [v, h, w, 3] in the world; the same as `rays.camera_rays`, in float64."""
   ticks = _ticks(resolution, align_corners)
   cam2world, intrinsics = _matrices(camera)
   fx, skew, cx = (intrinsics[:, 0, i, None, None] for i in range(3))
@@ -103,7 +103,7 @@ def warp(
     count; `tolerance` is for the error of a rendered depth.
   - some are solid and some not, or their depths differ by more than 2·tolerance → silhouette.
   - none is solid → valid: nothing hides the point there, so that a consistent scene would show
-    it; the source shows its background, and the comparison counts this as the error that it is.
+    it; the source shows its background, and the comparison counts this as an error.
   - otherwise valid; also where the source's surface is farther than the point, which no
     consistent scene has.
 
@@ -123,7 +123,7 @@ def warp(
   # Where nothing is solid the distance may be anything; it is masked below.
   points = world_points(target_camera, np.where(target_solid, distance, 0.0), align_corners)
   row, column, length, front = pixel_positions(camera, points.reshape(v, -1, 3), h, align_corners)
-  # A hair's breadth for rounding: a camera's own border pixels are inside its image.
+  # A tolerance for rounding: a camera's own border pixels are inside its image.
   inside = front & (np.minimum(row, column) > -1e-4) & (np.maximum(row, column) < h - 1 + 1e-4)
   corners, weights = _corners(np.where(inside, row, 0), np.where(inside, column, 0), h)
   pixels = np.asarray(image, np.float64).reshape(v, h * w, -1)
@@ -131,7 +131,7 @@ def warp(
   warped = np.sum(pixels[views, corners] * weights[..., None], axis=0)  # [v, n, c]
   around = np.where(solid, depth, np.inf).reshape(v, -1)[views, corners]  # [4, v, n]
   is_solid = solid.reshape(v, -1)[views, corners]
-  # A corner of weight zero has no part in the sample and none in the verdict.
+  # A corner of weight zero is neither in the sample nor in the decision.
   used = weights > 1e-4
   every, some = (is_solid | ~used).all(0), (is_solid & used).any(0)
   farthest = np.where(used, around, -np.inf).max(0)
@@ -177,8 +177,8 @@ def _matrices(camera):
 def base_azimuth(model, seeds: Sequence[int]) -> np.ndarray:
   """The middle azimuth [n] of each latent's views: the front, or, with a full-circle prior, spread.
 
-  With a prior that covers the circle there is no front to prefer: seed s looks from s golden
-  angles, so that any few of them see all sides.
+  With a prior that covers the circle there is no front to prefer: seed s is rendered from s
+  golden angles, so that a few of them cover all sides.
   """
   if not _is_full_circle(model):
     return np.zeros(len(seeds))
@@ -187,7 +187,7 @@ def base_azimuth(model, seeds: Sequence[int]) -> np.ndarray:
 
 
 def middle_view(model) -> str:
-  """What `base_azimuth` chose, for a protocol."""
+  """The choice of `base_azimuth`, for a protocol."""
   return 'a middle by golden angles' if _is_full_circle(model) else 'the front'
 
 
@@ -216,7 +216,7 @@ def protocol(model, options, seeds, psi, views: str, extra: str = '') -> str:
 
 
 def seeds_from(num_latents: int, seed: int) -> range:
-  """The latents' seeds: those of different `seed` do not meet."""
+  """The latents' seeds: those of different `seed` do not overlap."""
   if num_latents < 1:
     raise UserError(f'{num_latents} latents measure nothing. Ask for one or more.')
   return range(seed * 1_000_000, seed * 1_000_000 + num_latents)
@@ -248,7 +248,7 @@ def render_views(
     camera = jax.tree.map(np.asarray, model.orbit(azimuths[rows].ravel()))
     out = model.render(w, camera, resolution)
     for k in range(min(chunk, n - start)):
-      part = slice(k * v, (k + 1) * v)
-      yield start + k, *jax.tree.map(lambda x, part=part: x[part], (out, camera))
+      rows_of_latent = slice(k * v, (k + 1) * v)
+      yield start + k, *jax.tree.map(lambda x, rows=rows_of_latent: x[rows], (out, camera))
     if say is not None:
       say(min(start + chunk, n))

@@ -1,8 +1,9 @@
-"""Disentanglement: does the latent alone fix who is seen, and the camera nothing of it?
+"""Disentanglement: does identity depend on the latent only, and not on the camera?
 
-Latents seen from several cameras, each image embedded where distances say how different two objects
-are. Squared distances are used throughout: they add up (identity + view + noise), so that the noise
-of the embedding can be measured on real objects, which keep their identity, and taken off.
+Latents are rendered from several cameras, and each image is embedded in a space whose distances
+measure how different two objects are. All distances are squared: these are additive (identity +
+view + noise), so that the noise of the embedding can be measured on real objects, which keep their
+identity, and subtracted.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from jax3dgan.evaluation.pose import prior_cameras
 from jax3dgan.evaluation.probes import Probes
 from jax3dgan.evaluation.results import Result
 
-NUM_REAL = 64  # real objects behind the floor
+NUM_REAL = 64  # real objects for the floor
 NO_EMBEDDING = (
-  'No embedding tells the objects of this data set apart. Pass one, or, for the toys, train the '
+  'No embedding distinguishes the objects of this data set. Pass one, or, for the toys, train the '
   'probes longer: --config.eval.probe_steps=1500.'
 )
 
@@ -60,11 +61,11 @@ def variance_shares(embedded: np.ndarray) -> dict[str, float]:
   ms_latent = num_views * (latent**2).sum() / (num_latents - 1)
   ms_view = num_latents * (view**2).sum() / (num_views - 1)
   ms_rest = (rest**2).sum() / ((num_latents - 1) * (num_views - 1))
-  parts = np.array(
+  components = np.array(
     [(ms_latent - ms_rest) / num_views, (ms_view - ms_rest) / num_latents, ms_rest]
   ).clip(0)
-  parts /= max(parts.sum(), 1e-300)
-  return dict(zip(('latent', 'view', 'interaction'), map(float, parts), strict=True))
+  components /= max(components.sum(), 1e-300)
+  return dict(zip(('latent', 'view', 'interaction'), map(float, components), strict=True))
 
 
 def disentanglement(embedded: np.ndarray, real: np.ndarray | None = None) -> dict[str, float]:
@@ -76,10 +77,10 @@ def disentanglement(embedded: np.ndarray, real: np.ndarray | None = None) -> dic
 
   Returns:
     'identity/ratio': squared distance between two views of a latent over that between two latents
-      in one view: 0 where the latent alone fixes identity, 1 where it says nothing.
-    'identity/floor': the same of the real objects: what the embedding cannot do better.
-    'identity/ratio_above_floor': the ratio with the distance that the embedding puts between two
-      views of a real object taken off both distances; it scatters about 0 for a perfect generator.
+      in one view: 0 if identity depends on the latent only, 1 if not at all.
+    'identity/floor': the same of the real objects, the lowest value that the embedding can give.
+    'identity/ratio_above_floor': the ratio after the distance between two views of a real object is
+      subtracted from both distances; about 0 for a perfect generator.
     'identity/latent_share', 'identity/view_share', 'identity/interaction_share': see
       `variance_shares`.
   """
@@ -142,7 +143,7 @@ def measure(
 
 
 def _sheet(images: np.ndarray, embedded: np.ndarray) -> np.ndarray:
-  """Latents from two cameras, and for each who is nearest to the first among the second's."""
+  """Latents from two cameras, and for each of the first images the nearest of the second ones."""
   shown, first, second = min(len(images), 8), 0, images.shape[1] // 2
   factor = max(64 // images.shape[2], 1)
   distance = ((embedded[:, None, first] - embedded[None, :, second]) ** 2).sum(-1)  # [l, l]

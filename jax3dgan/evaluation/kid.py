@@ -14,7 +14,7 @@ class Kid(NamedTuple):
   Attributes:
     mean: Mean over the subsets of the unbiased MMD²; may be below 0.
     standard_error: Of that mean: std / √subsets. The subsets are drawn from the same features, so
-      it says how much the draw of the subsets matters, not how much other images would.
+      it is the error due to the choice of subsets, not to that of the images.
     std: Standard deviation (n − 1) over the subsets, which papers often give after the ±; NaN of
       one subset.
   """
@@ -25,7 +25,7 @@ class Kid(NamedTuple):
 
 
 def too_few(num_real: int, num_fake: int, subset_size: int) -> str:
-  """Returns why KID cannot be measured, or '' where it can."""
+  """Returns the reason that KID cannot be measured; or ''."""
   if subset_size < 2:
     return f'KID needs subsets of two images or more, not {subset_size}. ' + _remedy(2)
   smallest = min(num_real, num_fake)
@@ -52,7 +52,7 @@ def kid(
 
   Args:
     real, fake: Features [n, d] and [m, d].
-    subsets: How many subsets of each.
+    subsets: Number of subsets of each.
     subset_size: Images in a subset, drawn without replacement.
     seed: Of the subsets.
 
@@ -96,6 +96,6 @@ def _kernel(x, y):
 
 
 def _mean_of_pairs(kernel):
-  """Mean without the diagonal, where a sample meets itself."""
+  """Mean without the diagonal, which has pairs of a sample with itself."""
   n = len(kernel)
   return (kernel.sum() - np.trace(kernel)) / (n * (n - 1))

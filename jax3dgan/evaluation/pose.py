@@ -1,8 +1,9 @@
-"""Pose accuracy: does the object stand as the camera asks?
+"""Pose accuracy: does the object have the pose that the camera asks for?
 
-A generator trained without poses chooses its own frame: its objects may face any way, and all may
-be mirrored, which no image without text contradicts. That is no error of its cameras. Hence three
-readings: the raw error; the error after the one yaw (and mirroring) that fits best, fitted on half
+A generator trained without poses chooses its own frame: its objects may have any common rotation,
+  and
+all may be mirrored, which is not an error of its cameras. So there are three
+figures: the raw error; the error after the one yaw (and mirroring) that fits best, fitted on half
 of the latents and scored on the others; and how far the objects of different latents disagree about
 where the front is.
 """
@@ -32,13 +33,13 @@ def wrap(angle: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-  """Where a generator's objects face: a mirroring x → −x (or none), then a turn about +y."""
+  """The frame of a generator's objects: a mirroring x → −x (or none), then a turn about +y."""
 
   yaw: float = 0.0
   mirrored: bool = False
 
   def __call__(self, direction: np.ndarray) -> np.ndarray:
-    """Requested directions [..., 3], as the objects see them."""
+    """Requested directions [..., 3] in the frame of the objects."""
     x, y, z = np.moveaxis(np.asarray(direction, np.float64), -1, 0)
     x = -x if self.mirrored else x
     c, s = math.cos(self.yaw), math.sin(self.yaw)
@@ -74,13 +75,13 @@ def accuracy(requested: np.ndarray, estimated: np.ndarray) -> dict[str, float]:
   Returns:
     'pose/error_degrees': mean angle between the two.
     'pose/error_degrees_aligned': the same after the one frame that fits best; it is fitted on every
-      second latent and scored on the others, both ways round.
+      second latent and scored on the others, and vice versa.
     'pose/error_degrees_own_frame': each latent in the yaw that fits it best, fitted on every second
-      of its cameras and scored on the others: what remains if objects face where they like.
+      of its cameras and scored on the others: the error if each object may have its own rotation.
     'pose/frame_spread_degrees': circular standard deviation of the latents' yaws against each
       other; 0 where all face the same way.
     'pose/fixed_by_camera': length of the mean vector of all differences between estimated and
-      requested azimuth: 1 where the camera alone fixes the pose, 0 where it says nothing.
+      requested azimuth: 1 if the pose depends on the camera only, 0 if not at all.
     'pose/mirrored': 1 where the best frame is mirrored.
 
   Raises:
@@ -145,8 +146,8 @@ def measure(
 
   Args:
     model: A Trained.
-    probes: What reads the poses, of the model's resolution.
-    num_latents: How many.
+    probes: Networks that read poses at the model's resolution.
+    num_latents: Number of latents.
     seed: Of latents and cameras.
     psi: Truncation; None takes the config's.
     say: Called with a line of progress.
@@ -172,9 +173,7 @@ def measure(
   shown = min(num_latents, 4)
   tiles = images.reshape(*shape, *images.shape[1:])[:shown]
   arrows = draw_directions(tiles, frame(requested[:shown]), estimated[:shown])
-  title = (
-    'seen from: asked for (green, in the frame of the objects) and read (red); up is the front'
-  )
+  title = 'azimuth: asked for (green, in the frame of the objects) and read (red); up is the front'
   return Result(values, protocol, viz.sheet([(title, arrows)]))
 
 

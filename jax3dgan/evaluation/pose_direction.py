@@ -1,9 +1,9 @@
 """The best linear direction of a 2D generator's latent space for turning its objects.
 
 A generator without a camera may still have learned pose, somewhere in its latents. All the usual
-ways to find it are tried, in the styles, in the styles of the coarse layers alone, and in z, and
-all are judged by one score on latents that they were not fitted to, so that the baseline is given
-its best chance:
+methods to find it are tried, in the styles, in the styles of the coarse layers alone, and in z, and
+all are compared by one score on latents that they were not fitted to, so that the baseline is as
+strong as possible:
 
 * `boundary`: the normal of a logistic regression of the sides (InterFaceGAN: Shen et al., CVPR
   2020, Sec. 3.2);
@@ -12,10 +12,10 @@ its best chance:
   manipulation, Sec. 3.3); `mean`: along the mean latents of the poses;
 * `component`: principal components of the styles (GANSpace: Härkönen et al., NeurIPS 2020).
 
-Poses that go all the way round have no single direction: where the sine grows at the front, it
-shrinks at the back. Hence `ridge`, `conditional` and `mean` come as one direction for all, as the
-`tangent` at each latent's own azimuth, as a `circle` in the plane of the two, and as a `rotation`
-of the latent's own part in that plane.
+Poses that go all the way round have no single direction: where the sine increases at the front, it
+decreases at the back. So `ridge`, `conditional` and `mean` are tried as one direction for all, as
+the `tangent` at each latent's own azimuth, as a `circle` in the plane of the two, and as a
+`rotation` of the latent's projection on that plane.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ from jax3dgan.evaluation.identity import NO_EMBEDDING
 from jax3dgan.evaluation.probes import Probes
 from jax3dgan.evaluation.results import Result
 
-NUM_FIT = 4096  # latents behind the regressions
+NUM_FIT = 4096  # latents of the regressions
 _SIGMAS = 8.0  # how far a line is followed, in standard deviations of the latents along it
 _NUM_COMPONENTS = 8
 
 
 @dataclasses.dataclass(eq=False)
 class Space:
-  """Where latents are moved.
+  """A space in which latents are moved.
 
   Attributes:
     name: 'w', 'w, layers 0–1' or 'z'.
@@ -71,14 +71,14 @@ def spaces(model, w: np.ndarray, psi: float | None) -> list[Space]:
 
 @dataclasses.dataclass(eq=False)
 class Direction:
-  """One way to turn.
+  """A method to turn objects.
 
   Attributes:
     name: How it was found.
-    space: Where it is.
+    space: The space of its steps.
     step: (latents [n, d] at the start, their azimuths [n] in radians, position on the grid) →
       steps [n, d].
-    extent: The grid goes from −extent to extent.
+    extent: The range of the grid is ±extent.
   """
 
   name: str
@@ -118,7 +118,7 @@ def boundary(x: np.ndarray, side: np.ndarray, steps: int = 8) -> np.ndarray:
 def candidates(
   space: Space, x: np.ndarray, azimuth: np.ndarray, embedded: np.ndarray
 ) -> Iterator[Direction]:
-  """All ways to turn in a space.
+  """All methods to turn objects in a space.
 
   Args:
     space: Of the directions.
@@ -131,7 +131,7 @@ def candidates(
   circle = np.stack([np.sin(azimuth), np.cos(azimuth)], axis=-1)  # [n, 2]
   y, e = circle - circle.mean(0), embedded - embedded.mean(0)
 
-  def sigma(v):  # so many units make one standard deviation of the latents along v [..., d]
+  def sigma(v):  # the standard deviation of the latents along v [..., d]
     unit = v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
     return unit * np.sqrt(((x @ unit.T) ** 2).mean(0))[..., None]
 
@@ -151,10 +151,10 @@ def candidates(
     def tangent(x, phi, a, plane=plane):
       return a * sigma(np.cos(phi)[:, None] * plane[:, 0] - np.sin(phi)[:, None] * plane[:, 1])
 
-    # A way to read sine and cosine, and the smallest step that changes what is read; for the means
-    # it is the step that is known.
-    way_back = np.linalg.pinv(plane).T
-    reading, back = (way_back, plane) if name == 'mean' else (plane, way_back)
+    # A linear reading of sine and cosine, and the smallest step that changes it; for the means the
+    # step is known instead.
+    inverse = np.linalg.pinv(plane).T
+    reading, back = (inverse, plane) if name == 'mean' else (plane, inverse)
 
     def rotated(x, phi, a, reading=reading, back=back):
       now = (x - centre) @ reading  # [n, 2]
@@ -171,7 +171,7 @@ def candidates(
 
       yield Direction(f'{name}, circle x{gain}', space, turned, np.pi)
   for i, part in enumerate(('sides', 'front and back')):
-    clear = np.abs(circle[:, i]) > 0.5  # those whose side is beyond doubt, as InterFaceGAN does
+    clear = np.abs(circle[:, i]) > 0.5  # clear cases only, as in InterFaceGAN
     if 0 < (circle[clear, i] > 0).sum() < clear.sum():
       yield line(f'boundary, {part}', boundary(x[clear], circle[clear, i] > 0))
   axes = np.linalg.svd(x, full_matrices=False)[2]
@@ -231,7 +231,7 @@ def find(
     say: Called with lines of progress.
   """
   if probes.embedding is None:
-    raise UserError('A pose direction is judged by identity. Pass probes with an embedding.')
+    raise UserError('The score of a pose direction needs identity. Pass probes with an embedding.')
   z = model.latents(range(seed, seed + num_fit + num_scored))
   w = np.asarray(model.map(z, psi))
   if say:
@@ -274,7 +274,7 @@ def measure(
   num_steps: int = 49,
   num_fit: int = NUM_FIT,
 ) -> Result:
-  """How identity fares while objects turn: by the camera, or by the best direction without one.
+  """How identity changes while objects turn: by the camera, or by the best direction without one.
 
   See `turning.Traversal.values` for the figures and `pose.measure` for the arguments.
   """

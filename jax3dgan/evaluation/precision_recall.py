@@ -1,4 +1,5 @@
-"""Precision and recall, density and coverage: is a set of features inside the other's manifold?
+"""Precision and recall, density and coverage: how much of a set of features is inside the other's
+manifold.
 
 The manifold of a set is the union of balls around its points, each up to its k-th nearest neighbour
 in the set.
@@ -11,14 +12,14 @@ import numpy as np
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation.statistics import check_same_dims
 
-# Distances of all pairs: beyond this it takes minutes, and published figures rest on no more.
+# Distances of all pairs: more take minutes, and published figures use no more.
 MAX_POINTS = 10_000
 # Rows of distances at a time; 10,000 columns of them take 80 MB.
 _CHUNK = 1000
 # Products of float64 round at about 1e-14 of the norms: a squared distance below this share of them
-# is that of the same point. Rows that are duplicates then are so exactly.
-_SAME = 1e-12
-# A point on a ball's edge is in it, whichever way its distance was rounded.
+# counts as 0.
+_ROUNDING = 1e-12
+# So that a point on a ball's edge is in it, independent of rounding.
 _EDGE = 1 + 1e-9
 
 
@@ -40,7 +41,7 @@ class Figures(NamedTuple):
 
 
 def too_few(num_real: int, num_fake: int, k: int) -> str:
-  """Returns why nothing can be measured, or '' where it can."""
+  """Returns the reason that nothing can be measured; or ''."""
   if k < 1:
     return f'Precision and recall need a neighbour, not {k}. Set --config.eval.neighbours=3.'
   if min(num_real, num_fake) > k:
@@ -53,11 +54,11 @@ def too_few(num_real: int, num_fake: int, k: int) -> str:
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Figures:
-  """Returns how far each set of features lies in the other's manifold.
+  """Returns the shares of each set of features in the other's manifold.
 
   Precision and recall: Kynkäänniemi et al., 'Improved precision and recall metric for assessing
   generative models' (2019), eqs. 1 and 2. Density and coverage: Naeem et al., 'Reliable fidelity
-  and diversity metrics for generative models' (2020), there with k = 5. Name k: of n samples each
+  and diversity metrics for generative models' (2020), there with k = 5. State k: for n samples each
   from one distribution the expected coverage is about 1 − 2⁻ᵏ, the expected density 1.
 
   Distances are computed in float64 in bounded memory. Sets larger than `MAX_POINTS` are cut to
@@ -65,7 +66,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Figures:
 
   Args:
     real, fake: Features [n, d] and [m, d].
-    k: Which neighbour reaches the edge of a ball; a point is not its own neighbour.
+    k: The neighbour on the edge of a ball; a point is not its own neighbour.
 
   Raises:
     UserError: Different dimensions, no more images than neighbours, or numbers not finite.
@@ -95,19 +96,19 @@ def realism(real: np.ndarray, fake: np.ndarray, k: int = 3) -> np.ndarray:
 
   Kynkäänniemi et al. (2019): the largest ratio of a photo's radius to its distance; 1
   and above is within the manifold. Only the half of the photos with the smaller radii count, as
-  the paper has it, so that lone photos do not vouch for everything; inf where an image is a photo.
+  in the paper, since isolated photos have large balls; inf where an image is a photo.
 
   Args, errors as `precision_recall`.
   """
   real, fake = _prepared(real, fake)
-  if problem := too_few(len(real), k + 1, k):  # any number of generated images will do
+  if problem := too_few(len(real), k + 1, k):  # any number of generated images is enough
     raise UserError(problem)
   radii = _radii(real, k)
   score = np.zeros(len(fake))
   kept = radii <= np.median(radii)
   radii = radii[kept]
   for rows, distances in _distances(real[kept], fake):
-    # 0/0 is a photo with its own duplicates around it, met exactly.
+    # 0/0: an image that equals a photo with duplicates.
     same = np.where(distances == 0, np.inf, 0)
     ratio = np.divide(radii[rows, None], distances, out=same, where=distances > 0)
     score = np.maximum(score, ratio.max(axis=0))
@@ -134,7 +135,7 @@ def _distances(a, b):
     distances = a[rows] @ b.T
     distances *= -2
     distances += norms
-    norms *= _SAME
+    norms *= _ROUNDING
     distances[distances < norms] = 0
     yield rows, distances
 

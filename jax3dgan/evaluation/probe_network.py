@@ -1,4 +1,4 @@
-"""The convnet of a probe: how it is built, trained on images, and asked."""
+"""The convolutional network of a probe: its layers, training and application."""
 
 from collections.abc import Callable
 
@@ -38,9 +38,9 @@ class Network(nn.Module):
 
 
 def _patches(x, size: int):
-  """[b, h, w, c] → [b, h/2, w/2, size²·c]: what a convolution of stride 2 multiplies.
+  """[b, h, w, c] → [b, h/2, w/2, size²·c]: the patches of a convolution of stride 2.
 
-  As products of patches a small network's gradient takes a CPU a fraction of XLA's convolutions.
+  On a CPU the gradient of products of patches takes a fraction of the time of XLA's convolutions.
   """
   low = (size - 2) // 2
   x = jnp.pad(x, ((0, 0), (low, size - 2 - low), (low, size - 2 - low), (0, 0)))
@@ -58,7 +58,7 @@ def fit(
 ):
   """Trains a `Network` to regress targets [n, k] from images uint8 [n, h, w, 3].
 
-  Mean squared error, Adam with a cosine schedule; images slightly blurred and made noisy.
+  Mean squared error, Adam with a cosine schedule; images are slightly blurred and get noise.
 
   Returns:
     its parameters.
@@ -93,7 +93,7 @@ def fit(
 
 
 def augment(images, key):
-  """Blurs and roughens images [b, h, w, 3] a little, each by a strength of its own."""
+  """Blurs images [b, h, w, 3] a little and adds noise, each with its own strength."""
   blur_key, strength_key, noise_key = jax.random.split(key, 3)
   weight = jax.random.uniform(blur_key, (images.shape[0], 1, 1, 1), maxval=_BLUR)
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')

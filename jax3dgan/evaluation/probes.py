@@ -1,13 +1,13 @@
-"""Small networks that read pose and identity from images, trained on the spot.
+"""Small networks that read pose and identity from images, trained when needed.
 
-The measures of the field (ArcFace for identity, face reconstruction for pose) rest on weights that
-may not be passed on, and know faces only. Here a small convnet learns them in a minute or two from
-images that have labels: `pose_from_labels` the direction of the camera, of any labelled data set;
-`toys` that and what makes a toy car this one and no other, its colours and sizes, which the
-renderer of the toys knows. An attribute of a car is the same from everywhere, so that a network
-that reads it well says the same of all views of a car.
+The usual networks (ArcFace for identity, face reconstruction for pose) have weights that may not be
+redistributed, and are for faces only. Here a small network is trained in one or two minutes on
+labelled images: `pose_from_labels` for the direction of the camera, on any labelled data set;
+`toys` for that and for the identity of a toy car, which is its colours and sizes, known from the
+renderer. An attribute of a car is the same in all views, so that a network that reads it well gives
+the same output for all views of a car.
 
-How well it reads is measured on images kept back, and stays with the probe: `Probes.report`.
+The error on held-out images is part of the probe: `Probes.report`.
 """
 
 import dataclasses
@@ -29,23 +29,25 @@ from jax3dgan.errors import UserError
 from jax3dgan.evaluation import toy_cars
 from jax3dgan.evaluation.probe_network import fit, predictor, template
 
-MIN_R2 = 0.5  # below it more than half of what an attribute's probe says is not the attribute
+MIN_R2 = 0.5  # below it less than half of the variance of an attribute is explained
 NUM_TRAIN = 8192  # images of the toys; more do not help within 1,500 steps
 NUM_HELD_OUT = 1024
-_VERSION = 1  # to be raised with every change of network or training: no cache mixes them
+_VERSION = (
+  1  # increase it with every change of network or training, so that older caches are not used
+)
 
 
 @dataclasses.dataclass(eq=False)
 class Probes:
-  """What reads images; all take [n, h, w, 3], uint8 or float in [−1, 1], of one resolution.
+  """Networks that read images; all take [n, h, w, 3], uint8 or float in [−1, 1], of one resolution.
 
   Attributes:
-    pose: images → [n, 3] directions towards the camera as seen from the object, not normalised:
+    pose: images → [n, 3] directions towards the camera from the object, not normalised:
       the length falls below 1 where the network is unsure.
-    embedding: images → [n, d], in which distances say how different two objects are; None where
-      nothing is known about identity. Each coordinate has unit variance over the data.
+    embedding: images → [n, d], in which distances measure how different two objects are; None
+      where identity is unknown. Each coordinate has unit variance over the data.
     report: Held-out figures: 'pose/median_degrees', 'pose/mean_degrees' and 'r2/ATTRIBUTE'.
-    names: What the embedding's coordinates are.
+    names: The meaning of each of the embedding's coordinates.
     about: How it was trained, in a few words.
     views: (number, azimuths [n, v] in radians, seed) → images [n, v, h, w, 3] of real objects, for
       the floor of every measure; None where there is no renderer.
@@ -65,7 +67,7 @@ class Probes:
 
   @property
   def protocol(self) -> str:
-    """How good the probes are, for a line of protocol."""
+    """The accuracy of the probes, for a line of protocol."""
     parts = [self.about] if self.about else []
     if 'pose/median_degrees' in self.report:
       parts.append(f'pose probe {self.report["pose/median_degrees"]:.1f}° median held-out error')
@@ -113,10 +115,10 @@ def toys(
 
   Args:
     resolution: Pixels on a side of the images they will read.
-    steps: Of training, of 64 images each; each of the two networks.
+    steps: Training steps of each of the two networks, with 64 images.
     seed: Of data, initial values and order.
-    cache_dir: Where caches are, see `compilation.cache_root`.
-    say: Called with a line of progress now and then.
+    cache_dir: Folder of the caches, see `compilation.cache_root`.
+    say: Called with lines of progress.
     num_train, num_held_out: Images rendered for each purpose; no car is in both.
 
   Returns:
@@ -170,7 +172,7 @@ def pose_from_labels(
     images: uint8 [n, h, w, 3].
     labels: [n, 25], see `cameras.from_label`; the position's direction from the origin is learned.
     steps, seed, cache_dir, say: See `toys`.
-    embedding: Passed on to the Probes: anything in which objects can be told apart.
+    embedding: Of the Probes: any features in which objects differ.
 
   Raises:
     UserError: Labels that do not fit the images, or are no cameras.
@@ -208,12 +210,12 @@ def pose_from_labels(
 
 
 def _cached(kind: str, what: dict, templates, train, cache_dir):
-  """(parameters, report) of the file that `what` names, or of `train`, which then makes it."""
+  """(parameters, report) from the file of `what`, or from `train`, whose result is then saved."""
   name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
   path = pathlib.Path(cache_dir or cache_root()) / 'eval' / f'probes-{kind}-{name}.npz'
   shapes, tree = jax.tree.flatten(templates)
   try:
-    # Read whole: of a damaged archive np.load leaves the file open.
+    # Read completely: np.load does not close the file of a damaged archive.
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
       leaves = [file[f'leaf_{i}'] for i in range(len(shapes))]
       report = json.loads(str(file['report']))

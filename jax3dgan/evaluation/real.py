@@ -1,7 +1,7 @@
 """The statistics of a data set's photos, computed once and kept in a cache.
 
 The cache is `eval/` under `compilation.cache_root()`. A file's name is a hash of all that its
-numbers depend on: no other data, size, choice of photos or network is ever taken for it.
+numbers depend on, so that other data, sizes, choices of photos or networks have other files.
 """
 
 import collections
@@ -24,10 +24,10 @@ from jax3dgan.errors import UserError
 from jax3dgan.evaluation.statistics import Collected
 from jax3dgan.runs import progress
 
-# To be raised with every change of the numbers, so that no cache mixes them.
+# Increase it with every change of the numbers, so that older caches are not used.
 VERSION = 1
-# Batches of photos in the making while one is being used.
-_AHEAD = 2
+# Batches of photos that are decoded in advance.
+_PREFETCH = 2
 
 
 def dataset_hash(dataset) -> str:
@@ -68,7 +68,7 @@ def _file_hash(dataset, i):
 
 
 def choose(size: int, num: int = 0, mirror: bool = False, seed: int = 0):
-  """Returns which photos are taken: (index, whether mirrored), int64 [n] and bool [n].
+  """Returns the chosen photos: (index, whether mirrored), int64 [n] and bool [n].
 
   The order is a permutation by `data.order.shuffled_index`, so that the first photos are a fair
   sample too (files are often sorted by what they show). Mirrored, the photos and their mirror
@@ -76,7 +76,7 @@ def choose(size: int, num: int = 0, mirror: bool = False, seed: int = 0):
 
   Args:
     size: Number of photos that there are.
-    num: How many to take; 0, or more than there are, for all.
+    num: Number of photos; 0, or more than there are, for all.
     mirror: Whether to mirror.
     seed: Of the permutation.
   """
@@ -119,9 +119,10 @@ def real_statistics(
   seed: int = 0,
   batch_size: int = 64,
 ) -> Collected:
-  """Returns the statistics of a data set's photos, from the cache where they are there.
+  """Returns the statistics of a data set's photos, from the cache if they are there.
 
-  Photos are as training sees them: cropped and box-downscaled to the data set's resolution, and
+  Photos are preprocessed as in training: cropped and box-downscaled to the data set's resolution,
+    and
   only mirrored where `mirror` says so (which suits a generator that was trained with
   `config.data.flip`), never at random.
 
@@ -129,10 +130,10 @@ def real_statistics(
     dataset: A `data.pipeline.Dataset`.
     extractor: Has `dims`, `fingerprint` (str) and, called with an iterator of uint8
       [n, h, w, 3], gives an iterator of float32 [n, dims].
-    num: How many photos, see `choose`; 0 for all.
+    num: Number of photos, see `choose`; 0 for all.
     cache_dir: Folder of the caches; None for `compilation.cache_root()`.
     say: Called with lines of progress.
-    keep: Of how many photos to keep the features.
+    keep: Number of photos whose features are kept.
     mirror, seed: See `choose`.
     batch_size: Images in a batch.
 
@@ -163,7 +164,7 @@ def _path(cache_dir, dataset, extractor, count, mirror, seed) -> pathlib.Path:
     'dataset': dataset_hash(dataset),
     'resolution': dataset.resolution,
     'crop': str(dataset.crop),
-    # Taken all, their order changes which features are kept.
+    # Also if all photos are taken: their order decides which features are kept.
     'seed': seed,
     'count': count,
     'mirror': mirror,
@@ -175,12 +176,12 @@ def _path(cache_dir, dataset, extractor, count, mirror, seed) -> pathlib.Path:
 
 
 def _read(path, count, dims, keep) -> Collected | None:
-  """What is in the cache; None where there is nothing, too little, or a damaged file."""
+  """The cached statistics; None if there are none, too few features, or a damaged file."""
   try:
-    # Opened here: NumPy leaves a file that is no zip open.
+    # Opened here: NumPy does not close a file that is not a zip.
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       found = Collected.from_npz(arrays, keep)
-  except Exception:  # Whatever zipfile and NumPy stumble over in a damaged file: it is made again.
+  except Exception:  # zipfile and NumPy raise many kinds for a damaged file: it is made again
     return None
   statistics = found.statistics
   return found if (statistics.count, statistics.dims) == (count, dims) else None
@@ -193,9 +194,9 @@ def _write(path, collected, say) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write_atomically(path, file.getbuffer())
   except OSError as error:
-    # What has taken minutes is not thrown away for it.
+    # The result took minutes to compute: it is returned all the same.
     (say or warnings.warn)(
-      f'The statistics of the photos are not kept: {path}: {error.strerror or error}. '
+      f'The statistics of the photos are not cached: {path}: {error.strerror or error}. '
       'Make room, or set JAX3DGAN_CACHE to another folder.'
     )
 
@@ -214,7 +215,7 @@ def _batched(function, arguments, batch_size):
     def submit(start):
       return [pool.submit(function, *each) for each in arguments[start : start + batch_size]]
 
-    queue = collections.deque(submit(start) for start in itertools.islice(starts, _AHEAD))
+    queue = collections.deque(submit(start) for start in itertools.islice(starts, _PREFETCH))
     try:
       while queue:
         queue.extend(submit(start) for start in itertools.islice(starts, 1))

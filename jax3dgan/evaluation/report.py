@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: metrics.json, an image sheet per metric, a plot over steps.
+"""The files of an evaluation: metrics.json, an image sheet for each metric, a plot over steps.
 
 In the workdir: `eval/STEP/metrics.json` and `eval/STEP/METRIC.png`, `eval/metrics.png` over all
 steps that were evaluated, and TensorBoard's scalars and images under `eval/`.
@@ -20,8 +20,8 @@ from jax3dgan.evaluation.results import Result
 
 FOLDER = 'eval'
 FILE = 'metrics.json'
-# What the plot shows, by the start of the name: the figures that one follows; the rest explains
-# them and stands in metrics.json and TensorBoard.
+# The figures in the plot, by the beginnings of their names; the others explain them, and are in
+# metrics.json and TensorBoard only.
 HEADLINES = (
   'FID-',
   'KID-',
@@ -52,7 +52,7 @@ def config_hash(config) -> str:
 
 
 def commit() -> str:
-  """The Git commit of the package's source, '+' behind it where files were changed; or ''."""
+  """The Git commit of the package's source, with '+' appended if files were changed; or ''."""
 
   def git(*args):
     command = ['git', '-C', str(_PACKAGE), *args]
@@ -69,7 +69,7 @@ def commit() -> str:
 
 
 def record(model, config, results: Mapping[str, Result], seconds: Mapping[str, float]) -> dict:
-  """The content of metrics.json: figures first, then how they came about."""
+  """The content of metrics.json: first the figures, then how they were measured."""
   values, protocols, skipped = {}, {}, {}
   for name, result in results.items():
     if result.skipped:
@@ -182,5 +182,5 @@ def table(about: dict, results: Mapping[str, Result]) -> str:
 
 
 def skipped(reason: str) -> Result:
-  """A result that says why there is none."""
+  """A result without values, with the reason."""
   return dataclasses.replace(Result({}), skipped=reason)

@@ -2,9 +2,9 @@
 
 Five views at azimuths 0, ±0.2, ±0.4 rad about the front (less for a narrower pose prior; with a
 full-circle prior about a middle that differs from latent to latent); each of the four pairs of
-neighbours is warped both ways. Compared are the target's solid pixels whose surface point the
-source view sees, see `geometry3d.warp`: inside its image, not occluded, not on an edge of its
-depth. Published code tests neither; without the tests the error measures the scene's own
+neighbours is warped in both directions. The target's solid pixels whose surface point is visible in
+the source view are compared, see `geometry3d.warp`: inside its image, not occluded, not on an edge
+of its depth. Published code tests neither; without the tests the error measures the scene's own
 occlusions.
 
   reprojection/mse      mean squared difference in [−1, 1] over valid pixels and channels
@@ -15,7 +15,8 @@ occlusions.
   reprojection/occluded, outside, silhouette   the others, by reason; the four sum to one
   reprojection/solid    solid pixels / all pixels of the targets
 
-All views weigh by their valid pixels. Without any valid pixel the errors are NaN. Read `valid` and
+Views are weighted by their valid pixels. Without any valid pixel the errors are NaN. Read `valid`
+and
 `solid` first: an untrained field is fog, with a handful of solid pixels and a small error on them.
 
 Within the tolerance nothing counts as hidden: points just beyond a source's outline are compared
@@ -62,7 +63,7 @@ def pair_sums(image, target_image, warped: geometry3d.Warp) -> dict[str, float]:
 
 
 def values(sums: dict[str, float]) -> dict[str, float]:
-  """The figures of added-up `pair_sums`, without their prefix."""
+  """The figures of the total of `pair_sums`, without their prefix."""
 
   def share(part, whole):
     return part / whole if whole else float('nan')
@@ -75,7 +76,7 @@ def values(sums: dict[str, float]) -> dict[str, float]:
 
 
 def pairwise(image, distance, solid, camera, tolerance, align_corners=False):
-  """Warps all neighbours of views in a row both ways.
+  """Warps all neighbouring views in both directions.
 
   Args:
     image, distance, solid: [5, h, w, 3], [5, h, w], [5, h, w].
@@ -106,7 +107,7 @@ def measure(
 
   Args:
     model: The generator.
-    num_latents: Of which eight warps each are made.
+    num_latents: Number of latents, with eight warps each.
     seed: Of the latents.
     psi: Truncation; None for the config's.
     resolution: Pixels on a side; None for that of training.
@@ -157,8 +158,8 @@ def _sheet(shown, figures):
     valid = warped.valid[pair, ..., None]
     error = np.abs(warped.image[pair] - target).mean(-1)
     error = np.where(valid, viz.colour_ramp(error / _ERROR_SHOWN), 255)
-    seen = np.where(valid, warped.image[pair], 1.0)
-    row = [*map(viz.to_uint8, (source, target, seen)), mask_colours(warped)[pair], error]
+    shown = np.where(valid, warped.image[pair], 1.0)
+    row = [*map(viz.to_uint8, (source, target, shown)), mask_colours(warped)[pair], error]
     tiles += [viz.enlarge(tile.astype(np.uint8), factor) for tile in row]
   title = (
     f'Reprojection: MSE {figures["reprojection/mse"]:.4f} '

@@ -1,4 +1,4 @@
-"""What every measurement returns."""
+"""The result of a measurement."""
 
 import dataclasses
 
@@ -11,9 +11,9 @@ class Result:
 
   Attributes:
     values: The figures, by names that say what they are: {'FID-2048': 12.3}.
-    protocol: How they were taken, in one line: number of images, cameras, network, seed.
-    sheet: uint8 [h, w, 3], a picture of what the measurement saw; None where there is none.
-    skipped: Why nothing was measured, with the remedy; '' where something was.
+    protocol: How they were measured, in one line: number of images, cameras, network, seed.
+    sheet: uint8 [h, w, 3], a picture of the measurement; None without one.
+    skipped: The reason that nothing was measured, and the remedy; '' if there are values.
   """
 
   values: dict[str, float]

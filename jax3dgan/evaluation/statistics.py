@@ -38,12 +38,12 @@ class Statistics:
 
   @classmethod
   def empty(cls, dims: int) -> 'Statistics':
-    """The statistics of no image, which merge with any others of as many dimensions."""
+    """The statistics of no image; `merge` with others of the same dimensions returns the others."""
     return cls(0, np.zeros(dims), np.zeros((dims, dims)))
 
   @classmethod
   def of(cls, features: np.ndarray) -> 'Statistics':
-    """The statistics of features [n, d] that are all there."""
+    """The statistics of all features [n, d]."""
     return cls.empty(np.shape(features)[-1]).update(features)
 
   @property
@@ -60,7 +60,7 @@ class Statistics:
     features = _checked(features, self.dims)
     if not len(features):
       return self
-    # Differences first, sums after: with means far from 0 nothing is lost to rounding.
+    # Subtracted before the sums: otherwise rounding errors grow with the size of the mean.
     start = self.mean if self.count else features[0].astype(np.float64)
     rows = np.empty((len(features) + 1, self.dims))
     np.subtract(features, start, out=rows[:-1])
@@ -124,15 +124,15 @@ class Statistics:
 
 
 class Collected:
-  """What one pass over images leaves: statistics of all, features of the first, some images.
+  """The result of a pass over images: statistics of all, features of the first, some images.
 
   Args:
     dims: d.
-    keep: Of how many images the features are kept, in float32; 0 keeps the statistics alone
+    keep: Number of images whose features are kept, in float32; 0 keeps the statistics alone
       (d = 2,048: 64 MB). 50,000 × 2,048 features are 400 MB.
 
   Attributes:
-    images: uint8 [m, h, w, 3], the first images, where the caller keeps some; else None.
+    images: uint8 [m, h, w, 3], the first images, if the caller sets them; else None.
   """
 
   def __init__(self, dims: int, keep: int = 0):
@@ -181,7 +181,7 @@ class Collected:
     """Returns what `to_npz` gave, with the features of the first `keep` images.
 
     Raises:
-      ValueError: The arrays are of another kind, or hold fewer features than asked for.
+      ValueError: The arrays are of another kind, or have fewer features than asked for.
     """
     statistics = Statistics.from_npz(arrays)
     collected = cls(statistics.dims, keep)
@@ -203,7 +203,7 @@ class Collected:
 
 
 def check_same_dims(a: int, b: int) -> None:
-  """Raises the UserError of features of different kinds."""
+  """Raises a UserError if features have different dimensions."""
   if a != b:
     raise UserError(
       f'Features of {a} dimensions do not compare with features of {b}. Take both from the same '

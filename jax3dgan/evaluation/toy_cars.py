@@ -1,4 +1,4 @@
-"""Toy cars rendered for the probes: images with what is known of them, and cars from many sides."""
+"""Toy cars rendered for the probes: labelled images, and cars from many sides."""
 
 import concurrent.futures
 import functools
@@ -52,7 +52,7 @@ def images(num: int, seed: int, resolution: int = 32):
 def views(num: int, azimuth, seed: int, resolution: int = 32) -> np.ndarray:
   """Images uint8 [n, v, h, w, 3] of toy cars, each from its azimuths [n, v] (radians).
 
-  The elevation is the pose prior's middle. The cars are others than `images` draws.
+  The elevation is the pose prior's middle. The cars differ from those of `images`.
   """
   azimuth = np.broadcast_to(np.asarray(azimuth, np.float32), (num, np.shape(azimuth)[-1]))
   car, _ = _draw(jax.random.fold_in(_cpu_key(seed), 7), num)

@@ -10,14 +10,13 @@ Of arrays, per image, over the pixels that are solid in the rendering and in the
   mask/iou         solid and in the mask / solid or in the mask
 
 A GAN's samples have no truth. `measure_by_inversion` finds the styles whose renderings are given
-photos of known cameras, and compares with the truth from that camera and, more tellingly, from a
-second one whose photo was not used: a flat relief that looks right from the first fails there.
+photos of known cameras, and compares with the truth from that camera and from a second
+one whose photo was not used: a flat relief can be right from the first, but not from the second.
 
 A generator that was trained without the poses of its photos has its own world, whose frame is
 fitted to the first photos: see `inversion.frames`.
 
-Where super-resolution makes pictures of one size alone, what is asked for at another is rendered
-without it.
+If super-resolution makes pictures of one size only, other sizes are rendered without it.
 """
 
 import math
@@ -39,7 +38,7 @@ _MIN_PIXELS = 8
 def align(depth: np.ndarray, true: np.ndarray, shift: bool = True) -> np.ndarray:
   """Returns depth [n] times a least-squares scale, plus a shift, fitted to the true [n].
 
-  With a shift the scale is at least 0: a depth that is inside out must not be turned round.
+  With a shift the scale is at least 0: an inverted depth must not be corrected.
   """
   depth, true = np.asarray(depth, np.float64), np.asarray(true, np.float64)
   if not shift:
@@ -97,13 +96,13 @@ def depth_errors(distance, solid, true_depth, true_mask) -> dict[str, float]:
 
 
 def toys_examples(num_images: int = 8) -> list[dict]:
-  """The first images of the toys' split 'test' with their truth, rendered anew.
+  """The first images of the toys' split 'test' with their truth, rendered again.
 
   Returns:
     dicts of image (uint8 [64, 64, 3]), label [25], depth, mask [64, 64], and second, a dict of the
     same of another camera.
   """
-  from jax3dgan.data.builders.toys import generate  # compiles a renderer: only where asked for
+  from jax3dgan.data.builders.toys import generate  # compiles a renderer: imported when needed
 
   return [
     {
@@ -136,8 +135,8 @@ def measure_by_inversion(
   Besides the figures above, of the photo's camera ('depth/…', 'mask/iou') and of the second one
   ('second/depth/…', 'second/mask/iou'):
     inversion/psnr, second/psnr   of the images at the resolution of the inversion, dB
-    second/psnr_average           of the average style from the second camera: knowing the pose
-                                  alone gives as much
+    second/psnr_average           of the average style from the second camera: the value for the
+                                  pose alone
     frame/yaw_degrees, frame/mirrored
 
   Args:
@@ -213,7 +212,7 @@ def _sheet(columns, values, num_shown=6):
     for photo, rendered, depth, mask, distance, solid in columns:
       limits = viz.depth_range(depth[i], mask[i])
       true = viz.colour_depth(np.where(mask[i], depth[i], 0), mask[i], limits)
-      mine = viz.colour_depth(distance[i], solid[i], limits)
+      rendered_depth = viz.colour_depth(distance[i], solid[i], limits)
       masks = np.full((*mask[i].shape, 3), 255, np.uint8)
       for which, colour in (
         (mask[i] & solid[i], (90, 170, 110)),
@@ -223,7 +222,7 @@ def _sheet(columns, values, num_shown=6):
         masks[which] = colour
       factor = depth.shape[1] // photo.shape[1]
       pictures = [viz.enlarge(viz.to_uint8(x[i]), factor) for x in (photo, rendered)]
-      tiles += [*pictures, true, mine, masks]
+      tiles += [*pictures, true, rendered_depth, masks]
   factor = max(96 // tiles[0].shape[0], 1)
   tiles = [viz.enlarge(tile, factor) for tile in tiles]
   title = (

@@ -63,9 +63,9 @@ class Traversal:
 
   @property
   def followed(self) -> np.ndarray:
-    """Where each latent has come to by turning, [l, s]: by no step of more than 60°.
+    """Whether each latent reached an image by steps of at most 60°, [l, s].
 
-    An object that looks the other way from one image to the next has not turned.
+    An object whose direction jumps from one image to the next has not turned.
     """
     steps = np.abs(np.degrees(pose.wrap(np.diff(self.azimuth, axis=1)))) <= _JUMP
     out = np.ones(self.azimuth.shape, bool)

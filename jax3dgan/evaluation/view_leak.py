@@ -55,7 +55,7 @@ def geometry_leak(render: Callable, labels: Sequence, unit: float = 1.0) -> dict
 
 
 def geometry_values(sums: dict[str, float]) -> dict[str, float]:
-  """'depth' and 'opacity_iou' of added-up sums; NaN where no pixel tells."""
+  """'depth' and 'opacity_iou' from the sums over all views; NaN if no pixel counts."""
   return {
     'depth': sums['change'] / sums['both'] if sums['both'] else float('nan'),
     'opacity_iou': sums['both'] / sums['either'] if sums['either'] else float('nan'),
@@ -125,8 +125,8 @@ def measure(
       views.append(depth_maps.surface(out, options))
       return views[-1]
 
-    part = geometry_leak(render, each, geometry3d.sample_bin(options))
-    sums = {name: sums.get(name, 0) + value for name, value in part.items()}
+    leak = geometry_leak(render, each, geometry3d.sample_bin(options))
+    sums = {name: sums.get(name, 0) + value for name, value in leak.items()}
     style += [(_rms(w - each[0], own), _rms(each[0], own)) for w in each[1:]]
     distance, solid = views[0]
     if query is not None:
@@ -137,12 +137,12 @@ def measure(
       directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
       # The program is compiled for the whole chunk: the last latent pads it.
       pad = np.minimum(np.arange(chunk), len(points) - 1)
-      part = field_leak(
+      leak = field_leak(
         lambda x, d, w=each[0]: query(w, np.float32(x), np.float32(d)),
         points[pad],
         directions[:, pad],
       )
-      field.append((part['density'], part['colour'], len(points)))
+      field.append((leak['density'], leak['colour'], len(points)))
     if not shown:
       shown = [tuple((d[i], s[i]) for d, s in views) for i in range(min(_SHOWN, len(distance)))]
     if say is not None:

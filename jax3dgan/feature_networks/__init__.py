@@ -1,1 +1,1 @@
-"""Pretrained networks that compare images: Inception-v3 (FID and its kin) and LPIPS."""
+"""Pretrained networks that compare images: Inception-v3 (for FID and similar metrics) and LPIPS."""

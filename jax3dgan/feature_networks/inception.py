@@ -1,14 +1,14 @@
 """The Inception network of FID, and the resizing in front of it.
 
-FID (Heusel et al. 2017, arXiv 1706.08500) takes the activations of one certain network:
+FID (Heusel et al. 2017, arXiv 1706.08500) is defined with the activations of one network:
 TensorFlow's Inception v3 (Szegedy et al. 2015, arXiv 1512.00567), graph inception-2015-12-05. It
 differs from the Inception v3 of today's libraries: other weights, average pools that do not count
 their padding, and a maximum pool where the paper averages in the last block. pytorch-fid agrees
-with it, and this with pytorch-fid.
+with it, and this module with pytorch-fid.
 
 Layers have the names of `inception_layers`; batch norm (epsilon 1e-3) is folded into the
-convolutions. On CPUs XLA's convolutions vary by a factor of seven with things that do not
-matter to the result; `_correlate` knows which (`benchmarks/inception.py` times the whole).
+convolutions. On CPUs the speed of XLA's convolutions depends on details, such as padding, by
+a factor of seven; `_correlate` chooses the fast ones (`benchmarks/inception.py` times the whole).
 """
 
 import flax.linen as nn
@@ -21,7 +21,7 @@ from jax3dgan.nn import backend, conv
 
 SIZE = 299  # of the images that the network was trained on
 RESIZES = ('half_pixel', 'tensorflow')
-MIN_SIZE = 75  # smaller images vanish in the pools and strides
+MIN_SIZE = 75  # smaller images have no pixels left after the pools and strides
 
 
 def resize_matrix(size: int, target: int = SIZE, resize: str = 'half_pixel') -> np.ndarray:
@@ -30,7 +30,7 @@ def resize_matrix(size: int, target: int = SIZE, resize: str = 'half_pixel') -> 
   Args:
     size, target: Pixels before and after.
     resize: 'half_pixel': pixel centres at halves, as `F.interpolate(align_corners=False)` and so
-      pytorch-fid have it; 'tensorflow': target pixel i looks at i · size / target, as the graph's
+      pytorch-fid have it; 'tensorflow': target pixel i samples at i · size / target, as the graph's
       own ResizeBilinear does. The two shift an image against each other (see Parmar et al. 2022,
       arXiv 2104.11222, on what resizing does to FID).
   """
@@ -49,10 +49,10 @@ def resize_matrix(size: int, target: int = SIZE, resize: str = 'half_pixel') -> 
 
 
 def preprocess(images, size: int = SIZE, resize: str = 'half_pixel'):
-  """What the network sees of images.
+  """The input of the network, from images.
 
   pytorch-fid maps values v of 0 to 255 to 2v/255 − 1, TensorFlow's graph to (v − 128)/128; each
-  goes with its resizing.
+  is used with its resizing.
 
   Args:
     images: [b, h, w, c], uint8 or float in [−1, 1].
@@ -87,7 +87,7 @@ def _lax(x, kernel, stride, padding):
 
 
 def _correlate(x, kernel, stride, same):
-  """x [b, h, w, c] with kernel [kh, kw, c, f], the fastest way on this platform."""
+  """x [b, h, w, c] with kernel [kh, kw, c, f], computed in the fastest way on this platform."""
   height, width = kernel.shape[:2]
   if height == width == 1:
     return jnp.einsum('bhwc,cf->bhwf', x, kernel[0, 0], precision=jax.lax.Precision.HIGHEST)
@@ -155,7 +155,7 @@ class Inception(nn.Module):
 
   Attributes:
     dims: 2048, the features of FID (pool_3), or 768, the means over mixed_7 (pytorch-fid's
-      `--dims 768`): another scale, to be called FID-768 and never compared with the former.
+      `--dims 768`): another scale, called FID-768, which must not be compared with FID.
     size: Side of the square that images are resized to; 0 leaves them as they are, at least
       `MIN_SIZE` a side.
     resize: See `resize_matrix`.
@@ -181,10 +181,10 @@ class Inception(nn.Module):
       return x
 
     def pointwise(x, block, names, pooled=None):
-      """The 1 × 1 layers that look at the same x in one product, and `pooled` where there is one.
+      """All 1 × 1 layers of the same x in one product, and `pooled` where there is one.
 
-      A mean over pixels and a product over channels commute: the average pool of x and the layer
-      behind it is done on what the product makes of x, which has a fraction of its channels.
+      A mean over pixels and a product over channels commute: the average pool is computed after the
+      product, whose result has a fraction of the channels of x.
       """
       every = [f'{block}_{name}' for name in (*names, *([pooled] if pooled else []))]
       kernel = jnp.concatenate([weights[name][0] for name in every], axis=-1)
@@ -210,7 +210,7 @@ class Inception(nn.Module):
 
     def block_8(x, b):
       names = ('conv', 'tower_conv', 'tower_1_conv')
-      if b == 'mixed_10':  # its pool takes the maximum, in this graph alone
+      if b == 'mixed_10':  # its pool takes the maximum, only in this graph
         plain, tower, tower_1 = pointwise(x, b, names)
         pool = layer(f'{b}_tower_2_conv', max_pool(x, 1, True))
       else:

@@ -1,7 +1,7 @@
-"""The weights of the FID Inception, from the files in which people have them.
+"""The weights of the FID Inception, from the common files.
 
-None come with the package. Read are pytorch-fid's own file, without PyTorch and without running
-anything in it, and npz files with the names of TensorFlow's graph.
+None come with the package. Supported are pytorch-fid's own file, without PyTorch and without
+running anything in it, and npz files with the names of TensorFlow's graph.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class Weights:
 
 
 def find() -> pathlib.Path:
-  """The file that $JAX3DGAN_INCEPTION names, or the one in the cache's folder `inception`.
+  """The file in $JAX3DGAN_INCEPTION, or the one in the cache's folder `inception`.
 
   Raises:
     UserError: There is none, or several in the folder.
@@ -77,12 +77,12 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
     path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth; or an npz with `<layer>/w` (HWIO) and
       `<layer>/b`, batch norm folded, or with the graph's own `<layer>/conv2d_params` and
       `<layer>/batchnorm/beta`, `gamma`, `moving_mean`, `moving_variance`. Layers are called as in
-      the graph ('mixed_1/tower/conv_1', '_' for '/' too). '' looks at $JAX3DGAN_INCEPTION, then
+      the graph ('mixed_1/tower/conv_1', '_' for '/' too). '' reads $JAX3DGAN_INCEPTION, then
       into the cache's folder `inception`.
-    dims: 2048 or 768; 0 takes the most that the file has.
+    dims: 2048 or 768; 0 takes the largest that the file has.
 
   Raises:
-    UserError: In one line, why not and what to do.
+    UserError: The file is missing, damaged or of another network.
   """
   if dims not in (0, *inception_layers.LAST_BLOCK):
     raise UserError(f'No features of the Inception have {dims} dimensions. Choose 2048 or 768.')
@@ -118,7 +118,7 @@ def load(path: str | os.PathLike = '', dims: int = 0) -> Weights:
 
 
 def _last_block(dims: int) -> list[str]:
-  """Names of the layers of the last block; a file that has these is meant to have all before."""
+  """Names of the layers of the last block; a file with these should have all before."""
   block = inception_layers.LAST_BLOCK[dims]
   return [f'{block}_{name}' for name in inception_layers.BLOCKS[block]]
 
@@ -173,7 +173,7 @@ def _torch(path) -> dict[str, np.ndarray]:
 
 
 def _npz_parts(arrays, name):
-  """What an npz has of a layer, kernels HWIO; None where a part is missing."""
+  """The arrays of a layer in an npz, kernels HWIO; None if one is missing."""
   folded = {'kernel': f'{name}/w', 'bias': f'{name}/b'}
   batch_norm = {
     'kernel': f'{name}/conv2d_params',

@@ -1,8 +1,8 @@
 """LPIPS: the distance of deep features (Zhang et al., CVPR 2018, arXiv 1801.03924), of a VGG-16.
 
-No weights come with the package. Read, without PyTorch and without running anything in them, are
-torchvision's `vgg16-….pth` and the linear heads of LPIPS's release (`vgg.pth`, version 0.1), as two
-files; or one file (pth or npz) with both, such as the state dict of the release's module.
+No weights come with the package. Supported, without PyTorch and without executing anything in them,
+are torchvision's `vgg16-….pth` and the linear heads of LPIPS's release (`vgg.pth`, version 0.1), as
+two files; or one file (pth or npz) with both, such as the state dict of the release's module.
 """
 
 import os
@@ -19,8 +19,8 @@ from jax3dgan.errors import UserError
 
 # Per channel of images in [−1, 1], as in the release.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-# Places of the convolutions in VGG-16's list of layers; a pool comes before each block but the
-# first, and each block's last activation is looked at.
+# Indices of the convolutions in VGG-16's list of layers; there is a pool before each block except
+# the first, and the last activation of each block is used.
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 _EPSILON = 1e-10
 _MAX_BYTES = 2**30  # VGG-16 has 528 MB with its classifier
@@ -66,7 +66,7 @@ def load(paths: str) -> dict:
     paths: one file, or two separated by a comma.
 
   Raises:
-    UserError: A file that is not there, or not of this network.
+    UserError: A file is missing, or of another network.
   """
   arrays = {}
   for path in str(paths).split(','):
@@ -87,7 +87,7 @@ def load(paths: str) -> dict:
 
 
 def _checked(found, paths):
-  """What is needed of `found`, whose shapes must fit."""
+  """The needed arrays of `found`, with checked shapes."""
   needed, channels = {}, 3
   for i, block in enumerate(BLOCKS):
     for place in block:

@@ -1,8 +1,8 @@
 """Inversion: the style whose rendering is a given photo.
 
-`invert` is the search of π-GAN's release, to the digit (`inversion.pigan`). `search.search` is the
-one that the app `jax3dgan invert` uses: any generator, the camera given or found too, several
-photos of one object, a perceptual loss. `load` reads what the app writes.
+`invert` is the search of π-GAN's release, with the same numbers (`inversion.pigan`).
+`search.search` is the one of the app `jax3dgan invert`: any generator, the camera given or
+searched, several photos of one object, a perceptual loss. `load` reads the app's results.
 
   from jax3dgan import inversion
 

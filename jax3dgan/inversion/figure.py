@@ -1,4 +1,4 @@
-"""The picture of an inversion: photo, reconstruction, error, depth, and views of no photo."""
+"""The picture of an inversion: photo, reconstruction, error, depth, and views without a photo."""
 
 import math
 
@@ -8,12 +8,12 @@ from jax3dgan import viz
 from jax3dgan.cameras import Camera
 from jax3dgan.inversion import poses
 
-_ROUND = (-90, -45, 45, 90, 180)  # degrees from the photo's side, where the model goes all round
+_ROUND = (-90, -45, 45, 90, 180)  # degrees from the photo's azimuth, for a full-circle pose prior
 _LARGEST_ERROR = 0.5  # of 2: shown as the lightest
 
 
 def new_views(model, camera: Camera) -> Camera | None:
-  """Five cameras that no photo was taken from, at the height of the first photo's."""
+  """Five cameras other than the photos', at the elevation of the first photo."""
   from jax3dgan.pictures import display
 
   if not model.has_camera:
@@ -28,7 +28,7 @@ def new_views(model, camera: Camera) -> Camera | None:
 
 
 def error_picture(image, photo) -> np.ndarray:
-  """Mean absolute differences of the channels as colours, uint8 [n, h, w, 3]; none is dark."""
+  """Mean absolute differences of the channels as colours, uint8 [n, h, w, 3]; 0 is dark."""
   error = np.abs(np.clip(image, -1, 1) - photo).mean(-1)
   return viz.colour_ramp(error / _LARGEST_ERROR)
 

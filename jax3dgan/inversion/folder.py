@@ -1,4 +1,4 @@
-"""Inverts the photos of a folder, batch by batch, and leaves off where it was killed."""
+"""Inverts the photos of a folder, batch by batch, and continues where it was killed."""
 
 import json
 import pathlib
@@ -16,17 +16,17 @@ from jax3dgan.runs import provenance
 
 
 def run(model, args, say) -> dict:
-  """Inverts what the flags of `apps.invert` name; returns the summary that it writes."""
+  """Inverts the photos of the flags of `apps.invert`; returns the summary that it writes."""
   out = pathlib.Path(args.out)
   files = photos.names(args.input)
   job = jobs.prepare(model, args, out, files, say)
   out.mkdir(parents=True, exist_ok=True)
   if args.one_identity:
     name = pathlib.Path(args.input).resolve().stem
-    rows, left_out = _identity(job, name, files, say)
+    rows, skipped = _identity(job, name, files, say)
   else:
-    rows, left_out = _each(job, files, say)
-  summary = {'photos': rows, 'left_out': left_out}
+    rows, skipped = _each(job, files, say)
+  summary = {'photos': rows, 'left_out': skipped}
   for key in ('psnr', 'ssim'):
     values = [row[key] for row in rows]
     summary[f'mean_{key}'] = float(np.mean(values)) if values else None
@@ -35,7 +35,7 @@ def run(model, args, say) -> dict:
 
 
 def _done(job, name: str, files) -> dict | None:
-  """The row of a result that is there and of these photos; None where there is none."""
+  """The row of an existing result of these photos; None if there is none."""
   path = job.out / f'{name}.npz'
   try:
     record = json.loads(provenance.beside(path).read_text(encoding='utf-8'))
@@ -44,7 +44,7 @@ def _done(job, name: str, files) -> dict | None:
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError):
-    return None  # half of something: it is made again
+    return None  # incomplete: it is made again
   if settings == job.settings and path.is_file() and before == sorted(map(_sha256, files)):
     return row
   if settings != job.settings and not job.args.overwrite:
@@ -58,12 +58,12 @@ def _sha256(path) -> str:
   try:
     return records.sha256(path)
   except OSError:
-    return ''  # named when it is read
+    return ''  # reported when it is read
 
 
 def _each(job, files, say):
   """(rows, {name: cause}) of photos one by one, in batches."""
-  rows, left_out, todo = {}, {}, []
+  rows, skipped, todo = {}, {}, []
   for name in files:
     row = _done(job, name, [files[name]])
     if row is None:
@@ -72,7 +72,7 @@ def _each(job, files, say):
       rows[name] = row
   if rows:
     say(f'{len(rows)} of {len(files)} photos are done already.')
-  size = min(job.args.batch, len(files))  # of a run that goes on the same: one program
+  size = min(job.args.batch, len(files))  # the same in a continued run: one program
   extra = 0 if jobs.cameras_known(job) else job.options.start_steps
   each = job.options.num_steps + extra + job.args.tune * size
   total = -(-len(todo) // max(size, 1)) * each
@@ -81,21 +81,21 @@ def _each(job, files, say):
     while waiting or batch:
       while waiting and len(batch) < size:
         name = waiting.pop(0)
-        photo = _read(job, name, files[name], left_out, say)
+        photo = _read(job, name, files[name], skipped, say)
         if photo is not None:
           batch.append(photo)
       if batch:
         for row in _batch(job, batch, size, bar.update):
           rows[row['name']] = row
         batch = []
-  return [rows[name] for name in files if name in rows], left_out
+  return [rows[name] for name in files if name in rows], skipped
 
 
-def _read(job, name, file, left_out, say):
+def _read(job, name, file, skipped, say):
   try:
     photo = photos.read(name, file, job.resolution, job.args.crop, job.table, jobs.root(job))
   except images.ImageError as error:
-    left_out[str(file)] = str(error)
+    skipped[str(file)] = str(error)
     say(f'Left out: {file}: {error}.')
     return None
   if photo.note:
@@ -126,27 +126,27 @@ def _batch(job, batch, size, update):
   seconds = (time.perf_counter() - began) / len(batch)
   for i, photo in enumerate(batch):
     camera = jax.tree.map(lambda x, i=i: x[i : i + 1], found.camera)
-    fallen = {name: values[:, i : i + 1] for name, values in found.losses.items()}
-    parts = (found.w[i : i + 1], camera, fallen, seconds, update)
-    yield writing.write(job, photo.name, [photo], *parts)
+    losses = {name: values[:, i : i + 1] for name, values in found.losses.items()}
+    arguments = (found.w[i : i + 1], camera, losses, seconds, update)
+    yield writing.write(job, photo.name, [photo], *arguments)
 
 
 def _identity(job, name, files, say):
   """(rows, {name: cause}) of photos of one object."""
-  left_out = {}
-  batch = [_read(job, n, file, left_out, say) for n, file in files.items()]
+  skipped = {}
+  batch = [_read(job, n, file, skipped, say) for n, file in files.items()]
   batch = [photo for photo in batch if photo is not None]
   if not batch:
-    return [], left_out
+    return [], skipped
   row = _done(job, name, [photo.path for photo in batch])
   if row is not None:
     say(f'{name} is done already.')
-    return [row], left_out
+    return [row], skipped
   extra = 0 if jobs.cameras_known(job) else job.options.start_steps * min(len(batch), 2)
   total = job.options.num_steps + extra + job.args.tune
   with tqdm.tqdm(desc='invert', total=total, unit='step', disable=None) as bar:
     began = time.perf_counter()
     found = _search(job, batch, bar.update, one_identity=True)
     seconds = time.perf_counter() - began
-    parts = (found.w, found.camera, found.losses, seconds, bar.update)
-    return [writing.write(job, name, batch, *parts)], left_out
+    arguments = (found.w, found.camera, found.losses, seconds, bar.update)
+    return [writing.write(job, name, batch, *arguments)], skipped

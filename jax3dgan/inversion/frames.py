@@ -32,12 +32,12 @@ class Frame:
   mirrored: bool = False
 
   def camera(self, camera: Camera) -> Camera:
-    """The generator's camera [n] that sees what the data set's camera [n] does."""
+    """The generator's camera [n] that corresponds to the data set's camera [n]."""
     matrix = np.asarray(camera.cam2world, np.float64)
     intrinsics = np.array(camera.intrinsics, np.float64)
     if self.mirrored:
       flip = np.diag([-1.0, 1.0, 1.0, 1.0])
-      matrix = flip @ matrix @ flip  # both sides: it stays a rotation, and x points right
+      matrix = flip @ matrix @ flip  # on both sides, so that it stays a rotation
       intrinsics[:, 0, 2] = 1 - intrinsics[:, 0, 2]
       intrinsics[:, 0, 1] = -intrinsics[:, 0, 1]
     turn = np.eye(4)
@@ -46,7 +46,7 @@ class Frame:
     return Camera((turn @ matrix).astype(np.float32), intrinsics.astype(np.float32))
 
   def image(self, image: np.ndarray) -> np.ndarray:
-    """An image [n, h, w, ...] of the one world as the other has it; its own inverse."""
+    """Converts an image [n, h, w, ...] from one world to the other; its own inverse."""
     return image[:, :, ::-1] if self.mirrored else image
 
 
@@ -56,9 +56,9 @@ def find_frame(
   """Fits the generator's frame to photos: the one in which they are inverted best.
 
   Eight turns of the circle, then eight finer ones around the best, without and with mirroring:
-  only the finer ones tell these two apart. Each frame is scored by the mean loss of all photos
-  after a short inversion from the average style, without noise: the search is deterministic. Of
-  things that are their own mirror images, such as cars, both are right, each with its own turn.
+  only the finer ones distinguish these two. Each frame is scored by the mean loss of all photos
+  after a short inversion from the average style, without noise: the search is deterministic. For
+  symmetric objects, such as cars, both are right, each with its own turn.
 
   Args:
     image: [n, h, h, 3] in [−1, 1], h the search's resolution.
@@ -99,13 +99,13 @@ def invert(model, image, camera: Camera, resolution: int, num_steps: int, key) -
     camera: [n] in the generator's world.
     key: None searches without noise.
   """
-  # Pixel centres, as photos have them, whatever the generator's own images have.
+  # Pixel centres as in photos, independent of the generator's `align_corners`.
   options = model.options(
     resolution, num_coarse=NUM_SAMPLES, num_fine=0, ray_chunk=0, align_corners=False
   )
   generator = at_resolution(model, resolution).generator
-  parts = (generator, model.variables, image, camera, model.average_w, key, options)
-  return pigan.invert(*parts, num_steps=num_steps)
+  arguments = (generator, model.variables, image, camera, model.average_w, key, options)
+  return pigan.invert(*arguments, num_steps=num_steps)
 
 
 def at_resolution(model, resolution: int):

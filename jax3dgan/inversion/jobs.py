@@ -1,4 +1,4 @@
-"""What all photos of a run of `apps.invert` share, from its flags; and what is given of each."""
+"""The settings of a run of `apps.invert`, from its flags, and the given cameras of its photos."""
 
 import dataclasses
 import hashlib
@@ -17,24 +17,30 @@ from jax3dgan.inversion import frames, losses, photos, poses, spaces
 from jax3dgan.inversion import search as search_lib
 from jax3dgan.runs import provenance
 
-# Flags that do not decide about a result.
-_FREE = (
+# Flags that do not change a result.
+_FREE_FLAGS = (
   'input',
   'out',
   'repeat',
   'app',
   'overwrite',
   'batch',
-  'weights_then',
+  'recorded_weights',
   'lpips',
   'inception',
 )
-_FREE += ('psi', 'workdir', 'pretrained', 'ema', 'step')  # the weights themselves count
+_FREE_FLAGS += (
+  'psi',
+  'workdir',
+  'pretrained',
+  'ema',
+  'step',
+)  # the hash of the weights replaces them
 
 
 @dataclasses.dataclass
 class Job:
-  """What all photos of a run share."""
+  """The settings that all photos of a run share."""
 
   model: object
   args: object
@@ -79,7 +85,7 @@ def prepare(model, args, out, files, say) -> Job:
     camera = 'given' if known else f'the best of {args.starts} sides'
     camera += f', searched: {", ".join(find)}' if find else ''
   say(f'Camera: {camera}.')
-  flags = {k: v for k, v in vars(args).items() if k not in _FREE and not callable(v)}
+  flags = {k: v for k, v in vars(args).items() if k not in _FREE_FLAGS and not callable(v)}
   flags |= {'weights': provenance.fingerprint(model.params), 'resolution': resolution}
   flags['labels'] = (
     None if table is None else _digest(sorted((k, v.tolist()) for k, v in table.items()))
@@ -89,7 +95,7 @@ def prepare(model, args, out, files, say) -> Job:
   )
   if args.fit_frame:
     if table is None:
-      raise UserError('--fit-frame fits the world of labels. Give --labels=FILE.')
+      raise UserError('--fit-frame needs labels. Give --labels=FILE.')
     job.frame = _frame(job, files, say)
   return job
 
@@ -114,7 +120,7 @@ def _frame(job, files, say):
     try:
       first.append(photos.read(name, file, 16, job.args.crop, job.table, root(job)))
     except images.ImageError:
-      continue  # named later
+      continue  # reported later
     if len(first) == 4:
       break
   if not first:
@@ -136,7 +142,7 @@ def root(job) -> pathlib.Path | None:
 
 
 def cameras_known(job) -> bool:
-  """Whether no camera has to be searched from nothing."""
+  """Whether the cameras are given, at least approximately."""
   return job.args.yaw is not None or job.table is not None or not job.model.has_camera
 
 
@@ -157,6 +163,6 @@ def given_cameras(job, batch) -> Camera | None:
 
 
 def pictures(job, batch) -> np.ndarray:
-  """The photos [n, h, w, 3] as the generator's world shows them."""
+  """The photos [n, h, w, 3], converted to the generator's world."""
   image = np.stack([photo.image for photo in batch])
   return image if job.frame is None else np.ascontiguousarray(job.frame.image(image))

@@ -1,12 +1,12 @@
-"""How unlike two images are: mean squares, an image pyramid, and perceptual distances.
+"""Distances of images: mean squares, an image pyramid, and perceptual distances.
 
-Every distance is [b], of images [b, h, w, 3] in [−1, 1]. Which perceptual one there is depends on
-the weights at hand (`choose`):
+Every distance is [b], of images [b, h, w, 3] in [−1, 1]. The perceptual one depends on the
+available weights (`choose`):
 
 * `lpips`: Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual
   Metric*, of a VGG-16: see `feature_networks.lpips`;
 * `inception`: the same distance of the first layers of the Inception network that FID uses, all
-  channels weighted alike;
+  channels with equal weights;
 * `pyramid`: no network: squared differences, and those of neighbours (gradients), on a pyramid of
   images of half the size each. Edges and large shapes count, not only pixels.
 """
@@ -22,8 +22,8 @@ from jax3dgan.feature_networks import lpips
 
 KINDS = ('auto', 'lpips', 'inception', 'pyramid', 'none')
 VARIABLE = 'JAX3DGAN_LPIPS'
-# The Inception's first layers see edges and textures at a quarter of the size: enough pixels for
-# them, and a twentieth of the cost of 299².
+# The first layers of the Inception detect edges and textures, for which these sizes are enough, at
+# a twentieth of the cost of 299².
 _INCEPTION_SIZE = 96
 _INCEPTION_LAYERS = ('conv', 'conv_1', 'conv_2', 'conv_3', 'conv_4')
 _SEEN = ('conv_2', 'conv_4')
@@ -47,8 +47,8 @@ def pyramid(a, b):
   difference, total, levels = a - b, 0.0, 0
   while min(difference.shape[1:3]) >= _SMALLEST:
     down, across = jnp.diff(difference, axis=1), jnp.diff(difference, axis=2)
-    parts = (difference, down, across)
-    total += sum(jnp.mean(part**2, axis=(1, 2, 3)) for part in parts)
+    terms = (difference, down, across)
+    total += sum(jnp.mean(x**2, axis=(1, 2, 3)) for x in terms)
     difference, levels = halved(difference), levels + 1
   return total / max(levels, 1)
 
@@ -60,7 +60,7 @@ class Perceptual:
   Attributes:
     weights: the network's parameters, a pytree; None for the pyramid.
     kind: one of `KINDS` but 'auto'.
-    name: what it is, for people.
+    name: a description.
   """
 
   weights: object = None
@@ -68,7 +68,7 @@ class Perceptual:
   name: str = flax.struct.field(pytree_node=False, default='image pyramid')
 
   def features(self, image):
-    """What the distance needs of a photo, once."""
+    """The features of a photo, which are computed once."""
     if self.kind == 'lpips':
       return lpips.features(self.weights, image)
     if self.kind == 'inception':
@@ -114,16 +114,16 @@ def _inception(params, image):
 
 
 def choose(kind: str = 'auto', lpips_file: str = '', inception_file: str = '') -> Perceptual:
-  """The perceptual distance that the weights at hand allow.
+  """The perceptual distance for the available weights.
 
   Args:
     kind: one of `KINDS`; 'auto' takes LPIPS where its weights are named, else the Inception where
       its are, else the pyramid.
-    lpips_file: see `lpips.load`; '' looks at $JAX3DGAN_LPIPS.
-    inception_file: see `feature_networks.inception_weights.load`; '' looks at $JAX3DGAN_INCEPTION.
+    lpips_file: see `lpips.load`; '' reads $JAX3DGAN_LPIPS.
+    inception_file: see `feature_networks.inception_weights.load`; '' reads $JAX3DGAN_INCEPTION.
 
   Raises:
-    UserError: Weights that are asked for and are not there, or are others.
+    UserError: Weights that are asked for are missing or are those of another network.
   """
   if kind not in KINDS:
     raise UserError(f"No perceptual loss is called '{kind}'. Choose one of {', '.join(KINDS)}.")
@@ -144,5 +144,5 @@ def choose(kind: str = 'auto', lpips_file: str = '', inception_file: str = '') -
     params = inception_weights.load(inception_file, dims=768).params
     params = {name: dict(params[name]) for name in _INCEPTION_LAYERS}
     return Perceptual(jax.tree.map(jnp.asarray, params), kind, 'first layers of the Inception')
-  name = 'image pyramid (no weights of LPIPS or the Inception are named)'
+  name = 'image pyramid (no weights of LPIPS or the Inception are given)'
   return Perceptual(None, kind, 'none' if kind == 'none' else name)

@@ -1,7 +1,7 @@
-"""Photos for an inversion, read defensively: whatever people have becomes a square in [−1, 1].
+"""Photos for an inversion, of any common format, as squares in [−1, 1].
 
 Decoding is that of data sets (`data.images`): EXIF rotation applied, transparency composited on
-white, grey, palette, CMYK and 16 bits converted, files that claim too many pixels refused.
+white, grey, palette, CMYK and 16 bits converted, files with too many pixels refused.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Photo:
     image: float32 [h, h, 3] in [−1, 1].
     label: [25] of its camera after the crop, or None.
     sha256: of the file, in hex.
-    note: what was done to it, for people; '' for nothing.
+    note: how it was changed, as text; '' if it was not.
   """
 
   name: str
@@ -43,7 +43,7 @@ def names(path) -> dict[str, pathlib.Path]:
   """{name: file} of a photo or of the photos of a folder at any depth, in the names' order.
 
   Raises:
-    UserError: There is nothing of the kind.
+    UserError: There is no photo.
   """
   path = pathlib.Path(path).expanduser()
   if path.is_file():
@@ -53,10 +53,10 @@ def names(path) -> dict[str, pathlib.Path]:
   source = sources.FolderSource(path)
   files = [source.describe(i) for i in range(len(source))]
   if not files:
-    raise UserError(f'{path} holds no photo ({", ".join(images.EXTENSIONS)}). Give another folder.')
+    raise UserError(f'{path} has no photo ({", ".join(images.EXTENSIONS)}). Give another folder.')
   stems = [re.sub(r'\.[^.]*$', '', file).replace('/', '__') for file in files]
   whole = [file.replace('/', '__').replace('.', '_') for file in files]
-  # Of car.png and car.jpg neither is just 'car'.
+  # Of car.png and car.jpg neither is named 'car'.
   twice = {stem for stem in stems if stems.count(stem) > 1}
   chosen = [w if s in twice else s for s, w in zip(stems, whole, strict=True)]
   return {name: path / file for name, file in zip(chosen, files, strict=True)}
@@ -68,8 +68,8 @@ def read(name: str, path, resolution: int, crop: str = 'centre', table=None, roo
   Args:
     name: what to call it.
     path: its file.
-    resolution: pixels on a side that it is brought to: exact means where they divide the square's,
-      else Lanczos, also upwards.
+    resolution: pixels on a side that it is resized to: exact means if they divide the square's
+      size, else Lanczos, also for enlarging.
     crop: see `images.crop_box`.
     table: {name: label [25]} of `label_table`, or None.
     root: the folder that the table's names are relative to; None where it is not known.
@@ -79,7 +79,7 @@ def read(name: str, path, resolution: int, crop: str = 'centre', table=None, roo
   """
   path = pathlib.Path(path)
   try:
-    if not path.is_file():  # also of a pipe, which would wait for ever
+    if not path.is_file():  # also for a pipe, which would block
       raise images.ImageError('no regular file')
     with open(path, 'rb') as file:
       data = file.read(images.MAX_BYTES + 1)
@@ -115,7 +115,7 @@ def label_table(path, file=None) -> dict[str, np.ndarray] | None:
   Args:
     path: the photo or folder.
     file: a dataset.json (`{"labels": [[name, [25 numbers]], ...]}`), or a file of nothing but 25
-      numbers, as text or JSON, that serve every photo; None for the folder's own dataset.json, if
+      numbers, as text or JSON, for all photos; None for the folder's own dataset.json, if
       there is one.
 
   Raises:

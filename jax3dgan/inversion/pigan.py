@@ -1,9 +1,9 @@
 """Inversion: the style whose rendering is a given picture, as π-GAN's release searches for it.
 
 Starting from the average style, an offset is optimised until the rendering matches the picture in
-mean squared error. Noise on the style, which falls to zero, keeps the search from the nearest
-local minimum; weight decay on the offset keeps it where the generator knows what to draw. The pose
-is given and stays. The found style can be rendered from any other side.
+mean squared error. Noise on the style, which falls to zero, helps to escape local minima; weight
+decay on the offset keeps the style near to those of training. The pose is given and fixed. The
+found style can be rendered from any other side.
 
   from jax3dgan import inversion, trained
 
@@ -56,7 +56,7 @@ class InversionOptions:
 
 
 class InversionDraws(NamedTuple):
-  """The random numbers of an inversion, n steps; None in a place means deterministic there.
+  """The random numbers of an inversion, n steps; None makes its part deterministic.
 
   Attributes:
     noise: [n, b, ...] normals, of the style's shape.
@@ -92,7 +92,7 @@ def invert(
   draws: InversionDraws | None = None,
   callback: Callable | None = None,
 ) -> Inversion:
-  """Finds the styles of pictures; each of a batch is found as if it were alone.
+  """Finds the styles of pictures; those of a batch are independent.
 
   A step costs one rendering of each picture and its gradient; it is compiled once.
 
@@ -101,7 +101,7 @@ def invert(
     image: [b, h, h, 3] in [−1, 1].
     camera: where each picture was taken from, [b], or [1] for all.
     average_w: [...] the style to start from, see `generators.average_w`.
-    key: of the noise and of the samples' places along the rays; None searches without either.
+    key: of the noise and of the samples' positions along the rays; None for deterministic ones.
     options: how to render; None for 24 samples in one pass and the defaults otherwise. A trained
       model's own: `model.options(num_coarse=24, num_fine=0)`. `ray_chunk` bounds the memory.
     num_steps: n.
@@ -154,7 +154,7 @@ def _step(
     start = average_w + search.noise_std * share * noise
 
   def total(offset):
-    # A sum over the batch: no picture weighs on another's gradient.
+    # A sum over the batch: gradients of different pictures are independent.
     inputs = (start + offset, camera, render_key, options)
     out = generator.apply(variables, *inputs, method='synthesize')
     loss = jnp.mean((out.image - image) ** 2, axis=(1, 2, 3))

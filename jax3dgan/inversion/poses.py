@@ -17,8 +17,8 @@ from jax3dgan import cameras
 from jax3dgan.cameras import Camera
 
 NUMBERS = ('yaw', 'pitch', 'roll', 'distance')
-_MOST_DISTANCE = 0.3  # logarithm: a third nearer or farther
-_LEAST_PITCH, _MOST_PITCH = 0.1, 0.6  # radians
+_MAX_DISTANCE = 0.3  # logarithm: a third nearer or farther
+_MIN_PITCH, _MAX_PITCH = 0.1, 0.6  # radians
 
 
 def _rotation(angle, first: int, second: int):
@@ -30,7 +30,7 @@ def _rotation(angle, first: int, second: int):
   return matrix.at[..., second, first].set(sin).at[..., first, second].set(-sin)
 
 
-def move(camera: Camera, pose, pitch_bound: float = _MOST_PITCH) -> Camera:
+def move(camera: Camera, pose, pitch_bound: float = _MAX_PITCH) -> Camera:
   """Cameras [n] moved by poses [n, 4]; zeros leave them.
 
   Args:
@@ -40,7 +40,7 @@ def move(camera: Camera, pose, pitch_bound: float = _MOST_PITCH) -> Camera:
     pitch_bound: radians that pitch stays within.
   """
   pitch = pitch_bound * jnp.tanh(pose[:, 1] / pitch_bound)
-  scale = jnp.exp(_MOST_DISTANCE * jnp.tanh(pose[:, 3] / _MOST_DISTANCE))
+  scale = jnp.exp(_MAX_DISTANCE * jnp.tanh(pose[:, 3] / _MAX_DISTANCE))
   turn = _rotation(pose[:, 0], 2, 0)  # from +z, the front, towards +x
   rotation, origin = camera.cam2world[:, :3, :3], camera.origin
   # About the camera's x axis: in its own axes it is a turn of y (down) and z (forward).
@@ -76,9 +76,9 @@ class Bounds(NamedTuple):
 def bounds(model) -> Bounds:
   """The bounds of a model's pose prior."""
   prior = model.pose_prior
-  parts = prior.components or (prior,)
-  most = max((2 if 'gaussian' in part.name else 1) * part.pitch_std for part in parts)
-  pitch = float(np.clip(1.5 * most, _LEAST_PITCH, _MOST_PITCH))
+  components = prior.components or (prior,)
+  widest = max((2 if 'gaussian' in c.name else 1) * c.pitch_std for c in components)
+  pitch = float(np.clip(1.5 * widest, _MIN_PITCH, _MAX_PITCH))
   if 'gaussian' not in prior.name:
     return Bounds(pitch)
   return Bounds(pitch, math.pi / 2 - prior.yaw_mean, prior.yaw_std)
@@ -97,7 +97,7 @@ def starts(model, num: int) -> np.ndarray:
 
 
 def angles(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-  """Azimuth and elevation [n] in degrees of cameras' positions, seen from the origin."""
+  """Azimuth and elevation [n] in degrees of cameras' positions around the origin."""
   x, y, z = np.moveaxis(np.asarray(camera.origin, np.float64), -1, 0)
   radius = np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)
   return np.degrees(np.arctan2(x, z)), np.degrees(np.arcsin(np.clip(y / radius, -1, 1)))

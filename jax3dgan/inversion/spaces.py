@@ -24,9 +24,9 @@ from jax3dgan.errors import UserError
 
 SPACES = ('z', 'w', 'w+')
 _NUM_STYLES = 2048  # of which the mean and the axes are taken
-_MOST_AXES = 1024  # a decomposition of more would take minutes
+_MAX_AXES = 1024  # a decomposition of more would take minutes
 # Of the largest deviation: an axis along which the mapping network hardly moves still may move.
-_LEAST_DEVIATION = 1e-2
+_MIN_DEVIATION = 1e-2
 
 
 @flax.struct.dataclass
@@ -41,7 +41,7 @@ class Space:
     spread: [] or [...] standard deviation of each number of w, for noise.
     name: 'z', 'w' or 'w+'.
     shared: whether the mapping network gives every layer the same style.
-    label: [25] the camera that the mapping network is told of, where it is told any.
+    label: [25] the camera that the mapping network is conditioned on; None if it is not.
   """
 
   mean: jax.Array
@@ -107,11 +107,11 @@ def create(model, name: str = 'w+', seed: int = 0) -> Space:
 
 def _axes(rows: np.ndarray) -> np.ndarray:
   """Principal axes [k, m] of rows [n, m] about zero, each as long as its standard deviation."""
-  if rows.shape[1] > _MOST_AXES:
-    rows = rows[:_MOST_AXES]
+  if rows.shape[1] > _MAX_AXES:
+    rows = rows[:_MAX_AXES]
   _, values, axes = np.linalg.svd(rows, full_matrices=False)
   deviation = values / np.sqrt(len(rows))
-  deviation = np.maximum(deviation, _LEAST_DEVIATION * deviation[:1])
+  deviation = np.maximum(deviation, _MIN_DEVIATION * deviation[:1])
   return (deviation[:, None] * axes).astype(np.float32)
 
 

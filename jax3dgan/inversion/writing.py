@@ -16,23 +16,23 @@ from jax3dgan.runs import provenance
 COLUMNS = ('name', 'psnr', 'ssim', 'yaw', 'pitch', 'mse', 'perceptual', 'unlikely', 'seconds')
 
 
-def write(job, name, batch, w, camera, fallen, seconds, update) -> dict:
+def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   """Writes the files of one object, the record last; returns its row of the summary."""
   model, path = job.model, job.out / f'{name}.npz'
   image = jobs.pictures(job, batch)
-  shown_by = model
+  tuned = model
   if job.args.tune:
     options = pivotal.TuneOptions(job.args.tune, samples=job.options.samples)
-    parts = (image, w, camera, job.perceptual, options, job.args.seed, update)
-    shown_by = pivotal.tune(model, *parts)
-    pivotal.save(job.out / f'{name}.tuned', shown_by)
-  shown = shown_by.render(w, camera, job.resolution, **_pixels(model))
+    arguments = (image, w, camera, job.perceptual, options, job.args.seed, update)
+    tuned = pivotal.tune(model, *arguments)
+    pivotal.save(job.out / f'{name}.tuned', tuned)
+  shown = tuned.render(w, camera, job.resolution, **_pixels(model))
   views = figure.new_views(model, camera)
   sides = () if views is None else poses.angles(views)[0]
   if views is not None:
-    views = shown_by.render(w, views, job.resolution, **_pixels(model))
+    views = tuned.render(w, views, job.resolution, **_pixels(model))
   psnr, ssim = quality.psnr(shown.image, image), quality.ssim(shown.image, image)
-  last = {key: float(values[-1].mean()) for key, values in fallen.items()}
+  last = {key: float(values[-1].mean()) for key, values in losses.items()}
   azimuth, elevation = poses.angles(camera) if model.has_camera else (None, None)
   row = {'name': name, 'psnr': float(psnr.mean()), 'ssim': float(ssim.mean()), **last}
   row['yaw'] = None if azimuth is None else float(azimuth[0])
@@ -54,8 +54,8 @@ def write(job, name, batch, w, camera, fallen, seconds, update) -> dict:
     'psnr': psnr.tolist(),
     'ssim': ssim.tolist(),
   }
-  picture = figure.compose(shown_by, image, shown, views, title, sides)
-  results.save(path, np.asarray(w), camera, fallen, [photo.name for photo in batch])
+  picture = figure.compose(tuned, image, shown, views, title, sides)
+  results.save(path, np.asarray(w), camera, losses, [photo.name for photo in batch])
   viz.save_png(job.out / f'{name}.png', picture, provenance.texts(record))
   text = json.dumps(record, indent=2, ensure_ascii=False) + '\n'
   records.write_atomically(provenance.beside(path), text.encode())

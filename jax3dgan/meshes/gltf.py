@@ -1,4 +1,4 @@
-"""What trimesh does not write into a GLB file: linear colours, a camera that moves.
+"""Parts of a GLB file that trimesh does not write: linear colours, an animated camera.
 
 glTF 2.0 (Khronos): a binary file of a JSON chunk and one of numbers. Cameras look along their −z,
 y up, in a world with y up.
@@ -61,8 +61,8 @@ class Glb:
     return len(accessors) - 1
 
   def colour(self, colours: np.ndarray) -> None:
-    """Gives the vertices [v] of the first mesh colours [v, 3] as a screen has them (sRGB, in [0,
-    1]): glTF keeps them linear. The material is matt and seen from both sides."""
+    """Sets the colours [v, 3] of the vertices of the first mesh, sRGB in [0, 1]; glTF stores them
+    linear. The material is matt and double-sided."""
     primitive = self.tree['meshes'][0]['primitives'][0]
     primitive['attributes']['COLOR_0'] = self.add(to_linear(colours))
     self.tree['materials'] = [
@@ -75,7 +75,7 @@ class Glb:
     primitive['material'] = 0
 
   def film(self, cam2world: np.ndarray, yfov: float, aspect: float, fps: float) -> None:
-    """Adds a camera that moves.
+    """Adds an animated camera.
 
     Args:
       cam2world: [n, 4, 4] in glTF's axes (x right, y up, looking along −z), one each frame.
@@ -124,7 +124,7 @@ class Glb:
 
 
 def to_linear(colours) -> np.ndarray:
-  """Linear light of colours as a screen has them (IEC 61966-2-1), both in [0, 1]."""
+  """Linear colours of sRGB ones (IEC 61966-2-1), both in [0, 1]."""
   colours = np.asarray(colours, np.float64)
   return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
@@ -136,8 +136,8 @@ def to_srgb(linear) -> np.ndarray:
 
 
 def quaternions(rotations: np.ndarray) -> np.ndarray:
-  """Unit quaternions [n, 4] (x, y, z, w) of rotations [n, 3, 3], each on its predecessor's side:
-  between two frames the camera takes the short way."""
+  """Unit quaternions [n, 4] (x, y, z, w) of rotations [n, 3, 3], with signs for which
+  the camera takes the shortest rotation between two frames."""
   from scipy.spatial.transform import Rotation
 
   out = Rotation.from_matrix(rotations).as_quat()

@@ -1,4 +1,4 @@
-"""Meshes as files: PLY, OBJ and GLB, whole or not at all, the same bytes for the same mesh."""
+"""Meshes as files: PLY, OBJ and GLB, written atomically, the same bytes for the same mesh."""
 
 import io
 import os
@@ -13,10 +13,10 @@ ENDINGS = ('.ply', '.obj', '.glb')
 
 
 def check(path, texture: bool) -> None:
-  """UserError where a file of this name cannot hold the mesh."""
+  """Raises a UserError if the format of a file cannot contain the mesh."""
   ending = pathlib.Path(path).suffix.lower()
   if ending not in ENDINGS:
-    raise UserError(f'{path} does not say what to write. End it in one of {", ".join(ENDINGS)}.')
+    raise UserError(f'{path} has no known ending. End it in one of {", ".join(ENDINGS)}.')
   if texture and ending == '.ply':
     raise UserError(f'{path}: a PLY file has no texture. End it in .obj or .glb, or leave it out.')
 
@@ -27,9 +27,9 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   Args:
     mesh: A `trimesh.Trimesh`, with colours at its vertices or a texture or neither.
     path: .ply: binary, colours and normals at the vertices. .obj: text, with the same (colours
-      behind the coordinates) or with a texture in STEM.mtl and STEM_texture.png. .glb: colours or
+      after the coordinates) or with a texture in STEM.mtl and STEM_texture.png. .glb: colours or
       texture, and the camera.
-    film: A `camera_export.Film` to put into a GLB file; other files cannot hold one.
+    film: A `camera_export.Film` to put into a GLB file; other formats have no camera.
 
   Returns:
     The files, `path` first.
@@ -39,7 +39,7 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   content = {'.ply': _ply, '.obj': _obj, '.glb': _glb}[path.suffix.lower()](mesh, path.stem, film)
   files = {path.name: content} if isinstance(content, bytes) else content
   path.parent.mkdir(parents=True, exist_ok=True)
-  for name, data in reversed(files.items()):  # what the main file names first
+  for name, data in reversed(files.items()):  # referenced files before the main file
     temporary = path.with_name(f'.{os.getpid()}-{name}')
     try:
       temporary.write_bytes(data)
@@ -61,7 +61,7 @@ def _obj(mesh, stem, film) -> dict[str, bytes]:
     return {f'{stem}.obj': obj.export_obj(mesh, include_normals=True).encode()}
   from PIL import Image
 
-  # An OBJ file's material knows no metal; the names of its files are the mesh's.
+  # An OBJ file's material has no metalness; its files are named after the mesh.
   material = trimesh.visual.material.SimpleMaterial(image=Image.fromarray(texture), name=stem)
   other = mesh.copy()
   other.visual = trimesh.visual.TextureVisuals(uv=mesh.visual.uv, material=material)

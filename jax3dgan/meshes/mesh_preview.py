@@ -1,4 +1,4 @@
-"""Pictures of a mesh beside the renderings that it came from."""
+"""Pictures of a mesh beside renderings of its model."""
 
 import math
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from jax3dgan.pictures import display
 RESOLUTION = 160  # of each picture
 _SUPERSAMPLING = 2
 _LIGHT = np.float32([0.35, 0.5, 0.8])  # towards it, in the camera's axes (x right, y up, z back)
-_CLAY = np.float32([196, 190, 184])
+_MATERIAL = np.float32([196, 190, 184])
 
 
 class View(NamedTuple):
-  """What a camera sees of a mesh.
+  """A picture of a mesh.
 
   Attributes:
     colour: uint8 [h, w, 3], the mesh's own colours; white where there is none.
-    shaded: uint8 [h, w, 3], grey clay in light.
+    shaded: uint8 [h, w, 3], a grey diffuse surface in light.
     depth: [h, w] distance from the camera, inf where there is nothing.
   """
 
@@ -42,7 +42,9 @@ def view(mesh, camera, resolution: int) -> View:
   local = (np.asarray(mesh.vertices) - origin) @ rotation  # x right, y down, z forward
   image = local @ intrinsics.T
   faces = np.asarray(mesh.faces)
-  faces = np.where((local[faces, 2] > 1e-3).all(1)[:, None], faces, 0)  # behind: of no area
+  faces = np.where(
+    (local[faces, 2] > 1e-3).all(1)[:, None], faces, 0
+  )  # behind the camera: without area
   uv = image[:, :2] / np.maximum(image[:, 2:], 1e-3)
   inverse = 1 / np.maximum(local[:, 2], 1e-3)
   face, bary = rasterizer.rasterize(uv[faces] * resolution, resolution, resolution, inverse[faces])
@@ -59,7 +61,7 @@ def view(mesh, camera, resolution: int) -> View:
   normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
   light = np.maximum(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0)
   shaded = np.full((*mask.shape, 3), 255, np.uint8)
-  shaded[mask] = np.clip(_CLAY * (0.3 + 0.75 * light[:, None]), 0, 255)
+  shaded[mask] = np.clip(_MATERIAL * (0.3 + 0.75 * light[:, None]), 0, 255)
   colour = np.full((*mask.shape, 3), 255, np.uint8)
   texture = texturing.texture_of(mesh)
   if texture is not None:
@@ -67,23 +69,23 @@ def view(mesh, camera, resolution: int) -> View:
   elif mesh.visual.kind == 'vertex':
     colour[mask] = np.round(interpolated(mesh.visual.vertex_colors[:, :3].astype(float)))
   else:
-    colour[mask] = _CLAY
+    colour[mask] = _MATERIAL
   return View(colour, shaded, depth)
 
 
 def smoothed(mesh, camera, resolution: int) -> tuple[np.ndarray, np.ndarray]:
   """(colour, shaded) of `view`, uint8 [h, w, 3], with smooth edges."""
-  seen = view(mesh, camera, resolution * _SUPERSAMPLING)
+  large = view(mesh, camera, resolution * _SUPERSAMPLING)
 
   def reduced(image):
     shape = (resolution, _SUPERSAMPLING, resolution, _SUPERSAMPLING, 3)
     return np.round(image.reshape(shape).mean((1, 3))).astype(np.uint8)
 
-  return reduced(seen.colour), reduced(seen.shaded)
+  return reduced(large.colour), reduced(large.shaded)
 
 
 def azimuths(model, num: int) -> np.ndarray:
-  """Azimuths [num] in radians of a preview: all the way round, or as far as training went."""
+  """Azimuths [num] in radians of a preview: the full circle, or the range of training."""
   if display.goes_round(model):
     return math.radians(40) + 2 * math.pi * np.arange(num) / num
   return display.show_views(model, num)

@@ -8,7 +8,7 @@
   mesh = meshing.extract(model, w, resolution=128)  # a trimesh.Trimesh in world units
   mesh.export('mesh.ply')
 
-It needs of a generator `query` alone, and of its attributes, where it has them: `field_kind`,
+It uses `query` of the generator, and these attributes if it has them: `field_kind`,
 'density' (the default) or 'sdf' (signed distance, negative inside), and `colours_of(features)`, the
 colours in [0, 1] among the features that `query` returns (the first three, by default).
 """
@@ -25,11 +25,11 @@ from jax3dgan.errors import UserError
 from jax3dgan.meshes import surfaces, texturing
 from jax3dgan.rendering import compositing, grid, rays
 
-_SLAB_POINTS = 2**21  # values of the grid that are held at a time, about
-_QUERY_CHUNK = 2**16  # vertices whose normals are asked at a time
-# What `default_level` looks at: cameras, rays on a side of each, steps along a ray; and the share
-# of opaque rays below which they say nothing.
-_LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_LEAST = 6, 24, 96, 0.005
+_SLAB_POINTS = 2**21  # values of the grid that are in memory at a time, about
+_QUERY_CHUNK = 2**16  # vertices whose normals are computed at a time
+# Of `default_level`: cameras, rays on a side of each, steps along a ray; and the share of opaque
+# rays below which it uses `interval_level`.
+_LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_MIN_SHARE = 6, 24, 96, 0.005
 
 
 def field_kind(model) -> str:
@@ -49,9 +49,9 @@ def field_kind(model) -> str:
 
 
 def default_cube(model) -> float:
-  """Side of the cube around the origin that the cameras of training see, world units.
+  """Side of the cube around the origin that is visible in training, world units.
 
-  It reaches as far as the samples of a ray through the middle, and as far to the sides as a camera
+  It extends as far as the samples of a ray through the middle, and to the sides as far as a camera
   sees at the distance of the origin.
   """
   render = model.config.render
@@ -60,7 +60,7 @@ def default_cube(model) -> float:
 
 
 def interval_level(model) -> float:
-  """The raw density that takes half of a ray's light between two samples of training.
+  """The raw density that absorbs half of the light between two samples of training.
 
   1 − exp(−σδ) = ½ over their distance δ, so σ = ln 2 / δ, and from σ back through the activation of
   the density. For π-GAN's faces that is 31.8; its authors take about 30.
@@ -73,12 +73,12 @@ def interval_level(model) -> float:
 
 
 def default_level(model, scene) -> float:
-  """The raw density (or signed distance) that counts as surface: where rays get opaque.
+  """The raw density (or signed distance) that counts as surface: where rays become opaque.
 
-  Rays of the cameras of training go through the field in small steps. Of those that lose half of
-  their light on the way, all but one in twenty have met a density of this level by then: a higher
-  one would cut off what is seen, a lower one would wrap it in what is seen through. Where next to
-  no ray loses half of its light it is `interval_level`. A signed distance has its surface at 0.
+  Rays of the cameras of training are followed through the field in small steps. Of the rays whose
+  transmittance falls to one half, 95 % have met a density of this level by then: a higher level
+  would cut off visible parts, a lower one would cover them with transparent ones. If almost no ray
+  becomes so opaque, it is `interval_level`. A signed distance has its surface at 0.
   """
   if field_kind(model) == 'sdf':
     return 0.0
@@ -93,11 +93,11 @@ def default_level(model, scene) -> float:
   sigma = np.asarray(compositing.activate_density(raw, render.density), np.float64)
   absorbed = np.cumsum(sigma * (depths[1] - depths[0]), axis=1)
   opaque = absorbed[:, -1] > math.log(2)
-  if opaque.mean() < _LEVEL_LEAST:
+  if opaque.mean() < _LEVEL_MIN_SHARE:
     return interval_level(model)
   half = np.argmax(absorbed[opaque] > math.log(2), axis=1)
-  met = np.maximum.accumulate(raw[opaque], axis=1)[np.arange(len(half)), half]
-  return float(np.percentile(met, 5))
+  largest = np.maximum.accumulate(raw[opaque], axis=1)[np.arange(len(half)), half]
+  return float(np.percentile(largest, 5))
 
 
 def scene_of(model, w):
@@ -140,12 +140,12 @@ def extract(
     normals: 'field', from the field's gradient, or 'mesh', from the faces.
     colours: View directions for the colours, see `texturing.surface_colours`; None for none.
     texture: Texels on a side of a baked texture; None for colours at the vertices.
-    chunk: Points of the grid asked at a time; None for what suits the platform.
+    chunk: Points of the grid in one query; None for a default that depends on the platform.
     progress: Whether to show bars.
 
   Returns:
     A closed `trimesh.Trimesh` in world units (y up, front +z), normals outwards. Its `metadata`
-    tell the `level`, `cube`, `resolution`, the number of connected `parts` and how many were
+    are `level`, `cube`, `resolution`, the number of connected `parts` and of those that were
     `kept`, and `at_border`, the share of its area on the cube's faces.
 
   Raises:
@@ -154,10 +154,10 @@ def extract(
   trimesh = surfaces.require('trimesh', 'skimage')[0]
   sign = -1.0 if field_kind(model) == 'sdf' else 1.0
   if resolution < 2:
-    raise UserError(f'A grid of {resolution} points on a side spans nothing. Set --resolution=128.')
+    raise UserError(f'A grid of {resolution} points on a side is too small. Set --resolution=128.')
   cube = default_cube(model) if cube is None else float(cube)
   if not (math.isfinite(cube) and cube > 0):
-    raise UserError(f'A cube of side {cube:g} holds nothing. Set --cube={default_cube(model):g}.')
+    raise UserError(f'A cube of side {cube:g} is empty. Set --cube={default_cube(model):g}.')
   scene = scene_of(model, w)
   level = default_level(model, scene) if level is None else float(level)
   if not math.isfinite(level):
@@ -169,7 +169,9 @@ def extract(
       extremes[0] = min(extremes[0], float(values.min()))
       extremes[1] = max(extremes[1], float(values.max()))
       if not np.isfinite(extremes).all():
-        raise UserError(f'The field of {model.name} is not finite everywhere: no surface of it.')
+        raise UserError(
+          f'The field of {model.name} is not finite everywhere. Take an earlier checkpoint.'
+        )
       yield sign * (values - level)
 
   vertices, faces = surfaces.marching_cubes(slabs(), close)
@@ -228,7 +230,7 @@ def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress:
     scene: Leaves [1, ...].
     resolution: n.
     cube: Side, world units.
-    chunk: Points asked at a time; None for what suits the platform: on a CPU what its caches hold.
+    chunk: Points in one query; None for a default by platform: on a CPU what fits its caches.
     progress: Whether to show a bar.
   """
   import tqdm
@@ -267,7 +269,7 @@ def field_normals(model, scene, points, fallback, sign: float = 1.0, progress: b
     model: A `trained.Trained` with a field.
     scene: Leaves [1, ...].
     points: [m, 3] on the surface.
-    fallback: [m, 3] unit normals of the mesh, taken where the gradient does not say: where it is 0,
+    fallback: [m, 3] unit normals of the mesh, used where the gradient is not reliable: if it is 0,
       on the cube's faces, or in folds that the grid cannot show (more than 60° from the mesh).
     sign: 1 where the field is larger inside, −1 where smaller.
     progress: Whether to show a bar.

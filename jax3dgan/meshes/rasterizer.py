@@ -77,8 +77,10 @@ def _draw(members, box, corners, low, inverse_depth, width, best, face) -> None:
     score = (bary[row, column] * inverse_depth[members]).sum(-1)
   before = best[flat]
   np.maximum.at(best, flat, score)
-  wins = np.flatnonzero((score == best[flat]) & (score > before))[::-1]  # the first of equals last
-  face[flat[wins]] = members[wins]
+  visible = np.flatnonzero((score == best[flat]) & (score > before))[
+    ::-1
+  ]  # the first of equals last
+  face[flat[visible]] = members[visible]
 
 
 def perspective(bary, inverse_depth) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From values on a grid to a surface: marching cubes in slabs, welded; connected parts.
 
-Nothing here knows of models: a grid of n³ values, positive inside, comes plane by plane along x,
-and vertices are in grid units, 0 to n − 1 along x, y and z.
+This module does not depend on models: its input is a grid of n³ values, positive inside, plane by
+plane along x, and vertices are in grid units, 0 to n − 1 along x, y and z.
 """
 
 from collections.abc import Iterable
@@ -10,8 +10,9 @@ import numpy as np
 
 from jax3dgan.errors import UserError
 
-# Parts of a voxel. No crossing is nearer to a grid point than the first, since slivers between such
-# crossings would be faces without an area; twins of two slabs lie nearer together than the second.
+# Fractions of a voxel. No crossing is nearer to a grid point than the first, since slivers between
+# such crossings would be faces without area; the same vertex in two slabs differs by less than the
+# second.
 _CLEARANCE = 1e-3
 _WELD = 1e-4
 
@@ -32,13 +33,13 @@ def require(*names: str):
 def marching_cubes(
   slabs: Iterable[np.ndarray], close: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The surface where values cross 0 (Lorensen and Cline 1987; Lewiner et al. 2003), in the memory
-  of one slab and the surface itself.
+  """The surface where values cross 0 (Lorensen and Cline 1987; Lewiner et al. 2003).
+
+  It needs memory for one slab and the surface itself.
 
   Args:
     slabs: Values [p, n, n], positive inside, of all n planes along x in their order; p may vary.
-    close: Whether the cube's own faces close what reaches them; otherwise the surface is open
-      there.
+    close: Whether a surface that reaches the cube's faces is closed there, or left open.
 
   Returns:
     Vertices [v, 3] float32 in grid units, and faces [f, 3] whose normals point outwards (towards
@@ -61,7 +62,7 @@ def marching_cubes(
     else:
       new, new_faces = found
       new[:, 0] += at
-      # Vertices on the common plane are there twice: those of the last slab stay.
+      # Vertices on the common plane occur twice: those of the last slab are kept.
       index = np.arange(num_vertices, num_vertices + len(new))
       if seam is not None:
         index = _joined(index, new, *seam, at)
@@ -93,7 +94,7 @@ def _with_last(items):
 
 def _close(values, is_first: bool, is_last: bool) -> None:
   """Makes the cube's faces in a slab just outside, so that the surface closes on them."""
-  outside = -np.finfo(np.float32).tiny  # `_clear` sees to the distance
+  outside = -np.finfo(np.float32).tiny  # `_clear` increases the distance
   faces = [values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]]
   faces += [values[0]] if is_first else []
   faces += [values[-1]] if is_last else []
@@ -102,8 +103,8 @@ def _close(values, is_first: bool, is_last: bool) -> None:
 
 
 def _clear(slab, first: int) -> None:
-  """Moves values of the planes from `first` on away from 0 on their side of it, where a crossing
-  would come too near to the grid point."""
+  """Moves values of the planes from `first` on away from 0, with their sign, if a crossing would
+  be too near to the grid point."""
   near = np.abs(slab) < _CLEARANCE * max(float(slab.max()), -float(slab.min()))
   inside = slab > 0
   crossed = np.zeros(slab.shape, bool)
@@ -140,20 +141,20 @@ def _surface(slab):
 
 
 def _joined(index, vertices, old_index, old_vertices, plane):
-  """`index` [v] of new vertices, those of the common plane replaced by their twins' old ones."""
+  """`index` [v] of new vertices, with the old indices of those on the common plane."""
   from scipy.spatial import cKDTree
 
   on_plane = np.flatnonzero(np.abs(vertices[:, 0] - plane) < _WELD)
   if not len(on_plane) or not len(old_index):
     return index
   distance, nearest = cKDTree(old_vertices).query(vertices[on_plane], distance_upper_bound=_WELD)
-  twins = np.isfinite(distance)
-  index[on_plane[twins]] = old_index[nearest[twins]]
+  is_known = np.isfinite(distance)
+  index[on_plane[is_known]] = old_index[nearest[is_known]]
   return index
 
 
 def compact(vertices, faces) -> tuple[np.ndarray, np.ndarray]:
-  """Drops vertices that no face has."""
+  """Removes vertices without a face."""
   used = np.zeros(len(vertices), bool)
   used[faces] = True
   return vertices[used], (np.cumsum(used) - 1)[faces]

@@ -1,4 +1,4 @@
-"""Colours of a surface, asked of the field: at the vertices, or baked into a texture."""
+"""Colours of a surface from the field: at the vertices, or baked into a texture."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from jax3dgan.meshes import rasterizer, surfaces
 from jax3dgan.pictures import display
 
 DIRECTIONS = ('auto', 'normal', 'front', 'mean')
-_MARGIN = 1.5  # texels, what a bilinear look-up reaches
-_CHUNK = 2**14  # points of the surface that are asked at a time
+_MARGIN = 1.5  # texels, what a bilinear sample reaches
+_CHUNK = 2**14  # points of the surface in one query
 # Where colours are gathered around the surface, in steps of the grid from the outside inwards.
-_BAND = np.linspace(-0.5, 2.0, 6)
+_BAND_OFFSETS = np.linspace(-0.5, 2.0, 6)
 
 
 def colours_of(model, features) -> np.ndarray:
@@ -29,18 +29,18 @@ def colours_of(model, features) -> np.ndarray:
 def painter(model, scene, step: float, directions: str = 'auto'):
   """Returns `paint(points [m, 3], normals [m, 3])` → colours [m, 3] in [0, 1].
 
-  What a ray onto the surface gathers: the field's colours in a thin band around it, weighted as
-  the renderer weights them, so that a mesh is painted as its renderings are. A signed distance has
-  its colour at the surface.
+  The colours of the field are integrated over a thin band around the surface, with the weights of
+  the renderer, so that a mesh has the colours of its renderings. For a signed distance the colour
+  is that at the surface.
 
   Args:
     model: A `trained.Trained` with a field.
     scene: Leaves [1, ...].
     step: Of the grid, world units.
-    directions: From where the field is looked at. 'normal': each point straight on; 'front': all
-      along (0, 0, −1); 'mean': the mean over the cameras of training that see the point; 'auto':
-      'normal' where those go all the way round, otherwise 'mean'. A model that was trained with
-      its view direction locked is always asked with that.
+    directions: The view directions. 'normal': perpendicular to the surface; 'front': all (0, 0,
+      −1); 'mean': the mean over the cameras of training that see the point; 'auto': 'normal' if
+      those go all the way round, otherwise 'mean'. A model that was trained with a fixed view
+      direction always gets that one.
   """
   from jax3dgan.rendering import compositing
 
@@ -52,7 +52,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
   if render.lock_view_direction:
     directions = 'front'
   is_sdf = model.generator.field_kind == 'sdf'
-  offsets = np.float32([0.0] if is_sdf else _BAND * step)
+  offsets = np.float32([0.0] if is_sdf else _BAND_OFFSETS * step)
 
   def gather(points, normals, views):
     at = points[:, None] - offsets[:, None] * normals[:, None]  # [m, s, 3]
@@ -67,7 +67,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
     alpha = -np.expm1(-sigma * (offsets[1] - offsets[0]))
     passed = np.cumprod(1 - alpha, axis=1)
     weights = alpha * np.concatenate([np.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
-    # What passes sees the last sample's colour: behind a surface there is more of it.
+    # Transmitted light gets the colour of the last sample: behind a surface there is more of it.
     weights[:, -1] += passed[:, -1]
     return (weights[..., None] * colours).sum(1)
 
@@ -78,7 +78,7 @@ def painter(model, scene, step: float, directions: str = 'auto'):
     if directions == 'front':
       return gather(points, normals, np.broadcast_to(np.float32([0, 0, -1]), points.shape))
     total, weight = np.zeros_like(points), np.full((len(points), 1), 1e-6, np.float32)
-    for eye in _eyes(model):
+    for eye in _camera_positions(model):
       views = points - eye
       views /= np.linalg.norm(views, axis=-1, keepdims=True)
       facing = np.maximum(-(views * normals).sum(-1, keepdims=True), 0) + 1e-6
@@ -89,8 +89,8 @@ def painter(model, scene, step: float, directions: str = 'auto'):
   return paint
 
 
-def _eyes(model) -> np.ndarray:
-  """Positions [e, 3] of cameras that show the pose prior: as far as it goes, and its middle."""
+def _camera_positions(model) -> np.ndarray:
+  """Positions [e, 3] of cameras at the limits and in the middle of the pose prior."""
   num = 8 if display.goes_round(model) else 5
   azimuth = np.linspace(-1, 1, num) * model.yaw_half_range * (1 - 1 / num)
   return np.asarray(model.orbit(azimuth).origin)
@@ -125,17 +125,17 @@ def _paint_all(paint, points, normals, what: str, progress: bool) -> np.ndarray:
 
 
 def unwrap(mesh):
-  """Lays the faces side by side in a square (xatlas).
+  """Unwraps the faces into a square (xatlas).
 
   Returns:
-    (index of the vertex [u], faces [f, 3], uv [u, 2] in [0, 1], v upwards): vertices on seams are
-    there several times.
+    (index of the vertex [u], faces [f, 3], uv [u, 2] in [0, 1], v upwards): vertices on seams
+    occur several times.
   """
   xatlas = surfaces.require('xatlas')
   atlas = xatlas.Atlas()
   atlas.add_mesh(np.float32(mesh.vertices), np.uint32(mesh.faces), np.float32(mesh.vertex_normals))
   chart, pack = xatlas.ChartOptions(), xatlas.PackOptions()
-  # Charts need not be round here, nor end where normals do: fewer seams, and less time.
+  # Charts may be elongated and bent: fewer seams, and less time.
   chart.roundness_weight = chart.straightness_weight = chart.normal_seam_weight = 0.0
   pack.padding = 2
   pack.bilinear = True
@@ -145,13 +145,13 @@ def unwrap(mesh):
 
 
 def texel_points(mesh, size: int, margin: float = 0.0):
-  """Points of the surface below each texel.
+  """Surface points of the texels.
 
   Args:
     mesh: A mesh with uv (see `unwrap`).
     size: Texels on a side.
-    margin: Texels beyond a chart's edge that are asked too, where its last triangles would go on:
-      a look-up at the edge mixes them in.
+    margin: Texels beyond a chart's edge that are included, on the extensions of its triangles,
+      since a bilinear sample at the edge uses them.
 
   Returns:
     Mask [size, size] of the texels that have one, from the top row down, and for those in the
@@ -168,7 +168,7 @@ def texel_points(mesh, size: int, margin: float = 0.0):
     face[beyond] = face[row[beyond], column[beyond]]
     y, x = np.nonzero(beyond)
     centres = np.stack([x + 0.5, y + 0.5], axis=-1)
-    # Not farther than a triangle's own size: of slivers it would be far away.
+    # At most the size of the triangle: the extension of a sliver would be far away.
     outer = rasterizer.barycentric(corners[face[beyond]] * size, centres)
     outer[:, 1:] = np.clip(outer[:, 1:], -1, 1)
     outer[:, 0] = 1 - outer[:, 1:].sum(-1)
@@ -183,8 +183,8 @@ def texel_points(mesh, size: int, margin: float = 0.0):
 
 
 def dilate(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-  """Gives each texel outside of the mask the nearest one's colour: seams stay unseen, also in
-  smaller copies of the texture."""
+  """Fills the texels outside of the mask with the nearest colour: seams stay invisible, also in
+  downscaled copies of the texture."""
   from scipy import ndimage
 
   row, column = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
@@ -195,13 +195,13 @@ def baked(mesh, paint, size: int, progress: bool = False):
   """Returns the mesh with a texture of size² texels, its seams cut.
 
   Raises:
-    UserError: A size that is none, or one too small for a single texel to be painted.
+    UserError: A size below 1, or one at which no texel has a surface point.
   """
   from PIL import Image
 
   trimesh = surfaces.require('trimesh')
   if not 8 <= size <= 2**14:
-    raise UserError(f'A texture of {size}² texels is none. Set --texture=1024.')
+    raise UserError(f'A texture of {size}² texels is too small. Set --texture=1024.')
   index, faces, uv = unwrap(mesh)
   visual = trimesh.visual.TextureVisuals(uv=uv)
   cut = trimesh.Trimesh(mesh.vertices[index], faces, process=False, visual=visual)
@@ -209,7 +209,9 @@ def baked(mesh, paint, size: int, progress: bool = False):
   cut.metadata.update(mesh.metadata)
   mask, points, normals = texel_points(cut, size, _MARGIN)
   if not mask.any():
-    raise UserError(f'{size}² texels show nothing of this mesh. Set --texture={2 * size}.')
+    raise UserError(
+      f'A texture of {size}² texels is too small for this mesh. Set --texture={2 * size}.'
+    )
   image = np.zeros((size, size, 3), np.uint8)
   image[mask] = _bytes(_paint_all(paint, points, normals, 'texture', progress))
   image = Image.fromarray(dilate(image, mask))

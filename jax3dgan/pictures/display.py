@@ -1,4 +1,4 @@
-"""What a picture of a model can show, from where, and at which size; and checks of what is asked.
+"""Defaults for pictures of a model (content, camera, size), and checks of what is asked for.
 
 JAX is imported inside of functions: the help text of an app need not wait for it.
 """
@@ -10,9 +10,9 @@ import numpy as np
 
 from jax3dgan.errors import UserError
 
-MIN_TILE = 128  # pixels on a side below which a picture is enlarged for people
+MIN_SIDE = 128  # pixels on a side below which a picture is enlarged for display
 KINDS = ('colour', 'depth', 'normals', 'opacity')  # what can be shown of a view
-# Elevations, radians, at which a camera can stand upright: at a pole there is no up.
+# Elevations, radians, of an upright camera: at a pole there is no up direction.
 STANDING = (math.radians(-90), math.radians(90))
 
 
@@ -22,7 +22,7 @@ def with_depth(show: Sequence[str], depth: bool) -> tuple[str, ...]:
 
 
 def check_kinds(model, kinds: Sequence[str]) -> None:
-  """UserError, with what to do instead, where the generator cannot show them."""
+  """Raises a UserError if the generator cannot show these kinds."""
   unknown = [kind for kind in kinds if kind not in KINDS]
   if unknown or not kinds:
     raise UserError(f'Nothing to show is called {unknown}. There are: {", ".join(KINDS)}.')
@@ -36,22 +36,22 @@ def check_kinds(model, kinds: Sequence[str]) -> None:
 
 
 def check_camera(model, remedy: str) -> None:
-  """UserError, with what to do instead, where the generator's images have no camera."""
+  """Raises a UserError if the generator has no camera; `remedy` is its last sentence."""
   if not model.has_camera:
     raise UserError(f'{model.name} is a 2D model: its images have no camera to move. {remedy}')
 
 
 def check_pitch(degrees: Sequence[float] | None) -> None:
-  """UserError for elevations in degrees that no upright camera has."""
+  """Raises a UserError for elevations in degrees outside of [−90, 90]."""
   for angle in degrees or ():
     if not -90 <= angle <= 90:
       raise UserError(
-        f'A camera cannot stand {angle:g}° above the horizon. Give a pitch from -90 (below) to 90.'
+        f'A camera cannot be {angle:g}° above the horizon. Give a pitch from -90 (below) to 90.'
       )
 
 
 def check_numbers(psi: float | None = None, resolution: int | None = None) -> None:
-  """UserError for a truncation that is no number, or a picture without pixels."""
+  """Raises a UserError for a truncation that is not finite, or a resolution below 1."""
   if psi is not None and not math.isfinite(psi):
     raise UserError(f'A truncation of {psi} is no number. Set psi between 0 and 1.')
   if resolution is not None and resolution < 1:
@@ -82,8 +82,8 @@ def show_azimuth(model) -> float:
 
 
 def enlargement(resolution: int) -> int:
-  """Returns by which whole factor to enlarge a picture for people."""
-  return max(math.ceil(MIN_TILE / resolution), 1)
+  """Returns the integer factor by which a picture is enlarged for display."""
+  return max(math.ceil(MIN_SIDE / resolution), 1)
 
 
 def depth_picture(model, rendering, limits=None) -> np.ndarray:
@@ -93,6 +93,6 @@ def depth_picture(model, rendering, limits=None) -> np.ndarray:
   depth, opacity = rendering.depth, rendering.opacity
   if depth is None:
     raise UserError(f'{model.name} has no depth: its generator has no field. Leave out --depth.')
-  if model.options().last_back:  # what passes counts as the last sample: every pixel is solid
+  if model.options().last_back:  # transmitted light counts as the last sample: every pixel is solid
     return viz.colour_depth(depth, limits=limits)
   return viz.colour_depth(viz.surface_depth(depth, opacity), opacity, limits)

@@ -1,7 +1,7 @@
-"""What the pictures of a trained model show: colour, depth, normals, opacity.
+"""Pictures of a trained model: colour, depth, normals, opacity.
 
-Views are rendered one object at a time, what no camera changes computed once, and turned into
-pictures as they come; of each view no more is kept than what is asked for.
+Views are rendered one object at a time, with the parts that do not depend on the camera computed
+once, and converted to pictures immediately; only what is asked for is kept of each view.
 """
 
 import dataclasses
@@ -62,33 +62,33 @@ def render(
     camera: n cameras.
     resolution: Pixels on a side; None for that of training.
     kinds: What will be shown, of `display.KINDS`.
-    bar: Is moved on by one for each view.
-    skip_empty: See `tiles.views`: worth it for many views.
+    bar: A progress bar, advanced by one for each view.
+    skip_empty: See `tiles.views`; useful for many views.
     **overrides: Fields of the rendering options.
 
   Returns:
     Views [m, n].
   """
   resolution = resolution or model.resolution
-  parts = []
+  batches = []
   for i in range(len(w)):
     scene = model.prepare(w[i : i + 1])
     for out in tiles.views(model, scene, camera, resolution, _report(bar), skip_empty, **overrides):
-      parts.append(_kept(out, kinds))
-  return _joined(parts, camera, len(w))
+      batches.append(_kept(out, kinds))
+  return _joined(batches, camera, len(w))
 
 
 def render_pairs(
   model, w, camera, resolution=None, kinds: Sequence[str] = ('colour',), bar=None
 ) -> Views:
   """Renders each w [n, ...] from its own camera of n, or all from the same one: Views [n]."""
-  report, parts = _report(bar), []
+  report, batches = _report(bar), []
   for out in model.render_batches(w, camera, resolution or model.resolution):
-    parts.append(_kept(out, kinds))
+    batches.append(_kept(out, kinds))
     report(len(out.image))
   if camera.cam2world.shape[0] == 1:
     camera = jax.tree.map(lambda x: np.repeat(np.asarray(x), len(w), axis=0), camera)
-  return _joined(parts, camera, 1)[0]
+  return _joined(batches, camera, 1)[0]
 
 
 def _report(bar):
@@ -96,7 +96,7 @@ def _report(bar):
     return lambda num: None
   start, total = bar.n, 0.0
 
-  def report(num):  # whole views, of parts of some
+  def report(num):  # whole views, of batches of some
     nonlocal total
     total += num
     bar.update(start + round(total) - bar.n)
@@ -105,7 +105,7 @@ def _report(bar):
 
 
 def _kept(out, kinds):
-  """(image, depth, opacity) of a rendering, in no more bytes than a picture needs."""
+  """(image, depth, opacity) of a rendering, in the smallest types that a picture needs."""
   from jax3dgan import viz
 
   depth = out.depth if {'depth', 'normals'} & set(kinds) else None
@@ -113,8 +113,8 @@ def _kept(out, kinds):
   return viz.to_uint8(out.image), depth, opacity
 
 
-def _joined(parts, camera, m: int) -> Views:
-  columns = list(zip(*parts, strict=True))
+def _joined(batches, camera, m: int) -> Views:
+  columns = list(zip(*batches, strict=True))
   image, depth, opacity = (None if c[0] is None else np.concatenate(c) for c in columns)
   focal = np.asarray(camera.intrinsics, np.float64)[:, 1, 1]
   fov = np.degrees(2 * np.arctan(0.5 / focal))
@@ -122,20 +122,22 @@ def _joined(parts, camera, m: int) -> Views:
   return views.reshape(m, len(fov))
 
 
-def concatenate(parts: Sequence[Views], axis: int = 1) -> Views:
+def concatenate(batches: Sequence[Views], axis: int = 1) -> Views:
   """Joins views [m, n] along one of their axes."""
-  if len(parts) == 1:
-    return parts[0]
-  columns = zip(*([getattr(p, f.name) for f in dataclasses.fields(p)] for p in parts), strict=True)
+  if len(batches) == 1:
+    return batches[0]
+  columns = zip(
+    *([getattr(p, f.name) for f in dataclasses.fields(p)] for p in batches), strict=True
+  )
   return Views(*(None if c[0] is None else np.concatenate(c, axis=axis) for c in columns))
 
 
 def depth_limits(model, views: Views, back=0.0) -> tuple[float, float]:
-  """Returns the (near, far) of the colours of depth maps that are to compare.
+  """Returns the (near, far) of the colours of depth maps that should be comparable.
 
   Args:
     model, views: See `picture`.
-    back: [...] by how much farther a camera stands than those that the limits are for.
+    back: [...] distance of each camera minus the one that the limits are for.
   """
   from jax3dgan import viz
 
@@ -144,10 +146,10 @@ def depth_limits(model, views: Views, back=0.0) -> tuple[float, float]:
 
 
 def _surface(model, views: Views) -> np.ndarray:
-  """Distance of what is seen [..., h, w]."""
+  """Distance of the visible surface [..., h, w]."""
   from jax3dgan import viz
 
-  if model.options().last_back:  # what passes counts as the last sample: every pixel is solid
+  if model.options().last_back:  # transmitted light counts as the last sample: every pixel is solid
     return views.depth
   return viz.surface_depth(views.depth, views.opacity)
 
@@ -175,8 +177,8 @@ def picture(model, views: Views, kind: str, limits: tuple[float, float] | None =
   return viz.colour_normals(normals, solid)
 
 
-def tile_factor(views: Views) -> int:
-  """Returns by which whole factor to enlarge pictures of the views for people."""
+def enlargement(views: Views) -> int:
+  """Returns the integer factor by which pictures of the views are enlarged for display."""
   return display.enlargement(views.image.shape[-3])
 
 
@@ -189,7 +191,7 @@ TITLES = {
 
 
 def beside(pictures: Sequence[np.ndarray], columns: int, factor: int) -> np.ndarray:
-  """Lays the kinds of some objects out as one picture.
+  """Arranges the kinds of some objects in one picture.
 
   Args:
     pictures: For each kind uint8 [n, h, w, 3].

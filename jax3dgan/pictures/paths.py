@@ -1,4 +1,4 @@
-"""Camera paths: where the camera stands in each frame of a loop without a seam."""
+"""Camera paths: the camera of each frame of a seamless loop."""
 
 import dataclasses
 import math
@@ -12,12 +12,12 @@ from jax3dgan.pictures import display
 MOVING = ('orbit', 'sweep', 'figure-eight')  # at the distance of training
 TRAJECTORIES = (*MOVING, 'dolly')
 DOLLY = (0.8, 2.0)  # nearest and farthest, in the distance of the cameras of training
-# How far a figure-eight goes where the pose prior covers more: from behind, it reads as no eight.
-_MOST_YAW, _LEAST_PITCH, _MOST_PITCH = math.radians(40), math.radians(8), math.radians(20)
-# The ends of the sampled part of a ray are compiled in: a dolly zoom has so many different ones.
-# With more the rays would be shorter and less would be wasted, but each costs seconds to compile.
+# Limits of a figure-eight: wider ones would not look like an eight.
+_MAX_YAW, _MIN_PITCH, _MAX_PITCH = math.radians(40), math.radians(8), math.radians(20)
+# near and far are compile-time constants: a dolly zoom uses so many different ones. With more of
+# them fewer samples would be empty, but each takes seconds to compile.
 _DISTANCES = 4
-_NEAREST = 0.02  # of the sampled part of a ray, in the distance of training: in front of the lens
+_MIN_DISTANCE = 0.02  # the smallest `near`, as a fraction of the distance of training
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,23 +69,23 @@ class Path:
     return {key: np.round(np.asarray(v, np.float64), 6).tolist() for key, v in values.items()}
 
   def depth_ranges(self, model) -> list[tuple[np.ndarray, dict[str, float]]]:
-    """Groups frames by the part of their rays that the object lies in.
+    """Groups frames by the segment of their rays that contains the object.
 
     Returns:
       For each group its frames' indices, and the options `near`, `far` and `num_coarse` that
-      sample the part of space around the origin that training sampled, as densely: none where the
-      camera stands at the distance of training.
+      sample the same space around the origin as in training, with the same density: no options if
+      the camera is at the distance of training.
     """
     render, options = model.config.render, model.options()
     closer = np.asarray(self.distance) - render.radius  # how much longer rays are
     low, high = float(closer.min()), float(closer.max())
     if max(abs(low), abs(high)) < 1e-6:
       return [(np.arange(len(self)), {})]
-    if options.near + low < _NEAREST * render.radius:
-      least = (render.radius - options.near) / render.radius + _NEAREST
+    if options.near + low < _MIN_DISTANCE * render.radius:
+      shortest = (render.radius - options.near) / render.radius + _MIN_DISTANCE
       raise UserError(
-        f'A camera at {self.distance.min() / render.radius:.3g} of the distance of training stands '
-        f'inside of what {model.name} learned. Let --dolly begin at {math.ceil(least * 100) / 100}.'
+        f'A camera at {self.distance.min() / render.radius:.3g} of the distance of training is '
+        f'inside of what {model.name} learned. Start --dolly at {math.ceil(shortest * 100) / 100}.'
       )
     width = max((high - low) / _DISTANCES, 1e-6)
     which = np.minimum(((closer - low) / width).astype(int), _DISTANCES - 1)
@@ -123,7 +123,7 @@ def _pitch_half_range(prior) -> float:
 def dolly_fov(distance, reference_distance: float, reference_fov: float):
   """Returns the field of view [n] in degrees that keeps the object's size in the picture.
 
-  What lies at the origin across the view spans f·x/d of the picture: f/d stays.
+  An object of size x at the origin spans f·x/d of the picture: f/d is constant.
 
   Args:
     distance: [n] of the camera from the origin.
@@ -147,11 +147,11 @@ def make(
     model: A `trained.Trained`; its pose prior has the defaults.
     num: Frames.
     trajectory: 'orbit', the full circle; 'sweep', to one side, to the other and back;
-      'figure-eight', a lying eight of yaw and pitch; 'dolly', a dolly zoom: the camera goes back
-      while the field of view narrows, so that the object keeps its size and perspective flattens.
-      None for an orbit where the pose prior covers the circle, else a sweep.
-    yaw: Azimuth in degrees, (where from,) or (lowest, highest), 0 in front. An orbit begins there.
-    pitch: Elevation in degrees over the horizon, the same; a range is swung through.
+      'figure-eight', a horizontal eight of yaw and pitch; 'dolly', a dolly zoom: the camera
+      moves back while the field of view narrows, so that the object keeps its size and perspective
+      flattens. None for an orbit where the pose prior covers the circle, else a sweep.
+    yaw: Azimuth in degrees, (start,) or (lowest, highest), 0 in front. An orbit begins there.
+    pitch: Elevation in degrees above the horizon, (constant,) or (lowest, highest).
     dolly: Nearest and farthest distance, in that of training.
 
   Raises:
@@ -174,24 +174,24 @@ def make(
   elif trajectory == 'dolly':
     azimuth = np.full(num, middle if yaw is not None else display.show_azimuth(model))
   else:
-    most = math.pi if trajectory == 'sweep' else _MOST_YAW
+    most = math.pi if trajectory == 'sweep' else _MAX_YAW
     half = min(model.yaw_half_range, most)
     ends = np.radians(yaw) if yaw is not None and len(yaw) == 2 else (middle - half, middle + half)
     azimuth = swing(*ends, num)
   if pitch is not None:
     low, high = np.radians(pitch[0]), np.radians(pitch[-1])
   elif trajectory == 'figure-eight':
-    half = min(max(_pitch_half_range(model.pose_prior), _LEAST_PITCH), _MOST_PITCH)
+    half = min(max(_pitch_half_range(model.pose_prior), _MIN_PITCH), _MAX_PITCH)
     low, high = (np.clip(model.mean_elevation + s * half, *display.STANDING) for s in (-1, 1))
   else:
     low = high = model.mean_elevation
-  # Twice as fast as the yaw, an eight; in an orbit once a turn, and none where it is but one angle.
+  # Twice as fast as the yaw: an eight; in an orbit once a turn; constant if it is one angle.
   times = 2 if trajectory == 'figure-eight' else 1
   elevation = (low + high) / 2 + (high - low) / 2 * np.sin(times * turn)
   path = fixed(model, azimuth, elevation)
   if trajectory != 'dolly':
     return path
-  # Even in the logarithm: the perspective changes as fast near as far; slow at both ends.
+  # Uniform in the logarithm: the perspective changes at a constant rate; slow at both ends.
   share = (1 - np.cos(turn)) / 2
   render = model.config.render
   distance = render.radius * dolly[0] * (dolly[1] / dolly[0]) ** share

@@ -11,7 +11,7 @@ from jax3dgan.runs import provenance
 
 _NUM_TURNED = 4  # seeds that are shown from several sides
 _COLUMNS = 8  # of the grid
-_MOST_COLUMNS = 12  # of the views from several sides, where there are more than two kinds
+_MAX_COLUMNS = 12  # of the views from several sides, where there are more than two kinds
 
 
 def write(
@@ -85,22 +85,22 @@ def sheet(
   else:
     title = ''
   turned = w[:_NUM_TURNED]
-  # What is shown as ([m, ...] styles, views [n], title, columns): all rendered in one go, so that
-  # there is one compilation and full batches.
+  # ([m, ...] styles, views [n], title): all rendered together, so that there is one compilation
+  # and full batches.
   front = views.pop('grid')
   title = f'{model.name}, step {model.step:,}{title}'
-  parts = [(w[:, None], front, title)]
+  blocks = [(w[:, None], front, title)]
   for title, path in views.items():
     if len(turned) and len(path):
-      parts.append((np.repeat(turned[:, None], len(path), 1), path, title))
+      blocks.append((np.repeat(turned[:, None], len(path), 1), path, title))
   if psis:
     styles = np.stack([np.asarray(model.map(z[:_NUM_TURNED], p)) for p in psis], axis=1)
     title = 'truncation ' + ', '.join(f'{p:g}' for p in psis)
-    parts.append((styles, front[np.zeros(len(psis), int)], title))
-  rendered = _render(model, parts, resolution, kinds)
-  sides = len(parts) > 1  # of some seeds: the grid is of colours then
+    blocks.append((styles, front[np.zeros(len(psis), int)], title))
+  rendered = _render(model, blocks, resolution, kinds)
+  sides = len(blocks) > 1  # of some seeds: then the grid shows colours only
   rows = []
-  for i, ((_, _, title), block) in enumerate(zip(parts, rendered, strict=True)):
+  for i, ((_, _, title), block) in enumerate(zip(blocks, rendered, strict=True)):
     shown = kinds if i or not sides else tuple(k for k in kinds if k == 'colour')
     if shown:
       rows += _rows(model, block, title, shown, len(w))
@@ -139,20 +139,20 @@ def cameras_of(model, yaws=None, pitches=None, pitch=None, default=True) -> dict
   return views
 
 
-def _render(model, parts, resolution, kinds):
-  """Views [m, n] of each of the parts."""
+def _render(model, blocks, resolution, kinds):
+  """Views [m, n] of each of the blocks."""
   import jax
 
-  # Not −1 for their number: styles of a single scene have no elements.
-  every_w = np.concatenate([w.reshape(w.shape[0] * w.shape[1], *w.shape[2:]) for w, _, _ in parts])
+  # The product instead of −1: the styles of a single scene have no elements.
+  every_w = np.concatenate([w.reshape(w.shape[0] * w.shape[1], *w.shape[2:]) for w, _, _ in blocks])
   every_camera = []
-  for w, path, _ in parts:
+  for w, path, _ in blocks:
     camera, m = path.camera(model), len(w)
     every_camera.append(jax.tree.map(lambda x, m=m: np.tile(x, (m, 1, 1)), camera))
   camera = jax.tree.map(lambda *leaves: np.concatenate(leaves), *every_camera)
   views = maps.render_pairs(model, every_w, camera, resolution, kinds)
   start = 0
-  for w, _, _ in parts:
+  for w, _, _ in blocks:
     m, n = w.shape[:2]
     yield views[start : start + m * n].reshape(m, n)
     start += m * n
@@ -172,6 +172,6 @@ def _rows(model, views, title, kinds, num_seeds):
   names = [maps.TITLES[kind] for kind in kinds if kind != 'colour']
   heading = '; '.join([title, *names])
   tiles = np.stack(list(pictures.values()), axis=1)  # [m, kinds, n, h, w, 3]
-  # The kinds lie beside each other, or below each other where that gets too wide.
-  columns = n * len(kinds) if len(kinds) <= 2 or n * len(kinds) <= _MOST_COLUMNS else n
+  # The kinds are beside each other, or below each other if that is too wide.
+  columns = n * len(kinds) if len(kinds) <= 2 or n * len(kinds) <= _MAX_COLUMNS else n
   yield heading, tiles.reshape(-1, *tiles.shape[3:]), columns

@@ -62,12 +62,12 @@ def render_path(model, w, path: paths.Path, resolution=None, kinds=('colour',), 
   groups = path.depth_ranges(model)
   # Tiles are compiled for each group once more: not worth it for many groups of few frames.
   skip = len(groups) == 1
-  parts = [
+  views_of_groups = [
     maps.render(model, w, path[frames].camera(model), resolution, kinds, bar, skip, **ends)
     for frames, ends in groups
   ]
   order = np.argsort(np.concatenate([frames for frames, _ in groups]))
-  return maps.concatenate(parts)[:, order]
+  return maps.concatenate(views_of_groups)[:, order]
 
 
 def _pictures(model, w, path, resolution, kinds, progress) -> Iterator[np.ndarray]:
@@ -76,8 +76,8 @@ def _pictures(model, w, path, resolution, kinds, progress) -> Iterator[np.ndarra
     desc='turntable', total=len(w) * len(path), unit='view', disable=not progress
   ) as bar:
     views = render_path(model, w, path, resolution, kinds, bar)
-  factor = maps.tile_factor(views)
-  # Colours of depth go with a camera that goes back: they show the object, not the way.
+  factor = maps.enlargement(views)
+  # The limits of depth move with the camera: colours show the object, not its distance.
   back = path.distance - model.config.render.radius
   limits = maps.depth_limits(model, views, back) if 'depth' in kinds else (0, 1)
   for i in range(len(path)):

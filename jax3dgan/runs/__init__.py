@@ -1,1 +1,1 @@
-"""What a run leaves on the disk and tells on the terminal."""
+"""The files of a run on the disk, and its output on the terminal."""

@@ -1,6 +1,6 @@
-"""The files of checkpoints: which there are, whether they are what was saved, parts of them.
+"""Reading checkpoints: which steps a workdir has, and subtrees of a checkpoint, verified.
 
-Made by `checkpoints.Checkpoints`; the apps need no more than this.
+`checkpoints.Checkpoints` writes them; apps need only this module.
 """
 
 import contextlib
@@ -21,15 +21,16 @@ CHECKSUMS = 'checksums'  # in a checkpoint's metadata
 
 
 class Damaged(Exception):
-  """A checkpoint that cannot be what was saved."""
+  """A checkpoint whose files differ from what was saved."""
 
 
 @contextlib.contextmanager
 def damage():
-  """Turns whatever Orbax and TensorStore say of broken files into `Damaged`."""
-  unheard = logging.getLogger('asyncio')  # tasks beside the one that failed, with their stacks
-  level = unheard.level
-  unheard.setLevel(logging.CRITICAL)
+  """Turns all errors of Orbax and TensorStore about broken files into `Damaged`."""
+  # It logs a stack trace for each task that ran beside the one that failed.
+  asyncio_logger = logging.getLogger('asyncio')
+  level = asyncio_logger.level
+  asyncio_logger.setLevel(logging.CRITICAL)
   try:
     yield
   except (UserError, Damaged):
@@ -37,20 +38,21 @@ def damage():
   except Exception as error:
     raise Damaged(_first_line(error)) from error
   finally:
-    unheard.setLevel(level)
+    asyncio_logger.setLevel(level)
 
 
 def metadata_of(path):
-  """What a checkpoint says of itself; `Damaged` where it cannot be one of ours."""
+  """The metadata of a checkpoint; raises `Damaged` if they are not those of a state."""
   with damage():
     metadata = ocp.metadata(path)
-    # Cut short, it reads as a checkpoint without arrays.
+    # A truncated file is read as a checkpoint without arrays.
     if not jax.tree.leaves(metadata.metadata):
       raise Damaged('its metadata are empty')
     return metadata
 
 
 def verify(values, metadata) -> None:
+  """Raises `Damaged` if arrays do not have the checksums in the metadata."""
   wrong = checksums.damaged(values, (metadata.custom_metadata or {}).get(CHECKSUMS, {}))
   if wrong:
     raise Damaged(f'{wrong[0]} is not what was saved')
@@ -68,31 +70,32 @@ def steps(workdir) -> list[int]:
 
 
 def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
-  """Reads a part of a checkpoint alone, as NumPy arrays: `read(workdir, 'ema',
-  'generator', '0.999')`. Those of earlier versions too.
+  """Reads a subtree of a checkpoint as NumPy arrays: `read(workdir, 'ema', 'generator', '0.999')`.
+
+  Checkpoints of earlier versions are read too.
 
   Args:
     workdir: The folder of a run.
-    *keys: The way from the state to the part.
+    *keys: The path of the subtree in the state.
     step: The checkpoint's step; None for the latest.
 
   Returns:
-    The step and the part.
+    The step and the subtree.
 
   Raises:
-    UserError: No such checkpoint, or no such part in it (the parts that there are get named).
+    UserError: No such checkpoint, or no such subtree; the message lists what there is.
   """
-  there = steps(workdir)
-  if not there:
+  available = steps(workdir)
+  if not available:
     raise UserError(f'{workdir} has no checkpoint yet. Train first, or wait for the first one.')
-  step = there[-1] if step is None else step
-  if step not in there:
-    raise UserError(f'{workdir} has no checkpoint of step {step}. There are: {there}.')
+  step = available[-1] if step is None else step
+  if step not in available:
+    raise UserError(f'{workdir} has no checkpoint of step {step}. There are: {available}.')
   path = pathlib.Path(workdir).resolve() / FOLDER / str(step)
   try:
     return step, _read(path, keys)
   except Damaged as error:
-    others = [other for other in there if other != step]
+    others = [other for other in available if other != step]
     remedy = f'Take another, such as --step={others[-1]}.' if others else 'Train again.'
     raise UserError(f'The checkpoint {path} is damaged ({error}). {remedy}') from error
 
@@ -120,25 +123,25 @@ def read_variables(
 
 def _read(path, keys):
   metadata = metadata_of(path)
-  part = metadata.metadata
-  if old_checkpoints.is_old(part):
+  tree = metadata.metadata
+  if old_checkpoints.is_old(tree):
     return old_checkpoints.part(keys, _load(path, old_checkpoints.old_keys(keys), metadata))
   return _load(path, keys, metadata)
 
 
 def _load(path, keys, metadata):
-  part = metadata.metadata
+  tree = metadata.metadata
   for key in keys:
-    if key not in part:
-      raise UserError(f'The checkpoint {path} has no {key!r}. There are: {sorted(part)}.')
-    part = part[key]
-  wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
+    if key not in tree:
+      raise UserError(f'The checkpoint {path} has no {key!r}. There are: {sorted(tree)}.')
+    tree = tree[key]
+  abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
   for key in reversed(keys):
-    wanted = {key: wanted}
+    abstract = {key: abstract}
   context = ocp.Context()
   context.pytree.loading.partial_load = True
   with damage(), context:
-    loaded = ocp.load(path, wanted)
+    loaded = ocp.load(path, abstract)
   verify(loaded, metadata)
   for key in keys:
     loaded = loaded[key]

@@ -1,9 +1,10 @@
-"""Checkpoints of a run: all that is needed to go on, or to render.
+"""Checkpoints of a run: all that is needed to continue it, or to render.
 
-A workdir holds `config.json` and `checkpoints/<step>/`. A checkpoint is written under a temporary
-name and renamed when it is whole, so a killed run or a full disk leaves the earlier ones good. Its
-arrays are compared with their checksums when they are read: one that was damaged later is named and
-put aside into `damaged/`, and the one before serves.
+A workdir contains `config.json` and `checkpoints/<step>/`. A checkpoint is written under a
+temporary name and renamed when it is complete, so a killed run or a full disk leaves the earlier
+ones intact.
+When it is read, its arrays are compared with their checksums: a damaged checkpoint is reported and
+moved to `damaged/`, and the one before it is used.
 
 In `train.py`:
 
@@ -16,7 +17,7 @@ In `train.py`:
       if stop.requested(step):
         saver.save(step, state, force=True)
         saver.close()
-        raise KeyboardInterrupt  # main says that the same command goes on
+        raise KeyboardInterrupt  # main prints that the same command continues the run
     saver.save(step, state, force=True)
     saver.close()
 """
@@ -49,23 +50,23 @@ from jax3dgan.runs.checkpoint_files import (
   verify,
 )
 
-DAMAGED = 'damaged'  # where checkpoints go that cannot be read
+DAMAGED = 'damaged'  # the folder that damaged checkpoints are moved to
 ON_ERROR = ('warn', 'stop')
 _AUGMENT = 'augment'  # among a state's buffers
 _TEMPORARY = 'orbax-checkpoint-tmp'  # in the names of Orbax's temporary folders
 
 
-class _NotOrbax(logging.Filter):
-  """Drops Orbax's own records: it logs each failure four times with its stack, then raises it."""
+class _WithoutOrbax(logging.Filter):
+  """Drops Orbax's log records: it logs each failure four times with its stack, then raises it."""
 
   def filter(self, record: logging.LogRecord) -> bool:
     return f'{os.sep}orbax{os.sep}' not in record.pathname
 
 
-def _quiet() -> None:
+def _silence_orbax() -> None:
   logger = logging.getLogger('absl')
-  if not any(isinstance(f, _NotOrbax) for f in logger.filters):
-    logger.addFilter(_NotOrbax())
+  if not any(isinstance(f, _WithoutOrbax) for f in logger.filters):
+    logger.addFilter(_WithoutOrbax())
 
 
 class Checkpoints:
@@ -73,13 +74,15 @@ class Checkpoints:
 
   Args:
     workdir: The run's folder; made where it is missing.
-    every: A checkpoint each so many steps (and when the machine is about to be taken away).
-    keep: How many of the latest stay.
-    config: Where given, it is compared with the run's config.json (UserError where the model is
-      another one and checkpoints exist) and written there.
-    on_error: 'stop' raises where the disk refuses a save; 'warn' says so and goes on without it, up
-      to `close`, which raises. Of several processes, which have to agree, it is always 'stop'.
-    say: Is told of a save that failed, in one line.
+    every: Steps between two checkpoints; there is one more when the machine is about to be
+      preempted.
+    keep: Number of the latest checkpoints that are kept.
+    config: If given, it is compared with the run's config.json (UserError if the model differs and
+      there are checkpoints) and written there.
+    on_error: 'stop' raises if the disk refuses a save; 'warn' prints it and continues without that
+      checkpoint, except in `close`, which raises. With several processes, which have to agree, it
+      is always 'stop'.
+    say: Called with one line for a save that failed.
   """
 
   def __init__(
@@ -91,7 +94,7 @@ class Checkpoints:
     on_error: str = 'stop',
     say: Callable[[str], None] = print,
   ):
-    _quiet()
+    _silence_orbax()
     if on_error not in ON_ERROR:
       raise UserError(
         f'config.checkpoint.on_error is {on_error!r}. Set it to one of {", ".join(ON_ERROR)}.'
@@ -108,13 +111,13 @@ class Checkpoints:
         workdirs.check_same_run(self._workdir, config)
       if config is not None and jax.process_index() == 0:
         workdirs.save_config(self._workdir, config)
-    self._told = []  # of checkpoints put aside before `restore` had somebody to tell
+    self._damage_reports = []  # of checkpoints that were moved away, until `restore` prints them
     for step in steps(self._workdir):
-      # The files that say what a checkpoint is; Orbax reads those of all when it opens a folder.
+      # Orbax reads the metadata of all checkpoints when it opens a folder.
       try:
         metadata_of(self._workdir / FOLDER / str(step))
       except Damaged as error:
-        self._put_aside(step, error)
+        self._move_damaged(step, error)
     with workdirs.disk_errors(self._workdir):
       self._checkpointer = self._open()
     self._pending, self._saving = None, None
@@ -123,10 +126,10 @@ class Checkpoints:
     training = ocp.training
     decide = training.save_decision_policies
     context = ocp.Context()
-    # Made in the background, a folder on a read-only disk is a time-out instead of an error.
+    # In the background, creating a folder on a read-only disk gives a timeout instead of an error.
     context.asynchronous.create_directories_asynchronously = False
-    # Leaves are compared in `_check`. Parts without one (None: augmentation that is off) may be
-    # missing from what an earlier version saved.
+    # Leaves are compared in `_check`. Fields without leaves (None: augmentation that is off) may be
+    # missing from a checkpoint of an earlier version.
     context.pytree.loading.partial_load = True
     return training.Checkpointer(
       self._workdir / FOLDER,
@@ -139,7 +142,7 @@ class Checkpoints:
     )
 
   def should_save(self, step: int) -> bool:
-    """Whether the policy wants a checkpoint after `step`."""
+    """Whether the policy asks for a checkpoint after `step`."""
     return self._checkpointer.should_save(step)
 
   @property
@@ -160,19 +163,19 @@ class Checkpoints:
     if self.latest_step == step:
       return False
     sums = {CHECKSUMS: checksums.tree(state)}
-    # What is forced is the last that there will be: nothing would try again.
+    # A forced save is the last one: there is no later one that could succeed.
     with self._disk(step, self._warns and not force):
       self._pending = self._checkpointer.save_async(step, state, force=True, custom_metadata=sums)
       self._saving = step
     return self._pending is not None
 
   def restore(self, abstract_state, say: Callable[[str], None] = print):
-    """Returns the latest state that is whole, or None where the run has no checkpoint yet.
+    """Returns the latest state that is intact, or None if the run has no checkpoint yet.
 
     Args:
       abstract_state: The state's structure: its leaves are arrays or `jax.ShapeDtypeStruct`s, whose
-        shardings are taken over (without one: the first local device).
-      say: Is told of a damaged checkpoint, in one line.
+        shardings are used (without one: the first local device).
+      say: Called with one line for a damaged checkpoint.
 
     Raises:
       UserError: The checkpoint is of another structure or other shapes, or all are damaged.
@@ -182,22 +185,22 @@ class Checkpoints:
         state = self._load(step, abstract_state)
       except Damaged as error:
         self._checkpointer.close()
-        self._put_aside(step, error)
+        self._move_damaged(step, error)
         self._checkpointer = self._open()
         continue
-      self._tell(say, f'Going on from step {step:,}.')
+      self._report_damage(say, f'Going on from step {step:,}.')
       return state
-    if self._told:
+    if self._damage_reports:
       raise UserError(
-        f'{" ".join(self._told)} No other is left in {self._workdir}. Bring one back from a copy, '
-        'or choose another --workdir to begin anew.'
+        f'{" ".join(self._damage_reports)} {self._workdir} has no other one. Restore one from a '
+        'copy, or choose another --workdir to start again.'
       )
     return None
 
-  def _tell(self, say, then: str) -> None:
-    told, self._told = self._told, []
-    if told:
-      say(f'{" ".join(told)} {then}')
+  def _report_damage(self, say, consequence: str) -> None:
+    reports, self._damage_reports = self._damage_reports, []
+    if reports:
+      say(f'{" ".join(reports)} {consequence}')
 
   def _load(self, step: int, abstract_state):
     path = self._workdir / FOLDER / str(step)
@@ -205,52 +208,54 @@ class Checkpoints:
     stored = metadata.metadata
     is_old = old_checkpoints.is_old(stored)
     stored = old_checkpoints.upgrade(stored) if is_old else stored
-    begins = _without_augmentation(abstract_state, stored)
-    wanted = abstract_state
-    if begins:
-      buffers = {name: x for name, x in wanted.buffers.items() if name != _AUGMENT}
-      wanted = wanted.replace(buffers=buffers)
-    self._check(wanted, stored)
-    wanted = jax.tree.map(_abstract, wanted)
+    starts_augmentation = _starts_augmentation(abstract_state, stored)
+    expected = abstract_state
+    if starts_augmentation:
+      buffers = {name: x for name, x in expected.buffers.items() if name != _AUGMENT}
+      expected = expected.replace(buffers=buffers)
+    self._check(expected, stored)
+    expected = jax.tree.map(_abstract, expected)
     if is_old:
-      state = _placed(read(self._workdir, step=step)[1], wanted)
+      state = _on_devices(read(self._workdir, step=step)[1], expected)
     else:
       with damage():
-        state = self._checkpointer.load(step, wanted)
+        state = self._checkpointer.load(step, expected)
       verify(state, metadata)
-    if begins:
-      fresh = AdaState.create(self._augment_p)
+    if starts_augmentation:
+      initial = AdaState.create(self._augment_p)
       shardings = jax.tree.map(
         lambda leaf: _abstract(leaf).sharding, abstract_state.buffers[_AUGMENT]
       )
-      fresh = jax.device_put(fresh, shardings)
-      state = state.replace(buffers={**state.buffers, _AUGMENT: fresh})
+      initial = jax.device_put(initial, shardings)
+      state = state.replace(buffers={**state.buffers, _AUGMENT: initial})
     return state
 
-  def _put_aside(self, step: int, error: Exception) -> None:
-    aside = self._workdir / DAMAGED / str(step)
-    self._told.append(f'The checkpoint of step {step:,} is damaged ({error}); put into {aside}.')
+  def _move_damaged(self, step: int, error: Exception) -> None:
+    target = self._workdir / DAMAGED / str(step)
+    self._damage_reports.append(
+      f'The checkpoint of step {step:,} is damaged ({error}); it was moved to {target}.'
+    )
     if jax.process_index() == 0:
       with workdirs.disk_errors(self._workdir):
-        aside.parent.mkdir(exist_ok=True)
-        if aside.exists():
-          shutil.rmtree(aside)
-        (self._workdir / FOLDER / str(step)).rename(aside)
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
+          shutil.rmtree(target)
+        (self._workdir / FOLDER / str(step)).rename(target)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f'damaged checkpoint {step}')
 
   def _check(self, expected, stored) -> None:
     expected, stored = _shapes(expected), _shapes(stored)
     for name in sorted(expected.keys() | stored.keys()):
-      here, there = expected.get(name, 'absent'), stored.get(name, 'absent')
-      if here != there:
+      asked, saved = expected.get(name, 'absent'), stored.get(name, 'absent')
+      if asked != saved:
         raise UserError(
-          f'{self._workdir} holds a checkpoint of another config: {name} is {there} there and '
-          f'{here} here. Choose another --workdir, or the config in its {workdirs.CONFIG_FILE}.'
+          f'{self._workdir} holds a checkpoint of another config: {name} is {saved} there and '
+          f'{asked} here. Choose another --workdir, or the config in its {workdirs.CONFIG_FILE}.'
         )
 
   def wait(self) -> None:
-    """Waits for a save that is under way; raises its failure, or tells it, see `on_error`."""
+    """Waits for a save in progress; raises or prints its failure, see `on_error`."""
     self._wait(self._warns)
 
   def _wait(self, warns: bool) -> None:
@@ -261,13 +266,13 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _disk(self, step: int, warns: bool):
-    """Around a save: after an error of the disk, what was half written is gone."""
+    """Around a save: after an error of the disk, deletes the incomplete files."""
     try:
       with workdirs.disk_errors(self._workdir):
         yield
     except Exception as error:
       self._pending = None
-      # Orbax would raise the failure once more, and holds the step for saved.
+      # Orbax would raise the failure again, and it believes that the step is saved.
       with contextlib.suppress(Exception):
         self._checkpointer.close()
       if jax.process_count() == 1:
@@ -286,22 +291,22 @@ class Checkpoints:
       )
 
   def close(self) -> None:
-    """Waits for a save that is under way, raising its failure, then lets go of everything."""
+    """Waits for a save in progress, raises its failure, and releases all resources."""
     try:
       self._wait(warns=False)
     finally:
       self._checkpointer.close()
 
 
-def _without_augmentation(expected, stored) -> bool:
-  """Whether a state with an augmentation goes on from one without, which then begins."""
+def _starts_augmentation(expected, stored) -> bool:
+  """Whether the expected state has an augmentation and the stored one does not."""
   prefix = f'buffers/{_AUGMENT}/'
   return _AUGMENT in getattr(expected, 'buffers', {}) and not any(
     name.startswith(prefix) for name in _shapes(stored)
   )
 
 
-def _placed(arrays: dict, wanted):
+def _on_devices(arrays: dict, expected):
   """Arrays by nested names as a state of this structure, on its devices."""
   named = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
 
@@ -309,7 +314,7 @@ def _placed(arrays: dict, wanted):
     array = np.asarray(named[_name(path)], leaf.dtype)
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index])
 
-  return jax.tree_util.tree_map_with_path(place, wanted)
+  return jax.tree_util.tree_map_with_path(place, expected)
 
 
 def _name(path) -> str:
@@ -325,7 +330,7 @@ def _abstract(leaf):
 
 
 def _shapes(tree) -> dict[str, list[int]]:
-  """Returns {'a/b/0': shape} for the leaves, however their containers are called."""
+  """Returns {'a/b/0': shape} for the leaves, whatever the classes of their containers."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {_name(path): list(getattr(leaf, 'shape', ())) for path, leaf in leaves}
 

@@ -1,7 +1,7 @@
-"""Checksums of the arrays of a state, so that a damaged file is not taken for a checkpoint.
+"""Checksums of the arrays of a state, by which damaged checkpoint files are detected.
 
-CRC-32C of the bytes of each array, kept in the checkpoint's own metadata: a storage that loses or
-turns bits gives other numbers without any error.
+CRC-32C of the bytes of each array, in the metadata of the checkpoint: a disk that changes bits
+returns other numbers without any error.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def leaf(array) -> str:
-  """The checksum of one array, replicated ones by their first copy."""
+  """The checksum of an array; of a replicated one, that of its first copy."""
   if isinstance(array, jax.Array) and array.is_fully_replicated:
     array = array.addressable_data(0)
   data = np.ascontiguousarray(array)
@@ -26,11 +26,11 @@ def tree(values) -> dict[str, str]:
 
 
 def name(path) -> str:
-  """The name of a leaf, however its containers are called."""
+  """The name of a leaf, independent of the classes of its containers."""
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def damaged(values, expected: Mapping[str, str], prefix: str = '') -> list[str]:
-  """The leaves of `values` that are not what `expected` says; those it does not name pass."""
+  """The names of the leaves whose checksums differ from `expected`; a leaf without one passes."""
   found = {prefix + key: value for key, value in tree(values).items()}
   return [key for key, value in found.items() if expected.get(key, value) != value]

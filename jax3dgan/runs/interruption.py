@@ -8,7 +8,7 @@ import jax
 
 
 class Terminated(KeyboardInterrupt):
-  """A stop by SIGTERM, the scheduler's polite one, instead of Ctrl-C."""
+  """A stop by SIGTERM, which schedulers send before they kill, instead of Ctrl-C."""
 
 
 def on_sigterm(number, frame):
@@ -18,8 +18,10 @@ def on_sigterm(number, frame):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-  """130 after Ctrl-C. After SIGTERM 0, since the state is saved and nothing failed, or the value of
-  JAX3DGAN_SIGTERM_EXIT_CODE, for a scheduler that takes 0 for a finished run."""
+  """130 after Ctrl-C; after SIGTERM 0, since the state is saved and nothing failed.
+
+  JAX3DGAN_SIGTERM_EXIT_CODE replaces this 0, for schedulers that treat 0 as a finished run.
+  """
   if isinstance(stop, Terminated):
     return int(os.environ.get('JAX3DGAN_SIGTERM_EXIT_CODE') or 0)
   return 130
@@ -28,8 +30,8 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 class Interruption:
   """Turns Ctrl-C and SIGTERM into a request to stop after the step, with the state saved.
 
-  A second signal stops at once. With several processes JAX agrees on the step, so that all of them
-  save the same one: a signal to any of them is enough.
+  A second signal stops at once. With several processes JAX makes them agree on the step, so that
+  all of them save the same one: a signal to any of them is enough.
   """
 
   def __init__(self):
@@ -39,8 +41,8 @@ class Interruption:
   def __enter__(self):
     handlers = {signal.SIGINT: self._note, signal.SIGTERM: self._note}
     if jax.process_count() > 1:
-      # SIGTERM is JAX's there, whose preemption service hears it in C++.
-      handlers = {signal.SIGINT: self._pass_on}
+      # JAX's preemption service handles SIGTERM there, in C++.
+      handlers = {signal.SIGINT: self._forward}
     # A thread other than the main one (a notebook's, a test's) may not set handlers.
     with contextlib.suppress(ValueError):
       for number, handler in handlers.items():
@@ -58,8 +60,8 @@ class Interruption:
       raise self.reason()
     self._signal = number
 
-  def _pass_on(self, number, frame):
-    """Ctrl-C on one of several processes: their agreement is reached by SIGTERM alone."""
+  def _forward(self, number, frame):
+    """Ctrl-C on one of several processes: JAX's preemption service reacts to SIGTERM only."""
     self._note(number, frame)
     if jax.config.jax_enable_preemption_service:
       os.kill(os.getpid(), signal.SIGTERM)
@@ -68,7 +70,7 @@ class Interruption:
     """Returns whether to stop after `step`."""
     if jax.process_count() == 1:
       return self._signal is not None
-    if not jax.config.jax_enable_preemption_service:  # nothing there to agree on a step
+    if not jax.config.jax_enable_preemption_service:  # nothing makes the processes agree on a step
       return False
     from jax.experimental import multihost_utils
 
@@ -77,6 +79,6 @@ class Interruption:
   def reason(self) -> KeyboardInterrupt:
     """What to raise once the state is saved: `Terminated`, or KeyboardInterrupt after Ctrl-C here.
 
-    Of several processes only the one that got Ctrl-C knows of it; the others were terminated.
+    Of several processes only the one that received Ctrl-C raises it; the others, `Terminated`.
     """
     return KeyboardInterrupt() if self._signal == signal.SIGINT else Terminated()

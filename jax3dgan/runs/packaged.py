@@ -15,7 +15,7 @@ from jax3dgan import config_json, generators
 from jax3dgan.errors import UserError
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
-MAX_BYTES = 8 * 2**20  # what a clone can carry without being felt
+MAX_BYTES = 8 * 2**20  # so that the repository stays small
 
 
 def pretrained_names(directory=PRETRAINED) -> list[str]:
@@ -23,8 +23,8 @@ def pretrained_names(directory=PRETRAINED) -> list[str]:
   return sorted(path.stem for path in pathlib.Path(directory).glob('*.npz'))
 
 
-def about(name: str, directory=PRETRAINED) -> dict:
-  """Returns what NAME.json says; UserError for a name that is none."""
+def metadata(name: str, directory=PRETRAINED) -> dict:
+  """Returns the contents of NAME.json; UserError if there is no such model."""
   names = pretrained_names(directory)
   if name not in names:
     known = f'There are: {", ".join(names)}' if names else 'This copy of the package has none'
@@ -33,8 +33,8 @@ def about(name: str, directory=PRETRAINED) -> dict:
 
 
 def read(name: str, directory=PRETRAINED) -> tuple[dict, int]:
-  """Returns the arrays of a model, in float32, and the steps of training behind them."""
-  step = about(name, directory)['step']
+  """Returns the arrays of a model, in float32, and its number of training steps."""
+  step = metadata(name, directory)['step']
   with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
     flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
   return _nested(flat), step
@@ -59,14 +59,14 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
 
   Args:
     model: A `trained.Trained`; its name names the files.
-    directory: Where to.
-    notes: How it was trained, for people.
+    directory: Where the files are written.
+    notes: How it was trained, as text.
 
   Returns:
     The path of the npz file.
 
   Raises:
-    ValueError: A parameter beyond half precision's range, or more than 8 MB.
+    ValueError: A parameter is beyond the range of half precision, or the file exceeds 8 MB.
   """
   buffers = {'buffers': model.variables['buffers']} if 'buffers' in model.variables else {}
   flat = {

@@ -1,16 +1,16 @@
-"""What a run tells on the terminal, and where its seconds went.
+"""A run's progress on the terminal, and the seconds that its activities took.
 
 In `train.py`:
 
-  phases = progress.Phases()
-  with phases('data'):
+  timings = progress.Timings()
+  with timings('data'):
     dataset = ...
   line = progress.Progress(config.num_steps, first_step)
-  with phases('steps'):
+  with timings('steps'):
     for step in ...:
       line.update(step, images=images_seen, losses={'g': 0.7, 'd': 1.2})
   line.close()
-  summary['seconds'] = phases.seconds  # {'data': 3.1, 'steps': 451.0}
+  summary['seconds'] = timings.seconds  # {'data': 3.1, 'steps': 451.0}
 """
 
 import contextlib
@@ -35,13 +35,14 @@ def duration(seconds: float) -> str:
   return f'{seconds} s'
 
 
-class Phases:
-  """Seconds of wall time by phase: `with phases('data'): ...`; a phase entered again adds up.
+class Timings:
+  """Seconds of wall time by activity: `with timings('data'): ...`; repeated ones are summed.
 
-  A phase inside another one is taken out of the outer one, so that the sum is the whole.
+  The time of an activity inside another one is subtracted from the outer one, so that the sum is
+  the total.
 
   Args:
-    clock: Gives the time in seconds.
+    clock: Returns the time in seconds.
   """
 
   def __init__(self, clock=time.perf_counter):
@@ -65,15 +66,18 @@ class Phases:
 
   @property
   def total(self) -> float:
-    """Seconds since this object was made, in phases or not."""
+    """Seconds since this object was made, within activities or not."""
     return self._clock() - self._began
 
   def __str__(self) -> str:
     return ', '.join(f'{name} {duration(value)}' for name, value in self.seconds.items())
 
 
+Phases = Timings  # its name until `train` uses the new one
+
+
 class Line:
-  """A line that says how far something is.
+  """A line of progress.
 
   In a terminal the line is rewritten in place; elsewhere (a file, a notebook) each is a new line.
 
@@ -86,12 +90,12 @@ class Line:
     self._open = False
 
   def show(self, text: str) -> None:
-    """Writes the line, in the place of the last one."""
+    """Writes the line over the last one."""
     if self._stream is None:
       return
     if self._stream.isatty():
       width = shutil.get_terminal_size().columns - 1
-      # \033[K clears what a longer line before left behind.
+      # \033[K clears the rest of a longer line before.
       print(f'\r{text[:width]}\033[K', end='', file=self._stream, flush=True)
       self._open = True
     else:
@@ -116,9 +120,9 @@ class Progress(Line):
 
   Args:
     num_steps: The step at which the run ends.
-    first_step: The step at which this leg of it begins.
+    first_step: The step at which this process begins.
     stream: See `Line`.
-    clock: Gives the time in seconds.
+    clock: Returns the time in seconds.
   """
 
   def __init__(self, num_steps: int, first_step: int = 0, stream=None, clock=time.perf_counter):
@@ -133,7 +137,7 @@ class Progress(Line):
 
     Args:
       step: Steps done.
-      images: Images seen in this leg, of all devices together.
+      images: Training images since `first_step`, of all devices together.
       losses: Numbers to show, by a short name.
 
     Returns:
@@ -146,7 +150,7 @@ class Progress(Line):
     rate = (images - last_images) / passed
     if step > last_step:
       seconds = passed / (step - last_step)
-      # An average that forgets: early steps are slower, and stages differ in their cost.
+      # An exponential average: early steps are slower, and stages differ in their cost.
       before = self._seconds_per_step
       self._seconds_per_step = seconds if before is None else 0.7 * before + 0.3 * seconds
     parts = [f'step {step:,}/{self._num_steps:,}', f'{rate:.1f} images/s']
@@ -158,7 +162,7 @@ class Progress(Line):
     return rate
 
   def restart_clock(self) -> None:
-    """Leaves what was done since the last update (compilation, pictures) out of the next rate."""
+    """Excludes the time since the last update (compilation, pictures) from the next rate."""
     self._last = (*self._last[:2], self._clock())
 
 
@@ -170,7 +174,7 @@ class Counter:
     total: How many there will be.
     say: Called with the text, at most every few seconds and at the end, as `Line.show`; or None.
     every: Seconds between two texts.
-    clock: Gives the time in seconds.
+    clock: Returns the time in seconds.
   """
 
   def __init__(
@@ -184,7 +188,7 @@ class Counter:
     self._name, self._total, self._say, self._every, self._clock = name, total, say, every, clock
     self._count = 0
     self._first = (0, clock())
-    self._said = clock()
+    self._last_text = clock()
 
   def add(self, number: int) -> None:
     """Counts `number` more."""
@@ -193,8 +197,8 @@ class Counter:
       # The first batch waits for a compilation: the rate is that of the later ones.
       self._first = (number, now)
     self._count += number
-    if self._say and (now - self._said >= self._every or self._count >= self._total):
-      self._said = now
+    if self._say and (now - self._last_text >= self._every or self._count >= self._total):
+      self._last_text = now
       self._say(self._text(now))
 
   def _text(self, now):

@@ -1,8 +1,8 @@
-"""Where a file came from: the record that every app leaves, from which `--repeat` makes it again.
+"""The record that every app saves with its output, from which `--repeat` makes the file again.
 
-A record is JSON: the app, its flags with every default filled in, the model with its step and a
-fingerprint of its weights, and what more the app has to say, such as its cameras. In a PNG file it
-lies in the text chunk `jax3dgan`; beside any other file, in `FILE.json`.
+A record is JSON: the app, its flags with all defaults filled in, the model with its step and a
+fingerprint of its weights, and what an app adds, such as its cameras. It is in the text chunk
+`jax3dgan` of a PNG file, and in `FILE.json` beside any other file.
 
   python -m jax3dgan.apps.samples --repeat=samples.png --out=again.png
 """
@@ -18,8 +18,8 @@ import numpy as np
 from jax3dgan.errors import UserError
 
 KEY = 'jax3dgan'  # of the PNG text chunk, and of the version in a record
-# Flags that say where to write or what to read a record from, not what to make.
-_NOT_KEPT = ('out', 'repeat', 'app', 'weights_then')
+# Flags that are not recorded: they say where to write or which record to read.
+_NOT_RECORDED = ('out', 'repeat', 'app', 'recorded_weights')
 
 
 def record(app: str, args: argparse.Namespace, model, **more) -> dict[str, Any]:
@@ -27,20 +27,20 @@ def record(app: str, args: argparse.Namespace, model, **more) -> dict[str, Any]:
 
   Args:
     app: The app's name, a module of `jax3dgan.apps`.
-    args: Its flags; what stands for a default of the model (psi, step, resolution) is filled in.
+    args: Its flags; defaults that depend on the model (psi, step, resolution) are filled in.
     model: A `trained.Trained`.
     **more: What else made the file, such as `camera=`; arrays become lists.
   """
   import jax3dgan
 
-  flags = {key: value for key, value in vars(args).items() if key not in _NOT_KEPT}
+  flags = {key: value for key, value in vars(args).items() if key not in _NOT_RECORDED}
   defaults = {
     'psi': model.config.display.truncation_psi,
     'resolution': model.resolution,
     'step': model.step,
   }
   if flags.get('pretrained'):
-    defaults.pop('step')  # there is but one
+    defaults.pop('step')  # there is only one
   if flags.get('workdir'):
     flags['workdir'] = str(pathlib.Path(flags['workdir']).resolve())
     defaults['ema'] = str(model.config.ema.display_rate)
@@ -52,7 +52,7 @@ def record(app: str, args: argparse.Namespace, model, **more) -> dict[str, Any]:
 
 
 def fingerprint(params) -> str:
-  """Returns 16 hexadecimal digits that tell one tree of arrays from another."""
+  """Returns 16 hexadecimal digits of a hash of a tree of arrays."""
   import jax
 
   digest = hashlib.sha256()
@@ -81,23 +81,23 @@ def texts(entry: dict[str, Any]) -> dict[str, str]:
 
 
 def beside(path) -> pathlib.Path:
-  """Returns where the record of a file lies that is not a PNG."""
+  """Returns the path of the record of a file that is not a PNG."""
   path = pathlib.Path(path)
   return path.with_name(f'{path.name}.json')
 
 
 def save_beside(path, entry: dict[str, Any]) -> pathlib.Path:
-  """Writes the record of a file beside it, and returns where."""
+  """Writes the record of a file beside it, and returns its path."""
   file = beside(path)
   file.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
   return file
 
 
 def read(path) -> dict[str, Any]:
-  """Returns the record of a file: in its text chunk, beside it, or the record's own file.
+  """Returns the record of a file: from its text chunk, from beside it, or from the record itself.
 
   Raises:
-    UserError: There is no such file, or nothing in it says where it came from.
+    UserError: There is no such file, or it has no record.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -108,8 +108,8 @@ def read(path) -> dict[str, Any]:
     entry = None
   if not isinstance(entry, dict) or not isinstance(entry.get('flags'), dict) or 'app' not in entry:
     raise UserError(
-      f'--repeat={path}: nothing in it says how it was made. Give a PNG that an app of jax3dgan '
-      f'wrote, or another file of one with {beside(path).name} beside it.'
+      f'--repeat={path}: the file has no record of how it was made. Give a PNG that an app of '
+      f'jax3dgan wrote, or another of its files with {beside(path).name} beside it.'
     )
   return entry
 
@@ -136,7 +136,7 @@ def parse(
   Args:
     parser: Has the flag `--repeat` (see `common.parser`).
     argv: The arguments; None for the command line's.
-    app: Whose records it takes.
+    app: The app whose records are accepted.
     sources: Flags of which exactly one must be given or come from the record.
   """
   first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -151,13 +151,13 @@ def parse(
       parser.error(f'{given} was made by {entry["app"]}: jax3dgan {entry["app"]} --repeat={given}')
     known = {action.dest for action in parser._actions}
     flags = {key: value for key, value in entry['flags'].items() if key in known}
-    # A source on the command line replaces the record's, whichever of them that is.
+    # A source on the command line replaces that of the record.
     own = parser.parse_known_args(argv)[0] if sources else None
     if own is not None and any(getattr(own, name) is not None for name in sources):
       flags = {key: v for key, v in flags.items() if key not in (*sources, 'step', 'ema')}
     parser.set_defaults(**flags)
   args = parser.parse_args(argv)
-  args.weights_then = entry['model']['weights'] if given is not None else None
+  args.recorded_weights = entry['model']['weights'] if given is not None else None
   if sources and not any(getattr(args, name, None) is not None for name in sources):
     parser.error(f'one of the arguments {" ".join(f"--{name}" for name in sources)} is required')
   return args

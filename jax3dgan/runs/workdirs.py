@@ -1,4 +1,4 @@
-"""The folder of a run: its config.json, and the errors of the disk that it lies on."""
+"""The folder of a run: its config.json, and errors of its disk."""
 
 import contextlib
 import errno
@@ -14,11 +14,11 @@ from jax3dgan.errors import UserError
 
 CONFIG_FILE = 'config.json'
 CHECKPOINTS = 'checkpoints'  # the folder in it
-# Fields that fix the shapes of the state or what its numbers mean; the others may change between
-# two legs of a run.
-_SHAPING = ('model', 'discriminator', 'ema.rates')
-# But for these, which only say how precisely the same network is computed.
-_FREE = ('model.matmul_dtype', 'discriminator.matmul_dtype')
+# Fields that determine the shapes of the state or the meaning of its numbers; the others may change
+# when a run is continued.
+_FIXED_FIELDS = ('model', 'discriminator', 'ema.rates')
+# Except for these, which only set the precision in which the same network is computed.
+_FREE_FIELDS = ('model.matmul_dtype', 'discriminator.matmul_dtype')
 
 _DISK_ERRORS = {
   errno.ENOSPC: ('the disk is full', 'free some space, then run the same command'),
@@ -34,7 +34,7 @@ _DISK_ERRORS = {
 def disk_error(error: BaseException, path) -> UserError | None:
   """Returns the one-line form of an error of the disk (full, read-only, …), or None for any other.
 
-  TensorStore reports errors of the system in the text of a ValueError, hence the look at the text.
+  TensorStore reports errors of the system only in the text of a ValueError.
   """
   number = getattr(error, 'errno', None)
   if number not in _DISK_ERRORS:
@@ -60,7 +60,7 @@ def disk_errors(path):
 
 @contextlib.contextmanager
 def disk_warnings(path, say):
-  """Turns errors of the disk into a line for `say`: for what a run can do without."""
+  """Turns errors of the disk into a warning: for files that a run does not depend on."""
   try:
     with disk_errors(path):
       yield
@@ -83,26 +83,28 @@ def load_config(workdir) -> ml_collections.ConfigDict:
 
 
 def check_free(workdir, overwrite: bool) -> None:
-  """UserError where a run is in `workdir` and is to stay."""
+  """Raises a UserError if `workdir` has a run, unless it is to be overwritten."""
   workdir = pathlib.Path(workdir)
   saved = any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob('*'))
   if ((workdir / CONFIG_FILE).exists() or saved) and not overwrite:
     raise UserError(
-      f'{workdir} holds a run already. Choose another --workdir, or add --overwrite to lose it.'
+      f'{workdir} has a run already. Choose another --workdir, or add --overwrite to delete it.'
     )
 
 
 def check_same_run(workdir: pathlib.Path, config: dict) -> None:
-  """UserError where the run in `workdir` has another model than the plain `config` asks for."""
+  """Raises a UserError if the run in `workdir` has another model than the plain `config`."""
   path = workdir / CONFIG_FILE
   if not path.exists():
     return
   before = load_config(workdir)
   changed = differences(plain(before), config)
-  fixed = {k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _SHAPING)}
-  # A run that is older than a field was made as the field's default says.
-  still = differences(plain(complete(before)), config)
-  fixed = {k: v for k, v in fixed.items() if k in still and k not in _FREE}
+  fixed = {
+    k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _FIXED_FIELDS)
+  }
+  # In a run that is older than a field, the field has its default.
+  completed = differences(plain(complete(before)), config)
+  fixed = {k: v for k, v in fixed.items() if k in completed and k not in _FREE_FIELDS}
   if fixed:
     fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
     raise UserError(
@@ -112,9 +114,9 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
 
 
 def check_same_model(trained, config, name: str) -> None:
-  """UserError where `config` describes another model than the config that one was trained with."""
+  """Raises a UserError if `config` describes another model than the one that was trained."""
   changed = differences(plain(trained.model), plain(config.model), 'model.')
-  changed = {key: pair for key, pair in changed.items() if key not in _FREE}
+  changed = {key: pair for key, pair in changed.items() if key not in _FREE_FIELDS}
   if changed:
     fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in changed.items())
     raise UserError(
@@ -124,7 +126,7 @@ def check_same_model(trained, config, name: str) -> None:
 
 
 def save_config(workdir: pathlib.Path, config: dict) -> None:
-  """Writes config.json, whole or not at all."""
+  """Writes config.json atomically."""
   path = workdir / CONFIG_FILE
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   temporary.write_text(json.dumps(config, indent=2) + '\n')

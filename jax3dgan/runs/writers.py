@@ -1,4 +1,4 @@
-"""Metrics to TensorBoard: by clu where TensorFlow is loaded anyway, without TensorFlow elsewhere.
+"""Metrics to TensorBoard: by clu if TensorFlow is loaded anyway, otherwise without TensorFlow.
 
 `create(workdir)` gives a writer with `write_scalars`, `write_images`, `write_texts`, `flush` and
 `close`, those of `clu.metric_writers.MetricWriter`, whichever package writes the event files.
@@ -18,9 +18,9 @@ def create(workdir, backend: str = 'auto'):
 
   Args:
     workdir: The folder of the run.
-    backend: 'clu' (needs TensorFlow), 'tensorboardX' (does not), or 'auto': clu where TensorFlow is
-      loaded already, as tf.data does. Loading it for the event files alone costs 3 to 6 seconds and
-      450 MiB of memory on two cores, and buys nothing.
+    backend: 'clu' (needs TensorFlow), 'tensorboardX' (does not), or 'auto': clu if TensorFlow is
+      loaded already, as with tf.data. Loading it for the event files alone takes 3 to 6 seconds and
+      450 MiB of memory on two cores, for the same files.
   """
   if jax.process_index() != 0:
     return NullWriter()
@@ -41,7 +41,7 @@ def _installed(package: str) -> bool:
 
 
 class NullWriter:
-  """Takes everything and writes nothing."""
+  """Writes nothing."""
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Does nothing."""
@@ -87,9 +87,9 @@ class EventWriter:
       self._writer.add_text(name, text, step)
 
   def flush(self) -> None:
-    """Brings what was written to the disk."""
+    """Writes all buffered data to the disk."""
     self._writer.flush()
 
   def close(self) -> None:
-    """Flushes and lets go of the file."""
+    """Flushes and closes the file."""
     self._writer.close()

@@ -1,1 +1,1 @@
-"""What looks at a config or a program before it is run: plans of memory and time, FLOPs, HLO."""
+"""Analysis of a config or a program before it is run: plans of memory and time, FLOPs, HLO."""

@@ -1,8 +1,8 @@
-"""Devices that a plan knows: memory, peak, links, and the share of the peak that a step reaches.
+"""Devices of a plan: memory, peak, links, and the share of the peak that a step reaches.
 
-Peaks, memory and links are the makers' data sheets (NVIDIA H100, H200 and A100, SXM, without
+Peaks, memory and links are from the makers' data sheets (NVIDIA H100, H200 and A100, SXM, without
 sparsity; Cloud TPU v5e, v5p, v6e), links in one direction. A TPU multiplies float32 at full
-precision in six products of bfloat16, hence a sixth of its peak. The share of the peak (MFU, the
+precision in six products of bfloat16, so that its peak is a sixth. The share of the peak (MFU, the
 products of `benchmarks/roofline.py` and no repeated pass) is measured on a CPU alone; for
 accelerators it is assumed, a little below what the traffic of layers that are not fused allows (the
 floors in benchmarks/RESULTS.md: 15 % in bfloat16 and 22 % in TF32 on an H100, CelebA).
@@ -22,8 +22,8 @@ class Device:
     name: as on the command line.
     platform: JAX's: 'gpu', 'tpu', 'cpu'.
     memory: GiB.
-    usable: share of it that JAX takes, unless told otherwise.
-    tflops: peak by precision policy, 10^12 FLOP/s; a policy that is missing is not for it.
+    usable: share of it that JAX allocates by default.
+    tflops: peak by precision policy, 10^12 FLOP/s; without the policies that it does not support.
     link: 10^9 byte/s to the others, one direction; 0 for none.
     source: where memory, peak and link are from.
   """
@@ -67,7 +67,7 @@ DEVICES = {
     _cpu(),
   )
 }
-# Where jax.Device.device_kind says another name.
+# Where jax.Device.device_kind has another name.
 _KINDS = {'v5 lite': 'v5e', 'v5litepod': 'v5e', 'v5p': 'v5p', 'v5': 'v5p', 'v6 lite': 'v6e'}
 _ASSUMED = {'float32': 0.40, 'tensorfloat32': 0.15, 'bfloat16': 0.10, 'float16': 0.10}
 # Hidden features of the field → MFU, of the steps in benchmarks/RESULTS.md: training_step_64x2
@@ -86,17 +86,17 @@ def find(name: str) -> Device:
 
 
 def name_of(kind: str) -> str:
-  """The name of the device of which JAX says `kind` (`jax.Device.device_kind`); 'cpu' for a CPU."""
+  """The name of the device with this `jax.Device.device_kind`; 'cpu' for a CPU."""
   kind = kind.lower()
   names = {**{name: name for name in DEVICES}, **_KINDS}
   known = [names[part] for part in sorted(names, key=len, reverse=True) if part in kind]
   if not known:
-    raise UserError(f'This machine has a {kind}, of which no peak is known. Choose one: --device=.')
+    raise UserError(f'This machine has a {kind}, whose peak is not known. Choose one: --device=.')
   return known[0]
 
 
 def peak(device: Device, policy: str) -> float:
-  """FLOP/s of products in a precision policy; UserError for one that the device has not."""
+  """FLOP/s of products in a precision policy; UserError if the device does not support it."""
   if policy not in device.tflops:
     raise UserError(
       f'{device.name} does not multiply {policy}. Set --config.model.matmul_dtype=bfloat16.'

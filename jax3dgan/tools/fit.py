@@ -19,7 +19,7 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
-# Where memory hardly grows with the batch (a CPU's tiles), the search ends here.
+# The search ends here if memory hardly grows with the batch (rendering in chunks on a CPU).
 MAX_BATCH = 4096
 _MAX_COMPILATIONS = 6
 
@@ -69,23 +69,23 @@ def num_bytes(tree) -> int:
 
 
 def peak_bytes(compiled) -> int:
-  """Bytes that a compiled program holds at most: arguments, results, temporaries; what is donated
+  """Peak bytes of a compiled program: arguments, results, temporaries; donated arrays count
   once."""
   memory = compiled.memory_analysis()
-  held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-  return held - memory.alias_size_in_bytes
+  peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return peak - memory.alias_size_in_bytes
 
 
 def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tuple[int, dict]:
   """The largest micro-batch that fits, found with few compilations.
 
-  Memory is affine in the micro-batch: two points give the line, the third is what the line says is
-  the largest. Where that one is off, the line through the nearest points says where to look next.
+  Memory is affine in the micro-batch: two points give the line, and the third is the largest
+  according to it. If it does not fit, the line through the nearest points gives the next size.
 
   Args:
     peak_of: bytes of a micro-batch; each call is a compilation.
     start: where to begin.
-    limit: bytes that there are.
+    limit: available bytes.
 
   Returns:
     The largest micro-batch that was compiled and fits, 0 if none does, MAX_BATCH if all do; and
@@ -120,14 +120,14 @@ def largest_batch(peak_of: Callable[[int], int], start: int, limit: int) -> tupl
 
 
 def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) -> dict:
-  """Compiles the step of a stage; what it needs, and what would fit.
+  """Compiles the step of a stage; the memory that it needs, and the largest batch that fits.
 
   Args:
     batch: images of a device.
     limit: bytes that a device has.
-    say: told what is being compiled.
+    say: Called with what is being compiled.
   """
-  parts, size = step.stage.micro_batches, step.stage.resolution
+  size, configured = step.stage.resolution, batch // step.stage.micro_batches
   programs = {}
 
   def peak_of(micro_batch):
@@ -139,19 +139,19 @@ def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) 
       'arguments': memory.argument_size_in_bytes,
       'temporaries': memory.temp_size_in_bytes,
     }
-    if micro_batch == batch // parts:
+    if micro_batch == configured:
       programs[micro_batch]['flops'] = hlo.read(compiled.as_text()).flops / batch
     return peak_bytes(compiled)
 
-  largest, line = largest_batch(peak_of, batch // parts, limit)
-  own, peak = programs[batch // parts], line['points'][batch // parts]
+  largest, line = largest_batch(peak_of, configured, limit)
+  own, peak = programs[configured], line['points'][configured]
   result = {
     'arguments_bytes': own['arguments'],
     'temporary_bytes': own['temporaries'],
     'peak_bytes': peak,
     'fits': peak <= limit,
     'largest_micro_batch': largest,
-    'largest_batch': largest * parts,
+    'largest_batch': largest * step.stage.micro_batches,
     'fit': line,
     'compilation_seconds': own['seconds'],
     'compiled_flops_per_image': own['flops'],

@@ -1,8 +1,8 @@
 """FLOPs of the products of a traced function, loops by their length.
 
 XLA's own cost analysis counts the body of a loop once, and every addition and sine as well; a
-device's peak is stated for products. Here dot products and convolutions alone are counted, a
-multiply-add as two, from the jaxpr, so that no config and no model needs a formula of its own.
+device's peak is stated for products. Here only dot products and convolutions are counted, a
+multiply-add as two, from the jaxpr, so that models need no formulas.
 """
 
 import math
@@ -13,9 +13,9 @@ from jax.interpreters import partial_eval
 
 
 def valid_taps(size: int, taps: int, outputs: int, stride=1, low=0, inner=1, spread=1) -> int:
-  """Pairs of an output and a tap that meet an element, in one dimension of a convolution.
+  """Pairs of an output and a tap that are on an element, in one dimension of a convolution.
 
-  Taps that fall on padding, or between elements that are spread apart, multiply zeros; XLA does not
+  Taps on padding, or between dilated elements, multiply zeros; XLA does not
   count them either.
 
   Args:
@@ -69,7 +69,7 @@ def products(jaxpr) -> int:
   Raises:
     ValueError: A while loop with products in it, whose length the jaxpr does not say.
   """
-  # Rematerialisation leaves products behind of which nothing is used; lowering drops them too.
+  # Rematerialisation leaves unused products; lowering drops them, too.
   used, _ = partial_eval.dce_jaxpr(getattr(jaxpr, 'jaxpr', jaxpr), True)
   return _products(used)
 
@@ -87,7 +87,7 @@ def _products(jaxpr) -> int:
       continue
     parts = [_products(inner) for value in params.values() for inner in _inner(value)]
     if name == 'while' and any(parts):
-      raise ValueError('a while loop holds products; how often it runs is not known')
+      raise ValueError('a while loop has products, but its number of iterations is not known')
     if name == 'cond':
       total += max(parts, default=0)
     else:

@@ -3,9 +3,9 @@
   program = hlo.read(jax.jit(step).lower(...).compile().as_text())
   program.flops, program.collectives
 
-XLA's cost analysis counts the body of a loop once; here it counts as often as it runs, where XLA
-knows that. Products that a back end has replaced by calls of its own (`program.calls`, on GPUs) are
-not counted: read FLOPs in a CPU's program.
+XLA's cost analysis counts the body of a loop once; here it is counted for each iteration, if XLA
+knows their number. Products that a backend has replaced by library calls (`program.calls`, on GPUs)
+are not counted: read FLOPs in a CPU's program.
 """
 
 import collections
@@ -41,11 +41,11 @@ class Collective:
 
   Attributes:
     kind: 'all-reduce', 'all-gather', ...
-    bytes: of the whole array: what a device has after an all-gather, what it gives otherwise.
-    group: how many devices take part.
-    count: how often a step does it.
+    bytes: of the whole array: the result of an all-gather, the input of others.
+    group: number of devices that take part.
+    count: number of executions in a step.
     dtypes: element types, and how many arrays of each.
-    name: where in the program it comes from (JAX's op_name), '' where XLA has lost it.
+    name: JAX's op_name of its source; '' if XLA has dropped it.
   """
 
   kind: str
@@ -57,19 +57,19 @@ class Collective:
 
   @property
   def sent(self) -> float:
-    """Bytes that a device sends for it in a ring, all its times."""
+    """Bytes that a device sends for all its executions in a ring."""
     share = (self.group - 1) / self.group
     return self.count * self.bytes * share * (2 if self.kind == 'all-reduce' else 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """What one device does in a compiled program.
+  """The work of one device in a compiled program.
 
   Attributes:
     flops: of its products, a multiply-add as two.
-    collectives: the exchanges that have more than one device.
-    calls: targets of custom calls, with their numbers.
+    collectives: those of more than one device.
+    calls: targets of custom calls, with their counts.
     unknown_loops: loops with products or collectives whose length XLA does not know; counted once.
   """
 
@@ -92,7 +92,7 @@ class _Instruction:
 
 
 def _closing(text: str, start: int) -> int:
-  """Index behind the bracket that closes the one at `start`."""
+  """Index after the bracket that closes the one at `start`."""
   depth = 0
   for match in re.finditer(r'[()]', text[start:]):
     depth += 1 if match[0] == '(' else -1
@@ -247,7 +247,7 @@ def read(text: str) -> Program:
   """Reads the text of a compiled program, `compiled.as_text()`.
 
   Raises:
-    ValueError: It is no such text.
+    ValueError: It is not the text of a compiled program.
   """
   computations, entry = _computations(text)
   header = text[: text.index('\n')]

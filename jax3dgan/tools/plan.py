@@ -1,16 +1,15 @@
-"""What a run will take: FLOPs, memory, the largest batch, time. No device of its size is needed.
+"""The cost of a run: FLOPs, memory, the largest batch, time; without the device that it is for.
 
   python -m jax3dgan.tools.plan --config=configs/celeba.py --device=h100
   python -m jax3dgan.tools.plan --config=configs/celeba.py --device=v5e --devices=8 \\
     --config.model.matmul_dtype=bfloat16 --config.batch_size=64
   python -m jax3dgan.tools.plan --config=configs/celeba.py --fast --json
 
-Any field of the config is overridden as in training. Each stage's step is compiled three times or
-so, a third of a minute to a minute each for the large configs; --fast only traces it, and knows no
-memory but the state's. Without the device the program in its forms is compiled for this machine's
-CPU. Its temporaries are what the program holds at once when nothing but XLA's CPU fusions spare
-memory: a GPU's own fusions, kernels and order of work give another figure, which no run has
-measured yet. FLOPs do not depend on it.
+Any field of the config is overridden as in training. Each stage's step is compiled about three
+times, 20 to 60 s each for the large configs; --fast only traces it, and gives only the memory of
+the state. Without the device, the device's variant of the program is compiled for this machine's
+CPU. Its temporaries are those of XLA's CPU fusions: a GPU's fusions, kernels and schedule give
+another figure, which has not been measured yet. FLOPs do not depend on it.
 """
 
 import argparse
@@ -36,11 +35,11 @@ def parse_memory(text: str) -> int:
   """Bytes of '80GiB', '16 GB', '900MiB'.
 
   Raises:
-    UserError: It is none.
+    UserError: It is not an amount of memory.
   """
   match = re.fullmatch(r'\s*(\d+(?:\.\d*)?)\s*([kmg]?i?b)\s*', text, re.IGNORECASE)
   if not match or match[2].upper() not in _UNITS or not float(match[1]):
-    raise UserError(f'{text!r} is no amount of memory. Write it as --memory=80GiB.')
+    raise UserError(f'{text!r} is not an amount of memory. Write it as --memory=80GiB.')
   return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
@@ -78,15 +77,15 @@ def plan(
     device: one of the devices.
     memory: bytes that a device has for the program; None for what JAX takes of the device's.
     num_devices: how many.
-    fast: trace only; nothing of memory but the state's.
+    fast: trace only; of memory only that of the state.
     mfu: share of the peak, instead of the table's.
-    say: told of what takes long.
+    say: Called with what takes long.
 
   Returns:
-    A dict of plain values, see `table` for what it holds; 'stages' has one dict for each.
+    A dict of plain values, which `table` shows; 'stages' has one dict for each.
 
   Raises:
-    UserError: a batch that the devices cannot share, a precision that the device has not.
+    UserError: a batch that the devices cannot share, a precision that the device does not support.
   """
   limit = int(memory or device.memory * device.usable * GIB)
   policy = config.model.get('matmul_dtype', 'float32')
@@ -99,8 +98,8 @@ def plan(
     state = state or step.state
     counts = count_flops(step, batch)
     # A CPU's devices share its cores, and the table's peak is that of all of them.
-    sharers = num_devices if device.platform == 'cpu' else 1
-    seconds = counts['model'] * batch * sharers / (peak * share)
+    num_sharing = num_devices if device.platform == 'cpu' else 1
+    seconds = counts['model'] * batch * num_sharing / (peak * share)
     num_steps = stage.to_step - stage.from_step
     exchanged = 4 * fit.num_parameters(state.networks)
     record = {
@@ -145,14 +144,14 @@ def plan(
 
 
 def parse(argv) -> tuple[argparse.Namespace, object]:
-  """The flags, and the config with its overrides; UserError for wrong ones."""
+  """The flags, and the config with its overrides; UserError if they are wrong."""
   own = argparse.ArgumentParser(
     prog='python -m jax3dgan.tools.plan',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  own.add_argument('--device', help=f'{", ".join(devices_lib.DEVICES)}; default: what is here')
+  own.add_argument('--device', help=f'{", ".join(devices_lib.DEVICES)}; default: this machine')
   own.add_argument('--memory', help='of a device, such as 80GiB; default: what JAX takes of it')
   own.add_argument('--devices', type=int, default=1, help='how many; default: 1')
   own.add_argument('--mfu', type=float, help='share of the peak that a step reaches, 0 to 1')
@@ -161,9 +160,9 @@ def parse(argv) -> tuple[argparse.Namespace, object]:
   args, rest = own.parse_known_args(argv[1:])
   values = main_lib.parse([argv[0], *rest, '--workdir=.'])
   if args.devices < 1:
-    raise UserError(f'--devices={args.devices} is none. Give 1 or more.')
+    raise UserError(f'--devices={args.devices} is not possible. Give 1 or more.')
   if args.mfu is not None and not 0 < args.mfu <= 1:
-    raise UserError(f'--mfu={args.mfu} is no share of a peak. Give a number from 0 to 1.')
+    raise UserError(f'--mfu={args.mfu} is not a share of a peak. Give a number from 0 to 1.')
   return args, values.config
 
 

@@ -1,4 +1,4 @@
-"""A plan as a table for people; see `plan.plan` for what it holds."""
+"""A plan as a table; see `plan.plan`."""
 
 
 def duration(seconds: float) -> str:

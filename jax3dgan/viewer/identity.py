@@ -1,4 +1,4 @@
-"""Who is seen: a seed or a photo, truncated, mixed with another seed, edited."""
+"""The identity to render: a seed or a photo, truncated, mixed with another seed, edited."""
 
 import dataclasses
 import threading
@@ -11,15 +11,15 @@ from jax3dgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-  """What the panel says about whom to render; hashable.
+  """The settings of the panel that determine the style; hashable.
 
   Attributes:
     seed: Of the latent.
     psi: Truncation.
-    mix_seed: Of the second latent, whose styles stand in the layers [first, last); None for none.
+    mix_seed: Of the second latent, used in the layers [first, last); None for none.
     mix_layers: (first, last).
     edits: ((name, strength), ...) of the directions.
-    photo: Number of the inversion whose style stands instead of the seed's; None for the seed's.
+    photo: Number of the inversion whose style is used; None for that of the seed.
   """
 
   seed: int = 0
@@ -31,7 +31,7 @@ class Identity:
 
 
 class Styles:
-  """Makes styles of identities; what of them depends on no camera is computed once.
+  """Makes the styles of identities; what does not depend on the camera is computed once.
 
   Args:
     model: A `trained.Trained`.

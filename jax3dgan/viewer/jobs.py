@@ -1,4 +1,4 @@
-"""Long work beside the rendering: one job at a time for each client, shown, and stopped on wish."""
+"""Background jobs: one at a time for each client, with progress and cancellation."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ class Jobs:
     """
     with self._lock:
       if self.busy:
-        raise UserError('Something else is being made. Wait for it, or cancel it.')
+        raise UserError('Another job is running. Wait for it, or cancel it.')
       self._running = True
       self._cancel = threading.Event()
       self._thread = threading.Thread(
@@ -63,11 +63,11 @@ class Jobs:
       work(step)
     except Cancelled:
       pass
-    except Exception as error:  # whatever it is, the viewer goes on
+    except Exception as error:  # of any kind: the viewer continues
       if not cancel.is_set():
         self._failed(error)
     finally:
-      self._running = False  # before it is said: then the next one may start
+      self._running = False  # before the callback, which may start the next one
       self._changed(None, 1.0)
 
   def cancel(self, wait: float = 0.0) -> None:
@@ -89,7 +89,7 @@ def invert(
     camera: Where it was taken from, [1].
     num_steps: Of the search.
     step: See `Jobs.start`.
-    show: Called with the styles [1, ...] so far, now and then.
+    show: Called with the current styles [1, ...] at intervals.
 
   Returns:
     The styles [1, ...].
@@ -100,7 +100,7 @@ def invert(
 
   def after(i, w, rendered, loss):
     del rendered
-    loss.block_until_ready()  # or a cancel would come after everything that is queued
+    loss.block_until_ready()  # otherwise a cancellation would wait for everything that is queued
     step((i + 1) / num_steps)
     if i % 20 == 19:
       show(np.asarray(w))

@@ -1,4 +1,4 @@
-"""The panel at the side of the page: what there is to set, in viser's own controls."""
+"""The panel of the page: its settings, in viser's controls."""
 
 from jax3dgan.viewer import pictures, uploads
 
@@ -15,7 +15,7 @@ class Panel:
     sizes: Resolutions of pictures at rest.
     still: That to start with, or None for automatic.
     seed, psi: To start with.
-    directions: Whether directions to edit along will come.
+    directions: Whether there will be directions to edit along.
     meshes: Whether meshes can be extracted.
   """
 
@@ -42,7 +42,7 @@ class Panel:
     self.seed = gui.add_number('Seed', seed, min=0, max=_MAX_SEED, step=1)
     self.step_seed = gui.add_button_group('', ('Previous', 'Next', 'Random'))
     self.psi = gui.add_slider(
-      'Truncation', 0.0, 1.0, 0.01, psi, hint='ψ: 1 as it was learned, 0 the average of all'
+      'Truncation', 0.0, 1.0, 0.01, psi, hint='ψ: 1 for none, 0 for the average of all'
     )
     self.show = gui.add_dropdown('Show', pictures.kinds(model), visible=model.has_depth)
     automatic = ('automatic', *(f'{size}²' for size in sizes))
@@ -51,13 +51,13 @@ class Panel:
       automatic,
       initial_value=f'{still}²' if still else 'automatic',
       visible=len(sizes) > 1,
-      hint='Pixels when nothing moves; while it moves, what the machine keeps up with',
+      hint='Pixels when nothing moves; while moving, the size that is fast enough',
     )
-    self.hold = gui.add_checkbox(
+    self.trained_only = gui.add_checkbox(
       'Trained views only',
       True,
       visible=model.has_camera,
-      hint='Holds the camera where the model has seen pictures from',
+      hint='Limits the camera to the views of the training images',
     )
     self.reset = gui.add_button('Reset view', visible=model.has_camera)
     self.hint = gui.add_markdown('', visible=False)
@@ -139,7 +139,7 @@ class Panel:
       if handle.visible != busy:
         handle.visible = busy
     if busy:
-      words = f'{name}: {100 * share:.0f} %'
-      if self.status.content != words:
-        self.status.content = words
+      text = f'{name}: {100 * share:.0f} %'
+      if self.status.content != text:
+        self.status.content = text
         self.progress.value = 100 * share

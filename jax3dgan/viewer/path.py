@@ -11,13 +11,13 @@ from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.viewer import poses
 
-MAX_KEYS = 10_000  # twenty minutes of dragging
+MAX_KEYS = 10_000  # twenty minutes of recording
 _look_at = jax.jit(cameras.look_at)
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-  """Where the camera was.
+  """A camera at a time.
 
   Attributes:
     time: Seconds.
@@ -41,13 +41,13 @@ class Key:
 
 
 def spaced(keys: list[Key], seconds: float) -> list[Key]:
-  """Returns keys at even times over so many seconds, as they are set by hand."""
+  """Returns keys at uniform times over so many seconds."""
   times = np.linspace(0, seconds, len(keys))
   return [dataclasses.replace(key, time=float(t)) for key, t in zip(keys, times, strict=True)]
 
 
 def thinned(keys: list[Key], every: float = 0.25) -> list[Key]:
-  """Returns recorded keys about `every` seconds apart, the ends kept: a smooth hand."""
+  """Returns recorded keys about `every` seconds apart, with both ends, for a smooth path."""
   kept = keys[:1]
   for key in keys[1:-1]:
     if key.time - kept[-1].time >= every:
@@ -61,10 +61,10 @@ def thinned(keys: list[Key], every: float = 0.25) -> list[Key]:
 
 def spline(keys: list[Key], fps: float, radius: float) -> Camera:
   """Returns the cameras [n, ...] of a smooth path through keys: natural cubic splines of angles,
-  the logarithm of the zoom and the point that is looked at.
+  the logarithm of the zoom and the look-at point.
 
   Args:
-    keys: At least two, at rising times. The azimuth goes the short way from key to key.
+    keys: At least two, at rising times. The azimuth takes the shortest way between keys.
     fps: Cameras per second; the first and the last key are among them.
     radius: Distance from the points that the cameras turn about.
 

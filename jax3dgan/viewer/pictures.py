@@ -1,4 +1,4 @@
-"""What of a rendering is shown: its colour, its depth, its normals, its opacity."""
+"""Pictures of a rendering: its colour, its depth, its normals, its opacity."""
 
 import math
 
@@ -10,18 +10,18 @@ KINDS = ('colour', 'depth', 'normals', 'opacity')
 
 
 def kinds(model) -> tuple[str, ...]:
-  """Returns what a model can show."""
+  """Returns the kinds of pictures that a model has."""
   return KINDS if model.has_depth else KINDS[:1]
 
 
 def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
-  """Returns a rendering's first image for people, uint8 [h, w, 3].
+  """Returns a picture of a rendering's first image, uint8 [h, w, 3].
 
   Args:
     model: A `trained.Trained`.
     rendering: [1, ...], NumPy arrays.
     kind: One of `kinds(model)`.
-    camera: Where it was seen from, [1].
+    camera: That it was rendered from, [1].
     limits: (near, far) of the colours of depth; None takes those of this picture.
   """
   if kind == 'colour':
@@ -29,7 +29,7 @@ def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
   opacity = rendering.opacity[0]
   if kind == 'opacity':
     return viz.to_uint8(np.repeat(2 * opacity[..., None] - 1, 3, axis=-1))
-  # With last_back what passes counts as the last sample: every pixel is solid.
+  # With last_back transmitted light counts as the last sample: every pixel is solid.
   solid = model.options().last_back
   depth = rendering.depth[0] if solid else viz.surface_depth(rendering.depth[0], opacity)
   alpha = None if solid else opacity
@@ -40,7 +40,7 @@ def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
 
 
 def depth_limits(model, rendering, before=None) -> tuple[float, float]:
-  """Returns (near, far) of the colours of depth, which only ever widen: they do not flicker."""
+  """Returns (near, far) of the colours of depth, which only widen, so that they do not flicker."""
   depth, opacity = rendering.depth[0], rendering.opacity[0]
   if not model.options().last_back:
     depth = viz.surface_depth(depth, opacity)
@@ -54,7 +54,7 @@ def on_canvas(image: np.ndarray, aspect: float, ground=(255, 255, 255)) -> np.nd
   The ground fills the rest; the image keeps its pixels.
   """
   size = image.shape[0]
-  aspect = min(max(aspect, 0.2), 5.0)  # no window is that long, and the canvas stays small
+  aspect = min(max(aspect, 0.2), 5.0)  # beyond the aspect of any window: bounds the canvas
   height = size if aspect >= 1 else round(size / aspect)
   width = size if aspect <= 1 else round(size * aspect)
   canvas = np.empty((height, width, 3), np.uint8)

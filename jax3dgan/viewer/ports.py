@@ -1,4 +1,4 @@
-"""Whether the viewer can listen at an address, and what to do where it cannot."""
+"""Checks that the viewer can listen at an address."""
 
 import errno
 import socket
@@ -7,7 +7,7 @@ from jax3dgan.errors import UserError
 
 
 def check_port(host: str, port: int) -> None:
-  """UserError where viser could not listen there; it would take another port without a word.
+  """Raises a UserError if viser cannot listen there; viser itself would silently take another port.
 
   Args:
     host: Address or name of this machine.
@@ -20,7 +20,7 @@ def check_port(host: str, port: int) -> None:
     error = _bind_error(family, address)
   except (OSError, UnicodeError):
     raise UserError(
-      f'{host} is no address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
+      f'{host} is not an address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
     ) from None
   if error is None:
     return
@@ -30,15 +30,15 @@ def check_port(host: str, port: int) -> None:
     remedy = f'Set --port={free}, which is free.' if free else 'Set another --port.'
     raise UserError(f'Port {port} of {host} is in use. {remedy}')
   if error.errno == errno.EACCES:
-    raise UserError(f'Port {port} is for the administrator alone. Set --port=8080 or above.')
+    raise UserError(f'Port {port} is reserved for the administrator. Set --port=8080 or above.')
   raise UserError(
-    f'{host} is no address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
+    f'{host} is not an address of this machine. Set --host=127.0.0.1, or 0.0.0.0 for all.'
   )
 
 
 def _bind_error(family, address) -> OSError | None:
   with socket.socket(family, socket.SOCK_STREAM) as probe:
-    # As asyncio's servers do: a port that was left a moment ago is free.
+    # Like asyncio's servers: a port that was closed a moment ago counts as free.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       probe.bind(address)

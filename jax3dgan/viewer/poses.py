@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from jax3dgan import cameras
 from jax3dgan.cameras import Camera
 
-_look_at = jax.jit(cameras.look_at)  # outside of a jit each small operation is compiled on its own
+_look_at = jax.jit(cameras.look_at)  # without jit each small operation is compiled separately
 
 
 def square_fov(fov: float, aspect: float) -> float:
@@ -65,10 +65,10 @@ def to_viser(camera: Camera, aspect: float = 1.0) -> tuple[np.ndarray, np.ndarra
 
 
 def dolly_to_zoom(camera: Camera, look_at, radius: float) -> Camera:
-  """Returns the camera [1] at `radius` from the point that it turns about, its view as wide there.
+  """Returns the camera [1] at `radius` from its look-at point, with the same width of view there.
 
-  A field is sampled between fixed distances from the camera, those of training: what comes nearer
-  is shown larger from where it would be sampled well.
+  A field is sampled between fixed distances from the camera, those of training: instead of moving
+  nearer, the camera zooms from that distance.
 
   Args:
     camera: From `from_viser`.
@@ -131,9 +131,8 @@ class TrainedViews:
   azimuth: float
   elevation: tuple[float, float]
 
-  # How far a view that is held back still gives way, radians: the end of the range is felt, not
-  # hit.
-  GIVE = math.radians(6)
+  # Radians by which a limited view can leave the range, more and more slowly.
+  SOFT_MARGIN = math.radians(6)
 
   @classmethod
   def of(cls, model) -> 'TrainedViews':
@@ -151,15 +150,15 @@ class TrainedViews:
     inside = low - 1e-3 <= elevation <= high + 1e-3
     return inside and (self.all_round or abs(azimuth) <= self.azimuth + 1e-3)
 
-  def hold(self, azimuth: float, elevation: float) -> tuple[float, float]:
-    """Returns the angles, softly held within: never more than `GIVE` outside."""
+  def limit(self, azimuth: float, elevation: float) -> tuple[float, float]:
+    """Returns the angles, softly limited to the range: never more than `SOFT_MARGIN` outside."""
     low, high = self.elevation
     if not self.all_round:
-      azimuth = _soft(azimuth, -self.azimuth, self.azimuth, self.GIVE)
-    return azimuth, _soft(elevation, low, high, self.GIVE)
+      azimuth = _soft(azimuth, -self.azimuth, self.azimuth, self.SOFT_MARGIN)
+    return azimuth, _soft(elevation, low, high, self.SOFT_MARGIN)
 
   def words(self) -> str:
-    """Says the range, in degrees."""
+    """Describes the range, in degrees."""
     low, high = (round(math.degrees(e)) for e in self.elevation)
     sides = 'all round' if self.all_round else f'±{math.degrees(self.azimuth):.0f}° to the sides'
     return f'{sides}, {low}° to {high}° up'
@@ -170,12 +169,12 @@ def _soft(value: float, low: float, high: float, give: float) -> float:
   return value - over + give * math.tanh(over / give)
 
 
-def held(camera: Camera, views: TrainedViews, look_at, radius: float) -> Camera:
-  """Returns the camera [1] within the trained views (see `TrainedViews.hold`), its zoom kept."""
+def limited(camera: Camera, views: TrainedViews, look_at, radius: float) -> Camera:
+  """Returns the camera [1] within the trained views (see `TrainedViews.limit`), its zoom kept."""
   now = angles(np.asarray(camera.cam2world)[0, :3, 3], look_at)
   if views.contains(*now):
     return camera
-  origin = position(*views.hold(*now), radius, look_at)
+  origin = position(*views.limit(*now), radius, look_at)
   return Camera(
     np.asarray(_look_at(np.float32(origin)[None], np.float32(look_at)[None])), camera.intrinsics
   )

@@ -1,6 +1,6 @@
-"""At which size to render: what is fast enough while things move, the best when they rest.
+"""The sizes to render at: fast enough while the camera moves, the best when it rests.
 
-Sizes and numbers of samples are few and fixed, since each is compiled on its own.
+Sizes and numbers of samples are few and fixed, since each is compiled separately.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ from jax3dgan.devices import ray_parallel
 MOVING_SIZES = (16, 32, 64, 128)
 STILL_SIZES = (64, 128, 256, 512)
 TARGET_SECONDS = 1 / 20  # of a picture while the mouse drags
-_WORTH_WAITING = 1.5  # seconds that the sharp picture may take where no size is chosen
+_MAX_SECONDS_AT_REST = 1.5  # of the sharp picture, if no size is chosen
 
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-  """A way to render.
+  """A size and a number of samples to render with.
 
   Attributes:
     resolution: Pixels on a side.
@@ -73,14 +73,14 @@ class Ladder:
     self.target = target
     self.sizes = sorted({*still_sizes(model), *([still] if still else [])})
     self._still = still
-    # What a picture of each level costs, beside the others', and how slow the machine is just now.
-    # One slowness for all: a level that is not in use stays as well known as those that are.
+    # The relative cost of each level, and a common factor for the current speed of the machine, so
+    # that the estimates of unused levels stay up to date too.
     self._costs: dict[Level, float] = {}
     self._slowness = 1.0
     self._lock = threading.Lock()
 
   def measured(self, level: Level, seconds: float) -> None:
-    """Notes what a picture took, after it was compiled; later ones count more."""
+    """Records the seconds of a picture, after its compilation; later ones have more weight."""
     with self._lock:
       if level not in self._costs:
         self._costs[level] = seconds / self._slowness
@@ -88,27 +88,27 @@ class Ladder:
         self._slowness = 0.8 * self._slowness + 0.2 * seconds / self._costs[level]
 
   def seconds(self, level: Level) -> float | None:
-    """Returns what a picture takes now; None where none was measured."""
+    """Returns the current seconds of a picture; None if none was measured."""
     cost = self._costs.get(level)
     return None if cost is None else cost * self._slowness
 
   def moving(self, clients: int = 1) -> Level:
-    """Returns the largest measured level in time for so many clients that move at once."""
+    """Returns the largest measured level that is fast enough for so many moving clients."""
     ready = [level for level in self.levels if level in self._costs]
     fast = [level for level in ready if self.seconds(level) * max(clients, 1) <= self.target]
     return fast[-1] if fast else min(ready or self.levels, key=lambda level: level.resolution)
 
   def still(self, chosen: int | None = None) -> Level:
-    """Returns the level at rest: all samples, at the size that was chosen, or worth waiting for."""
+    """Returns the level at rest: all samples, at the chosen size or the largest fast one."""
     size = chosen or self._still
     if size is None:
-      fits = [s for s in self.sizes if s <= 128 and self._guess(s) <= _WORTH_WAITING]
+      fits = [s for s in self.sizes if s <= 128 and self._guess(s) <= _MAX_SECONDS_AT_REST]
       size = fits[-1] if fits else self.sizes[0]
     return Level(size)
 
   def _guess(self, size: int) -> float:
     """Seconds of a picture of this size with all samples, on an idle machine: the size at rest
-    must not come and go with what else runs."""
+    must not depend on the current load."""
     if not self._costs:
       return 0.0
     near = Level(size) if Level(size) in self._costs else self._largest()
@@ -119,14 +119,14 @@ class Ladder:
     return max(self._costs, key=lambda level: level.resolution)
 
   def warm_up(self, render, report=lambda level: None, stopped=lambda: False) -> None:
-    """Compiles and measures the moving levels, as far as this machine is in time for them.
+    """Compiles and measures the moving levels, up to the first that is too slow.
 
     Args:
       render: Called with a level; renders one picture.
       report: Called with each level before it is compiled, and with None at the end.
       stopped: Whether to stop early.
     """
-    first = min(len(self.levels) - 1, 1)  # 32²: 16² only where that is too slow
+    first = min(len(self.levels) - 1, 1)  # 32²: 16² only if that is too slow
     for index in [*range(first, len(self.levels)), *range(first)]:
       level = self.levels[index]
       done = [self.seconds(done) for done in self.levels if done in self._costs]
@@ -136,7 +136,7 @@ class Ladder:
       report(level)
       render(level)
       times = []
-      for _ in range(3):  # the least: what else the machine does comes and goes
+      for _ in range(3):  # the minimum: other load varies
         start = time.perf_counter()
         render(level)
         times.append(time.perf_counter() - start)

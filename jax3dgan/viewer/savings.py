@@ -1,4 +1,4 @@
-"""What a client takes home: snapshots, videos and meshes, with the record of how they were made."""
+"""Downloads of a client: snapshots, videos and meshes, with the record of how they were made."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ def connect(session, on) -> None:
 
 
 def record(session, view, resolution: int, **more) -> dict:
-  """Returns the provenance record of a view; a photo's style is in it, as nothing else tells it."""
+  """Returns the provenance record of a view; a photo's style is part of it."""
   identity = view.identity
   about = {
     'kind': view.kind,
@@ -50,7 +50,7 @@ def record(session, view, resolution: int, **more) -> dict:
 
 
 def identity_of(entry: dict, styles) -> Identity:
-  """Returns whom a record shows; the style of a photo goes to `styles`."""
+  """Returns the identity in a record; the style of a photo is added to `styles`."""
   about, flags = entry.get('view', {}), entry['flags']
   photo = None
   if 'w' in about:
@@ -76,7 +76,7 @@ def camera_of(entry: dict):
 
 
 def set_panel(session, identity: Identity, kind: str) -> None:
-  """Sets the controls to what a session starts with, as far as the panel was not made so."""
+  """Sets the controls to the start of a session, as far as the panel's defaults differ."""
   p = session.panel
   if kind in pictures.kinds(session.model) and kind != p.show.value:
     p.show.value = kind
@@ -114,7 +114,7 @@ def snapshot(session) -> None:
 
 
 def record_view(session) -> None:
-  """Notes where the camera is now, while the user moves it."""
+  """Records the camera while the user moves it."""
   if len(session.keys) < path_lib.MAX_KEYS:
     now = time.monotonic() - session.record_start
     if not session.keys or now > session.keys[-1].time:
@@ -143,12 +143,12 @@ def _add_keyframe(session) -> None:
 def _set_path(session, keys, recorded: bool) -> None:
   session.keys, session.recorded = keys, recorded
   if not keys:
-    words = 'No views yet.'
+    text = 'No views yet.'
   elif recorded:
-    words = f'A recording of {keys[-1].time:.1f} s.'
+    text = f'A recording of {keys[-1].time:.1f} s.'
   else:
-    words = f'{len(keys)} keyframe{"s" if len(keys) > 1 else ""}.'
-  session.panel.path.content = words
+    text = f'{len(keys)} keyframe{"s" if len(keys) > 1 else ""}.'
+  session.panel.path.content = text
 
 
 def video(session) -> None:
@@ -178,7 +178,7 @@ def video(session) -> None:
       data = file.read_bytes()
     session.client.send_file_download(name, data, save_immediately=True)
     text = json.dumps(entry, indent=2, ensure_ascii=False) + '\n'
-    session.client.send_file_download(f'{name}.json', text.encode())  # as a link beside it
+    session.client.send_file_download(f'{name}.json', text.encode())  # as a second download
 
   session.jobs.start('Video', work)
 

@@ -36,11 +36,11 @@ class Viewer:
     still: Resolution of pictures at rest, None for automatic.
     flags: The app's, for records; None for a record without.
     directions: An `editing.Directions`, or None to look for them.
-    start: Whom sessions start with, instead of seed and psi.
+    start: The identity that sessions start with, instead of seed and psi.
     camera: The camera [1] that they start with; None for the front.
     look_at: The point that it turns about.
-    kind: What they show first, of `pictures.KINDS`.
-    styles: Makes the styles, where it knows photos already; None for a new one.
+    kind: The first kind of picture, of `pictures.KINDS`.
+    styles: A `Styles` that has photos already; None for a new one.
   """
 
   def __init__(
@@ -107,11 +107,11 @@ class Viewer:
     except ImportError:
       raise UserError('The viewer needs viser. Run pip install jax3dgan[viewer].') from None
     check_port(self.host, self.port)
-    # A client that has gone while its picture was rendered is nothing to warn of.
+    # A client that disconnects while its picture is rendered needs no warning.
     warnings.filterwarnings('ignore', 'Queued a .* on a closed connection')
     with contextlib.redirect_stdout(io.StringIO()):  # viser's banner; the app says the address
       self.server = viser.ViserServer(self.host, self.port, label='jax3dgan', verbose=False)
-    if self.port and self.server.get_port() != self.port:  # somebody was quicker
+    if self.port and self.server.get_port() != self.port:  # another process was faster
       self.server.stop()
       raise UserError(f'Port {self.port} of {self.host} is in use. Set another --port.')
     self.port = self.server.get_port()
@@ -120,7 +120,7 @@ class Viewer:
     self._compiler.start()
 
   def _set_up(self, server) -> None:
-    # viser can hand the page to a relay on the internet; this viewer stays where it listens.
+    # viser can share the page through a relay on the internet; this viewer does not.
     server.request_share_url = lambda verbose=True: None
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     if hasattr(server.gui, 'main_panel'):  # beside the picture, not on it
@@ -142,7 +142,7 @@ class Viewer:
           'Getting ready', 'The renderer is compiled once.', loading=True, with_close_button=False
         )
     except Exception:
-      # A browser that is gone before its panel is built is no event.
+      # A browser that disconnects before its panel is built needs no message.
       if client.client_id in self.server.get_clients():
         logging.exception('a session could not start')
 
@@ -165,7 +165,7 @@ class Viewer:
     return max(len(moving), 1)
 
   def wait_until_ready(self) -> bool:
-    """Waits until something is compiled; returns whether it is, rather than the end near."""
+    """Waits until a level is compiled; returns False if the viewer stops before."""
     while not self._ready.wait(0.1):
       if self._stopping.is_set():
         return False
@@ -176,7 +176,7 @@ class Viewer:
     return level in self._compiled
 
   def compile_later(self, level, session) -> None:
-    """Compiles a level beside the rendering; then the session draws anew."""
+    """Compiles a level while others are rendered; then the session draws again."""
     with self._lock:
       waiting = self._waiting.setdefault(level, [])
       waiting.append(session)
@@ -194,12 +194,12 @@ class Viewer:
       self._ready.set()
 
   def _report(self, level) -> None:
-    words = 'Ready.' if level is None else f'Compiling {level.resolution}² …'
+    text = 'Ready.' if level is None else f'Compiling {level.resolution}² …'
     for notice in list(self._notices.values()):
       if level is None:
         notice.remove()
       else:
-        notice.body = words
+        notice.body = text
     if level is None:
       self._notices.clear()
 
@@ -252,14 +252,14 @@ class Viewer:
   def run(self, opened=lambda: None) -> None:
     """Serves until Ctrl-C or SIGTERM; call it in the main thread.
 
-    Threads end with what they do: a compilation cannot be broken off, and one that Python leaves
-    behind at its end would crash. A second signal does not wait.
+    Threads finish their current work: a compilation cannot be interrupted, and one that still runs
+    at the end of Python would crash. A second signal does not wait.
     """
     end = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number, frame):
-      if end.is_set():  # asked twice: what runs, such as a compilation, is not waited for
+      if end.is_set():  # the second signal: running work, such as a compilation, is not waited for
         os._exit(128 + number)
       end.set()
 
@@ -267,7 +267,7 @@ class Viewer:
     try:
       self.open()
       opened()
-      while not end.wait(1.0):  # short waits: Python sees a signal between two
+      while not end.wait(1.0):  # short waits: Python handles signals between them
         pass
     finally:
       self.close()

@@ -1,4 +1,4 @@
-"""One browser: its panel, its camera, the pictures that it gets."""
+"""One browser: its panel, its camera, and the pictures that are sent to it."""
 
 import dataclasses
 import logging
@@ -13,38 +13,11 @@ from jax3dgan.viewer import pictures, poses, savings, uploads
 from jax3dgan.viewer.identity import Identity
 from jax3dgan.viewer.jobs import Jobs, invert
 from jax3dgan.viewer.panel import Panel
+from jax3dgan.viewer.view import View
 
 REST_SECONDS = 0.15  # without a change, before the picture is made sharp
 _JPEG_QUALITY = 90  # while moving; pictures at rest are sent without loss
-_NEAREST, _FARTHEST = 1 / 8, 2.0  # of the trained distance: how far one can zoom
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-  """What a client wants to see; hashable.
-
-  Attributes:
-    identity: Who.
-    kind: Of `pictures.KINDS`.
-    still: Resolution at rest, None for automatic.
-    camera: viser's (position, wxyz, fov, look_at), as tuples.
-    aspect: Width of the canvas divided by its height.
-    hold: Whether the camera is held within the trained views.
-    sharp: Whether this is the picture at rest.
-  """
-
-  identity: Identity
-  kind: str
-  still: int | None
-  camera: tuple
-  aspect: float
-  hold: bool
-  sharp: bool = False
-
-  @property
-  def look_at(self) -> tuple[float, float, float]:
-    """The point that the camera turns about."""
-    return self.camera[3]
+_MIN_DISTANCE, _MAX_DISTANCE = 1 / 8, 2.0  # of the trained distance: how far one can zoom
 
 
 class Session:
@@ -62,7 +35,7 @@ class Session:
     self.photo, self._own_photos = None, []
     self.mesh = None
     self._limits = (None, None)  # of depth: identity, (near, far)
-    self._lock = threading.RLock()  # viser calls back from many threads: what is newest stays so
+    self._lock = threading.RLock()  # viser calls back from many threads
     self._outside = self._aspect = None
     self.jobs = Jobs(self.failed, self._job_changed)
     self.panel = Panel(
@@ -88,7 +61,7 @@ class Session:
   # What the client does.
 
   def _on(self, attach, action):
-    """Attaches an action; what goes wrong in it becomes a message."""
+    """Attaches an action; its errors become messages."""
 
     def callback(_):
       try:
@@ -100,7 +73,17 @@ class Session:
 
   def _connect(self):
     p = self.panel
-    inputs = [p.seed, p.psi, p.show, p.size, p.hold, p.mix, p.mix_seed, p.layers, p.use_photo]
+    inputs = [
+      p.seed,
+      p.psi,
+      p.show,
+      p.size,
+      p.trained_only,
+      p.mix,
+      p.mix_seed,
+      p.layers,
+      p.use_photo,
+    ]
     for handle in inputs:
       self._on(handle.on_update, self.changed)
     self._on(self.client.camera.on_update, self._camera_moved)
@@ -132,19 +115,19 @@ class Session:
 
   def _start_camera(self):
     camera, radius = self.client.camera, self.viewer.radius
-    camera.min_orbit_distance = radius * _NEAREST
-    camera.max_orbit_distance = radius * _FARTHEST
+    camera.min_orbit_distance = radius * _MIN_DISTANCE
+    camera.max_orbit_distance = radius * _MAX_DISTANCE
     self._set_fov()
 
   def _set_fov(self):
-    """Lets the square of the canvas see what training's images did."""
+    """Gives the square of the canvas the field of view of training."""
     camera = self.client.camera
     fov = poses.canvas_fov(self.viewer.fov, camera.aspect)
     if abs(camera.fov - fov) > 1e-4:  # a tall window: its square is as wide as it is
       camera.fov = fov
 
   def reset_view(self):
-    """Turns the camera back to where it started."""
+    """Resets the camera."""
     with self.client.atomic():
       self.client.camera.position = self.viewer.start_position
       self.client.camera.look_at = self.viewer.start_look_at
@@ -163,7 +146,7 @@ class Session:
     self.changed()
 
   def changed(self):
-    """Asks for a picture of what the panel and the camera say now."""
+    """Requests a picture with the current settings and camera."""
     with self._lock:
       view = self.view()
       if self.mesh is not None:
@@ -176,7 +159,7 @@ class Session:
       self.viewer.worker.submit(self, view)
 
   def view(self) -> View:
-    """What the panel and the camera say now."""
+    """The view of the current settings and camera."""
     p, camera = self.panel, self.client.camera
     edits = tuple((name, float(slider.value)) for name, slider in p.sliders.items() if slider.value)
     identity = Identity(
@@ -193,27 +176,31 @@ class Session:
       float(camera.fov),
       tuple(map(float, camera.look_at)),
     )
-    return View(identity, p.show.value, p.still, pose, camera.aspect, bool(p.hold.value))
+    return View(identity, p.show.value, p.still, pose, camera.aspect, bool(p.trained_only.value))
 
   def camera_of(self, view: View):
-    """Our camera [1] of a view: zoomed instead of nearer, and held where that is wished."""
+    """Our camera [1] of a view: zoomed instead of nearer, and limited to the trained views."""
     if not self.model.has_camera:
       return self.viewer.start_camera
     position, wxyz, fov, look_at = view.camera
     radius = self.viewer.radius
     camera = poses.from_viser(position, wxyz, fov, view.aspect)
     camera = poses.dolly_to_zoom(camera, look_at, radius)
-    return poses.held(camera, self.viewer.views, look_at, radius) if view.hold else camera
+    return (
+      poses.limited(camera, self.viewer.views, look_at, radius) if view.trained_only else camera
+    )
 
   def _show_hint(self, view: View):
     if not self.model.has_camera:
       return
     outside = not self.viewer.views.contains(*poses.angles(view.camera[0], view.look_at))
-    state = (outside, view.hold)
+    state = (outside, view.trained_only)
     if state == self._outside:
       return
     self._outside = state
-    what = 'the nearest of them is shown' if view.hold else 'the model has to guess here'
+    what = (
+      'the nearest of them is shown' if view.trained_only else 'the model was not trained for it'
+    )
     self.panel.hint.content = f'*Outside the trained views ({self.viewer.views.words()}): {what}.*'
     self.panel.hint.visible = outside
 
@@ -255,7 +242,7 @@ class Session:
     return pictures.picture(self.model, rendering, view.kind, camera, limits)
 
   def send(self, picture: np.ndarray, aspect: float, lossless: bool) -> None:
-    """Sends a square picture as the ground of the scene."""
+    """Sends a square picture as the background of the scene."""
     canvas = pictures.on_canvas(picture, aspect)
     self.client.scene.set_background_image(
       canvas, format='png' if lossless else 'jpeg', jpeg_quality=_JPEG_QUALITY
@@ -299,15 +286,15 @@ class Session:
     self.client.add_notification(title, body, color=color, auto_close_seconds=10)
 
   def failed(self, error: Exception):
-    """Says what went wrong: the user's mistakes in the page, ours in the terminal too."""
+    """Shows an error: a UserError in the page only, others in the terminal too."""
     if isinstance(error, UserError):
       self.notify('That did not work', str(error), 'red')
     else:
-      logging.error('the viewer went wrong', exc_info=error)
-      self.notify('Something went wrong', 'The terminal tells more.', 'red')
+      logging.error('error in the viewer', exc_info=error)
+      self.notify('Something went wrong', 'The terminal shows the error.', 'red')
 
   def close(self):
-    """Ends what runs for this client."""
+    """Stops the jobs of this client and removes its photos."""
     self.jobs.cancel()
     self.viewer.worker.forget(self)
     for number in self._own_photos:

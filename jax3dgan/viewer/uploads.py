@@ -1,4 +1,4 @@
-"""Photos that come from a browser: bounded, decoded with care."""
+"""Photos uploaded by a browser, with limits on their size."""
 
 import io
 
@@ -18,9 +18,9 @@ def read_photo(name: str, data: bytes, resolution: int) -> np.ndarray:
   """Decodes an upload, upright and on white where it is transparent, and crops its middle square.
 
   Args:
-    name: The file's name, for messages alone.
+    name: The file's name, for messages.
     data: Its bytes.
-    resolution: Pixels on a side that are wanted.
+    resolution: Pixels on a side of the result.
 
   Returns:
     float32 [1, resolution, resolution, 3] in [−1, 1].
@@ -37,7 +37,7 @@ def read_photo(name: str, data: bytes, resolution: int) -> np.ndarray:
       header.verify()  # checksums, before the pixels
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
     width = height = MAX_PIXELS
-  except Exception:  # Pillow's plugins raise whatever their parser stumbles over
+  except Exception:  # Pillow's plugins raise many kinds of errors
     raise UserError(f'{name} is no picture that can be read. {_REMEDY}.') from None
   if width * height > MAX_PIXELS:
     raise UserError(
@@ -56,10 +56,10 @@ def _short(name: str) -> str:
 
 
 class BoundedTransfers(dict):
-  """The files that are on their way from one browser, by transfer: none over the limit.
+  """The unfinished uploads of a browser, by transfer, with a limit on their size.
 
-  viser keeps a file's parts until the last has come, however many there are. In the place of its
-  dict of them, this one refuses a file that says to be too large, and drops one that becomes it.
+  viser stores the chunks of a file until the last one, without a limit. This dict replaces viser's:
+  it refuses a file whose announced size is too large, and drops one that exceeds the limit later.
 
   Args:
     refused: Called with the name of a file, once.
@@ -86,7 +86,7 @@ class BoundedTransfers(dict):
 
 
 def bound_transfers(client, refused) -> None:
-  """Bounds what a viser client may send; see `BoundedTransfers`."""
+  """Limits the uploads of a viser client; see `BoundedTransfers`."""
   # Where a later viser has no such dict, the whole file is measured once it is there.
   if isinstance(getattr(client.gui, '_current_file_upload_states', None), dict):
     client.gui._current_file_upload_states = BoundedTransfers(refused)

@@ -14,11 +14,11 @@ Draw = Callable[[Hashable, Any], tuple[float, Any] | None]
 class Worker:
   """Draws the latest request of each client, the clients in turn.
 
-  Of a client that asks faster than can be drawn only the latest request is kept, so the queue is
-  never longer than there are clients. A client that asks again keeps its place in the queue, and
-  one that was served goes to its end: nobody waits for more than one drawing of each other.
-  Refinements come when nobody has anything to be drawn, and are dropped when their client asks
-  anew.
+  Only the latest request of each client is kept, so the queue is never longer than the number of
+  clients. A client with a new request keeps its place in the queue, and one that was served goes to
+  its end: a client waits for at most one drawing of each other client.
+  Refinements are drawn when there are no requests, and are dropped when their client sends another
+  request.
 
   Args:
     draw: Draws a request of a client; what it returns is drawn later.
@@ -38,11 +38,11 @@ class Worker:
     self._thread.start()
 
   def submit(self, client: Hashable, request) -> None:
-    """Asks for a drawing; an earlier request of the client that is not drawn yet is forgotten."""
+    """Asks for a drawing; an earlier request of the client that is not drawn yet is dropped."""
     with self._condition:
       if self._stopped:
         return
-      self._pending[client] = request  # a key that is there keeps its place
+      self._pending[client] = request  # an existing key keeps its place
       self._later.pop(client, None)
       self._condition.notify_all()
 
@@ -58,7 +58,7 @@ class Worker:
     return len(self._pending)
 
   def stop(self, timeout: float = 30.0) -> bool:
-    """Ends the thread after what it draws now; returns whether it has ended in time."""
+    """Ends the thread after the current drawing; returns whether it has ended in time."""
     with self._condition:
       self._stopped = True
       self._pending.clear()
@@ -87,7 +87,7 @@ class Worker:
       client, request = item
       try:
         again = self._draw(client, request)
-      except Exception:  # one client's trouble must not end the others' pictures
+      except Exception:  # an error of one client must not end the others' pictures
         logging.exception('could not draw')
         again = None
       self.num_drawn += 1

@@ -100,7 +100,7 @@ def test_wrong_flags(app, flags, message, capsys):
 @pytest.mark.parametrize(
   'app, out', [(samples, 'x.png'), (turntable, 'x.mp4'), (interpolate, 'x.png')]
 )
-def test_what_the_user_can_mend_is_one_line(pretrained, app, out, tmp_path):
+def test_what_the_user_can_fix_is_one_line(pretrained, app, out, tmp_path):
   with pytest.raises(SystemExit) as stop:
     app.main(['--pretrained=tony', f'--out={tmp_path / out}'])
   assert stop.value.code == "Error: No pretrained model is called 'tony'. There are: tiny."

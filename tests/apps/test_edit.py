@@ -9,6 +9,7 @@ from PIL import Image
 
 from jax3dgan import cli, editing, trained
 from jax3dgan.apps import edit
+from jax3dgan.editing import sheets
 from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
@@ -31,26 +32,26 @@ def found(tiny_model):
 
 def test_the_sheet_compares_with_the_unedited_picture(tiny_model, found):
   w = np.asarray(tiny_model.map(tiny_model.latents([0])))
-  image, rows = edit.sheet(tiny_model, w, found, (-2, 0, 2), resolution=8)
+  image, rows = sheets.sheet(tiny_model, w, found, (-2, 0, 2), resolution=8)
   assert [row['direction'] for row in rows] == ['pca0', 'pca1']
   for row in rows:
     assert row['colour'][1] == 0 and row['iou'][1] == 1 and row['shift'][1] == 0
     assert (row['colour'][[0, 2]] > 0).all()
   assert image.shape[1] >= 3 * 128 and image.dtype == np.uint8
   # The same with the unedited one not among the columns.
-  _, other = edit.sheet(tiny_model, w, found, (-2, 2), resolution=8)
+  _, other = sheets.sheet(tiny_model, w, found, (-2, 2), resolution=8)
   np.testing.assert_allclose(other[1]['colour'], rows[1]['colour'][[0, 2]], atol=1e-4)
-  means = edit.summary(rows)
+  means = sheets.summary(rows)
   assert means['pca1']['colour'] == pytest.approx(rows[1]['colour'][[0, 2]].mean())
 
 
 def test_no_strength_is_no_edit_and_layers_are_edited_alone(tiny_model, found):
   w = np.asarray(tiny_model.map(tiny_model.latents([0])))
-  _, rows = edit.sheet(tiny_model, w, found.select(['pca0']), (0, 0), resolution=8)
+  _, rows = sheets.sheet(tiny_model, w, found.select(['pca0']), (0, 0), resolution=8)
   assert (rows[0]['colour'] == 0).all()
   # The colour layer, the last one, cannot move the density.
   last = w.shape[1] - 1
-  _, rows = edit.sheet(tiny_model, w, found, (-3, 0, 3), (last, last), resolution=8)
+  _, rows = sheets.sheet(tiny_model, w, found, (-3, 0, 3), (last, last), resolution=8)
   for row in rows:
     assert row['colour'].max() > 0
     np.testing.assert_allclose(row['iou'], 1, atol=1e-6)
@@ -59,7 +60,7 @@ def test_no_strength_is_no_edit_and_layers_are_edited_alone(tiny_model, found):
 
 def test_a_loop_comes_back(tiny_model, found):
   w = np.asarray(tiny_model.map(tiny_model.latents([0, 1])))
-  pictures = list(edit.frames(tiny_model, w, found, 4, 2.0, resolution=8))
+  pictures = list(sheets.frames(tiny_model, w, found, 4, 2.0, resolution=8))
   assert len(pictures) == 4 and pictures[0].shape[1] == 2 * 128 + 2
   np.testing.assert_array_equal(pictures[0], pictures[2])
   assert not np.array_equal(pictures[1], pictures[3])
@@ -92,15 +93,15 @@ def test_the_command(pretrained, tiny_model, tmp_path, capsys):
 @pytest.mark.parametrize(
   'flags, message',
   [
-    (['--directions=nowhere.npz'], 'nowhere.npz is no file. Give pca, sefa, or'),
+    (['--directions=nowhere.npz'], 'nowhere.npz is not a file. Give pca, sefa, or'),
     (['--layers=0-9'], 'Layers 0-9 are not there'),
     (['--names=pca9', '--count=2'], "No direction is called 'pca9'. There are: pca0, pca1"),
     (['--w=setup.py'], 'holds no styles'),
-    (['--labels=x.csv', '--measure=red'], 'Give one of them'),
+    (['--labels=x.csv', '--measure=red'], 'Leave out one of them'),
     (['--measure=mood', '--num=16'], "No measure is called 'mood'"),
   ],
 )
-def test_what_the_user_can_mend(pretrained, tmp_path, flags, message):
+def test_what_the_user_can_fix(pretrained, tmp_path, flags, message):
   with pytest.raises(SystemExit) as stop:
     common = ['--pretrained=tiny', f'--out={tmp_path / "x.png"}', '--resolution=8', '--num=32']
     edit.main([*common, *flags])

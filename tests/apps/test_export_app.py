@@ -35,9 +35,9 @@ def test_the_command(pretrained, tmp_path, capsys):
   assert re.search(r'x.zip: tiny, step 12, 8², for cpu, tpu; 0\.\d\d MB in \d+\.\d s', said)
   assert float(re.search(r'differ from those of the model by at most (\S+)', said)[1]) <= 1e-6
   with zipfile.ZipFile(out) as file:
-    told = json.loads(file.read('about.json'))
-  assert told['psi'] == 0.6 and told['options']['num_coarse'] == 4
-  assert told['provenance'] == provenance.read(out) and told['provenance']['app'] == 'export'
+    facts = json.loads(file.read('about.json'))
+  assert facts['psi'] == 0.6 and facts['options']['num_coarse'] == 4
+  assert facts['provenance'] == provenance.read(out) and facts['provenance']['app'] == 'export'
   export.main([f'--repeat={out}', f'--out={again}'])
   assert out.read_bytes() == again.read_bytes()
 

@@ -156,7 +156,7 @@ def test_a_2d_model(flat, tmp_path):
     (samples, ['--show=colours'], "'colours' is none of colour, depth, normals, opacity"),
     (samples, ['--psis=0,inf'], 'not a list of numbers such as 0,0.5,1'),
     (turntable, ['--frames=0'], 'not a whole number from 1'),
-    (turntable, ['--fps=0'], 'no number of frames per second'),
+    (turntable, ['--fps=0'], 'not a number of frames per second'),
     (interpolate, ['--mix=fine'], 'with --mix it is a table'),
     (interpolate, ['--space=y'], 'invalid choice'),
   ],
@@ -171,14 +171,14 @@ def test_wrong_numbers(app, flags, message, capsys):
 @pytest.mark.parametrize(
   'app, out, flags, message',
   [
-    (samples, 'x.png', ['--pitches=120'], 'cannot stand 120° above the horizon'),
+    (samples, 'x.png', ['--pitches=120'], 'cannot be 120° above the horizon'),
     (interpolate, 'x.gif', ['--seeds=4'], 'Give two'),
     (interpolate, 'x.png', ['--mix=9'], 'no layer 9'),
     (interpolate, 'x.gif', ['--seeds=4,5', '--yaw=0,3'], 'A fixed camera has one yaw'),
     (turntable, 'x.gif', ['--dolly=3,2', '--trajectory=dolly'], 'nearest and the farthest'),
   ],
 )
-def test_what_the_user_can_mend(pretrained, tmp_path, app, out, flags, message):
+def test_what_the_user_can_fix(pretrained, tmp_path, app, out, flags, message):
   with pytest.raises(SystemExit) as stop:
     app.main(['--pretrained=tiny', f'--out={tmp_path / out}', *flags])
   assert stop.value.code.startswith('Error: ') and message in stop.value.code

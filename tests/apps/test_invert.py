@@ -181,12 +181,12 @@ def test_what_cannot_be_done(pretrained, photos, tmp_path, capsys):
   assert "No space is called 'x'" in refused(f'{one} --space=x')
   assert "cameras have no 'tilt'" in refused(f'{one} --find=tilt')
   assert 'LPIPS needs its weights' in refused(f'{one} --perceptual=lpips')
-  assert 'fits the world of labels' in refused(f'{one} --fit-frame')
+  assert '--fit-frame needs labels' in refused(f'{one} --fit-frame')
   for flags, message in (
     ('--steps=0', '--steps must be at least 1'),
-    ('--psi=0.5', 'there is no truncation'),
+    ('--psi=0.5', 'without truncation'),
     ('--crop=2', '--crop: crop'),
-    ('--labels=x.json', 'give one'),
+    ('--labels=x.json', 'leave out one'),
     ('--yaw=1,2', 'several angles need --one-identity'),
   ):
     assert refused(f'{one} {flags}') == '2'

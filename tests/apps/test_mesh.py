@@ -100,7 +100,7 @@ def test_wrong_flags(flags, message, capsys):
   assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_what_the_user_can_mend_is_one_line(pretrained, tmp_path):
+def test_what_the_user_can_fix_is_one_line(pretrained, tmp_path):
   with pytest.raises(SystemExit) as stop:
     mesh.main([*FLAGS[:2], '--level=1e6', f'--out={tmp_path / "x.ply"}'])
   text = stop.value.code

@@ -159,10 +159,10 @@ def test_a_crop_sees_its_rectangle_as_the_whole(rig):
 @pytest.mark.parametrize(
   'change, message',
   [
-    (lambda m: m * 2, 'no rotation and position'),
-    (lambda m: m.T, 'no rotation and position'),
+    (lambda m: m * 2, 'not a rotation and a position'),
+    (lambda m: m.T, 'not a rotation and a position'),
     (lambda m: m @ np.diag([-1, 1, 1, 1]), 'mirrors space'),
-    (lambda m: m + np.nan, 'no numbers'),
+    (lambda m: m + np.nan, 'not finite'),
     (lambda m: m[:2], 'not \\[2, 4\\]'),
   ],
 )

@@ -523,7 +523,7 @@ def test_pytorch_is_not_needed(tmp_path):
   subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
 
 
-def test_a_family_is_known_by_what_it_looks_at():
+def test_a_family_is_known_by_its_pivot():
   assert eg3d_rendering.family_of({'avg_camera_pivot': [0.0, 0.0, 0.2]}) == 'ffhq'
   assert eg3d_rendering.family_of({'avg_camera_pivot': 'x'}) is None
   assert eg3d_rendering.family_of({}) is None

@@ -63,7 +63,7 @@ def test_weights_of_files_made_by_pytorch(file, prefix, of, dtype, expected):
     np.testing.assert_array_equal(actual, value.astype(dtype))
 
 
-def test_attributes_and_classes_are_told():
+def test_attributes_and_classes_are_returned():
   tree = convert.read(DATA / 'generator.pth')
   assert str(tree.cls) == 'generators.generators.ImplicitGenerator3d'
   attributes = tree.attributes()

@@ -24,9 +24,9 @@ def workdir(tmp_path_factory):
   state = pickles.synthetic(scale=0.3)
   # Of a density that lets something through: a surface that a mesh can be taken from.
   state['decoder.net.2.weight'][0] *= 40
-  judge = pickles.module(pickles.synthetic_discriminator(), 'DualDiscriminator')
+  discriminator_state = pickles.module(pickles.synthetic_discriminator(), 'DualDiscriminator')
   network = pickles.generator(state, 16, RENDERING)
-  (folder / 'x.pkl').write_bytes(pickles.dumps(pickles.checkpoint(network, judge)))
+  (folder / 'x.pkl').write_bytes(pickles.dumps(pickles.checkpoint(network, discriminator_state)))
   flags = ['--from=eg3d', f'--input={folder / "x.pkl"}', f'--workdir={folder / "run"}', '--step=8']
   assert convert_cli.main(flags) == 0
   return folder / 'run'

@@ -43,14 +43,14 @@ def test_a_place_that_was_chosen_stays(settings, monkeypatch):
   assert jax.config.jax_compilation_cache_dir == '/z/xla'
 
 
-def test_options_are_given_where_they_are_known(monkeypatch):
+def test_options_are_given_where_they_are_supported(monkeypatch):
   options = compilation.options_for_convolutions()
   assert jax.jit(lambda x: x + 1).lower(1).compile(options)(1) == 2
   unknown = {'no_such_option': 'x'}
-  monkeypatch.setattr(compilation, '_FOR_CONVOLUTIONS', unknown)
+  monkeypatch.setattr(compilation, '_CONVOLUTION_OPTIONS', unknown)
   assert compilation.options_for_convolutions() == {}
   with backend.lowering_for('tpu'):
-    monkeypatch.setattr(compilation, '_FOR_CONVOLUTIONS', options)
+    monkeypatch.setattr(compilation, '_CONVOLUTION_OPTIONS', options)
     assert compilation.options_for_convolutions() == {}
 
 

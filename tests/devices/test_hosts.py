@@ -174,7 +174,9 @@ def lost(tmp_path_factory):
 def test_whoever_waits_in_vain_says_for_whom(lost):
   folder, codes = lost
   assert codes['alone'] == [1, 1]
-  for i, words in enumerate(['not all of the 1 others have come', 'Nothing answers at 127.0.0.1:']):
+  for i, words in enumerate(
+    ['not all of the 1 others have connected', 'Nothing answers at 127.0.0.1:']
+  ):
     (line,) = lines_of(folder / f'alone{i}.log')
     assert 'within 2 s' in line and f'(process {i} of 2)' in line and words in line
     assert '--coordinator_timeout=' in line
@@ -188,7 +190,7 @@ def test_a_process_that_dies_ends_the_others(lost):
   assert code in (1, -6)
   if code == 1:
     (line,) = lines_of(folder / 'killed0.log')
-    assert 'Another process is gone' in line and 'goes on from the last checkpoint' in line
+    assert 'Another process has ended' in line and 'goes on from the last checkpoint' in line
   assert f'Going on from step {codes["saved"][-1]:,}.' in (folder / 'stopped0.log').read_text()
 
 

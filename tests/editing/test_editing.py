@@ -76,19 +76,19 @@ def test_orthogonal_to_others(two):
   np.testing.assert_allclose(flat @ flat.T, np.eye(2), atol=1e-6)
   np.testing.assert_array_equal(one.vectors[0], two.vectors[0])
   twice = editing.Directions(('a', 'b'), two.vectors[[0, 0]], np.ones(2))
-  with pytest.raises(UserError, match='b is no other direction than a'):
+  with pytest.raises(UserError, match='b is in the span of a'):
     twice.orthogonal(['a'])
 
 
-def test_what_the_user_can_mend(two, tiny_model, tmp_path):
+def test_what_the_user_can_fix(two, tiny_model, tmp_path):
   w = np.zeros((1, 3, 2), np.float32)
   for call, message in (
     (lambda: two.apply(np.zeros((1, 4, 2)), {}), 'of another model'),
     (lambda: two.apply(w, {'c': 1}), "No direction is called 'c'. There are: a, b"),
-    (lambda: two.apply(w, {'a': math.nan}), 'is no number'),
+    (lambda: two.apply(w, {'a': math.nan}), 'is not finite'),
     (lambda: two.apply(w, {'a': 1}, (1, 3)), 'has layers 0-2'),
     (lambda: layer_mask((7,), (0, 0)), 'one style for all layers'),
-    (lambda: parse_layers('1-'), 'no range of layers'),
+    (lambda: parse_layers('1-'), 'not a range of layers'),
     (lambda: two.save(tmp_path / 'x.png'), 'does not end in .npz'),
     (lambda: editing.Directions(('a', 'a'), two.vectors, two.scales), 'have one name'),
     (lambda: editing.Directions(('a',), two.vectors, two.scales), 'do not fit'),
@@ -188,7 +188,7 @@ def test_sefa_of_stylegan2_finds_what_the_layers_amplify(flat):
   np.testing.assert_allclose(np.linalg.norm(units @ stack, axis=1), size[:5], rtol=1e-4)
 
 
-def test_sefa_of_some_layers_looks_at_their_weights_alone(flat, tiny_model):
+def test_sefa_of_some_layers_uses_only_their_weights(flat, tiny_model):
   own = flat.params['synthesis']
   stack = [own['b4']['conv1'], own['b4']['torgb'], own['b8']['conv0']]  # those that take 0 and 1
   stack = [np.asarray(layer['conv']['affine']['kernel']) for layer in stack]
@@ -247,7 +247,7 @@ def test_measures_of_pictures(tiny_model):
   assert editing.MEASURES['brightness'](out) == pytest.approx([1 / 3, 2 / 3])
   assert editing.MEASURES['size'](out) == pytest.approx([0.5, 1])
   assert editing.MEASURES['red'](Rendering(image)) == pytest.approx([0.5, 0.5])
-  with pytest.raises(UserError, match='a 2D model has none'):
+  with pytest.raises(UserError, match='a 2D model does not have'):
     editing.MEASURES['size'](Rendering(image))
 
   def corner(out):
@@ -339,7 +339,7 @@ class Flat:
   has_depth = False
 
 
-def test_a_model_that_really_turns_is_seen_to_turn():
+def test_a_rotation_of_the_object_is_measured():
   """The toys' own field in a turned world: the measure tells by how much, within a degree."""
   model = trained.load(pretrained='toys')
   w = model.map(model.latents([0, 3]))

@@ -110,9 +110,11 @@ def test_better_images_get_better_figures():
 
 
 def test_fid_alone_needs_no_features():
-  assert distribution.kept_by(['fid']) == 0
+  assert distribution.num_features_kept(['fid']) == 0
   assert (
-    distribution.kept_by(['fid', 'kid']) == distribution.kept_by(['precision_recall']) == 10_000
+    distribution.num_features_kept(['fid', 'kid'])
+    == distribution.num_features_kept(['precision_recall'])
+    == 10_000
   )
   real, fake = (_collect(_images(50, seed=i), keep=0) for i in range(2))
   found = distribution.measure(real, fake, 'FID-5', ['fid'])

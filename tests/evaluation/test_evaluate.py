@@ -65,8 +65,8 @@ def workdir(model, tmp_path):
 
 def test_from_the_command_line(projected, model, workdir, capsys):
   assert main.main(['main', '--mode=eval', f'--workdir={workdir}']) == 0
-  told = capsys.readouterr().err
-  assert 'run, step 12' in told and 'random cameras of the pose prior, 16² pixels' in told
+  output = capsys.readouterr().err
+  assert 'run, step 12' in output and 'random cameras of the pose prior, 16² pixels' in output
   folder = workdir / 'eval' / '00000012'
   about = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
   assert set(about['metrics']) >= {'FID-6', 'KID-6', 'KID-6/standard_error', 'nfs', 'nfs_solid'}
@@ -108,7 +108,7 @@ def test_every_metric_is_measured_or_says_why(projected, model, monkeypatch):
     'identity',
     'held_out',
   }
-  assert 'sees no camera' in results['fid/fixed_cameras'].skipped
+  assert 'is not conditioned on the camera' in results['fid/fixed_cameras'].skipped
   assert "the data set's cameras" in results['fid/dataset_cameras'].protocol
   assert list(results['fid/dataset_cameras'].values) == ['FID-6/dataset_cameras']
   for name in set(results) - skipped:
@@ -167,8 +167,8 @@ def test_data_without_cameras_or_truth(projected, model, tmp_path):
   evaluator._images = ['fid']
   results, _ = evaluator.run(model)
   assert 'has no cameras for the protocol dataset' in results['fid'].skipped
-  assert 'Nothing is known of the depth' in results['truth'].skipped
-  assert 'nothing can learn to read poses' in results['pose'].skipped
+  assert 'The true depth of' in results['truth'].skipped
+  assert 'no network can learn to read poses' in results['pose'].skipped
 
 
 def test_a_diverged_model_is_no_end_of_a_training(projected, model):
@@ -197,8 +197,8 @@ def test_a_picture_generator_has_no_depth_to_measure(model):
 def test_another_model_than_the_config_says(workdir, tmp_path, capsys):
   flags = [f'--workdir={workdir}', '--config.model.hidden_dim=32']
   assert main.main(['main', '--mode=eval', *flags]) == 1
-  told = capsys.readouterr().err
-  assert 'model.hidden_dim is 16 there and 32 here' in told and told.count('\n') == 1
+  output = capsys.readouterr().err
+  assert 'model.hidden_dim is 16 there and 32 here' in output and output.count('\n') == 1
 
 
 @pytest.mark.parametrize(
@@ -215,5 +215,5 @@ def test_another_model_than_the_config_says(workdir, tmp_path, capsys):
 def test_wrong_flags(flags, words, capsys, monkeypatch):
   monkeypatch.chdir(pathlib.Path(__file__).resolve().parent.parent.parent)
   assert main.main(['main', *flags]) == 1
-  told = capsys.readouterr().err
-  assert words in told and told.startswith('Error: ') and told.count('\n') == 1
+  output = capsys.readouterr().err
+  assert words in output and output.startswith('Error: ') and output.count('\n') == 1

@@ -1,4 +1,4 @@
-"""Generated images: each hangs on the seed and its number alone; camera protocols; bad values."""
+"""Generated images: each depends on the seed and its number only; camera protocols; bad values."""
 
 import subprocess
 import sys

@@ -91,7 +91,7 @@ def test_batches_are_taken_one_by_one(extract):
   assert len(list(found)) == 11
 
 
-def test_floats_are_seen_as_the_files_that_they_become(weights, extract):
+def test_floats_are_rounded_as_in_files(weights, extract):
   floats = np.random.default_rng(1).uniform(-1.2, 1.2, (4, 16, 16, 3)).astype(np.float32)
   rounded = next(extract([viz.to_uint8(floats)]))
   np.testing.assert_array_equal(next(extract([floats])), rounded)
@@ -126,7 +126,7 @@ def test_names_tell_what_features_are(weights, extract):
     (np.full((2, 4, 4, 3), -np.inf, np.float32), '2 of 2.*image 0'),
   ],
 )
-def test_what_is_no_image_is_told(images, message, extract):
+def test_what_is_no_image_is_refused(images, message, extract):
   with pytest.raises(UserError, match=message):
     list(extract([images]))
 

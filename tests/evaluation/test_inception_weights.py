@@ -114,7 +114,7 @@ STEM = 'Conv2d_1a_3x3'
     (drop(''), 'no state dict|is not the FID Inception'),
   ],
 )
-def test_other_networks_are_told(spoil, message, small, tmp_path):
+def test_other_networks_are_refused(spoil, message, small, tmp_path):
   state = dict(small)
   spoil(state)
   write.torch(tmp_path / 'x.pth', state)
@@ -146,7 +146,7 @@ def test_a_fc_of_1008_classes_is_the_fids(small, tmp_path):
     ('x.pth', crafted_files.pickle_that_runs(), 'os|posix'),
   ],
 )
-def test_other_files_are_told(name, data, message, tmp_path):
+def test_other_files_are_refused(name, data, message, tmp_path):
   (tmp_path / name).write_bytes(data)
   with pytest.raises(UserError, match=message) as caught:
     load(tmp_path / name)
@@ -154,7 +154,7 @@ def test_other_files_are_told(name, data, message, tmp_path):
   assert not (tmp_path / 'CANARY').exists()
 
 
-def test_places_without_a_file_are_told(tmp_path, monkeypatch):
+def test_missing_files_are_errors(tmp_path, monkeypatch):
   with pytest.raises(UserError, match='does not exist.*pt_inception-2015-12-05-6726825d.pth'):
     load(tmp_path / 'x.pth')
   with pytest.raises(UserError, match='is a folder'):

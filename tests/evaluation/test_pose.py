@@ -105,13 +105,13 @@ def test_a_generator_without_a_camera_is_not_fixed_by_it(tiny_model):
 
 
 def test_the_cameras_are_those_that_were_asked_for(tiny_model):
-  """A probe that is told the cameras makes no error: order and frame of `measure` are right."""
+  """A probe with the true cameras has no error: order and frame of `measure` are right."""
   camera, direction = pose.prior_cameras(tiny_model, 6, 0)
   np.testing.assert_allclose(np.linalg.norm(direction, axis=-1), 1, rtol=1e-6)
   np.testing.assert_allclose(direction, -np.asarray(camera.cam2world)[:, :3, 2], atol=1e-5)
-  told = standin.probes()
-  told.pose = lambda images: direction
-  values = pose.measure(tiny_model, told, num_latents=3, num_views=2).values
+  exact = standin.probes()
+  exact.pose = lambda images: direction
+  values = pose.measure(tiny_model, exact, num_latents=3, num_views=2).values
   assert values['pose/error_degrees'] == pytest.approx(0, abs=1e-4)
 
 

@@ -179,7 +179,7 @@ def test_calibrated_error_is_the_spread_of_one_setting():
   assert math.isnan(t.calibrated_error(60))
 
 
-def test_a_camera_turns_what_it_looks_at(tiny_model):
+def test_a_camera_turns_its_object(tiny_model):
   """By the camera: the model is rendered from start + grid, in that order."""
   start, grid = np.array([0.3, -2.0]), np.array([-90.0, 0.0, 90.0])
   w = tiny_model.map(tiny_model.latents([0, 1]), 1.0)

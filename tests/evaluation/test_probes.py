@@ -46,7 +46,7 @@ def test_the_cache_gives_the_same_probes_without_training(toys, monkeypatch):
   assert again.report == found.report
 
 
-def test_other_settings_and_damaged_files_are_trained_anew(toys, monkeypatch):
+def test_other_settings_and_damaged_files_are_trained_again(toys, monkeypatch):
   cache, found = toys
   calls = []
   real = probes.fit

@@ -210,7 +210,7 @@ def test_a_folder_that_cannot_be_written_is_no_loss(dataset, tmp_path):
   said = []
   found = real.real_statistics(dataset, Extractor(), cache_dir=tmp_path, say=said.append)
   assert found.statistics.count == COUNT and 'JAX3DGAN_CACHE' in said[-1]
-  with pytest.warns(UserWarning, match='not kept'):
+  with pytest.warns(UserWarning, match='not cached'):
     real.real_statistics(dataset, Extractor(), cache_dir=tmp_path)
 
 

@@ -40,7 +40,7 @@ def test_opacity_that_moves_with_the_label():
   assert apart['opacity_iou'] == 0 and np.isnan(apart['depth'])
 
 
-def test_a_field_that_looks_at_the_direction():
+def test_a_field_that_depends_on_the_direction():
   points = np.random.default_rng(0).normal(size=(50, 3))
   directions = np.broadcast_to(np.eye(3)[:, None], (3, 50, 3))
 

@@ -72,7 +72,7 @@ def test_a_2d_model_has_no_camera(flat):
 
 
 def test_the_forms_for_accelerators_draw_the_same(tiny_model, written, flat):
-  """Their programs, told that they were for a CPU: they hold nothing that only a GPU or TPU has."""
+  """Their programs, lowered as for a CPU: they have nothing that only a GPU or TPU supports."""
   for model, path, resolution in ((tiny_model, written[0], 8), (*flat, None)):
     own = export.load(path)
     z = model.latents(range(3))
@@ -152,9 +152,9 @@ def test_without_this_package(tiny_model, written, tmp_path):
 
 
 def test_the_file_is_plain_and_the_same_each_time(tiny_model, written, tmp_path):
-  path, told = written
+  path, facts = written
   with zipfile.ZipFile(path) as file:
-    assert json.loads(file.read('about.json')) == told
+    assert json.loads(file.read('about.json')) == facts
     names = {f'{n}.{p}' for n in ('map', 'synthesize') for p in export.PLATFORMS}
     assert set(file.namelist()) == names | {'about.json', 'load.py', 'weights.npz'}
     for name in names:  # no paths of the machine that wrote it
@@ -163,13 +163,13 @@ def test_the_file_is_plain_and_the_same_each_time(tiny_model, written, tmp_path)
     size = sum(weights[name].size for name in weights.files)
   num = sum(x.size for x in jax.tree.leaves(tiny_model.params))
   assert size == num + tiny_model.average_w.size
-  assert told['w_shape'] == ['b', *tiny_model.average_w.shape]
-  assert told['outputs'] == {
+  assert facts['w_shape'] == ['b', *tiny_model.average_w.shape]
+  assert facts['outputs'] == {
     'image': ['b', 8, 8, 3],
     'depth': ['b', 8, 8],
     'opacity': ['b', 8, 8],
   }
-  assert told['options']['resolution'] == 8 and told['camera']['radius'] == 1.0
+  assert facts['options']['resolution'] == 8 and facts['camera']['radius'] == 1.0
   again = tmp_path / 'again.zip'
   export.write(tiny_model, again, resolution=8)
   assert again.read_bytes() == path.read_bytes()
@@ -178,20 +178,20 @@ def test_the_file_is_plain_and_the_same_each_time(tiny_model, written, tmp_path)
 
 def test_options_are_kept(tiny_model, tmp_path):
   path = tmp_path / 'x.zip'
-  told = export.write(tiny_model, path, 8, ('cpu',), psi=0.3, num_coarse=5, num_fine=0)
-  assert told['options']['num_coarse'] == 5 and told['psi'] == 0.3
+  facts = export.write(tiny_model, path, 8, ('cpu',), psi=0.3, num_coarse=5, num_fine=0)
+  assert facts['options']['num_coarse'] == 5 and facts['psi'] == 0.3
   assert export.check(tiny_model, path, 1, 8, num_coarse=5, num_fine=0) <= 1e-6
   assert export.check(tiny_model, path, 1, 8) > 1e-4
   with pytest.raises(UserError, match='has programs for cpu, not for cuda'):
     export.load(path, 'cuda')
 
 
-def test_what_the_user_can_mend(tiny_model, written, tmp_path, monkeypatch):
+def test_what_the_user_can_fix(tiny_model, written, tmp_path, monkeypatch):
   with pytest.raises(UserError, match="No platform is called 'metal'. Choose some of cpu, cuda"):
     export.write(tiny_model, tmp_path / 'x.zip', platforms=('metal',))
   (tmp_path / 'x.zip').write_bytes(b'PK')
   for name in ('x.zip', 'nowhere.zip'):
-    with pytest.raises(UserError, match='is no file that `jax3dgan export` wrote'):
+    with pytest.raises(UserError, match='is not a file that `jax3dgan export` wrote'):
       export.load(tmp_path / name)
   monkeypatch.setattr(export, 'FORMAT', 0)
   with pytest.raises(UserError, match='has format 1; this version reads up to 0'):

@@ -116,7 +116,7 @@ def test_names_of_a_folder(tmp_path):
   with pytest.raises(UserError, match='does not exist. Give a photo'):
     photos.names(tmp_path / 'none')
   (tmp_path / 'bare').mkdir()
-  with pytest.raises(UserError, match='holds no photo'):
+  with pytest.raises(UserError, match='has no photo'):
     photos.names(tmp_path / 'bare')
 
 

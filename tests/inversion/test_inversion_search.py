@@ -10,7 +10,7 @@ import pytest
 
 from jax3dgan import cameras, trained
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import losses, pivotal, poses, quality, search, spaces
+from jax3dgan.inversion import descent, losses, pivotal, poses, quality, search, spaces
 from jax3dgan.inversion.search import SearchOptions
 
 SHORT = SearchOptions(num_steps=4, samples=4, num_starts=2, start_steps=2)
@@ -29,7 +29,7 @@ def picture(model, w, camera):
   return np.clip(out.image, -1, 1)
 
 
-def test_a_camera_that_is_wrong_is_mended():
+def test_a_wrong_camera_is_corrected():
   """Of two cars whose cameras are given 17° wrong; the objects are found on the way."""
   model, azimuth, w, image = drawn()
   wrong = azimuth + np.float32([0.3, -0.3])
@@ -69,7 +69,7 @@ def test_the_best_side_to_start_from(tiny_model, monkeypatch, one_identity):
     marked = np.asarray(coordinates) + np.arange(len(coordinates))[:, None]
     return search.Found(None, camera, marked, losses)
 
-  monkeypatch.setattr(search, '_run', run)
+  monkeypatch.setattr(descent, 'run', run)
   space = spaces.create(tiny_model, 'w+')
   options = dataclasses.replace(SHORT, num_starts=4)
   parts = (tiny_model, image, space, options, one_identity, 0, None)

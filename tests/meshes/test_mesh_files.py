@@ -36,7 +36,7 @@ def test_vertices_have_the_colours_of_the_field(ball):
   )
 
 
-def test_a_density_is_seen_as_the_renderer_sees_it():
+def test_a_density_has_the_colours_of_the_renderer():
   """What stands before the surface hides what lies behind: the colours are from near it."""
   mesh = meshing.extract(model_of(), STYLE, 17, 6.0, cube=1.0)
   error = mesh.visual.vertex_colors[:, :3] - colours_of_place(mesh.vertices)

@@ -177,10 +177,10 @@ def test_the_level_of_the_field():
     (dict(level=1e3), r'never exceeds 1000: its extreme is 1\d\.\d+ \(between'),
     (dict(level=-1e3), 'All of the cube is inside'),
     (dict(level=float('nan')), 'nan is no level'),
-    (dict(cube=0.0), 'cube of side 0 holds nothing'),
+    (dict(cube=0.0), 'cube of side 0 is empty'),
     (dict(resolution=1), 'grid of 1 points'),
     (dict(colours='left'), "No directions are called 'left'"),
-    (dict(texture=2), 'texture of 2² texels is none'),
+    (dict(texture=2), 'texture of 2² texels is too small'),
   ],
 )
 def test_what_cannot_be(flags, message):
@@ -227,7 +227,7 @@ def test_triangles_cover_their_pixels():
   np.testing.assert_allclose(places, np.stack([x + 0.5, y + 0.5], -1), atol=1e-9)
 
 
-def test_the_nearest_triangle_is_seen():
+def test_the_nearest_triangle_is_visible():
   corners = np.float64([[[0, 0], [20, 0], [0, 20]]] * 3)
   inverse_depth = np.float64([[0.5] * 3, [1.0] * 3, [0.2] * 3])
   face, _ = rasterizer.rasterize(corners, 8, 8, inverse_depth)

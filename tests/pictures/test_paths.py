@@ -107,7 +107,7 @@ def test_rays_follow_a_camera_that_goes_back(tiny_model):
   'flags, message',
   [
     ({'trajectory': 'spiral'}, 'There are: orbit, sweep, figure-eight, dolly'),
-    ({'pitch': (91,)}, 'cannot stand 91° above the horizon'),
+    ({'pitch': (91,)}, 'cannot be 91° above the horizon'),
     ({'yaw': (1, 2, 3)}, '--yaw takes one angle'),
     ({'pitch': (math.nan,)}, '--pitch takes one angle'),
     ({'trajectory': 'dolly', 'dolly': (2, 1)}, 'nearest and the farthest'),
@@ -120,5 +120,5 @@ def test_impossible_paths(tiny_model, flags, message):
 
 def test_a_camera_inside_of_the_object(tiny_model):
   path = paths.make(tiny_model, 4, 'dolly', dolly=(0.05, 2))
-  with pytest.raises(UserError, match='inside of what tiny learned. Let --dolly begin at 0.14'):
+  with pytest.raises(UserError, match='inside of what tiny learned. Start --dolly at 0.14'):
     path.depth_ranges(tiny_model)

@@ -54,8 +54,8 @@ def test_the_picture_stays(toys):
   w = np.asarray(toys.map(toys.latents([3])))
   camera = toys.orbit([0.0, 1.2, 2.9])
   assert tiles.tile_size(toys, 32) == 8
-  told = []
-  (out,) = tiles.views(toys, w, camera, 32, told.append)
+  messages = []
+  (out,) = tiles.views(toys, w, camera, 32, messages.append)
   whole = toys.render(w, camera, 32)
   # Half a grey level of 8 bits, and what a tile's rays differ by in their last place.
   np.testing.assert_allclose(out.image, whole.image, atol=1.2 / 127.5)
@@ -64,9 +64,9 @@ def test_the_picture_stays(toys):
   np.testing.assert_allclose(out.depth[solid], whole.depth[solid], atol=1e-3)
   assert solid.mean() > 0.2
   left_out = (out.opacity == 0).mean()
-  assert left_out > 0.15  # there was something to leave out
+  assert left_out > 0.1  # of tiles; in the others even thin fog has an opacity
   assert (out.image[out.opacity == 0] == 1).all()  # and it is white
-  assert sum(told) == pytest.approx(3)
+  assert sum(messages) == pytest.approx(3)
 
 
 def test_an_object_is_followed_into_tiles_where_nothing_was_expected(toys, monkeypatch):

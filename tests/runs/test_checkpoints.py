@@ -274,9 +274,9 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_costs_one_checkpoint_and_leaves_nothing_half_written(small_disk):
   state = {'w': jnp.asarray(np.random.default_rng(0).normal(size=250_000), jnp.float32)}  # 1 MB
-  told = []
+  messages = []
   saver = checkpoints.Checkpoints(
-    small_disk / 'run', every=1, keep=1, on_error='warn', say=told.append
+    small_disk / 'run', every=1, keep=1, on_error='warn', say=messages.append
   )
   saver.save(1, state)
   saver.wait()
@@ -284,8 +284,8 @@ def test_a_full_disk_costs_one_checkpoint_and_leaves_nothing_half_written(small_
   filler.write_bytes(b'0' * 1_300_000)
   saver.save(2, state)
   saver.wait()
-  assert len(told) == 1 and 'checkpoint of step 2 is not saved' in told[0]
-  assert 'the disk is full' in told[0] and 'of step 1 is kept' in told[0]
+  assert len(messages) == 1 and 'checkpoint of step 2 is not saved' in messages[0]
+  assert 'the disk is full' in messages[0] and 'of step 1 is kept' in messages[0]
   assert [path.name for path in (small_disk / 'run' / checkpoints.FOLDER).iterdir()] == ['1']
   filler.unlink()
   assert saver.save(3, state)

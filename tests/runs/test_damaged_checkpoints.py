@@ -55,14 +55,14 @@ DAMAGE = {
 
 
 def _restore(workdir):
-  told = []
+  messages = []
   saver = checkpoints.Checkpoints(workdir, every=1, keep=3)
   try:
-    state = saver.restore(jax.eval_shape(lambda: _state(0)), told.append)
+    state = saver.restore(jax.eval_shape(lambda: _state(0)), messages.append)
     saved = None
     if int(state['step']) == 1:
       saved = saver.save(2, _state(2), force=True)  # its place is free again
-    return state, told, saved
+    return state, messages, saved
   finally:
     saver.close()
 
@@ -74,20 +74,20 @@ def test_a_damaged_file_never_gives_another_state(run, damage, tmp_path):
     workdir = tmp_path / str(i)
     shutil.copytree(run, workdir)
     DAMAGE[damage](workdir / file)
-    state, told, saved = _restore(workdir)
+    state, messages, saved = _restore(workdir)
     step = int(state['step'])
     assert step in (1, 2), file
     jax.tree.map(np.testing.assert_array_equal, state, _state(step))
     if step == 1:
       fell_back += 1
-      assert len(told) == 1 and 'The checkpoint of step 2 is damaged' in told[0], told
-      assert '\n' not in told[0] and 'Going on from step 1' in told[0]
+      assert len(messages) == 1 and 'The checkpoint of step 2 is damaged' in messages[0], messages
+      assert '\n' not in messages[0] and 'Going on from step 1' in messages[0]
       assert saved and checkpoints.steps(workdir) == [1, 2]
       jax.tree.map(np.testing.assert_array_equal, _restore(workdir)[0], _state(2))
       if damage != 'removed':
         assert (workdir / checkpoints.DAMAGED / '2').is_dir()
     else:
-      assert not told
+      assert not messages
   assert fell_back  # some file of a checkpoint matters
 
 
@@ -122,6 +122,6 @@ def test_no_whole_checkpoint_left(run, tmp_path):
   for file in _files(workdir):
     DAMAGE['cut'](workdir / file)
   saver = checkpoints.Checkpoints(workdir, every=1, keep=3)
-  with pytest.raises(UserError, match='damaged .*No other is left .* Bring one back'):
+  with pytest.raises(UserError, match='damaged .*has no other one. Restore one from'):
     saver.restore(jax.eval_shape(lambda: _state(0)))
   saver.close()

@@ -91,7 +91,7 @@ def test_counter_leaves_the_first_batch_out_of_its_rate():
   # 192 images in 6 seconds after the first; the other texts would have come too early.
   assert said[1:] == ['photos 256/7,007 · 32.0 images/s · 3 min 31 s left']
   clock.now += 1
-  count.add(6751)  # the end is always told
+  count.add(6751)  # the end is always printed
   assert said[2:] == ['photos 7,007/7,007 · 991.9 images/s']
   progress.Counter('photos', 1).add(1)  # and nobody need listen
 

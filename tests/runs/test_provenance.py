@@ -1,4 +1,4 @@
-"""A file tells how it was made, and is made again from that."""
+"""A file has a record of how it was made, and is made again from it."""
 
 import argparse
 import json
@@ -81,7 +81,7 @@ def test_a_file_that_tells_nothing(tmp_path, capsys):
   Image.new('RGB', (4, 4)).save(plain)
   broken.write_bytes(b'no picture')
   for path in (plain, broken):
-    with pytest.raises(UserError, match='nothing in it says how it was made'):
+    with pytest.raises(UserError, match='has no record of how it was made'):
       provenance.read(path)
   with pytest.raises(UserError, match='there is no such file'):
     provenance.read(tmp_path / 'nowhere.png')

@@ -143,7 +143,7 @@ def test_products_of_a_trace():
   unused = jax.jit(lambda x, w: (x @ w, x)[1])
   assert flops.products(unused.trace(x, w).jaxpr) == 0
   open_ended = jax.jit(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x @ x, x))
-  with pytest.raises(ValueError, match='how often it runs is not known'):
+  with pytest.raises(ValueError, match='number of iterations is not known'):
     flops.products(open_ended.trace(np.zeros((3, 3), np.float32)).jaxpr)
 
 

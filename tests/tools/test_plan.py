@@ -48,7 +48,7 @@ def test_the_largest_batch_of_affine_memory(base, slope, start, limit):
 
 
 def test_memory_that_bends_is_followed():
-  """More for each image from 40 on: the first line is wrong, and its error is told."""
+  """More for each image from 40 on: the first line is wrong, and its error is facts."""
 
   def peak_of(size):
     return 100 + 10 * size + 10 * max(size - 40, 0)
@@ -179,9 +179,9 @@ def test_command_line(config_file, capsys):
     (['--device=h10'], "No device is called 'h10'. Choose --device= one of h100"),
     (['--device=v5e', '--config.model.matmul_dtype=float16'], 'v5e does not multiply float16'),
     (['--device=h100', '--devices=3'], 'batch_size 4 does not divide over 3 device(s)'),
-    (['--devices=0'], '--devices=0 is none'),
-    (['--mfu=20'], '--mfu=20.0 is no share'),
-    (['--memory=lots'], "'lots' is no amount of memory"),
+    (['--devices=0'], '--devices=0 is not possible'),
+    (['--mfu=20'], '--mfu=20.0 is not a share'),
+    (['--memory=lots'], "'lots' is not an amount of memory"),
     (['--config.bach_size=3'], 'Did you mean --config.batch_size?'),
     (['--fats'], "Unknown command line flag 'fats'"),
   ],
@@ -211,7 +211,7 @@ def test_devices():
     'cpu': 'cpu',
   }
   assert {kind: devices.name_of(kind) for kind in names} == names
-  with pytest.raises(UserError, match='no peak is known'):
+  with pytest.raises(UserError, match='peak is not known'):
     devices.name_of('NVIDIA GeForce GTX 1080')
   # Full float32 takes a TPU six passes of bfloat16.
   v5e = devices.find('v5e')

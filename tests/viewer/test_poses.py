@@ -107,24 +107,24 @@ def test_every_trained_camera_is_within_the_range(name):
 
 def test_views_are_held_softly():
   views = poses.TrainedViews(0.5, (-0.2, 0.4))
-  assert views.hold(0.3, 0.1) == (0.3, 0.1)
-  azimuth, elevation = views.hold(2.0, -1.0)
-  assert 0.5 < azimuth <= 0.5 + views.GIVE and -0.2 - views.GIVE <= elevation < -0.2
+  assert views.limit(0.3, 0.1) == (0.3, 0.1)
+  azimuth, elevation = views.limit(2.0, -1.0)
+  assert 0.5 < azimuth <= 0.5 + views.SOFT_MARGIN and -0.2 - views.SOFT_MARGIN <= elevation < -0.2
   # Without a step at the end of the range.
-  over = views.hold(0.5 + 1e-4, 0.0)[0] - 0.5
+  over = views.limit(0.5 + 1e-4, 0.0)[0] - 0.5
   assert over == pytest.approx(1e-4, rel=1e-3)
   assert not views.contains(0.6, 0) and not views.contains(0, 0.5) and views.contains(-0.5, 0.4)
-  assert poses.TrainedViews(math.pi, (-0.2, 0.4)).hold(3.0, 0.0)[0] == 3.0
+  assert poses.TrainedViews(math.pi, (-0.2, 0.4)).limit(3.0, 0.0)[0] == 3.0
   assert '±29°' in views.words() and '-11° to 23°' in views.words()
 
 
-def test_a_held_camera_keeps_its_zoom_and_looks_at_the_point():
+def test_a_limited_camera_keeps_its_zoom_and_its_look_at_point():
   views = poses.TrainedViews(0.5, (-0.2, 0.4))
   inside = cam(0.2, 0.1)
-  assert poses.held(inside, views, (0, 0, 0), 1.0) is inside
+  assert poses.limited(inside, views, (0, 0, 0), 1.0) is inside
   outside = cam(1.5, 0.1, fov=20.0)
-  camera = poses.held(outside, views, (0, 0, 0), 1.0)
-  assert poses.angles(camera.cam2world[0, :3, 3])[0] <= 0.5 + views.GIVE + 1e-6
+  camera = poses.limited(outside, views, (0, 0, 0), 1.0)
+  assert poses.angles(camera.cam2world[0, :3, 3])[0] <= 0.5 + views.SOFT_MARGIN + 1e-6
   np.testing.assert_array_equal(camera.intrinsics, outside.intrinsics)
   at, _ = cameras.project(camera, np.zeros((1, 1, 3), np.float32))
   np.testing.assert_allclose(at, 0.5, atol=1e-5)

@@ -59,8 +59,8 @@ def test_a_port_that_was_just_left_is_free():
   [
     ('127.0.0.1', 70_000, 'Port 70000 does not exist'),
     ('127.0.0.1', -1, 'does not exist'),
-    ('192.0.2.1', 0, 'is no address of this machine'),  # of a network for documents
-    ('no such host', 0, 'is no address of this machine'),
+    ('192.0.2.1', 0, 'is not an address of this machine'),  # of a network for documents
+    ('no such host', 0, 'is not an address of this machine'),
   ],
 )
 def test_wrong_addresses(host, port, message):
@@ -93,11 +93,11 @@ def test_wrong_flags(flags, message, capsys):
   'flags, message',
   [
     (['--pretrained=tony'], "No pretrained model is called 'tony'"),
-    (['--pretrained=toys', '--resolution=4'], 'is no size to look at'),
+    (['--pretrained=toys', '--resolution=4'], 'is too small or too large'),
     (['--pretrained=toys_2d', '--resolution=64'], 'makes images of 32² only'),
   ],
 )
-def test_what_the_user_can_mend_is_one_line(flags, message):
+def test_what_the_user_can_fix_is_one_line(flags, message):
   with pytest.raises(SystemExit) as stop:
     view.main([*flags, '--port=0'])
   assert stop.value.code.startswith('Error: ') and message in stop.value.code

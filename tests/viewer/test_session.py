@@ -109,7 +109,7 @@ def test_outside_of_the_trained_views(viewer, connect):
   higher = after(client, lambda: client.look_from(poses.position(0.5, high + 0.9, viewer.radius)))
   assert np.abs(held.astype(int) - higher).max() <= 3  # held
   free = after(client, lambda: client.set('Trained views only', False))
-  assert np.abs(free.astype(int) - held).max() > 3 and 'guess' in hint.content
+  assert np.abs(free.astype(int) - held).max() > 3 and 'not trained for it' in hint.content
   after(client, lambda: client.look_from(poses.position(0.5, (low + high) / 2, viewer.radius)))
   assert not hint.visible
 

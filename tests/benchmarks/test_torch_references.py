@@ -1,4 +1,4 @@
-"""The PyTorch yardstick of the benchmarks computes what this library computes."""
+"""The PyTorch versions of the benchmarks compute what this library computes."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ from benchmarks import speed
 from jax3dgan import discriminators, generators
 from jax3dgan.convert import pigan
 
-torch = pytest.importorskip('torch', reason='the yardstick needs PyTorch')
+torch = pytest.importorskip('torch', reason='it compares with PyTorch')
 torch_pigan = pytest.importorskip('benchmarks.torch_pigan')
 
 CONFIG = speed.make_config(8, 2)
