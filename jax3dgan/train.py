@@ -29,7 +29,7 @@ def run(config, workdir) -> dict:
     KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
   """
   workdir = pathlib.Path(workdir)
-  timings = progress.Phases()
+  timings = progress.Timings()
   compilation.use_cache()
 
   # Mesh, stages, and what can be checked without data.

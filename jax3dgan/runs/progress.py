@@ -73,9 +73,6 @@ class Timings:
     return ', '.join(f'{name} {duration(value)}' for name, value in self.seconds.items())
 
 
-Phases = Timings  # its name until `train` uses the new one
-
-
 class Line:
   """A line of progress.
 

@@ -37,19 +37,19 @@ def test_duration(seconds, text):
 
 def test_phases_add_up_and_inner_ones_are_taken_out():
   clock = Clock()
-  phases = progress.Phases(clock)
-  with phases('steps'):
+  timings = progress.Timings(clock)
+  with timings('steps'):
     clock.now += 5
-    with phases('pictures'):
+    with timings('pictures'):
       clock.now += 2
     clock.now += 1
-  with pytest.raises(RuntimeError), phases('steps'):
+  with pytest.raises(RuntimeError), timings('steps'):
     clock.now += 4
     raise RuntimeError
   clock.now += 3
-  assert phases.seconds == {'pictures': 2, 'steps': 10}
-  assert phases.total == 15
-  assert str(phases) == 'pictures 2 s, steps 10 s'
+  assert timings.seconds == {'pictures': 2, 'steps': 10}
+  assert timings.total == 15
+  assert str(timings) == 'pictures 2 s, steps 10 s'
 
 
 def test_rate_and_time_left():
