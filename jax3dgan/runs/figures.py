@@ -22,7 +22,7 @@ def short_names(means) -> dict[str, float]:
 
 
 def summary(config, timings, step, images_seen, rates, mesh) -> dict:
-  """What summary.json says of a run."""
+  """The contents of summary.json."""
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
   return {
     'steps': step,

@@ -1,6 +1,6 @@
 """Checkpoints of earlier versions, read by renaming.
 
-Until version 0.1 a state had fields for exactly two networks, and its buffers lay among the
+Until version 0.1 a state had fields for exactly two networks, and its buffers were among the
 generator's parameters:
 
 | then | now |
@@ -24,7 +24,7 @@ def is_old(tree) -> bool:
 
 
 def upgrade(tree: dict) -> dict:
-  """The tree of a whole checkpoint (arrays, or what describes them) as this version has it."""
+  """The tree of a whole checkpoint (arrays or their descriptions) in the structure of this version."""
   networks = [name for name in _NETWORKS if name in tree]
   buffers = _buffers(tree['generator'])
   own = {'generator': buffers} if buffers else {}
@@ -40,7 +40,7 @@ def upgrade(tree: dict) -> dict:
 
 
 def old_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-  """Where in an earlier version's tree a part of this version's is, see `part`."""
+  """The keys in an earlier version's tree for keys of this version, see `part`."""
   if keys[:1] == ('networks',):
     return keys[1:]
   if keys[:1] == ('optimizers',):
@@ -53,7 +53,7 @@ def old_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def part(keys: tuple[str, ...], loaded):
-  """What this version has at `keys`, of what was at `old_keys(keys)`."""
+  """The subtree at `keys` of this version, from that at `old_keys(keys)`."""
   if not keys:
     return upgrade(loaded)
   return _buffers(loaded) if keys == ('buffers', 'generator') else _without_buffers(loaded)

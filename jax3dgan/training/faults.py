@@ -1,8 +1,8 @@
-"""Training that diverges: found on the device, told apart, and undone from the last checkpoint.
+"""Divergence of training: detected on the device, diagnosed, and undone from the last checkpoint.
 
-Each phase of a step returns, among its metrics, which leaf of its gradient is the first that is not
-finite. Nothing waits for it: the numbers are fetched where a run waits anyway, before a line of
-the log and before a save, so that no checkpoint holds a broken state.
+Each phase of a step returns, among its metrics, the first leaf of its gradient that is not finite.
+Nothing waits for it: the numbers are fetched when a run waits anyway, before a line of the log and
+before a save, so that no checkpoint has a broken state.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def first_bad_leaf(tree) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """What went wrong first.
+  """The first fault of a step.
 
   Attributes:
     step: The step, from 0.
@@ -45,12 +45,12 @@ class Fault:
 
 
 class Watch:
-  """Keeps the metrics of the steps on the device until they are asked for.
+  """Stores the metrics of the steps on the device until they are needed.
 
   Args:
     params: The parameters of each network by its name, for the names of their leaves.
     phases: The phases of a step in their order: the first that is not finite is the cause.
-    limit: A loss beyond it, either way, counts as exploded; 0 for no limit.
+    limit: A loss whose absolute value exceeds it is a fault; 0 for no limit.
   """
 
   def __init__(self, params: Mapping[str, object], phases, limit: float = 0.0):
@@ -61,7 +61,7 @@ class Watch:
     self._fetched: list[dict] = []
 
   def note(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-    """Takes the metrics of a step as they are, perhaps still being computed."""
+    """Adds the metrics of a step, which may still be computed."""
     self._pending.append((step, dict(metrics)))
 
   def check(self) -> Fault | None:
@@ -76,7 +76,7 @@ class Watch:
     return None
 
   def means(self) -> dict[str, float]:
-    """Means since the last call, of what `check` has found good: over the steps at which a metric's
+    """Means since the last call, of steps without a fault: over the steps at which a metric's
     phase was due (elsewhere it is NaN)."""
     fetched, self._fetched = self._fetched, []
     names = [name for name in fetched[0] if not name.startswith(PREFIX)] if fetched else []
@@ -109,7 +109,7 @@ class Watch:
 
 
 class Broken:
-  """Finds what is not finite in a state itself: a finite gradient may still overflow Adam's step.
+  """Finds values in a state that are not finite: a finite gradient may still overflow Adam's step.
 
   Args:
     phases: Of a step, in their order.
@@ -136,7 +136,7 @@ class Broken:
 
 
 def diagnosis(faults: Sequence[Fault], config) -> UserError:
-  """The end of a run that went wrong again after each restore."""
+  """The error of a run that diverged again after each restore."""
   found = '; '.join(map(str, faults))
   network = faults[-1].network
   remedies = ['set --config.optimizer.grad_clip=1']
@@ -152,7 +152,7 @@ def diagnosis(faults: Sequence[Fault], config) -> UserError:
 
 
 def reseed(key_data: jax.Array, attempt: int) -> jax.Array:
-  """Key data of the same run with other random numbers, so that it does not go wrong alike."""
+  """Key data of the same run with other random numbers, so that it does not diverge in the same way."""
   key = streams.named(jax.random.wrap_key_data(key_data), 'reseed')
   return jax.random.key_data(jax.random.fold_in(key, attempt))
 

@@ -1,7 +1,7 @@
-"""The silent failures of 3D-aware GANs, watched during training: mode collapse, flat geometry, a
-discriminator that has stopped teaching. None of them shows in the losses' being finite.
+"""Silent failures of 3D-aware GANs, monitored during training: mode collapse, flat geometry, a
+saturated discriminator. With all of them the losses are finite.
 
-Warnings come once they hold at two checks in a row, and again only after they have gone.
+There is one warning after two checks in a row, and another only after the failure has gone.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,15 +13,15 @@ from jax3dgan.rendering import depth_maps
 # Share of the photos' diversity below which samples count as collapsed. The trained toys and
 # cats have .56 and .87 (from one camera, where photos are from all of theirs).
 MIN_DIVERSITY = 0.25
-# Of 64 bins: a plane that is a little inclined fills three.
+# Of 64 bins: a slightly inclined plane fills three.
 MIN_NON_FLATNESS = 3.0
-# A logistic discriminator with this loss is right on all, and its gradients vanish.
+# A logistic discriminator with this loss classifies all images correctly: its gradients vanish.
 MIN_DISCRIMINATOR_LOSS = 0.02
 _NUM_PHOTOS = 64
 
 
 def diversity(images: np.ndarray) -> float:
-  """How much images [n, h, w, 3] in [−1, 1] differ: mean over pixels of their deviation."""
+  """Diversity of images [n, h, w, 3] in [−1, 1]: mean over pixels of the standard deviation."""
   return float(np.mean(np.std(np.asarray(images, np.float32), axis=0)))
 
 
@@ -32,11 +32,11 @@ def photos_diversity(dataset) -> float:
 
 
 class Health:
-  """Watches one training.
+  """Monitors a training.
 
   Args:
     reference: The photos' diversity, from one view each.
-    warn: Takes a warning, one line.
+    warn: Called with a warning of one line.
   """
 
   def __init__(self, reference: float, warn: Callable[[str], None]):

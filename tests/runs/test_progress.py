@@ -35,7 +35,7 @@ def test_duration(seconds, text):
   assert progress.duration(seconds) == text
 
 
-def test_phases_add_up_and_inner_ones_are_taken_out():
+def test_activities_are_summed_and_inner_ones_are_subtracted():
   clock = Clock()
   timings = progress.Timings(clock)
   with timings('steps'):
