@@ -24,7 +24,7 @@ def is_old(tree) -> bool:
 
 
 def upgrade(tree: dict) -> dict:
-  """The tree of a whole checkpoint (arrays or their descriptions) in the structure of this version."""
+  """The tree of a checkpoint (arrays or their descriptions) in the structure of this version."""
   networks = [name for name in _NETWORKS if name in tree]
   buffers = _buffers(tree['generator'])
   own = {'generator': buffers} if buffers else {}

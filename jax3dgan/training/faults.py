@@ -152,7 +152,7 @@ def diagnosis(faults: Sequence[Fault], config) -> UserError:
 
 
 def reseed(key_data: jax.Array, attempt: int) -> jax.Array:
-  """Key data of the same run with other random numbers, so that it does not diverge in the same way."""
+  """Key data of the same run with other random numbers, so that it does not diverge again."""
   key = streams.named(jax.random.wrap_key_data(key_data), 'reseed')
   return jax.random.key_data(jax.random.fold_in(key, attempt))
 
