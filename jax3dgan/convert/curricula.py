@@ -18,7 +18,7 @@ _FACES = {
 # Changes to `config.base_config()`.
 CURRICULA = {
   'celeba': {
-    'data': dict(source='data/celeba64', loader='tfdata', flip=False),
+    'data': dict(source='tfds:celeb_a', loader='tfdata', flip=False),
     'batch_size': 56,
     'micro_batches': 2,
     'render': dict(
@@ -31,7 +31,12 @@ CURRICULA = {
     **_FACES,
   },
   'cats': {
-    'data': dict(source='data/cats64', loader='tfdata', flip=False),
+    'data': dict(
+      source='data/cats64',
+      loader='tfdata',
+      flip=False,
+      origin='Faces of the CATS data set (Zhang et al., 2008), aligned by its landmarks.',
+    ),
     'batch_size': 28,
     'micro_batches': 4,
     'render': dict(fov_degrees=12.0, near=0.8, far=1.2, num_coarse=24, num_fine=24, ray_chunk=1024),
@@ -42,7 +47,12 @@ CURRICULA = {
     **_FACES,
   },
   'carla': {
-    'data': dict(source='data/carla128', loader='tfdata', flip=False),
+    'data': dict(
+      source='data/carla128',
+      loader='tfdata',
+      flip=False,
+      origin='Renderings of CARLA cars that come with GRAF (Schwarz et al., 2020).',
+    ),
     'resolution': 32,
     'batch_size': 30,
     'micro_batches': 1,

@@ -38,7 +38,11 @@ def _buckets(first_kimg: int) -> tuple[dict, ...]:
 # Changes to `create`'s config.
 CURRICULA = {
   'ffhq': dict(
-    data=dict(source='data/ffhq512'),
+    data=dict(
+      source='data/ffhq512',
+      origin="FFHQ, cropped and with cameras in dataset.json as EG3D's repository prepares it; add "
+      '--mirror unless mirrored images are in it.',
+    ),
     num_steps=27_500 * 1000 // _BATCH,
     resolution=512,
     stages=_buckets(25_000),
@@ -49,7 +53,11 @@ CURRICULA = {
     eg3d=dict(pose_swap=0.5),
   ),
   'afhq': dict(
-    data=dict(source='data/afhq512'),
+    data=dict(
+      source='data/afhq512',
+      origin="AFHQ's cats, cropped and with cameras in dataset.json as EG3D's repository prepares "
+      'them; add --mirror unless mirrored images are in it.',
+    ),
     num_steps=33_500 * 1000 // _BATCH,
     resolution=512,
     stages=_buckets(31_000),
@@ -61,7 +69,11 @@ CURRICULA = {
     augment=dict(name='ada', p=0.0, target=0.6, every=4, kimg=500.0),
   ),
   'shapenet_cars': dict(
-    data=dict(source='data/shapenet_cars128'),
+    data=dict(
+      source='data/shapenet_cars128',
+      origin="ShapeNet's cars, rendered and with cameras in dataset.json as EG3D's repository has "
+      'them.',
+    ),
     num_steps=25_000 * 1000 // _BATCH,
     resolution=128,
     model=dict(
