@@ -63,7 +63,7 @@ def get_config():
   config.pose_prior.update(
     name='uniform', yaw_std=math.pi, pitch_mean=math.pi / 3, pitch_std=math.pi / 6
   )
-  config.optimizer.update(lr_generator=2e-2, decay=0.1, decay_steps=4000)
+  config.optimizer.update(lr_generator=4e-2, decay=0.1, decay_steps=4000)
   config.ema.update(rates=(0.995,), display_rate=0.995)
   config.log.update(every=100, images_every=1000)
   config.checkpoint.update(every=500)

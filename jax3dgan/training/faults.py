@@ -18,6 +18,9 @@ from jax3dgan.training import streams
 PREFIX = 'fault/'
 NONE = -1  # the number of no leaf
 MAX_RESTORES = 3
+# Steps that are dispatched and not finished. A device of XLA's CPU client takes 32 computations;
+# where one device's places are full and another's are not, a collective waits for ever.
+MAX_IN_FLIGHT = 8
 
 
 def first_bad_leaf(tree) -> jax.Array:
@@ -61,8 +64,11 @@ class Watch:
     self._fetched: list[dict] = []
 
   def note(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-    """Adds the metrics of a step, which may still be computed."""
+    """Adds the metrics of a step, which may still be computed; waits for those of the step
+    `MAX_IN_FLIGHT` before."""
     self._pending.append((step, dict(metrics)))
+    if len(self._pending) > MAX_IN_FLIGHT:
+      jax.block_until_ready(self._pending[-1 - MAX_IN_FLIGHT][1])
 
   def check(self) -> Fault | None:
     """Waits for the steps so far; returns the first fault in them."""

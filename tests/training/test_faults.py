@@ -133,3 +133,12 @@ def test_another_attempt_shares_no_key_with_a_step():
       assert not np.array_equal(again, jax.random.key_data(streams.step_key(key, step)))
       old = jax.random.fold_in(jax.random.wrap_key_data(key), step)
       assert not np.array_equal(again, jax.random.key_data(old))
+
+
+def test_steps_in_flight_are_bounded(monkeypatch):
+  waited = []
+  monkeypatch.setattr(jax, 'block_until_ready', lambda metrics: waited.append(metrics['step']))
+  watch = faults.Watch({}, ())
+  for step in range(20):
+    watch.note(step, {'step': step})
+  assert waited == list(range(20 - faults.MAX_IN_FLIGHT))
