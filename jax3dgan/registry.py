@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from jax3dgan.errors import UserError
 
 
-def resolve(kind: str, name: str, known: Mapping[str, str]):
+def resolve(kind: str, name: str, known: Mapping[str, str], base: type = object):
   """The class that a config names.
 
   Args:
     kind: What it is, for messages: 'generator'.
     name: A key of `known`, or a dotted path 'package.module:Class'.
     known: {name: dotted path}, loaded when they are asked for.
+    base: What it is a subclass of.
 
   Raises:
     UserError: An unknown name, a module that cannot be imported, or no such class in it.
   """
   path = known.get(name, name)
-  if ':' not in path:
+  if ':' not in path or path.startswith((':', '.')):
     raise UserError(
       f"No {kind} is called '{name}'. Choose one of {', '.join(known)}, or name a class of your "
       "own as 'package.module:Class'."
@@ -34,9 +35,17 @@ def resolve(kind: str, name: str, known: Mapping[str, str]):
       'package, or add its folder to PYTHONPATH.'
     ) from None
   try:
-    return getattr(loaded, attribute)
+    cls = getattr(loaded, attribute)
   except AttributeError:
-    raise UserError(f"The {kind} '{name}' is missing: {module} has no '{attribute}'.") from None
+    raise UserError(
+      f"The {kind} '{name}' is missing: {module} has no '{attribute}'. Name a class of it."
+    ) from None
+  if not (isinstance(cls, type) and issubclass(cls, base)):
+    raise UserError(
+      f"The {kind} '{name}' is none: '{attribute}' is not a subclass of {base.__module__}."
+      f'{base.__qualname__}. Make it one, see docs/add_a_model.md.'
+    )
+  return cls
 
 
 def field_names(cls) -> tuple[str, ...]:
@@ -58,7 +67,7 @@ def check_fields(group: str, name: str, cls, given) -> None:
     )
 
 
-def build(kind: str, group: str, config, known: Mapping[str, str]):
+def build(kind: str, group: str, config, known: Mapping[str, str], base: type):
   """The Flax module of a config group {'name': ..., its fields}.
 
   Raises:
@@ -66,18 +75,26 @@ def build(kind: str, group: str, config, known: Mapping[str, str]):
   """
   given = dict(config)
   name = given.pop('name')
-  cls = resolve(kind, name, known)
-  check_fields(group, name, cls, given)
+  cls = resolve(kind, name, known, base)
+  if unknown := sorted(set(given) - set(field_names(cls))):
+    # A flag that changes the name leaves the fields of the class that was there.
+    setter = f"config.set_{group.rpartition('.')[2]}(config, '{name}')"
+    raise UserError(
+      f"{group}.{unknown[0]} is not a field of the {kind} '{name}'. In a config file, "
+      f'{setter} makes the group anew, with its fields.'
+    )
   # A config.json has lists, and a module must be hashable.
   return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()})
 
 
-def group_of(kind: str, group: str, name: str, known: Mapping[str, str], **given) -> dict:
+def group_of(
+  kind: str, group: str, name: str, known: Mapping[str, str], base: type, **given
+) -> dict:
   """A config group of a class: its name and every field, at the default or as given.
 
   Raises:
     UserError: An unknown name or field.
   """
-  cls = resolve(kind, name, known)
+  cls = resolve(kind, name, known, base)
   check_fields(group, name, cls, given)
   return {'name': name, **fields(cls), **given}

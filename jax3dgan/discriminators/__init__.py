@@ -36,7 +36,8 @@ def create(config) -> Discriminator | None:
   """
   if config['name'] == NONE:
     return None
-  return registry.build('discriminator', 'config.discriminator', config, DISCRIMINATORS)
+  kind, group = 'discriminator', 'config.discriminator'
+  return registry.build(kind, group, config, DISCRIMINATORS, Discriminator)
 
 
 def discriminator_config(name: str, **fields) -> dict:
@@ -47,7 +48,8 @@ def discriminator_config(name: str, **fields) -> dict:
   """
   if name == NONE:
     return {'name': NONE}
-  return registry.group_of('discriminator', 'config.discriminator', name, DISCRIMINATORS, **fields)
+  kind, group = 'discriminator', 'config.discriminator'
+  return registry.group_of(kind, group, name, DISCRIMINATORS, Discriminator, **fields)
 
 
 def init(discriminator: Discriminator, key) -> dict:

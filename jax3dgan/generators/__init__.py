@@ -41,7 +41,7 @@ def create(config) -> Generator:
   Raises:
     UserError: An unknown name or field.
   """
-  return registry.build('generator', 'config.model', config.model, GENERATORS)
+  return registry.build('generator', 'config.model', config.model, GENERATORS, Generator)
 
 
 def model_config(name: str, **fields) -> dict:
@@ -50,7 +50,7 @@ def model_config(name: str, **fields) -> dict:
   Raises:
     UserError: An unknown name or field.
   """
-  return registry.group_of('generator', 'config.model', name, GENERATORS, **fields)
+  return registry.group_of('generator', 'config.model', name, GENERATORS, Generator, **fields)
 
 
 def init(generator: Generator, key) -> dict:

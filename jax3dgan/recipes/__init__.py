@@ -34,7 +34,7 @@ def create(name: str) -> Recipe:
   Raises:
     UserError: No recipe has that name.
   """
-  return registry.resolve('recipe', name, RECIPES)()
+  return registry.resolve('recipe', name, RECIPES, Recipe)()
 
 
 def is_known(name: str) -> bool:

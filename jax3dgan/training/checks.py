@@ -6,11 +6,13 @@ it uses) is checked there.
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 import ml_collections
 
 from jax3dgan.errors import UserError
+from jax3dgan.training.schedule import RENDER_FIELDS, STAGE_FIELDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,40 @@ RANGES = {
   'display.num_fine': _OPTIONAL,
   'display.ray_chunk': Range(0, note='0 for the usual number of rays'),
   'display.truncation_psi': _FINITE,
+  # Of networks: widths and numbers of layers; 0 is none only where a network can do without.
+  **{
+    f'model.{name}': _COUNT
+    for name in (
+      'w_dim',
+      'hidden_dim',
+      'num_layers',
+      'mapping_dim',
+      'decoder_hidden',
+      'colour_dim',
+      'plane_features',
+      'plane_resolution',
+      'embedding_resolution',
+    )
+  },
+  **{
+    f'model.{name}': _NOT_NEGATIVE
+    for name in (
+      'z_dim',
+      'label_dim',
+      'mapping_layers',
+      'low_resolution',
+      'skip_layer',
+      'point_frequencies',
+      'direction_frequencies',
+      'embedding_channels',
+      'box',
+    )
+  },
+  **{
+    f'discriminator.{name}': _NOT_NEGATIVE
+    for name in ('label_dim', 'cmap_dim', 'pose_dim', 'latent_dim', 'mapping_layers')
+  },
+  'discriminator.group_size': _COUNT,
   'pose_prior.yaw_mean': _FINITE,
   'pose_prior.yaw_std': _NOT_NEGATIVE,
   'pose_prior.pitch_mean': _FINITE,
@@ -140,8 +176,9 @@ RANGES = {
   'checkpoint.every': _COUNT,
   'checkpoint.keep': _COUNT,
 }
-# A stage changes fields of several groups by their last name alone, see `config.STAGE_FIELDS`.
-_OF_STAGES = {name.rpartition('.')[2]: name for name in RANGES if not name.startswith('display.')}
+# A stage changes fields of several groups by their last name alone.
+_OF_STAGES = {**STAGE_FIELDS, **{name: f'render.{name}' for name in RENDER_FIELDS}}
+_KINDS = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
 def check(config, group: str = '') -> None:
@@ -160,7 +197,8 @@ def check(config, group: str = '') -> None:
         raise UserError(f'config.{name} is {found!r}. Set --config.{name} to {allowed}.')
   if group:
     return
-  _check_stages(config.get('stages') or ())
+  _check_stages(config)
+  _check_pivot(_field(config, 'render.pivot'))
   _check_averages(config.get('ema'))
 
 
@@ -171,14 +209,38 @@ def _field(config, name: str):
   return config
 
 
-def _check_stages(stages) -> None:
-  for i, stage in enumerate(stages):
+def _check_stages(config) -> None:
+  for i, stage in enumerate(config.get('stages') or ()):
     if not isinstance(stage, dict | ml_collections.ConfigDict):
       continue  # `schedule.stages` says what a stage is
     for name, value in dict(stage).items():
-      allowed = RANGES.get(_OF_STAGES.get(name))
+      field = _OF_STAGES.get(name)
+      allowed = RANGES.get(field)
       if allowed is not None and not allowed.contains(value):
         raise UserError(f'config.stages[{i}] has {name}={value!r}. Set it to {allowed}.')
+      # Other than the config's own fields, those of a stage have no types that are kept.
+      kind = int if name == 'from_step' else type(_field(config, field or ''))
+      if kind in _KINDS and not _is_a(kind, value):
+        raise UserError(f'config.stages[{i}] has {name}={value!r}. Set it to {_KINDS[kind]}.')
+
+
+def _is_a(kind: type, value) -> bool:
+  if kind is bool or isinstance(value, bool) or kind is str:
+    return isinstance(value, kind)
+  if kind is int and isinstance(value, float):
+    return value.is_integer()  # 1e5
+  return isinstance(value, numbers.Real)
+
+
+def _check_pivot(pivot) -> None:
+  if pivot is None:
+    return
+  if (
+    not isinstance(pivot, tuple | list) or len(pivot) != 3 or not all(map(_FINITE.contains, pivot))
+  ):
+    raise UserError(
+      f"config.render.pivot is {pivot!r}. Give three numbers, as --config.render.pivot='(0, 0, 0)'."
+    )
 
 
 def _check_averages(ema) -> None:

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from jax3dgan import config as config_lib
+from jax3dgan import config_json
 from jax3dgan.errors import UserError
 from jax3dgan.training import checks
 
@@ -56,6 +57,16 @@ def _set(config, name, value):
     ('eval.batch_size', 0, 'Set --config.eval.batch_size to 1 or more.'),
     ('stages', ({'from_step': 5, 'batch_size': 0},), 'config.stages[0] has batch_size=0. Set it'),
     ('stages', ({'from_step': 5}, {'from_step': 9, 'ray_chunk': -1}), 'config.stages[1] has ray'),
+    ('stages', ({'from_step': 5, 'white_back': 'False'},), 'Set it to True or False.'),
+    ('stages', ({'from_step': 5, 'num_coarse': 4.5},), 'has num_coarse=4.5. Set it to a whole'),
+    ('stages', ({'from_step': 5, 'density': 3},), 'has density=3. Set it to a text.'),
+    ('stages', ({'from_step': 2.5},), 'has from_step=2.5. Set it to a whole number.'),
+    ('stages', ({'from_step': '2'},), "has from_step='2'. Set it to a whole number."),
+    ('render.pivot', (1, 2), "as --config.render.pivot='(0, 0, 0)'."),
+    ('render.pivot', (1, 2, NAN), 'Give three numbers'),
+    ('model.hidden_dim', 0, 'Set --config.model.hidden_dim to 1 or more.'),
+    ('model.z_dim', -1, 'Set --config.model.z_dim to 0 or more.'),
+    ('discriminator.pose_dim', -2, 'Set --config.discriminator.pose_dim to 0 or more.'),
   ],
 )
 def test_a_number_out_of_range_is_one_line(name, value, message):
@@ -64,6 +75,14 @@ def test_a_number_out_of_range_is_one_line(name, value, message):
   with pytest.raises(UserError) as error:
     checks.check(config)
   assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_stages_may_change_every_kind_of_field():
+  config = config_lib.base_config()
+  # `density` is also the name of a number, of EG3D's recipe.
+  config.stages = (dict(from_step=1e3, density='relu', white_back=True, near=1, lr_generator=1e-4),)
+  checks.check(config)
+  checks.check(config_json.config_from(config_json.plain(config)))
 
 
 def test_ends_of_ranges():
