@@ -73,7 +73,7 @@ def sheet(
     rows.append((_title(model, measured[-1]), np.concatenate([pictures, _line(captions, tiles)])))
   header = _line([f'{s:+g} sd' if s else '0' for s in strengths], tiles)
   where = '' if layers is None else f', layers {layers[0]}-{layers[1]} edited'
-  title = f'{model.name}, step {model.step:,}; {directions.source}{where}; the camera does not move'
+  title = f'{model.name}, step {model.step:,}; {directions.source}{where}; the camera stands still'
   return viz.sheet([(title, header), *rows]), measured
 
 
