@@ -5,7 +5,7 @@ Cost: the curriculum below took 10 h at 32², 10 h at 64² and 36 h at 128² on 
 Data: python -m jax3dgan.data.prepare --source=CARLA --out=data/carla128 --resolution=128, CARLA a
 folder or zip of GRAF's renderings.
 
-White ground, views from all over the upper hemisphere, the 'tall' field (points unscaled).
+White background, views from the whole upper hemisphere, the 'tall' field (points unscaled).
 """
 
 import math

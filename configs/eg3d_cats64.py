@@ -1,11 +1,11 @@
-"""A small EG3D on photos of cat faces whose poses nobody knows, 64² from 32² rendered.
+"""A small EG3D on photos of cat faces with unknown poses, 64² from 32² rendered.
 
 Data: python -m jax3dgan.data.prepare --source=CATS --out=data/cats64 --resolution=64, CATS a
 folder or zip of aligned cat faces; or --config.data.source=CATS.zip directly.
 
-No labels anywhere: cameras come from the pose prior, neither generator nor discriminator is told
-them, and the discriminator guesses the pose of fakes as π-GAN's does, so that the head turns with
-the camera.
+No labels: cameras come from the pose prior, neither generator nor discriminator is conditioned on
+them, and the discriminator predicts the pose of fakes as in π-GAN, so that the head turns with the
+camera.
 """
 
 import math

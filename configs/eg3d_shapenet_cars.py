@@ -6,8 +6,8 @@ Cost: the paper's 25,000 kimg. 110 GFLOP for a picture, 29.6 million parameters.
 Data: python -m jax3dgan.data.prepare --source=CARS --out=data/shapenet_cars128 --resolution=128,
 CARS a folder or zip of renderings from the upper hemisphere with a dataset.json of cameras.
 
-The mapping network is not told the camera, the discriminator is. Different from the release: the
-third plane, see configs/eg3d_ffhq.py.
+The mapping network is not conditioned on the camera, the discriminator is. Different from the
+release: the third plane, see configs/eg3d_ffhq.py.
 """
 
 import math

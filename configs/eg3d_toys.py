@@ -1,7 +1,7 @@
 """A small EG3D on the toy cars with known cameras, 64² from 32² rendered, on two CPU cores.
 
-The whole of EG3D at a small width: a mapping network that is told the camera (with pose swap),
-tri-planes, super-resolution, a dual discriminator that is told the camera too, density
+The whole of EG3D at a small width: a mapping network conditioned on the camera (with pose swap),
+tri-planes, super-resolution, a dual discriminator conditioned on the camera too, density
 regularisation, lazy R1.
 """
 

@@ -1,8 +1,8 @@
 """The EG3D of eg3d_toys.py on the same toy cars without their cameras, only their distribution.
 
-No labels anywhere: cameras come from the pose prior, neither generator nor discriminator is told
-them, and the discriminator guesses the direction that fakes are seen from, as π-GAN's does, so that
-cars turn with the camera.
+No labels: cameras come from the pose prior, neither generator nor discriminator is conditioned on
+them, and the discriminator predicts the direction of the camera of fakes, as in π-GAN, so that cars
+turn with the camera.
 """
 
 import pathlib

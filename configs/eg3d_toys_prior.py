@@ -1,8 +1,8 @@
-"""The EG3D of eg3d_toys_posefree.py where even the distribution of the cameras is only guessed.
+"""The EG3D of eg3d_toys_posefree.py with a wrong distribution of the cameras, which is corrected.
 
-The cars are seen from 10° to 40° above, the prior that it starts from says −2° to 28°: a camera
-generator learns the rest (`cameras.camera_generator`). It moves the pitch alone: as the cameras go
-all the way round, no yaw is the right one. TensorBoard shows where it is: `pose_prior/*_degrees`; a
+The cars are rendered from 10° to 40° above, the given prior is −2° to 28°: a camera generator
+learns the difference (`cameras.camera_generator`). It changes the pitch only: as the cameras go all
+the way round, every yaw is equally right. TensorBoard shows it: `pose_prior/*_degrees`; a
 pitch of 90° is the horizon, and the true mean is 65°.
 
 Result: not trained to its end; how far short runs came is in docs/cameras.md.

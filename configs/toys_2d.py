@@ -1,10 +1,10 @@
 """A small StyleGAN2 on the toy cars, 32²: the 2D baseline, on one CPU core.
 
-The images of configs/toys.py with a generator that has no camera and no field: what the same data
-allows where nothing has to be one object from every side. The discriminator is that of
-configs/toys.py without its pose head; the config's pose prior is of no account.
+The images of configs/toys.py with a generator that has no camera and no field: the quality that the
+same data allows without 3D consistency. The discriminator is that of
+configs/toys.py without its pose head; the config's pose prior is not used.
 
-Cost: steps of .13 s on one core that nothing else uses, 22 s of compilation before them.
+Cost: steps of .13 s on one core without other load, 22 s of compilation before them.
 Result: after 4,600 steps, cars with wheels, windows, hubs and clean paint, some of them bent (the
 model in jax3dgan/pretrained).
 """

@@ -217,7 +217,7 @@ def complete(config) -> ml_collections.ConfigDict:
   from jax3dgan import recipes
 
   name = config.get('recipe') or 'pigan'
-  if not recipes.is_known(name):  # of a later version; whoever wants to train with it says so
+  if not recipes.is_known(name):  # of a later version; training with it is an error later
     name = 'pigan'
   defaults = base_config(name)
   for group, setter in (('model', set_model), ('discriminator', set_discriminator)):

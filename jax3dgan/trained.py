@@ -227,7 +227,7 @@ class Trained:
       directions = np.broadcast_to(np.float32([0, 0, -1]), points.shape)
     directions = np.broadcast_to(np.asarray(directions, np.float32), points.shape)
     num = points.shape[1]
-    if not num:  # the shapes of an answer, of one point that nobody asked for
+    if not num:  # the shapes of the result, from one extra point
       origin = np.zeros_like(points, shape=(len(points), 1, 3))
       return jax.tree.map(lambda x: x[:, :0], self.query(w, origin))
     chunk = min(chunk, num)

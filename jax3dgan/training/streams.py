@@ -1,8 +1,8 @@
 """Streams of randomness, by name.
 
-Every random number of a step hangs on the run's key, the step, the global index of its example, the
-name of the phase and the name of what is drawn. Names are folded in as their CRC-32, so that a new
-stream cannot fall together with an old one, as numbers given by hand can.
+Every random number of a step depends on the run's key, the step, the global index of its example,
+the name of the phase and the name of what is drawn. Names are folded in as their CRC-32, so that a
+new stream does not coincide with another one, as numbers chosen by hand can.
 """
 
 import zlib
