@@ -30,14 +30,13 @@ import shutil
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from jax3dgan import config_json
 from jax3dgan.augment import AdaState
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, old_checkpoints, workdirs
+from jax3dgan.runs import checksums, old_checkpoints, state_trees, workdirs
 from jax3dgan.runs.checkpoint_files import (
   CHECKSUMS,
   FOLDER,
@@ -214,9 +213,9 @@ class Checkpoints:
       buffers = {name: x for name, x in expected.buffers.items() if name != _AUGMENT}
       expected = expected.replace(buffers=buffers)
     self._check(expected, stored)
-    expected = jax.tree.map(_abstract, expected)
+    expected = jax.tree.map(state_trees.abstract, expected)
     if is_old:
-      state = _on_devices(read(self._workdir, step=step)[1], expected)
+      state = state_trees.on_devices(read(self._workdir, step=step)[1], expected)
     else:
       with damage():
         state = self._checkpointer.load(step, expected)
@@ -224,7 +223,7 @@ class Checkpoints:
     if starts_augmentation:
       initial = AdaState.create(self._augment_p)
       shardings = jax.tree.map(
-        lambda leaf: _abstract(leaf).sharding, abstract_state.buffers[_AUGMENT]
+        lambda leaf: state_trees.abstract(leaf).sharding, abstract_state.buffers[_AUGMENT]
       )
       initial = jax.device_put(initial, shardings)
       state = state.replace(buffers={**state.buffers, _AUGMENT: initial})
@@ -245,7 +244,7 @@ class Checkpoints:
       multihost_utils.sync_global_devices(f'damaged checkpoint {step}')
 
   def _check(self, expected, stored) -> None:
-    expected, stored = _shapes(expected), _shapes(stored)
+    expected, stored = state_trees.shapes(expected), state_trees.shapes(stored)
     for name in sorted(expected.keys() | stored.keys()):
       asked, saved = expected.get(name, 'absent'), stored.get(name, 'absent')
       if asked != saved:
@@ -302,37 +301,8 @@ def _starts_augmentation(expected, stored) -> bool:
   """Whether the expected state has an augmentation and the stored one does not."""
   prefix = f'buffers/{_AUGMENT}/'
   return _AUGMENT in getattr(expected, 'buffers', {}) and not any(
-    name.startswith(prefix) for name in _shapes(stored)
+    name.startswith(prefix) for name in state_trees.shapes(stored)
   )
-
-
-def _on_devices(arrays: dict, expected):
-  """Arrays by nested names as a state of this structure, on its devices."""
-  named = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
-
-  def place(path, leaf):
-    array = np.asarray(named[_name(path)], leaf.dtype)
-    return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index])
-
-  return jax.tree_util.tree_map_with_path(place, expected)
-
-
-def _name(path) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator='/')
-
-
-def _abstract(leaf):
-  if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
-    sharding = getattr(leaf, 'sharding', None)
-    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-  return leaf
-
-
-def _shapes(tree) -> dict[str, list[int]]:
-  """Returns {'a/b/0': shape} for the leaves, whatever the classes of their containers."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {_name(path): list(getattr(leaf, 'shape', ())) for path, leaf in leaves}
 
 
 __all__ = ['DAMAGED', 'FOLDER', 'Checkpoints', 'read', 'read_variables', 'steps']
