@@ -134,10 +134,7 @@ class NeRF(FieldGenerator):
   z_dim = 0  # not a field: there is one scene
 
   def setup(self):
-    if self.field not in FIELD_OPTIONS:
-      raise UserError(
-        f"config.model.field is '{self.field}'. Choose one of {', '.join(FIELD_OPTIONS)}."
-      )
+    self._field_options()
     if self.field == 'triplane' and not self.box:
       raise UserError(
         'Tri-planes span a cube. Set --config.model.box to the side of one around the scene.'
@@ -148,9 +145,16 @@ class NeRF(FieldGenerator):
 
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
-    own = FIELD_OPTIONS[self.field]
+    own = self._field_options()
     others = {name for names in FIELD_OPTIONS.values() for name in names} - set(own)
     return dict.fromkeys(sorted(others), f"the field is '{self.field}'")
+
+  def _field_options(self) -> tuple[str, ...]:
+    if self.field not in FIELD_OPTIONS:
+      raise UserError(
+        f"config.model.field is '{self.field}'. Choose one of {', '.join(FIELD_OPTIONS)}."
+      )
+    return FIELD_OPTIONS[self.field]
 
   def _make(self) -> nn.Module:
     if self.field == 'siren':

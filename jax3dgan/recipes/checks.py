@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
 
+LABEL_SIZE = 25  # numbers of a camera's label, see `cameras.from_label`
 POSE_SIZES = {'angles': 2, 'direction': 3}  # numbers of a pose encoding
 
 
@@ -61,9 +62,19 @@ def in_ranges(config, ranges) -> None:
 def fields_of_networks(config, generator, discriminator) -> None:
   """Fields of a network that have no effect beside its other ones are at their defaults."""
   for group, network in (('model', generator), ('discriminator', discriminator)):
-    for name, reason in (network.unused_fields() if network is not None else {}).items():
-      default = type(network).__dataclass_fields__[name].default
-      unused(config, f'{group}.{name}', default, reason)
+    unused_fields = network.unused_fields() if network is not None else {}
+    defaults = {name: type(network).__dataclass_fields__[name].default for name in unused_fields}
+    flags = [
+      f'--config.{group}.{name}={default}'
+      for name, default in defaults.items()
+      if config[group][name] != default
+    ]
+    for name, reason in unused_fields.items():
+      if (value := config[group][name]) != defaults[name]:
+        raise UserError(
+          f'config.{group}.{name} is {value!r} and would be ignored: {reason}. Set '
+          f'{" ".join(flags)}.'
+        )
 
 
 def labels(config, uses: bool, needs: bool) -> None:
@@ -121,6 +132,17 @@ def no_discriminator(config, discriminator) -> None:
       f"'{config.discriminator.name}'. Set config.discriminator to 'none', see "
       'config.set_discriminator.'
     )
+
+
+def label_sizes(config, generator, discriminator) -> None:
+  """Networks that are conditioned on a label take that of a camera."""
+  for group, network in (('model', generator), ('discriminator', discriminator)):
+    if network.label_dim not in (0, LABEL_SIZE):
+      raise UserError(
+        f'config.{group}.label_dim is {network.label_dim}, and the label of a camera has '
+        f'{LABEL_SIZE} numbers. Set --config.{group}.label_dim={LABEL_SIZE}, or 0 for a network '
+        'that is not conditioned on it.'
+      )
 
 
 def no_label_inputs(config, generator, discriminator) -> None:

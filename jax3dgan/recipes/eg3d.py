@@ -119,6 +119,8 @@ class EG3D(Recipe):
     checks.has_discriminator(config, discriminator)
     checks.has_latents(config, generator)
     checks.heads(config, generator, discriminator, ('pose',))
+    checks.label_sizes(config, generator, discriminator)
+    self._check_augment(config)
     checks.rendering(config, generator)
     camera_generator.is_learned(config)
     if discriminator.takes_pairs and not generator.makes_pairs:
@@ -153,6 +155,22 @@ class EG3D(Recipe):
         f'config.eg3d.label_noise is {own.label_noise}, but no discriminator is conditioned on '
         'labels here. Set --config.eg3d.label_noise=0.'
       )
+
+  def _check_augment(self, config) -> None:
+    """Fields of an augmentation that is not on, or does not adapt, are at their defaults."""
+    name, unused = config.augment.name, []
+    if name != 'ada':
+      unused = ['target', 'every', 'kimg']
+    if name == 'none':
+      unused.insert(0, 'p')
+    for field in unused:
+      value, default = config.augment[field], getattr(Augment, field)
+      if value != default:
+        raise UserError(
+          f'config.augment.{field} is {value!r} and would be ignored: config.augment.name is '
+          f"'{name}'. Set --config.augment.name={'fixed' if field == 'p' else 'ada'}, or "
+          f'--config.augment.{field}={default}.'
+        )
 
   def init_networks(self, config, generator, discriminator, keys) -> Networks:
     """See `Recipe.init_networks`; the camera generator's parameters are among the generator's."""

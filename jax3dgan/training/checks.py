@@ -199,6 +199,7 @@ def check(config, group: str = '') -> None:
     return
   _check_stages(config)
   _check_pivot(_field(config, 'render.pivot'))
+  _check_channels(config)
   _check_averages(config.get('ema'))
 
 
@@ -241,6 +242,16 @@ def _check_pivot(pivot) -> None:
     raise UserError(
       f"config.render.pivot is {pivot!r}. Give three numbers, as --config.render.pivot='(0, 0, 0)'."
     )
+
+
+def _check_channels(config) -> None:
+  for name in ('model.channels', 'discriminator.channels', 'model.super_channels'):
+    channels = _field(config, name)
+    if isinstance(channels, tuple | list) and not all(map(_COUNT.contains, channels)):
+      raise UserError(
+        f'config.{name} is {channels!r}. Give whole numbers, 1 or more, for each resolution, as '
+        f"--config.{name}='(64, 32)'."
+      )
 
 
 def _check_averages(ema) -> None:

@@ -66,6 +66,8 @@ def _set(config, name, value):
     ('render.pivot', (1, 2, NAN), 'Give three numbers'),
     ('model.hidden_dim', 0, 'Set --config.model.hidden_dim to 1 or more.'),
     ('model.z_dim', -1, 'Set --config.model.z_dim to 0 or more.'),
+    ('discriminator.channels', (8, 0), "as --config.discriminator.channels='(64, 32)'."),
+    ('discriminator.channels', ('a',), 'Give whole numbers, 1 or more'),
     ('discriminator.pose_dim', -2, 'Set --config.discriminator.pose_dim to 0 or more.'),
   ],
 )

@@ -1,0 +1,48 @@
+"""What recipes refuse in one line, before anything is compiled."""
+
+import pytest
+
+from jax3dgan import config as config_lib
+from jax3dgan import discriminators, generators, recipes
+from jax3dgan.errors import UserError
+from jax3dgan.training import schedule
+
+
+def refusal(config, **flat):
+  """The message about a config with these fields."""
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict({name.replace('__', '.'): v for name, v in flat.items()})
+  with pytest.raises(UserError) as error:
+    networks = generators.create(config), discriminators.create(config.discriminator)
+    recipes.check(config, *networks, schedule.stages(config))
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+@pytest.fixture(scope='module')
+def eg3d():
+  config = config_lib.tiny(config_lib.base_config('eg3d'))
+  config.data.use_labels = True
+  return config
+
+
+def test_labels_have_the_numbers_of_a_camera(eg3d):
+  text = refusal(eg3d, discriminator__label_dim=7)
+  assert 'Set --config.discriminator.label_dim=25, or 0' in text
+  assert 'model.label_dim is 7' in refusal(eg3d, model__label_dim=7)
+
+
+def test_an_augmentation_that_is_off_has_no_probability(eg3d):
+  assert 'Set --config.augment.name=fixed, or --config.augment.p=0.0.' in refusal(
+    eg3d, augment__p=0.5
+  )
+  text = refusal(eg3d, augment__name='fixed', augment__p=0.5, augment__target=0.3)
+  assert "augment.name is 'fixed'. Set --config.augment.name=ada" in text
+
+
+def test_all_unused_fields_of_a_network_are_named_at_once():
+  config = config_lib.tiny(config_lib.base_config('nerf'))
+  text = refusal(config, model__plane_features=5, model__plane_std=0.5)
+  assert 'plane_features is 5 and would be ignored' in text
+  assert text.endswith('Set --config.model.plane_features=16 --config.model.plane_std=0.1.')
+  assert "field is 'foo'. Choose one of mlp" in refusal(config, model__field='foo')
