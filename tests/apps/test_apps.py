@@ -9,19 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import trained
 from jax3dgan.apps import common, interpolate, samples, turntable
 from jax3dgan.pictures import display, sheets
-
-
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` known."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
 
 
 def test_seeds():
@@ -103,7 +92,9 @@ def test_wrong_flags(app, flags, message, capsys):
 def test_what_the_user_can_fix_is_one_line(pretrained, app, out, tmp_path):
   with pytest.raises(SystemExit) as stop:
     app.main(['--pretrained=tony', f'--out={tmp_path / out}'])
-  assert stop.value.code == "Error: No pretrained model is called 'tony'. There are: tiny."
+  assert (
+    stop.value.code == "Error: No pretrained model is called 'tony'. There are: flat, tiny, toys."
+  )
   with pytest.raises(SystemExit) as stop:
     app.main([f'--workdir={tmp_path / "nowhere"}', f'--out={tmp_path / out}'])
   assert 'no run began there' in stop.value.code

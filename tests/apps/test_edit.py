@@ -7,22 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import cli, editing, trained
+from jax3dgan import cli, editing
 from jax3dgan.apps import edit
 from jax3dgan.editing import sheets
 from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
-
-
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` known."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
 
 
 @pytest.fixture(scope='module')
@@ -127,7 +117,7 @@ def test_wrong_flags(capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_documentation(tmp_path, monkeypatch):
+def test_the_documentation(packaged, tmp_path, monkeypatch):
   """Its commands and code in their order, smaller; its pictures were made by its commands."""
   monkeypatch.chdir(tmp_path)
   text = (DOCS / 'editing.md').read_text(encoding='utf-8')

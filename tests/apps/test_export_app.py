@@ -9,22 +9,11 @@ import zipfile
 
 import pytest
 
-from jax3dgan import trained
 from jax3dgan.apps import export
 from jax3dgan.export import loader
 from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'export.md'
-
-
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` known."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
 
 
 def test_the_command(pretrained, tmp_path, capsys):
@@ -51,7 +40,7 @@ def test_wrong_flags(pretrained, tmp_path, capsys):
   assert stop.value.code == ("Error: No platform is called 'gpu'. Choose some of cpu, cuda, tpu.")
 
 
-def test_the_documentation(tmp_path):
+def test_the_documentation(packaged, tmp_path):
   text = DOCS.read_text(encoding='utf-8')
   commands = re.findall(r'^```sh\n(.*?)```', text, re.M | re.S)
   code = re.findall(r'^```python\n(.*?)```', text, re.M | re.S)

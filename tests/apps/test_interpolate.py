@@ -13,16 +13,6 @@ from jax3dgan.pictures import display, paths, sheets
 from jax3dgan.runs import provenance
 
 
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` known."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
-
-
 @pytest.fixture(scope='module')
 def flat():
   return trained.load(pretrained='toys_2d')

@@ -10,29 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import config as config_lib
-from jax3dgan import generators, inversion, trained, viz
+from jax3dgan import inversion, trained, viz
 from jax3dgan.apps import invert, samples
 from jax3dgan.inversion import search as search_lib
 
 RNG = np.random.default_rng(0)
 QUICK = '--pretrained=tiny --steps=2 --samples=4 --starts=2 --batch=2 --yaw=20'
-
-
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` and the 2D `--pretrained=flat` known."""
-  config = config_lib.base_config()
-  config_lib.set_model(config, 'stylegan2')
-  config = config_lib.tiny(config)
-  generator = generators.create(config)
-  params = generators.init_params(generator, jax.random.key(0))
-  for model in (tiny_model, trained.Trained(config, generator, {'params': params}, 3, 'flat')):
-    trained.save_pretrained(model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
 
 
 @pytest.fixture
@@ -195,7 +178,8 @@ def test_what_cannot_be_done(pretrained, photos, tmp_path, capsys):
   assert '--input is required' in capsys.readouterr().err
 
 
-def test_the_commands_of_the_docs(tmp_path, monkeypatch):
+def test_the_commands_of_the_docs(pretrained, tmp_path, monkeypatch):
+  """On an untrained model of the toys' name."""
   text = (pathlib.Path(__file__).parents[2] / 'docs/inversion.md').read_text(encoding='utf-8')
   lines = [x for block in re.findall(r'```sh\n(.*?)```', text, re.S) for x in block.splitlines()]
   commands = [line for line in lines if line.startswith('jax3dgan invert ')]

@@ -18,16 +18,6 @@ from jax3dgan.runs import provenance
 FLAGS = ['--pretrained=tiny', '--resolution=12', '--level=0', '--psi=1']
 
 
-@pytest.fixture
-def pretrained(tiny_model, tmp_path, monkeypatch):
-  """Makes `--pretrained=tiny` known."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
-
-
 @pytest.mark.parametrize('ending', ['ply', 'glb'])
 def test_a_mesh_is_made_again_from_what_lies_beside_it(pretrained, ending, tmp_path, capsys):
   first, again = tmp_path / f'first.{ending}', tmp_path / f'again.{ending}'
@@ -119,7 +109,7 @@ def test_a_2d_model_says_so(tmp_path, monkeypatch):
   assert stop.value.code.startswith('Error: flat is a 2D model: it has no field, so no surface.')
 
 
-def test_the_mesh_of_the_toys_is_the_car_of_the_pictures():
+def test_the_mesh_of_the_toys_is_the_car_of_the_pictures(packaged):
   """Its silhouettes and its colours are those of the renderings."""
   from jax3dgan import viz
 

@@ -20,7 +20,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize('command', COMMANDS)
-def test_a_command_of_the_page(command, tmp_path, monkeypatch, capsys):
+def test_a_command_of_the_page(packaged, command, tmp_path, monkeypatch, capsys):
   """In small: 12 points on a side, 64 texels, previews of 16 pixels; no level to look for."""
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(mesh_preview, 'RESOLUTION', 16)
@@ -39,7 +39,7 @@ def test_a_command_of_the_page(command, tmp_path, monkeypatch, capsys):
     assert str(path) in capsys.readouterr().out or len(made) > 1
 
 
-def test_the_code_of_the_page(tmp_path, monkeypatch, capsys):
+def test_the_code_of_the_page(packaged, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   (code,) = re.findall(r'```python\n(.*?)```', PAGE, re.S)
   exec(compile(code.replace('resolution=48', 'resolution=12'), 'docs/meshes.md', 'exec'), {})

@@ -12,13 +12,8 @@ from jax3dgan.runs import provenance
 
 
 @pytest.fixture
-def styles(tiny_model, tmp_path, monkeypatch):
+def styles(pretrained, tmp_path):
   """The file of seed 5's style, psi 0.7, as if it had been found for a photo."""
-  trained.save_pretrained(tiny_model, tmp_path / 'pretrained')
-  load = trained.load
-  monkeypatch.setattr(
-    trained, 'load', lambda *a, **k: load(*a, **k, directory=tmp_path / 'pretrained')
-  )
   model = trained.load(pretrained='tiny')
   path = tmp_path / 'photo.npz'
   w = np.asarray(model.map(model.latents([5]), 0.7))

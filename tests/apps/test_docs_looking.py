@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from jax3dgan import cli
+from jax3dgan import cli, trained
 
-DOCS = pathlib.Path(__file__).parent.parent / 'docs'
+DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 PAGE = (DOCS / 'looking.md').read_text(encoding='utf-8')
 
 
@@ -21,14 +21,28 @@ def script():
   return module
 
 
+SHARE = 3  # of the frames of a video, every third is rendered here
+
+
+def fewer(command):
+  """The command with a third of a video's frames: a closed path's frames are equally spaced."""
+  if any('.webp' in word for word in command):
+    command = [
+      f'--frames={int(word.removeprefix("--frames=")) // SHARE}' if '--frames=' in word else word
+      for word in command
+    ]
+  return command
+
+
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
-  """The folder in which all commands of the page ran, one after the other."""
+def made(opened, tmp_path_factory):
+  """The folder in which all commands of the page ran, in their order; videos have fewer frames."""
   folder = tmp_path_factory.mktemp('looking')
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(folder)
+    patch.setattr(trained, 'load', opened)
     for command in script().commands(PAGE):
-      assert not cli.main(command)
+      assert not cli.main(fewer(command))
   return folder
 
 
@@ -42,9 +56,15 @@ def test_every_picture_of_the_page_is_what_its_command_makes(made):
   assert len(shown) >= 7
   for name in shown:
     now, kept = frames(made / name), frames(DOCS / 'images' / 'looking' / name)
-    assert now.shape == kept.shape, name
-    # Two compilers' sines, and a lossy format for the videos.
-    assert np.abs(now - kept).mean() < 1, name
+    if name.endswith('.webp'):
+      # A lossy format, whose frames depend on the ones before them.
+      kept, other = kept[::SHARE], kept[1::SHARE]
+      assert now.shape == kept.shape, name
+      difference = np.abs(now - kept).mean()
+      assert difference < 2 and difference < np.abs(now - other).mean() / 2, name
+    else:
+      assert now.shape == kept.shape, name
+      assert np.abs(now - kept).mean() < 1, name  # two compilers' sines
 
 
 def test_the_pictures_are_small():
@@ -55,10 +75,10 @@ def test_the_pictures_are_small():
 
 def test_what_is_repeated_is_the_same(made):
   assert (made / 'again.png').read_bytes() == (made / 'mixed.png').read_bytes()
-  assert frames(made / 'other.webp').shape[:2] == (12, 144)  # as many frames, of another size
+  assert frames(made / 'other.webp').shape[:2] == (4, 144)  # as many frames, of another size
 
 
-def test_the_python_of_the_page(made):
+def test_the_python_of_the_page(made, packaged):
   (code,) = re.findall(r'```python\n(.*?)```', PAGE, re.S)
   found = {}
   exec(code, found)
