@@ -27,8 +27,8 @@ from jax3dgan.training import step as step_lib
 # Of each field: its sizes, and what else differs from the config.
 FIELDS = {
   'triplane': (nerf_lego.TRIPLANE, {}),
-  'siren': (nerf_lego.SIREN, {'optimizer.lr_generator': 5e-4}),
-  'mlp': (nerf_lego.MLP, {'optimizer.lr_generator': 1e-3}),
+  'siren': (nerf_lego.SIREN, {'optimizer.lr_generator': 7e-4}),
+  'mlp': (nerf_lego.MLP, {'optimizer.lr_generator': 3e-3}),
 }
 
 
