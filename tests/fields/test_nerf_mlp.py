@@ -54,7 +54,7 @@ def test_activations_of_the_paper():
   view = np.broadcast_to(directions[:, :, None], points.shape).reshape(-1, 3)
   x = relu(layer('colour', np.concatenate([layer('feature', x), view], -1)))
   expected = 1 / (1 + np.exp(-layer('rgb', x)))
-  _, colour = network.apply(variables)(points, directions)
+  _, colour = jax.jit(lambda v: network.apply(v)(points, directions))(variables)
   np.testing.assert_allclose(colour.reshape(-1, 3), expected, atol=1e-6)
 
 
