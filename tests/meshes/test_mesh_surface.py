@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,13 +11,14 @@ import trimesh
 from jax3dgan import config as config_lib
 from jax3dgan import trained
 from jax3dgan.errors import UserError
+from jax3dgan.generators import Generator
 from jax3dgan.meshes import meshing, rasterizer, surfaces
 from jax3dgan.rendering import grid
 
 CENTRE, RADIUS = np.float32([0.05, -0.1, 0.12]), 0.3
 
 
-class Balls(nn.Module):
+class Balls(Generator):
   """A ball of the radius that the style says, [b, 1], a second one where it is asked for, painted
   by place: a field in closed form.
 
@@ -27,6 +27,8 @@ class Balls(nn.Module):
     second: Radius of a ball at the mirrored centre; 0 for none.
     view: Colours of the view direction instead of the place.
   """
+
+  has_field = True
 
   field_kind: str = 'density'
   second: float = 0.0
@@ -197,7 +199,7 @@ def test_what_cannot_be(flags, message):
 def test_several_styles_or_no_field(tiny_model):
   with pytest.raises(UserError, match='these are 2'):
     meshing.extract(model_of(), np.concatenate([STYLE, STYLE]), 9)
-  flat = dataclasses.replace(tiny_model, generator=object(), name='flat')
+  flat = dataclasses.replace(tiny_model, generator=Generator(), name='flat')
   with pytest.raises(UserError, match='flat is a 2D model: it has no field'):
     meshing.extract(flat, STYLE, 9)
   broken = dataclasses.replace(model_of(), generator=Balls('fog'))

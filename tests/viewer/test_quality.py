@@ -3,6 +3,7 @@
 import time
 import types
 
+from jax3dgan.generators import Generator
 from jax3dgan.viewer import quality
 from jax3dgan.viewer.quality import Ladder, Level
 
@@ -10,7 +11,7 @@ from jax3dgan.viewer.quality import Ladder, Level
 def planar(model):
   """The same model, as if it were one of images of a fixed size."""
   return types.SimpleNamespace(
-    generator=object(), resolution=model.resolution, has_depth=False, options=model.options
+    generator=Generator(), resolution=model.resolution, has_depth=False, options=model.options
   )
 
 
