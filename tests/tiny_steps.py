@@ -1,9 +1,12 @@
-"""Training steps of the smallest configs, compiled once for all tests of a process."""
+"""Training steps of the smallest configs, each compiled once in a process."""
 
+import collections
 import functools
 import importlib
+import unittest.mock
 
 import jax
+import jax.extend
 import numpy as np
 
 from jax3dgan import cameras, discriminators, generators
@@ -14,57 +17,150 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
-
-def config(name: str):
-  """A config of four images.
-
-  'pigan', 'eg3d_labels' (augmented, noisy labels, both density terms) or 'eg3d_posefree' (a learned
-  pose prior, a pose head).
-  """
-  if name == 'pigan':
-    chosen = config_lib.tiny(config_lib.base_config())
-    chosen.resolution = 8
-    return chosen
-  chosen = config_lib.tiny(importlib.import_module('configs.eg3d_toys').get_config())
-  chosen.eg3d.update(density_points=4, density_kind='monotonic', pose_swap_images=4)
-  if name == 'eg3d_labels':
-    chosen.augment.update(name='ada', p=0.5)
-    chosen.eg3d.label_noise = 0.5
-    return chosen
-  chosen.data.use_labels = False
-  chosen.model.label_dim = chosen.discriminator.label_dim = chosen.discriminator.cmap_dim = 0
-  chosen.discriminator.pose_dim = 3
-  chosen.loss.update(pose=1.0, pose_encoding='direction')
-  chosen.camera_generator.update(angles='both', from_images=0)
-  return chosen
+BATCH = 16
 
 
-def batch_of(chosen, seed=0) -> dict:
+def pigan(**fields):
+  """π-GAN at 8², every switch of its step on."""
+  config = config_lib.tiny(config_lib.base_config())
+  config.resolution, config.batch_size = 8, BATCH
+  config.discriminator.update(channels=(4, 8, 8), latent_dim=8)
+  config.loss.update(r1=2.0, r1_every=2, latent=0.5, density_noise=0.5)
+  config.loss.update(top_k_interval=1, top_k_floor=0.6)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def eg3d(**fields):
+  """EG3D with labels: augmented, noisy labels, lazy terms, both terms of the density."""
+  config = config_lib.tiny(importlib.import_module('configs.eg3d_toys').get_config())
+  config.batch_size = BATCH
+  config.loss.r1_every = 3
+  config.eg3d.update(density_points=4, density_kind='monotonic', density_every=2, label_noise=0.5)
+  config.eg3d.update(blur=0.5, blur_images=64, pose_swap_images=64)
+  # Whatever the signs: never satisfied, and sure of its way at once.
+  config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.4)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def pose_free(**fields):
+  """EG3D without labels: cameras of a learned prior, a pose head."""
+  config = eg3d(**{'data.use_labels': False, 'eg3d.label_noise': 0.0, 'augment.name': 'none'})
+  config.model.label_dim = config.discriminator.label_dim = config.discriminator.cmap_dim = 0
+  config.discriminator.update(pose_dim=3, group_size=0)
+  config.loss.update(pose=1.0, pose_encoding='direction')
+  config.camera_generator.update(angles='both', from_images=40)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def labels(n: int, seed=0):
+  """[n, 25] of cameras all the way round."""
+  azimuth = np.random.default_rng(seed).uniform(-3, 3, n).astype(np.float32)
+  return np.asarray(cameras.orbit(azimuth, np.full(n, 0.3), 1.0, 48.0).label())
+
+
+def batch_of(config, seed=0) -> dict:
   """Random photos, with labels where the config has them."""
-  rng = np.random.default_rng(seed)
-  n, size = chosen.batch_size, chosen.resolution
-  azimuth = rng.uniform(-3, 3, n).astype(np.float32)
-  batch = {
-    'image': rng.integers(0, 256, (n, size, size, 3), np.uint8),
-    'label': np.asarray(cameras.orbit(azimuth, np.full(n, 0.3), 1.0, 48.0).label()),
-  }
-  return {name: batch[name] for name in feed.names(chosen)}
+  n, size = config.batch_size, config.resolution
+  images = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
+  batch = {'image': images, 'label': labels(n, seed)}
+  return {name: batch[name] for name in feed.names(config)}
 
 
-def build(chosen, num_devices=1, first_step=0):
-  """(state, jitted step, mesh) of a config's first stage."""
-  mesh = parallel.make_mesh(jax.devices()[:num_devices])
-  stage = schedule.stages(chosen, num_devices)[0]
-  networks = generators.create(chosen), discriminators.create(chosen.discriminator)
-  step = step_lib.make_train_step(chosen, *networks, stage)
-  create = jax.jit(functools.partial(state_lib.create, chosen, *networks))
-  state = parallel.replicate(create().replace(step=np.int32(first_step)), mesh)
-  return state, jax.jit(parallel.data_parallel(step, mesh)), mesh
+class Program:
+  """The step of a config's first stage on some devices.
+
+  Attributes:
+    create: create(seed) makes a fresh state, replicated.
+    step: The compiled step.
+    drawn: Appended to in each step: (shape of the numbers, key) of every draw, if these are noted.
+  """
+
+  def __init__(self, config, num_devices, notes_draws):
+    self.config, self.drawn = config, []
+    self.mesh = parallel.make_mesh(jax.devices()[:num_devices])
+    stage = schedule.stages(config, num_devices)[0]
+    self.networks = generators.create(config), discriminators.create(config.discriminator)
+    step = step_lib.make_train_step(config, *self.networks, stage)
+    step = jax.jit(parallel.data_parallel(step, self.mesh))
+    self._create = jax.jit(functools.partial(state_lib.create, config, *self.networks))
+    impl = functools.partial(jax.random.wrap_key_data, impl=_noting(self.drawn))
+    wrap = impl if notes_draws else jax.random.wrap_key_data
+    with unittest.mock.patch.object(jax.random, 'wrap_key_data', wrap):
+      self.step = step.lower(self.create(), self.batch()).compile()
+
+  def create(self, first_step=0):
+    state = jax.device_get(self._create())
+    return parallel.replicate(state.replace(step=np.int32(first_step)), self.mesh)
+
+  def batch(self, seed=0):
+    return parallel.shard(batch_of(self.config, seed), self.mesh)
+
+  def run(self, num_steps=1, first_step=0, state=None):
+    """The state and a list of metrics, one of each step."""
+    state = self.create(first_step) if state is None else state
+    every = []
+    for i in range(num_steps):
+      state, metrics = self.step(state, self.batch(i))
+      every.append(jax.device_get(metrics))
+    jax.effects_barrier()
+    return jax.device_get(state), every
 
 
-def run(chosen, num_steps=1, num_devices=1, first_step=0):
-  """The state and the metrics after some steps."""
-  state, step, mesh = build(chosen, num_devices, first_step)
-  for i in range(num_steps):
-    state, metrics = step(state, parallel.shard(batch_of(chosen, i), mesh))
-  return jax.device_get((state, metrics))
+_PROGRAMS = {}
+
+
+def program(config, num_devices=1, notes_draws=False) -> Program:
+  """A config's program; the one of before, if there was the same."""
+  key = config.to_json_best_effort(sort_keys=True), num_devices, notes_draws
+  if key not in _PROGRAMS:
+    _PROGRAMS[key] = Program(config.copy_and_resolve_references(), num_devices, notes_draws)
+  return _PROGRAMS[key]
+
+
+def _noting(drawn: list):
+  """Threefry, whose draws are noted as they run."""
+  threefry = jax.extend.random.threefry_prng_impl
+
+  def note(shape, key):
+    drawn.extend((shape, tuple(row)) for row in np.asarray(key).reshape(-1, 2).tolist())
+
+  def random_bits(key, bit_width, shape):
+    jax.debug.callback(functools.partial(note, shape), key)
+    return threefry.random_bits(key, bit_width, shape)
+
+  return jax.extend.random.define_prng_impl(
+    key_shape=threefry.key_shape,
+    seed=threefry.seed,
+    split=threefry.split,
+    random_bits=random_bits,
+    fold_in=threefry.fold_in,
+    name='noting',
+  )
+
+
+def assert_no_shared_keys(drawn, least: int):
+  """No key is drawn from twice, and an example has at least so many."""
+  keys = collections.Counter(key for _, key in drawn)
+  shared = {key for key, times in keys.items() if times > 1}
+  shapes = sorted({shape for shape, key in drawn if key in shared})
+  assert not shared, f'{len(shared)} of {len(keys)} keys are drawn from twice: shapes {shapes}'
+  assert len(keys) >= least * BATCH and len(keys) % BATCH == 0, len(keys) / BATCH
+
+
+def largest_difference(a, b) -> float:
+  worst = jax.tree.map(lambda x, y: float(np.abs(np.subtract(x, y, dtype=np.float64)).max()), a, b)
+  return max(jax.tree.leaves(worst))
+
+
+def save(path, results):
+  """Results of `Program.run` for another process."""
+  np.savez(path, *jax.tree.leaves(results))
+
+
+def load(path, like):
+  """The results that another process saved, in the structure of one's own."""
+  with np.load(path) as arrays:
+    return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values()))

@@ -53,29 +53,39 @@ class Augmentations:
   saturation_std: float = 1.0
 
 
+# Of one image, see `_draw`.
+_NUM_UNIFORMS, _NUM_NORMALS = 21, 7
+
+
 def _draw(key, p, size, options):
   """One image's (pixel_matrix, matrix, moves, colours) for p; size (height, width)."""
   height, width = size
-  keys = iter(jax.random.split(key, 32))
+  # Two calls for all numbers: each call of Threefry is a program of its own to compile.
+  for_uniforms, for_normals = jax.random.split(key)
+  uniforms = iter(jnp.unstack(jax.random.uniform(for_uniforms, (_NUM_UNIFORMS,))))
+  normals = iter(jnp.unstack(jax.random.normal(for_normals, (_NUM_NORMALS,))))
 
   def chance(factor):
-    return jax.random.uniform(next(keys)) < factor * p
+    return next(uniforms) < factor * p
 
-  def normal(shape=()):
-    return jax.random.normal(next(keys), shape)
+  def either():
+    return next(uniforms) < 0.5
 
-  def uniform(shape=()):
-    return jax.random.uniform(next(keys), shape, minval=-1.0, maxval=1.0)
+  def normal():
+    return next(normals)
+
+  def uniform():
+    return 2 * next(uniforms) - 1
 
   def choose(active, value, neutral):
     return jnp.where(active, value, neutral)
 
   # Pixels to pixels.
-  flip = chance(options.xflip) & jax.random.bernoulli(next(keys))
+  flip = chance(options.xflip) & either()
   pixel_matrix = geometry.scale(choose(flip, -1.0, 1.0), 1.0)
-  turns = choose(chance(options.rotate90), jax.random.randint(next(keys), (), 0, 4), 0)
+  turns = choose(chance(options.rotate90), (4 * next(uniforms)).astype(jnp.int32), 0)
   pixel_matrix = geometry.quarter_turns(turns) @ pixel_matrix
-  shift = choose(chance(options.xint), options.xint_max * uniform((2,)), 0.0)
+  shift = choose(chance(options.xint), options.xint_max * jnp.stack([uniform(), uniform()]), 0.0)
   shift = jnp.round(shift * jnp.array([width, height]))
   pixel_matrix = geometry.translate(shift[0], shift[1]) @ pixel_matrix
 
@@ -85,15 +95,15 @@ def _draw(key, p, size, options):
   is_scaled, is_stretched, is_shifted = (
     chance(factor) for factor in (options.scale, options.aniso, options.xfrac)
   )
-  before, after = (jax.random.uniform(next(keys)) < rotation for _ in range(2))
+  before, after = (next(uniforms) < rotation for _ in range(2))
   s = choose(is_scaled, jnp.exp2(options.scale_std * normal()), 1.0)
   matrix = geometry.scale(s, s)
-  angles = options.rotate_max * math.pi * uniform((2,))
+  angles = [options.rotate_max * math.pi * uniform() for _ in range(2)]
   matrix = geometry.rotate(choose(before, angles[0], 0.0)) @ matrix
   s = choose(is_stretched, jnp.exp2(options.aniso_std * normal()), 1.0)
   matrix = geometry.scale(s, 1 / s) @ matrix
   matrix = geometry.rotate(choose(after, angles[1], 0.0)) @ matrix
-  shift = choose(is_shifted, options.xfrac_std * normal((2,)), 0.0)
+  shift = choose(is_shifted, options.xfrac_std * jnp.stack([normal(), normal()]), 0.0)
   matrix = geometry.translate(shift[0] * width, shift[1] * height) @ matrix
   moves = is_scaled | before | is_stretched | after | is_shifted
 
@@ -103,7 +113,7 @@ def _draw(key, p, size, options):
   )
   c = choose(chance(options.contrast), jnp.exp2(options.contrast_std * normal()), 1.0)
   colours = colour.contrast(c) @ colours
-  flip = chance(options.lumaflip) & jax.random.bernoulli(next(keys))
+  flip = chance(options.lumaflip) & either()
   colours = colour.luma_flip(choose(flip, 1.0, 0.0)) @ colours
   theta = choose(chance(options.hue), options.hue_max * math.pi * uniform(), 0.0)
   colours = colour.hue(theta) @ colours

@@ -218,7 +218,7 @@ def test_six_channels_are_two_images_treated_alike():
   # A smooth raw image that is the image made smaller stays so.
   smooth = np.repeat(blob(1.0, -3.0, 3.0, size=SIZE), 4, 0)
   image, raw = pair(keys(), smooth, resample.resize_bilinear(smooth, SIZE // 2), 0.8)
-  np.testing.assert_allclose(resample.resize_bilinear(image, SIZE // 2), raw, atol=0.15)
+  np.testing.assert_allclose(resample.resize_bilinear(image, SIZE // 2), raw, atol=0.2)
 
 
 @jax.jit
