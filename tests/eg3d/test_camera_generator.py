@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_eg3d_steps import labels, pose_free, tiny_config
+import tiny_steps
+from tiny_steps import labels
 
 from jax3dgan import cameras, discriminators, generators, recipes, trained
 from jax3dgan import config as config_lib
@@ -24,6 +25,11 @@ from jax3dgan.training import state as state_lib
 
 GAUSSIAN = PosePrior('gaussian', yaw_std=0.3, pitch_std=0.15)
 AROUND = PosePrior('uniform', yaw_std=math.pi, pitch_mean=1.3, pitch_std=0.25)
+
+
+def pose_free(**fields):
+  """A config without labels, whose pose prior is not learned unless `fields` say so."""
+  return tiny_steps.pose_free(**{'camera_generator.angles': 'none'} | fields)
 
 
 def fresh(given=AROUND, angles='both', seed=0):
@@ -184,7 +190,8 @@ def test_it_finds_the_pitch_of_photos_through_the_renderer():
 def models(config):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
-  return generator, discriminator, state_lib.create(config, generator, discriminator)
+  create = jax.jit(lambda: state_lib.create(config, generator, discriminator))
+  return generator, discriminator, create()
 
 
 def test_cameras_learn_from_the_adversarial_loss_alone():
@@ -307,7 +314,7 @@ def test_label_noise_is_in_deviations_of_the_labels():
 
 
 def test_label_noise_is_of_each_phase_and_of_photos_and_fakes_apart():
-  config = tiny_config(**{'eg3d.label_noise': 0.5})
+  config = tiny_steps.eg3d(**{'augment.name': 'none'})
   generator = generators.create(config)
   keys, now = jax.random.split(jax.random.key(0), 4), recipes.Now(0, 0)
   label = labels(4)

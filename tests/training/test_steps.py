@@ -1,5 +1,7 @@
 """The training step: micro-batches, top-k and devices change its cost, not its result."""
 
+import functools
+import math
 import pathlib
 import subprocess
 import sys
@@ -7,88 +9,49 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import tiny_steps
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators
+from jax3dgan import discriminators, generators, recipes
 from jax3dgan.devices import parallel
-from jax3dgan.losses import regularizers
+from jax3dgan.losses import real_images, regularizers
+from jax3dgan.recipes import Networks, Now, Photos
+from jax3dgan.tools import hlo
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
-BATCH = 8
 # Far enough for top-k to drop images: its share of the batch begins at 1.
 FIRST_STEP = 1000
-TOP_K = {'loss.top_k_interval': 1, 'loss.top_k_floor': 0.6, 'loss.density_noise': 0.5}
-
-
-def tiny_config(**fields):
-  config = config_lib.tiny(config_lib.base_config())
-  with config.unlocked():
-    config.batch_size = BATCH
-    config.resolution = 8
-    config.discriminator.update(channels=(4, 8, 8), latent_dim=8)
-    config.loss.update(r1=2.0, latent=0.5)
-    config.update_from_flattened_dict(fields)
-  return config
+NUM_STEPS = 20
 
 
 def tiny_2d():
   """A 2D generator under the same step."""
-  config = tiny_config(**{'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.top_k_interval': 0})
+  config = tiny_steps.pigan(**{'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.r1': 0.0})
+  config.loss.density_noise = 0.0
   config_lib.set_model(config, 'stylegan2', z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8))
   return config
 
 
-def build(config, num_devices=1):
-  """A fresh state, and the compiled step of the config's first stage."""
-  mesh = parallel.make_mesh(jax.devices()[:num_devices])
-  stage = schedule.stages(config, num_devices)[0]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = state_lib.create(config, generator, discriminator)
-  state = parallel.replicate(state.replace(step=np.int32(FIRST_STEP)), mesh)
-  step = step_lib.make_train_step(config, generator, discriminator, stage)
-  return state, jax.jit(parallel.data_parallel(step, mesh)), mesh
-
-
-def images(seed=0, size=8):
-  return np.random.default_rng(seed).integers(0, 256, (BATCH, size, size, 3), np.uint8)
-
-
-def run(config, num_steps=1, num_devices=1):
-  """The state and the metrics after some steps."""
-  state, step, mesh = build(config, num_devices)
-  for i in range(num_steps):
-    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh))
-  return jax.device_get((state, metrics))
-
-
-def largest_difference(a, b):
-  return max(
-    jax.tree.leaves(
-      jax.tree.map(lambda x, y: float(np.abs(np.subtract(x, y, dtype=np.float64)).max()), a, b)
-    )
-  )
+@pytest.fixture(scope='module')
+def program():
+  return tiny_steps.program(tiny_steps.pigan(), notes_draws=True)
 
 
 @pytest.fixture(scope='module')
-def plain():
-  """Metrics and state of one step; top-k drops 3 of 8 images."""
-  return run(tiny_config(**TOP_K))
+def plain(program):
+  """State and metrics of one step; top-k drops 6 of 16 images."""
+  state, (metrics,) = program.run(1, FIRST_STEP)
+  return state, metrics, list(program.drawn)
 
 
-@pytest.fixture(scope='module')
-def full():
-  """The same without top-k."""
-  return run(tiny_config(**{**TOP_K, 'loss.top_k_interval': 0}))
-
-
-def test_step_changes_every_network_and_counts(plain):
-  state, metrics = plain
+def test_step_changes_every_network_and_counts(program, plain):
+  state, metrics, _ = plain
   assert state.step == FIRST_STEP + 1
-  fresh, _, _ = build(tiny_config())
+  fresh = program.create()
   for name in ('generator', 'discriminator'):
     moved = jax.tree.map(
       lambda new, old: bool(np.any(np.asarray(new) != np.asarray(old))),
@@ -101,47 +64,95 @@ def test_step_changes_every_network_and_counts(plain):
   assert all(np.isfinite(v) for v in metrics.values()), metrics
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch(plain):
-  state, metrics = run(tiny_config(**TOP_K, micro_batches=4))
-  # Adam divides by the gradient's own size, so compare before it: the norms, and the losses.
-  for name, value in plain[1].items():
-    np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
+def test_no_two_streams_of_a_step_share_a_key(plain):
+  # In each of two phases z, yaw and pitch, and of the renderer the jitter, the importance sampling
+  # and two kinds of noise.
+  tiny_steps.assert_no_shared_keys(plain[2], 2 * 7)
 
 
-def test_top_k_drops_the_least_convincing(plain, full):
-  # A fraction of 1/8 leaves the one image with the highest logit.
-  best = run(tiny_config(**{**TOP_K, 'loss.top_k_floor': 0.125}))
-  losses = [metrics['generator/adversarial'] for _, metrics in (best, plain, full)]
+def test_lazy_r1_counts_for_the_steps_it_skips(program, plain):
+  _, (first, second) = program.run(2, FIRST_STEP)
+  assert first['discriminator/r1'] == plain[1]['discriminator/r1']
+  assert second['discriminator/r1'] == 0
+  discriminator = program.networks[1]
+
+  @jax.jit
+  def r1(params, images):
+    def logits_of(params, x):
+      return discriminator.apply({'params': params}, x, 1.0).logits
+
+    return real_images.reference_terms(logits_of, params, step_lib.to_float(images)).r1
+
+  expected = r1(program.create().networks['discriminator'], program.batch()['image'])
+  np.testing.assert_allclose(first['discriminator/r1'], 2 * expected, rtol=1e-5)
+
+
+def test_same_seed_same_step_and_another_seed_another(program, plain):
+  again, _ = program.run(1, FIRST_STEP)
+  assert tiny_steps.largest_difference(again, plain[0]) == 0
+  config = tiny_steps.pigan(seed=1)
+  create = jax.jit(lambda: state_lib.create(config, *program.networks))
+  state = jax.device_get(create()).replace(step=np.int32(FIRST_STEP))
+  other, _ = program.run(state=parallel.replicate(state, program.mesh))
+  assert tiny_steps.largest_difference(other.networks['generator'], plain[0].networks['generator'])
+
+
+# Top-k and micro-batches: of the generator's phase alone, whose inputs are the same at any step.
+
+
+@functools.cache
+def generators_phase(num_micro_batches, **compat):
+  """f(step) → (gradients' norm, metrics) of π-GAN's generator; the share of top-k falls from 1."""
+  config = tiny_steps.pigan(**{'loss.density_noise': 0.0, 'loss.top_k_floor': 0.125})
+  config.micro_batches = num_micro_batches
+  config.compat.update(compat)
+  if compat:
+    config.loss.top_k_floor = 0.6
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  recipe, stage = recipes.create('pigan'), schedule.stages(config)[0]
+  phase = {phase.name: phase for phase in recipe.phases(config, *networks, stage)}['generator']
+  state = jax.jit(lambda: state_lib.create(config, *networks))()
+  mesh = parallel.make_mesh(jax.devices()[:1])
+
+  def gradients(step, image):
+    now = Now(step, 0)
+    photos = Photos(image)
+    inputs = recipe.draw(keys, 'generator', config, networks[0], photos, now, state.buffers)
+    own = Networks(state.networks, state.buffers)
+    gradients, (_, terms) = step_lib.gradients_of(phase, own, inputs, now, num_micro_batches)
+    return optax.tree.norm(gradients), terms.metrics
+
+  keys = jax.random.split(jax.random.key(0), tiny_steps.BATCH)
+  run = jax.jit(parallel.data_parallel(gradients, mesh))
+  image = step_lib.to_float(tiny_steps.batch_of(config)['image'])
+  return lambda step: jax.device_get(run(jnp.int32(step), image))
+
+
+# Top-k's share: all images; 10 of 16; the 2 with the highest logits.
+ALL, SOME, BEST = 0, 50, 1000
+
+
+def test_top_k_drops_the_least_convincing():
+  losses = [generators_phase(1)(step)[1]['generator/adversarial'] for step in (BEST, SOME, ALL)]
   assert losses[0] < losses[1] < losses[2]
 
 
-def test_top_k_of_each_split_and_the_sum_over_splits_as_in_the_release(full):
-  """Of a split's two images top-k at .6 keeps both, so all eight train; not so ours, see above."""
-  compat = {'compat.top_k_per_split': True, 'compat.sum_micro_batches': True}
-  _, metrics = run(tiny_config(**TOP_K, **compat, micro_batches=4))
-  for name, value in full[1].items():
-    expected = 4 * value if name == 'generator/gradient_norm' else value
-    np.testing.assert_allclose(metrics[name], expected, rtol=2e-4, err_msg=name)
+def test_micro_batches_give_the_gradient_of_the_whole_batch():
+  (norm, metrics), (expected_norm, expected) = (generators_phase(n)(SOME) for n in (4, 1))
+  np.testing.assert_allclose(norm, expected_norm, rtol=2e-4)
+  for name, value in expected.items():
+    np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
 
 
-def test_lazy_r1_counts_for_the_steps_it_skips():
-  always = run(tiny_config(), num_steps=2)[1]
-  lazy_config = tiny_config(**{'loss.r1_every': 2})
-  state, step, mesh = build(lazy_config)
-  values = []
-  for i in range(2):
-    state, metrics = step(state, parallel.shard({'image': images(i)}, mesh))
-    values.append(float(metrics['discriminator/r1']))
-  assert values[1] == 0 and always['discriminator/r1'] > 0
-  first = run(tiny_config(), num_steps=1)[1]['discriminator/r1']
-  np.testing.assert_allclose(values[0], 2 * first, rtol=1e-5)
-
-
-def test_same_seed_same_step_and_another_seed_another(plain):
-  again, _ = run(tiny_config(**TOP_K))
-  assert largest_difference(again, plain[0]) == 0
-  other, _ = run(tiny_config(seed=1, **TOP_K))
-  assert largest_difference(other.networks['generator'], plain[0].networks['generator']) > 0
+def test_top_k_of_each_split_and_the_sum_over_splits_as_in_the_release():
+  """Of a split's two images top-k at .6 keeps both, so all train; not so ours, see above."""
+  compat = {'top_k_per_split': True, 'sum_micro_batches': True}
+  (norm, metrics), (expected_norm, expected) = (
+    generators_phase(8, **compat)(BEST), generators_phase(1)(ALL)
+  )  # fmt: skip
+  np.testing.assert_allclose(norm, 8 * expected_norm, rtol=2e-4)
+  for name, value in expected.items():
+    np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
 
 
 def test_ema_follows_its_definition():
@@ -172,29 +183,64 @@ _EIGHT = """
 import sys
 import jax
 jax.config.update('jax_num_cpu_devices', 8)
-sys.path.insert(0, {tests!r})
-import numpy as np
+sys.path[:0] = [{tests!r}, {own!r}]
 import test_steps as t
-for config in (t.tiny_config(**t.TOP_K), t.tiny_2d()):
-  one, one_metrics = t.run(config, 20, 1)
-  many, many_metrics = t.run(config, 20, 8)
-  for name in one_metrics:
-    np.testing.assert_allclose(one_metrics[name], many_metrics[name], rtol=1e-4, err_msg=name)
-  assert t.largest_difference(one.networks['generator'], many.networks['generator']) < 2e-6
-  one, many = one.networks['discriminator'], many.networks['discriminator']
-  assert t.largest_difference(one, many) < 1e-6
-state, step, mesh = t.build(t.tiny_config(**t.TOP_K), 8)
-batch = t.parallel.shard({{'image': t.images()}}, mesh)
-flops = step.lower(state, batch).compile().cost_analysis()['flops']
-state, step, mesh = t.build(t.tiny_config(**t.TOP_K), 1)
-alone = step.lower(state, {{'image': t.images()}}).compile().cost_analysis()['flops']
-assert flops < alone / 5, (flops, alone)  # the optimizer's share is the same on every device
-print('equal')
+steps = t.tiny_steps
+program = steps.program(steps.pigan(), 8)
+steps.save({folder!r} + '/pigan.npz', program.run(t.NUM_STEPS, t.FIRST_STEP))
+with open({folder!r} + '/pigan.txt', 'w') as file:
+  file.write(program.step.as_text())
+config = t.tiny_2d()
+config.micro_batches = 2
+steps.save({folder!r} + '/2d.npz', steps.program(config, 8).run(t.NUM_STEPS, t.FIRST_STEP))
 """
 
 
-def test_eight_devices_train_as_one():
-  """In a process of its own: the number of devices is fixed before JAX starts."""
-  code = _EIGHT.format(tests=str(pathlib.Path(__file__).parent))
+@pytest.fixture(scope='module')
+def eight(tmp_path_factory):
+  """A folder with what a process of eight devices made: their number is fixed before JAX starts."""
+  folder = tmp_path_factory.mktemp('eight')
+  own = pathlib.Path(__file__).parent
+  code = _EIGHT.format(tests=str(own.parent), own=str(own), folder=str(folder))
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
-  assert done.returncode == 0 and 'equal' in done.stdout, done.stderr[-3000:]
+  assert done.returncode == 0, done.stderr[-3000:]
+  return folder
+
+
+@pytest.mark.parametrize('name', ['pigan', '2d'])
+def test_eight_devices_train_as_one(program, eight, name):
+  """In 2D each device also takes its two images one by one."""
+  program = program if name == 'pigan' else tiny_steps.program(tiny_2d())
+  one = program.run(NUM_STEPS, FIRST_STEP)
+  many = tiny_steps.load(eight / f'{name}.npz', one)
+  for expected, metrics in zip(one[1], many[1], strict=True):
+    for key in expected:
+      np.testing.assert_allclose(metrics[key], expected[key], rtol=1e-4, err_msg=key)
+  of = tiny_steps.largest_difference
+  assert of(one[0].networks['generator'], many[0].networks['generator']) < 2e-6
+  assert of(one[0].networks['discriminator'], many[0].networks['discriminator']) < 1e-6
+
+
+def test_a_step_on_eight_devices_is_data_parallel(program, eight):
+  """What the compiled program does, by its FLOPs and collectives."""
+  alone, many = hlo.read(program.step.as_text()), hlo.read((eight / 'pigan.txt').read_text())
+  assert not alone.collectives
+  # An eighth, but for what does not depend on the batch (the coordinates' part of CoordConv).
+  assert 1 <= 8 * many.flops / alone.flops < 1.05, (many.flops, alone.flops)
+  # The gradients of both networks and the metrics of a step, averaged once, in float32. The entries
+  # of smaller images have no gradient here, and XLA does not send zeros.
+  state, (metrics,) = program.run()
+  networks = state.networks
+  unused = ('from_rgb_4', 'from_rgb_2')
+  used = {k: v for k, v in networks['discriminator'].items() if k not in unused}
+  assert len(used) == len(networks['discriminator']) - 2
+  sizes = [math.prod(x.shape) for x in jax.tree.leaves((networks['generator'], used))]
+  averaged = [k for k in metrics if not k.endswith('gradient_norm') and 'fault/' not in k]
+  assert len(averaged) == 9, averaged
+  sent, needed = many.bytes('all-reduce'), 4 * (sum(sizes) + len(averaged))
+  assert sent == needed, (sent, needed)
+  # Top-k's logits of the whole batch, and nothing else.
+  assert many.bytes('all-gather') == 4 * tiny_steps.BATCH
+  kinds = [c.kind for c in many.collectives]
+  assert set(kinds) == {'all-reduce', 'all-gather'} and kinds.count('all-gather') == 1
+  assert all(c.group == 8 and c.count == 1 for c in many.collectives)
