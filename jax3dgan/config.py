@@ -119,7 +119,8 @@ def _common() -> dict:
     # A loss beyond this, either way, counts as diverged, as one that is not a number does; 0 for
     # no limit.
     faults=dict(max_loss=1e5),
-    log=dict(every=100, images_every=2000, num_grid=8),
+    # `results`: whether a run ends with samples.png and turntable.mp4.
+    log=dict(every=100, images_every=2000, num_grid=8, results=True),
     # Where a checkpoint cannot be written (a full disk): 'warn' trains on and tries again at the
     # next one, 'stop' ends the run.
     checkpoint=dict(every=1000, keep=3, on_error='warn'),

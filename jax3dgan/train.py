@@ -140,9 +140,11 @@ def run(config, workdir) -> dict:
     with timings('checkpoints'):
       saver.save(step, state, force=True)
       saver.close()
-  with timings('pictures'):
-    model = _averaged(model, state, step, config)
-    files = of_training.finish(model, workdir, writer, line.say)
+  files = ['summary.json']
+  if config.log.results:
+    with timings('pictures'):
+      model = _averaged(model, state, step, config)
+      files = of_training.finish(model, workdir, writer, line.say)
   writer.close()
   summary = figures.summary(config, timings, step, images_seen, rates, mesh)
   summary['images_skipped'] = len(source.dataset.skips)

@@ -45,9 +45,10 @@ def load(name, **fields):
   return config
 
 
-def lowered(traced, platform):
-  with backend.lowering_for(platform):
-    return traced.lower(lowering_platforms=(platform,)).as_text()
+def lowered(traced, *platforms):
+  """The text of a program for a platform, or of one program for several."""
+  with backend.lowering_for(platforms[0]):
+    return traced.lower(lowering_platforms=platforms).as_text()
 
 
 def traced_step(config, stage_index=0, mesh=None, platform='cuda'):
@@ -197,11 +198,10 @@ def test_training_step(name, platform, stage_index):
   assert operations['convolution'] > 50
 
 
-@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 @pytest.mark.parametrize('name', FILES)
-def test_every_config_has_programs_for_accelerators(name, platform):
+def test_every_config_has_programs_for_accelerators(name):
   """Whatever the model: the test config's last stage, its display, the images of its metrics."""
-  step, rendering, evaluation = (lowered(traced, platform) for traced in traces_of_test(name))
+  step, rendering, evaluation = (lowered(traced, 'cuda', 'tpu') for traced in traces_of_test(name))
   assert check(step)['dot_general'] and check(rendering)['dot_general']
   operations = check(evaluation)
   assert operations['dot_general'] and operations['all_gather'] == 1  # the images

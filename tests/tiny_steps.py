@@ -34,7 +34,9 @@ def pigan(**fields):
 def eg3d(**fields):
   """EG3D with labels: augmented, noisy labels, lazy terms, both terms of the density."""
   config = config_lib.tiny(importlib.import_module('configs.eg3d_toys').get_config())
-  config.batch_size = BATCH
+  config.resolution, config.batch_size = 8, BATCH
+  config.model.update(super_channels=(8,), super_ups=(2,), super_input=4, low_resolution=4)
+  config.discriminator.channels = (8, 8)
   config.loss.r1_every = 3
   config.eg3d.update(density_points=4, density_kind='monotonic', density_every=2, label_noise=0.5)
   config.eg3d.update(blur=0.5, blur_images=64, pose_swap_images=64)
@@ -78,7 +80,7 @@ class Program:
     drawn: Appended to in each step: (shape of the numbers, key) of every draw, if these are noted.
   """
 
-  def __init__(self, config, num_devices, notes_draws):
+  def __init__(self, config, num_devices=1, notes_draws=False):
     self.config, self.drawn = config, []
     self.mesh = parallel.make_mesh(jax.devices()[:num_devices])
     stage = schedule.stages(config, num_devices)[0]

@@ -70,7 +70,7 @@ def test_gradients_of_the_marcher():
     out = compositing.march_midpoints(raw, colours, arrays['depths'][..., 0], white_back=True)
     return jnp.sum((2 * out.colour - 1) * arrays['grad_seed_rgb'])
 
-  colours, raw = jax.grad(total, (0, 1))(arrays['colors'], arrays['densities'][..., 0])
+  colours, raw = jax.jit(jax.grad(total, (0, 1)))(arrays['colors'], arrays['densities'][..., 0])
   assert error(colours, arrays['grad_colors']) < 1e-5
   assert error(raw, arrays['grad_densities'][..., 0]) < 1e-4
 
@@ -138,7 +138,7 @@ def test_gradients_of_the_whole_renderer():
     out = hierarchical.render_images(field, rays, options, draws)
     return jnp.sum((2 * out.colour - 1) * arrays['ffhq_grad_seed'])
 
-  planes, (first, _, second, _) = jax.grad(total, (0, 1))(arrays['planes'], weights)
+  planes, (first, _, second, _) = jax.jit(jax.grad(total, (0, 1)))(arrays['planes'], weights)
   assert error(planes, arrays['ffhq_grad_planes']) < 1e-4
   assert error(first, arrays['ffhq_grad_decoder.net.0.weight']) < 1e-4
   assert error(second, arrays['ffhq_grad_decoder.net.2.weight']) < 1e-4
@@ -169,10 +169,12 @@ def test_a_ray_that_meets_nothing_lies_at_the_far_end():
   out = compositing.march_midpoints(raw, jnp.ones((1, 1, 4, 3)), depths)
   assert out.opacity == 0
   assert compositing.clamped_depth(out.depth, out.opacity, 1.0, 2.0) == 2
-  gradient = jax.grad(
-    lambda r: compositing.clamped_depth(
-      *compositing.march_midpoints(r, jnp.ones((1, 1, 4, 3)), depths)[1:3], 1.0, 2.0
-    ).sum()
+  gradient = jax.jit(
+    jax.grad(
+      lambda r: compositing.clamped_depth(
+        *compositing.march_midpoints(r, jnp.ones((1, 1, 4, 3)), depths)[1:3], 1.0, 2.0
+      ).sum()
+    )
   )(raw)
   assert np.isfinite(gradient).all()
 

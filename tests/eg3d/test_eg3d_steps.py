@@ -117,7 +117,8 @@ def phases_of(config):
   }
   state = jax.jit(lambda: state_lib.create(config, *networks))()
   batch = tiny_steps.batch_of(config)
-  photos = recipes.Photos(step_lib.to_float(batch['image']), batch['label'], batch['label'])
+  label = jax.numpy.asarray(batch['label'])
+  photos = recipes.Photos(step_lib.to_float(batch['image']), label, label)
 
   def compiled(name, differentiate=True):
     phase = phases[name]
@@ -155,7 +156,7 @@ def test_r1_is_of_the_augmented_photos():
 def test_augmentation_without_strength_is_none():
   """Of single pictures: what was rendered comes and goes through another size on its way."""
   config = tiny_steps.eg3d(**{'augment.name': 'none'})
-  config_lib.set_discriminator(config, 'stylegan2', channels=(8, 8, 8), label_dim=25, cmap_dim=8)
+  config_lib.set_discriminator(config, 'stylegan2', channels=(8, 8), label_dim=25, cmap_dim=8)
   config.model.update(super_channels=(), super_ups=())
   without = phases_of(config)
   config = config.copy_and_resolve_references()

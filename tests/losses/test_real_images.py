@@ -1,5 +1,7 @@
 """Loss and R1 of real images in few passes: the reference's values and gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,14 +23,16 @@ def inputs(dtype):
   return jax.tree.map(lambda x: np.asarray(x, dtype), (params, images))
 
 
-def gradient(terms_fn, shift=0.0, scale=1.0):
-  """Terms and their weighted sum's gradient; logits are scaled and shifted."""
-
-  def logits(params, images):
-    return scale * MODULE.apply({'params': params}, images).logits + shift
+@functools.cache
+def gradient(terms_fn):
+  """f(params, images, scale, shift) → weighted sum's gradient and terms; of logits scaled and
+  shifted."""
 
   @x64.jit
-  def run(params, images):
+  def run(params, images, scale, shift):
+    def logits(params, images):
+      return scale * MODULE.apply({'params': params}, images).logits + shift
+
     def total(params):
       terms = terms_fn(logits, params, images)
       return WEIGHTS['loss'] * terms.loss + WEIGHTS['r1'] * terms.r1, terms
@@ -40,9 +44,9 @@ def gradient(terms_fn, shift=0.0, scale=1.0):
 
 @pytest.mark.parametrize('dtype, error', [(np.float64, 1e-12), (np.float32, 1e-5)])
 def test_terms_and_gradients_are_the_references(dtype, error):
-  args = inputs(dtype)
-  expected, terms = gradient(real_images.reference_terms, scale=5.0)(*args)
-  actual, actual_terms = gradient(real_images.real_terms, scale=5.0)(*args)
+  args = (*inputs(dtype), dtype(5), dtype(0))
+  expected, terms = gradient(real_images.reference_terms)(*args)
+  actual, actual_terms = gradient(real_images.real_terms)(*args)
   assert terms.r1 > 1e-3 and actual_terms.logits.shape == (3,)
   for a, b in zip(actual_terms, terms, strict=True):
     np.testing.assert_allclose(a, b, rtol=error * 10)
@@ -56,9 +60,9 @@ def test_terms_and_gradients_are_the_references(dtype, error):
 @pytest.mark.parametrize('shift', [-200.0, 200.0])
 def test_saturated_logits(shift):
   """Where the loss has no slope in float32, R1 keeps its gradient and nothing is infinite."""
-  args = inputs(np.float32)
-  expected, terms = gradient(real_images.reference_terms, shift=shift)(*args)
-  actual, actual_terms = gradient(real_images.real_terms, shift=shift)(*args)
+  args = (*inputs(np.float32), np.float32(1), np.float32(shift))
+  expected, terms = gradient(real_images.reference_terms)(*args)
+  actual, actual_terms = gradient(real_images.real_terms)(*args)
   np.testing.assert_allclose(actual_terms.r1, terms.r1, rtol=1e-4)
   largest = max(np.abs(x).max() for x in jax.tree.leaves(expected))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * largest), actual, expected)
@@ -66,7 +70,7 @@ def test_saturated_logits(shift):
 
 def test_one_pass_less():
   """Counted in products: the reference's transpose of the loss is gone."""
-  args = inputs(np.float32)
+  args = (*inputs(np.float32), np.float32(1), np.float32(0))
 
   def dots(terms_fn):
     # Convolutions and products that remain after XLA has merged equal ones.

@@ -65,7 +65,7 @@ def test_gradients_go_to_the_samples_that_they_came_from():
     ).colour
 
   with jax.enable_x64(True):
-    check_grads(pixel, (raw, more, colour, more_colour), order=2, modes=['rev'])
+    check_grads(jax.jit(pixel), (raw, more, colour, more_colour), order=2, modes=['rev'])
 
 
 def test_a_pixel_of_two_sets_is_that_of_the_sorted_samples():

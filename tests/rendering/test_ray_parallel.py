@@ -40,10 +40,16 @@ def test_a_prime_part_does_not_fall_into_chunks_of_one_ray():
 
 def test_parts_end_to_end_are_the_picture():
   options = RenderOptions(resolution=5, num_coarse=4, num_fine=4, ray_chunk=3)
-  variables = GENERATOR.init(jax.random.key(1), jnp.zeros((1, 4)), method='initialise')
-  w = GENERATOR.apply(variables, jax.random.normal(jax.random.key(2), (2, 4)), method='map')
   camera = cameras.from_yaw_pitch(jnp.array([1.2, 1.8]), jnp.full(2, 1.5))
-  whole = GENERATOR.apply(variables, w, camera, None, options, method='synthesize')
+
+  @jax.jit
+  def picture():
+    variables = GENERATOR.init(jax.random.key(1), jnp.zeros((1, 4)), method='initialise')
+    w = GENERATOR.apply(variables, jax.random.normal(jax.random.key(2), (2, 4)), method='map')
+    image = GENERATOR.apply(variables, w, camera, None, options, method='synthesize')
+    return variables, w, image
+
+  variables, w, whole = picture()
 
   @jax.jit
   def part(index):

@@ -7,7 +7,6 @@ import pathlib
 
 import imageio_ffmpeg
 import jax
-import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,9 +17,8 @@ from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.pictures import of_training
 from jax3dgan.runs import checkpoints, interruption
-from jax3dgan.training import schedule
+from jax3dgan.training import checks, schedule
 from jax3dgan.training import state as state_lib
-from jax3dgan.training import step as step_lib
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[2] / 'configs').glob('*.py'))
 
@@ -30,6 +28,25 @@ def load_config(path):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_once():
+  """Runs of the same step share its program."""
+  compile_step, programs = train._compile, {}
+
+  def compile_once(config, generator, discriminator, stage, source, *args):
+    text = config.to_json_best_effort(sort_keys=True)
+    parts = {k: v for k, v in json.loads(text).items() if k not in ('checkpoint', 'log')}
+    parts['data'] = {k: v for k, v in parts['data'].items() if k not in ('cache_dir', 'loader')}
+    key = json.dumps(parts), repr(stage)
+    if key not in programs:
+      programs[key] = compile_step(config, generator, discriminator, stage, source, *args)
+    return programs[key]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, '_compile', compile_once)
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +59,8 @@ def tiny(cache, **fields):
   result = toys.get_test_config()
   result.data.cache_dir = cache
   result.update_from_flattened_dict(
-    {'num_steps': 4, 'resolution': 8, 'discriminator.channels': (4, 8, 8), 'log.images_every': 3}
+    {'num_steps': 4, 'resolution': 8, 'discriminator.channels': (4, 8, 8)}
+    | {'log.images_every': 0, 'log.results': False}
     | fields
   )
   return result
@@ -52,7 +70,11 @@ def tiny(cache, **fields):
 def finished(cache, tmp_path_factory):
   """A run of four steps: its folder and summary."""
   workdir = tmp_path_factory.mktemp('run') / 'toys'
-  return workdir, train.run(tiny(cache), workdir)
+  return workdir, train.run(tiny(cache, **PICTURES), workdir)
+
+
+# The pictures of a run, which take longer than its training.
+PICTURES = {'log.images_every': 3, 'log.results': True}
 
 
 def final_state(workdir):
@@ -89,7 +111,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, cache, tmp_path, monke
 def test_a_finished_run_is_not_trained_again(finished, cache):
   workdir, _ = finished
   before = final_state(workdir)
-  summary = train.run(tiny(cache), workdir)
+  summary = train.run(tiny(cache, **PICTURES), workdir)
   assert summary['images_seen'] == 0
   jax.tree.map(np.testing.assert_array_equal, final_state(workdir), before)
 
@@ -157,13 +179,40 @@ def test_a_workdir_of_another_config_is_left_alone(finished, cache):
   assert (workdir / 'config.json').read_bytes() == before
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_every_config_trains_two_steps(path, cache, tmp_path):
+# One of each kind: stages, no camera, labels, a single scene. What a training
+# of the others would find out late, their steps' traces do: test_lowering.py.
+TRAINED = ('cats_small', 'toys_2d', 'eg3d_toys', 'nerf_lego')
+TRAINED = [path for path in CONFIGS if path.stem in TRAINED]
+
+
+@pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
+def test_a_config_trains_two_steps(path, cache, tmp_path):
   tested = load_config(path).get_test_config()
   tested.data.cache_dir = cache
+  tested.log.update(images_every=0, results=False)
   assert tested.is_locked
   summary = train.run(tested, tmp_path)
   assert summary['steps'] == 2 and np.isfinite(summary['images_per_second'])
+
+
+@pytest.mark.parametrize('path', sorted({*CONFIGS} - {*TRAINED}), ids=lambda path: path.stem)
+def test_every_other_config_reads_its_photos_and_passes_the_checks(path, cache):
+  tested = load_config(path).get_test_config()
+  tested.data.cache_dir = cache
+  assert tested.is_locked
+  checks.check(tested)
+  networks = generators.create(tested), discriminators.create(tested.discriminator)
+  mesh, stages = parallel.make_mesh(), schedule.stages(tested)
+  recipes.check(tested, *networks, stages)
+  source = feed.Feed(tested, mesh, stages[0])
+  for stage in stages:
+    source.enter(stage, stage.from_step)
+    expected = feed.shapes(tested, stage.batch_size, stage.resolution)
+    draw = parallel.data_parallel(lambda _, batch: (0, source.examples(batch)), mesh, source.spec)
+    _, found = jax.eval_shape(draw, 0, source.example(stage.from_step))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(
+      lambda x: (x.shape, x.dtype), expected
+    )
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -191,27 +240,27 @@ def test_default_model_has_the_published_size():
 
 
 def _break_generator(monkeypatch, at, times):
-  """Puts NaN into the generator after step `at` (counted from 0), for the first `times` keys."""
-  make = step_lib.make_train_step
-  run_key = jax.random.key_data(jax.random.split(jax.random.key(0), 3)[2])
-  keys = [run_key]
+  """Puts NaN into the generator after step `at` (counted from 0), with the run's first key alone if
+  `times`."""
+  compile_step = train._compile
+  first_key = jax.random.key_data(jax.random.split(jax.random.key(0), 3)[2])
 
   def broken(*args):
-    step_fn = make(*args)
+    compiled = compile_step(*args)
 
-    def step(state, images):
-      hit = state.step == at
-      if times:
-        hit &= jnp.all(state.key == keys[0])
-      new, metrics = step_fn(state, images)
+    def step(state, batch):
+      hit = int(state.step) == at and (not times or np.array_equal(state.key, first_key))
+      new, metrics = compiled(state, batch)
+      if not hit:
+        return new, metrics
       leaves, tree = jax.tree.flatten(new.networks['generator'])
-      leaves[1] = jnp.where(hit, jnp.nan, leaves[1])
+      leaves[1] *= np.nan
       params = jax.tree.unflatten(tree, leaves)
       return new.replace(networks={**new.networks, 'generator': params}), metrics
 
     return step
 
-  monkeypatch.setattr(step_lib, 'make_train_step', broken)
+  monkeypatch.setattr(train, '_compile', broken)
 
 
 def _assert_sound(workdir):
@@ -224,7 +273,7 @@ def _assert_sound(workdir):
 @pytest.mark.parametrize('at, every', [(1, 3), (2, 2), (3, 2)])
 def test_a_run_that_breaks_goes_back_and_finishes(cache, tmp_path, monkeypatch, capsys, at, every):
   _break_generator(monkeypatch, at, 1)
-  fields = {'checkpoint.every': every, 'log.every': 2, 'log.images_every': 0}
+  fields = {'checkpoint.every': every, 'log.every': 2}
   if every == 3:
     fields['stages'] = ({'from_step': 1, 'batch_size': 8},)
   train.run(tiny(cache, **fields), tmp_path)
@@ -238,7 +287,7 @@ def test_a_run_that_breaks_goes_back_and_finishes(cache, tmp_path, monkeypatch, 
 
 def test_a_run_that_always_breaks_stops_and_keeps_its_checkpoint(cache, tmp_path, monkeypatch):
   _break_generator(monkeypatch, 2, 0)
-  fields = {'checkpoint.every': 2, 'log.images_every': 0}
+  fields = {'checkpoint.every': 2}
   with pytest.raises(UserError, match='Training diverged 4 times.*lower --config.optimizer'):
     train.run(tiny(cache, **fields), tmp_path)
   assert checkpoints.steps(tmp_path) == [2]
@@ -255,7 +304,7 @@ def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch
 
   monkeypatch.setattr(feed.Feed, 'batch', away)
   with pytest.raises(UserError, match='shard 7'):
-    train.run(tiny(cache, **{'checkpoint.every': 100, 'log.images_every': 0}), tmp_path)
+    train.run(tiny(cache, **{'checkpoint.every': 100}), tmp_path)
   assert checkpoints.steps(tmp_path) == [3]
   said = capsys.readouterr()
   assert 'the latest checkpoint is of step 3' in said.out + said.err
@@ -271,7 +320,7 @@ def test_pictures_that_find_no_room_are_no_end(cache, tmp_path, monkeypatch, cap
     save(path, image, texts)
 
   monkeypatch.setattr(of_training.viz, 'save_png', full)
-  train.run(tiny(cache, **{'log.images_every': 1, 'num_steps': 2}), tmp_path)
+  train.run(tiny(cache, **{'log.images_every': 1}), tmp_path)
   told = capsys.readouterr().err
   assert 'Warning: Cannot write to' in told and 'the disk is full' in told
-  assert len(calls) > 1 and checkpoints.steps(tmp_path)[-1] == 2
+  assert len(calls) > 1 and checkpoints.steps(tmp_path)[-1] == 4

@@ -10,7 +10,9 @@ import functools
 
 import goldens
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import train_step_golden as golden
 from train_step_golden import BATCH, RESOLUTION, SAMPLES, SPLITS
@@ -89,12 +91,19 @@ def results(state, batch):
   between = {**state.networks, 'discriminator': after.networks['discriminator']}
   now = recipes.Now(state.step, 0)
 
-  def gradient(name, params, inputs, models=models, num_micro_batches=SPLITS):
-    phases = recipes.create('pigan').phases(config, *models, stage)
-    phase = next(phase for phase in phases if phase.name == name)
-    networks = recipes.Networks(params, {})
-    return step_lib.gradients_of(phase, networks, inputs, now, num_micro_batches)
+  networks = recipes.Networks(between, {})
 
+  def generators_phase(models):
+    phases = recipes.create('pigan').phases(config, *models, stage)
+    return next(phase for phase in phases if phase.name == 'generator')
+
+  def before_clipping(network):
+    """The gradient, which Adam's first moment is after one step, since β₁ is 0."""
+    clipped = optax.tree.get(after.optimizers[network], 'mu')
+    norm = metrics[f'{network}/gradient_norm']
+    return jax.tree.map(lambda x: jnp.maximum(norm / config.optimizer.grad_clip, 1) * x, clipped)
+
+  phase = generators_phase(models)
   replaced = inputs['generator']
   replaced = replaced._replace(keys=(replaced.keys, official_fakes))
   splits = microbatches.split(inputs['generator'], SPLITS)
@@ -116,16 +125,18 @@ def results(state, batch):
       'position': out.heads['pose'],
     }
 
-  of_official_fakes = gradient('generator', between, replaced, (Replaced(models[0]), models[1]))
+  of_official_fakes = step_lib.gradients_of(
+    generators_phase((Replaced(models[0]), models[1])), networks, replaced, now, SPLITS
+  )
   return after, {
     'real_pred': discriminate(state.networks['discriminator'], images).logits[:, None],
     'd': fakes(state.networks['discriminator'], inputs['discriminator']),
     'g': fakes(after.networks['discriminator'], inputs['generator']),
-    'd/grad': gradient('discriminator', state.networks, inputs['discriminator'])[0],
-    'g/grad': gradient('generator', between, inputs['generator'])[0],
+    'd/grad': before_clipping('discriminator'),
+    'g/grad': before_clipping('generator'),
     'g/grad_of_official_fakes': of_official_fakes[0],
     'split_losses': jax.lax.map(
-      lambda part: gradient('generator', between, part, num_micro_batches=1)[1][0], splits
+      lambda part: phase.loss(between['generator'], networks, part, now)[0], splits
     ),
     'metrics': metrics,
   }
