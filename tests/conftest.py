@@ -37,12 +37,20 @@ def pytest_addoption(parser):
 _FIRST = (
   'test_train.py',
   'test_notebooks.py',
-  'test_hosts.py',
   'test_eg3d_steps.py',
+  'test_hosts.py',
+  'test_combinations.py',
   'test_lowering.py',
+  'test_steps.py',
+  'test_eg3d.py',
+  'test_eg3d_losses.py',
   'test_invert.py',
+  'test_evaluate.py',
   'test_local.py',
   'test_docs_looking.py',
+  'test_plan.py',
+  'test_camera_generator.py',
+  'test_train_step_parity.py',
 )
 
 

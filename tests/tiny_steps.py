@@ -40,8 +40,9 @@ def eg3d(**fields):
   config.loss.r1_every = 3
   config.eg3d.update(density_points=4, density_kind='monotonic', density_every=2, label_noise=0.5)
   config.eg3d.update(blur=0.5, blur_images=64, pose_swap_images=64)
-  # Whatever the signs: never satisfied, and sure of its way at once.
-  config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.4)
+  if fields.get('augment.name', 'ada') == 'ada':
+    # Whatever the signs: never satisfied, and sure of its way at once.
+    config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.4)
   config.update_from_flattened_dict(fields)
   return config
 

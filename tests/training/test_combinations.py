@@ -29,6 +29,10 @@ def combined(generator: str, discriminator: str, recipe: str):
     ('discriminator', discriminators.create(config.discriminator)),
   ):
     config[group].update(network.tiny(_RESOLUTION))
+  if generator == 'eg3d':
+    config.model.update(super_channels=(8,), super_ups=(2,))
+  if discriminator == 'progressive':
+    config.discriminator.channels = (4, 8, 8)
   return config
 
 
