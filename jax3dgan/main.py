@@ -115,6 +115,11 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
   if lost := hosts.lost(error):
     return lost
+  if isinstance(error, FileExistsError) and '.orbax-checkpoint-tmp' in str(error):
+    return UserError(
+      f'Another process writes the same checkpoints. Wait for it, or end it, or choose another '
+      f'folder than --workdir={workdir}.'
+    )
   if isinstance(error, OSError):
     return disk_error(error, error.filename or workdir)
   text = str(error)

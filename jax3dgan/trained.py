@@ -137,6 +137,11 @@ class Trained:
     """Whether its renderings have a depth and an opacity: whether it has a field."""
     return self.generator.has_field
 
+  def check_latents(self) -> None:
+    """UserError for a single scene, where what is to be done needs latents."""
+    if not self.generator.z_dim:
+      raise UserError(f'{self.name} is a single scene without latents. Give a model with some.')
+
   def latents(self, seeds: Sequence[int]) -> np.ndarray:
     """Returns z [n, z_dim] of seeds [n]: the z of a seed depends on nothing else."""
     size = self.generator.z_dim

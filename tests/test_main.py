@@ -195,3 +195,8 @@ def test_help(capsys):
   assert call('--help') == 0
   output = capsys.readouterr().out
   assert '--config=configs/toys.py' in output and '--workdir' in output
+
+
+def test_a_second_process_on_a_workdir_is_one_line():
+  error = FileExistsError('Cannot rename w/checkpoints/1.orbax-checkpoint-tmp. It exists.')
+  assert 'Another process writes the same checkpoints' in str(main_lib.explain(error, 'w'))

@@ -148,7 +148,7 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
 
 
 def load(args: argparse.Namespace):
-  """Returns the generator that the flags ask for."""
+  """Returns the generator that the flags ask for; of a single scene one of the seeds stays."""
   from jax3dgan import trained
   from jax3dgan.devices import compilation
 
@@ -160,6 +160,8 @@ def load(args: argparse.Namespace):
       f'Warning: the weights of {model.name} are not those that made {args.repeat}.',
       file=sys.stderr,
     )
+  if not model.generator.z_dim and len(getattr(args, 'seeds', ())) > 1:
+    args.seeds = args.seeds[:1]  # the others would show the same again
   return model
 
 

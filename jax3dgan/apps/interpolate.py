@@ -126,6 +126,7 @@ def _path(model, args, num) -> paths.Path | None:
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
+  model.check_latents()
   kinds = common.kinds_of(args)
   display.check_kinds(model, kinds)
   if args.mix is not None:

@@ -223,7 +223,6 @@ def sample_styles(model, num: int = NUM_STYLES, seed: int = 0) -> Styles:
   """Returns the styles of `num` random latents, not truncated."""
   if num < 2:
     raise UserError(f'{num} styles have no spread. Set --num to at least 2.')
-  if not model.generator.z_dim:
-    raise UserError(f'{model.name} is a single scene without latents. Give a model with some.')
+  model.check_latents()
   z = np.random.default_rng(seed).standard_normal((num, model.generator.z_dim), np.float32)
   return Styles(model.map(z, psi=1))

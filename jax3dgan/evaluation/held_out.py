@@ -8,6 +8,8 @@
 Of single scenes alone: a generative model knows no photo's object.
 """
 
+import pathlib
+
 import numpy as np
 
 from jax3dgan import cameras, viz
@@ -28,7 +30,7 @@ def open_views(data_config, resolution: int):
     resolution: of the images, pixels on a side.
 
   Raises:
-    UserError: there are none.
+    UserError: there are none, or they cannot be read.
   """
   data = data_config.copy_and_resolve_references()
   for split in SPLITS:
@@ -37,6 +39,8 @@ def open_views(data_config, resolution: int):
     try:
       dataset = pipeline.open_dataset(data, resolution)
     except UserError:
+      if pathlib.Path(data.source, split).is_dir():
+        raise  # it is there, and something else is wrong
       continue
     # A folder without splits is the same for each of them.
     if dataset.scene.get('split') == split and dataset.labelled:

@@ -17,6 +17,7 @@ from jax3dgan.runs import provenance
 
 def run(model, args, say) -> dict:
   """Inverts the photos of the flags of `apps.invert`; returns the summary that it writes."""
+  model.check_latents()
   out = pathlib.Path(args.out)
   files = photos.names(args.input)
   job = jobs.prepare(model, args, out, files, say)

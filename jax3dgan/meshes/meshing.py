@@ -52,11 +52,12 @@ def default_cube(model) -> float:
   """Side of the cube around the origin that is visible in training, world units.
 
   It extends as far as the samples of a ray through the middle, and to the sides as far as a camera
-  sees at the distance of the origin.
+  sees at the distance of the origin; where rays are sampled in a cube alone, no further than it.
   """
   render = model.config.render
   side = render.radius * math.tan(math.radians(render.fov_degrees) / 2)
-  return 2 * max(render.far - render.radius, render.radius - render.near, side)
+  cube = 2 * max(render.far - render.radius, render.radius - render.near, side)
+  return min(cube, render.box) if render.box else cube
 
 
 def interval_level(model) -> float:

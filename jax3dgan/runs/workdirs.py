@@ -16,7 +16,8 @@ CONFIG_FILE = 'config.json'
 CHECKPOINTS = 'checkpoints'  # the folder in it
 # Fields that determine the shapes of the state or the meaning of its numbers; the others may change
 # when a run is continued.
-_FIXED_FIELDS = ('model', 'discriminator', 'ema.rates')
+_FIXED_FIELDS = ('recipe', 'model', 'discriminator', 'ema.rates')
+_NAMES = ('recipe', 'model.name', 'discriminator.name')  # each stands for other fields
 # Except for these, which only set the precision in which the same network is computed.
 _FREE_FIELDS = ('model.matmul_dtype', 'discriminator.matmul_dtype')
 
@@ -105,6 +106,8 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
   # In a run that is older than a field, the field has its default.
   completed = differences(plain(complete(before)), config)
   fixed = {k: v for k, v in fixed.items() if k in completed and k not in _FREE_FIELDS}
+  # Another class has other fields too, which say nothing.
+  fixed = {k: v for k, v in fixed.items() if k in _NAMES} or fixed
   if fixed:
     fields = ', '.join(f'{k} is {old} there and {new} here' for k, (old, new) in fixed.items())
     raise UserError(

@@ -252,6 +252,7 @@ class Session:
   # Photos.
 
   def _uploaded(self):
+    self.model.check_latents()
     file = self.panel.upload.value
     image = uploads.read_photo(file.name, file.content, self.model.resolution)
     camera = self.camera_of(self.view())

@@ -272,6 +272,15 @@ def small_disk(tmp_path):
   subprocess.run(['umount', '-l', str(folder)], check=True)
 
 
+def test_a_run_of_another_recipe_is_refused_by_its_names_alone(tmp_path):
+  workdirs.save_config(tmp_path, workdirs.plain(config_lib.base_config('pigan')))
+  with pytest.raises(UserError) as error:
+    workdirs.check_same_run(tmp_path, workdirs.plain(config_lib.base_config('nerf')))
+  text = str(error.value)
+  assert 'recipe is pigan there and nerf here' in text and 'model.name is pigan there' in text
+  assert 'model.z_dim' not in text and 'Choose another --workdir' in text
+
+
 def test_a_full_disk_costs_one_checkpoint_and_leaves_nothing_half_written(small_disk):
   state = {'w': jnp.asarray(np.random.default_rng(0).normal(size=250_000), jnp.float32)}  # 1 MB
   messages = []

@@ -11,8 +11,10 @@ from PIL import Image
 from configs import nerf_lego
 from jax3dgan import cli, train, trained
 from jax3dgan import main as main_lib
+from jax3dgan.apps import common
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import held_out
+from jax3dgan.meshes import meshing
 from jax3dgan.runs import checkpoints
 
 
@@ -76,10 +78,33 @@ def test_a_mesh_and_an_export(run, tmp_path, capsys):
     assert json.loads(file.read('about.json'))['z_dim'] == 0
 
 
-def test_directions_are_refused(run, tmp_path, capsys):
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ('edit', '--directions=pca', '--out=x.png'),
+    ('interpolate', '--out=x.png'),
+    ('interpolate', '--out=x.png', '--mix=coarse'),
+    ('invert', '--input=photo.png', '--out=x'),
+  ],
+  ids=' '.join,
+)
+def test_what_needs_latents_is_refused(run, flags, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   with pytest.raises(SystemExit) as stop:
-    cli.main(['edit', f'--workdir={run}', f'--out={tmp_path / "x.png"}', '--directions=pca'])
+    cli.main([flags[0], f'--workdir={run}', *flags[1:]])
   assert 'is a single scene without latents' in str(stop.value)
+
+
+def test_seeds_of_a_scene_are_one(run):
+  flags = common.parser('samples', 'a sheet', '.png', seeds='0-15')
+  args = flags.parse_args([f'--workdir={run}', '--out=x.png'])
+  common.load(args)
+  assert args.seeds == [0]
+
+
+def test_a_mesh_ends_where_the_samples_do(run):
+  model = trained.load(workdir=run)
+  assert meshing.default_cube(model) == model.config.render.box == nerf_lego.BOX
 
 
 def test_a_wrong_background_is_refused_before_anything_is_compiled(data, tmp_path):
@@ -93,6 +118,8 @@ def test_photos_of_training_are_not_held_out(data, run):
   config = config_of(data / 'train')
   with pytest.raises(UserError, match='has no held-out views. Prepare the scene with --hold-out'):
     held_out.open_views(config.data, 16)
+  with pytest.raises(UserError, match='16'):  # there are some, of another size
+    held_out.open_views(config_of(data).data, 32)
   views = held_out.open_views(config_of(data).data, 16)
   model = trained.load(workdir=run)
   result = held_out.measure(model, views)
