@@ -11,6 +11,8 @@ import typing
 
 import ml_collections
 
+from jax3dgan.errors import UserError
+
 
 def base_config(recipe: str = 'pigan') -> ml_collections.ConfigDict:
   """Every field there is for a recipe, with the defaults of its paper.
@@ -153,6 +155,14 @@ def set_recipe(config, name: str) -> None:
       values = ml_collections.ConfigDict(_open(dataclasses.asdict(owner()), owner))
       config[group] = ml_collections.ConfigDict({**config.get(group, {}), **values})
     for field, value in recipe.defaults.items():
+      unknown = [] if field in config else [field]
+      if not unknown and isinstance(value, dict):
+        unknown = [f'{field}.{key}' for key in value if key not in config[field]]
+      if unknown:
+        raise UserError(
+          f"The recipe '{name}' has a default of config.{unknown[0]}, a field that there is not. "
+          'Correct it in its `defaults`.'
+        )
       config[field].update(value) if isinstance(value, dict) else config.update({field: value})
   set_model(config, recipe.model)
   set_discriminator(config, recipe.discriminator)
@@ -240,8 +250,6 @@ def complete(config) -> ml_collections.ConfigDict:
 
 def _complete_network(defaults, config, group: str, setter) -> None:
   """Gives `defaults` the network of a config, or none where this version does not know it."""
-  from jax3dgan.errors import UserError
-
   name = (config.get(group) or {}).get('name')
   if not name or name == defaults[group].name:
     return

@@ -6,12 +6,19 @@ import pytest
 from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.errors import UserError
+from jax3dgan.training import state
 
 
 class Linear(nn.Module):
   """A module that is no network of the package."""
 
   width: int = 3
+
+
+class Unfinished(recipes.Recipe):
+  """A recipe without its methods."""
+
+  defaults = {'optimizer': {'beta3': 0.5}}
 
 
 class NoRecipe:
@@ -65,3 +72,29 @@ def test_a_name_alone_does_not_change_the_network():
     generators.create(config)
   with pytest.raises(UserError, match=r'block is not.*set_discriminator\(config, .dual.\) makes'):
     discriminators.create(config.discriminator)
+
+
+def test_what_a_recipe_of_ones_own_lacks_is_one_line():
+  with pytest.raises(UserError, match='default of config.optimizer.beta3, a field that there is'):
+    config_lib.base_config(f'{HERE}:Unfinished')
+  recipe = recipes.create(f'{HERE}:Unfinished')
+  for method, arguments in (('check', 3), ('phases', 4), ('draw', 7)):
+    with pytest.raises(UserError, match=f":Unfinished has no method '{method}'. Write it, see doc"):
+      getattr(recipe, method)(*[None] * arguments)
+
+
+@pytest.mark.parametrize(
+  'phases, message',
+  [
+    (recipes.Phase('a', 'generator', None), 'has no tuple of phases'),
+    ((recipes.Phase('a', 'generatr', None),), "trains 'generatr', and the networks are generator"),
+  ],
+)
+def test_wrong_phases_are_one_line(phases, message, monkeypatch):
+  config = config_lib.tiny(config_lib.base_config())
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  recipe = type(recipes.create('pigan'))
+  monkeypatch.setattr(recipe, 'phases', lambda *_: phases)
+  monkeypatch.setattr(recipe, 'init_networks', lambda *_: recipes.Networks({'generator': {}}, {}))
+  with pytest.raises(UserError, match=message):
+    state.create(config, *networks)

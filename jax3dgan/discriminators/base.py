@@ -7,7 +7,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 
-from jax3dgan.errors import UserError
+from jax3dgan.errors import UserError, not_written
 
 
 @flax.struct.dataclass
@@ -60,7 +60,7 @@ class Discriminator(nn.Module):
       fade: In [0, 1], may be traced: the share of the newest resolution; ignored without `fades`.
       label: [b, label_dim].
     """
-    raise NotImplementedError
+    raise not_written(self, '__call__')
 
   def unused_fields(self) -> dict[str, str]:
     """{field: reason} of fields that have no effect with the values of the others; training refuses
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
 
   def initialise(self):
     """Uses every parameter and buffer once, for `init`."""
-    raise NotImplementedError
+    raise not_written(self, 'initialise')
 
   def init_params(self, key):
     """Fresh parameters of a distribution of its own; None for those of `initialise`."""
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 
   def tiny(self, resolution: int) -> dict[str, Any]:
     """Fields of a small discriminator of the same structure, for tests: images of `resolution`."""
-    raise NotImplementedError
+    raise not_written(self, 'tiny')
 
   def check_resolution(self, resolution: int) -> None:
     """UserError where it does not take images of a size."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
-from jax3dgan.errors import UserError
+from jax3dgan.errors import UserError, not_written
 from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
@@ -90,7 +90,7 @@ class Generator(nn.Module):
       label: [b, label_dim] cameras that the styles are conditioned on; ignored with label_dim 0.
       truncation_psi: Pulls w towards `average_w` [...]; 1 does nothing.
     """
-    raise NotImplementedError
+    raise not_written(self, 'map')
 
   def prepare(self, w, key=None):
     """Styles w [b, ...] → what does not depend on the camera: a `Scene`, or w itself.
@@ -109,7 +109,7 @@ class Generator(nn.Module):
       options: `RenderOptions`, static.
       noise_std: Standard deviation of the density noise, scalar.
     """
-    raise NotImplementedError
+    raise not_written(self, 'synthesize')
 
   def synthesize_part(self, w, camera: Camera, index, count: int, options=None) -> Rendering:
     """Part `index` (may be traced) of `count` equal parts of every image, without randomness.
@@ -119,7 +119,7 @@ class Generator(nn.Module):
     Returns:
       Rendering of pixels in a row: leaves [b, p, ...], see `parts.render_part`.
     """
-    raise NotImplementedError
+    raise not_written(self, 'synthesize_part')
 
   def query(self, w, points, directions=None):
     """The field at points [b, n, 3]: density or signed distance [b, n], and features [b, n, c].
@@ -129,7 +129,7 @@ class Generator(nn.Module):
     Args:
       directions: [b, n, 3] unit view directions; None observes from the front, (0, 0, −1).
     """
-    raise NotImplementedError
+    raise not_written(self, 'query')
 
   def colours_of(self, features):
     """Colours [..., 3] in [0, 1] of the features [..., c] that `query` returns."""
@@ -152,11 +152,11 @@ class Generator(nn.Module):
 
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
-    raise NotImplementedError
+    raise not_written(self, 'initialise')
 
   def tiny(self, resolution: int) -> dict[str, Any]:
     """Fields of a small generator of the same structure, for tests: images of `resolution`."""
-    raise NotImplementedError
+    raise not_written(self, 'tiny')
 
 
 class FieldGenerator(Generator):
@@ -174,7 +174,7 @@ class FieldGenerator(Generator):
 
   def radiance_field(self, scene, options: RenderOptions | None = None):
     """The radiance field of styles or a scene: see `hierarchical.Field`, with a `width`."""
-    raise NotImplementedError
+    raise not_written(self, 'radiance_field')
 
   def coarse_field(self, scene, options: RenderOptions | None = None):
     """The field of the coarse pass where that has one of its own (NeRF, Sec. 5.2); else None."""

@@ -16,6 +16,7 @@ import jax
 from jax3dgan import cameras, discriminators, generators
 from jax3dgan.cameras import Camera
 from jax3dgan.discriminators import Discriminator
+from jax3dgan.errors import not_written
 from jax3dgan.generators import Generator
 from jax3dgan.training import streams
 
@@ -162,7 +163,7 @@ class Recipe:
     self, config, generator: Generator, discriminator: Discriminator | None, stage
   ) -> tuple[Phase, ...]:
     """The phases of a stage's step (`schedule.Stage`), in their order."""
-    raise NotImplementedError
+    raise not_written(self, 'phases')
 
   def draw(self, keys, phase: str, config, generator: Generator, photos: Photos, now: Now, buffers):
     """The `Inputs` of a phase.
@@ -172,11 +173,11 @@ class Recipe:
       phase: Its name.
       buffers: As of `Networks`.
     """
-    raise NotImplementedError
+    raise not_written(self, 'draw')
 
   def check(self, config, generator: Generator, discriminator: Discriminator | None) -> None:
     """UserError in one line for a combination that does not train, or a field that is not used."""
-    raise NotImplementedError
+    raise not_written(self, 'check')
 
   def check_data(self, config, dataset) -> None:
     """UserError in one line for data that a config does not fit.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jax3dgan import recipes
+from jax3dgan.errors import UserError
 from jax3dgan.training import schedule
 
 
@@ -62,7 +63,13 @@ def lazy_factor(lazy) -> float:
 def phases_of(config, generator, discriminator):
   """The phases of a recipe at the first stage: which networks are trained, and how often."""
   stage = schedule.stages(config)[0]
-  return recipes.create(config.recipe).phases(config, generator, discriminator, stage)
+  phases = recipes.create(config.recipe).phases(config, generator, discriminator, stage)
+  if not isinstance(phases, tuple | list) or not all(isinstance(p, recipes.Phase) for p in phases):
+    raise UserError(
+      f"The recipe '{config.recipe}' has no tuple of phases. Return one from its method 'phases', "
+      'such as (Phase(...),).'
+    )
+  return phases
 
 
 def optimizers(config, phases) -> dict[str, tuple[optax.GradientTransformation, float]]:
@@ -86,6 +93,11 @@ def create(config, generator, discriminator, phases=None) -> TrainState:
   g_key, d_key, run_key = jax.random.split(key, 3)
   params, buffers = recipe.init_networks(config, generator, discriminator, (g_key, d_key))
   transforms = optimizers(config, phases)
+  if unknown := [name for name in transforms if name not in params]:
+    raise UserError(
+      f"A phase of the recipe '{config.recipe}' trains '{unknown[0]}', and the networks are "
+      f'{", ".join(params)}. Name one of them, or make it in `init_networks`.'
+    )
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(run_key),
