@@ -47,7 +47,8 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
   stage = schedule.stages(config, mesh.size)[0]
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
-  state = parallel.replicate(state_lib.create(config, generator, discriminator), mesh)
+  create = jax.jit(lambda: state_lib.create(config, generator, discriminator))
+  state = parallel.replicate(create(), mesh)
   step = step_lib.make_train_step(config, generator, discriminator, stage)
   size = (stage.batch_size, stage.resolution, stage.resolution, 3)
   images = np.random.default_rng(0).integers(0, 256, size, np.uint8)

@@ -48,8 +48,9 @@ def eg3d(**fields):
 
 
 def pose_free(**fields):
-  """EG3D without labels: cameras of a learned prior, a pose head."""
+  """EG3D without labels: cameras of a learned prior, a pose head; nothing that is lazy."""
   config = eg3d(**{'data.use_labels': False, 'eg3d.label_noise': 0.0, 'augment.name': 'none'})
+  config.loss.r1 = config.eg3d.density = config.eg3d.blur = 0.0
   config.model.label_dim = config.discriminator.label_dim = config.discriminator.cmap_dim = 0
   config.discriminator.update(pose_dim=3, group_size=0)
   config.loss.update(pose=1.0, pose_encoding='direction')
