@@ -132,6 +132,12 @@ def no_discriminator(config, discriminator) -> None:
       f"'{config.discriminator.name}'. Set config.discriminator to 'none', see "
       'config.set_discriminator.'
     )
+  for i, stage in enumerate(config.stages):
+    if 'lr_discriminator' in stage:
+      raise UserError(
+        f'config.stages[{i}] has lr_discriminator, which would be ignored: there is no '
+        'discriminator. Leave it out.'
+      )
 
 
 def label_sizes(config, generator, discriminator) -> None:
@@ -167,6 +173,14 @@ def resolutions(generator, discriminator, stages) -> None:
 
 
 def rendering(config, generator) -> None:
-  """Fields of `config.render` that the generator does not use are at their defaults."""
-  if not generator.low_resolution or generator.resolution is None:
-    unused(config, 'render.low_resolution', 0, f"'{config.model.name}' has no up-sampler here")
+  """Fields of `config.render`, and of stages, that the generator does not use are not set."""
+  if generator.low_resolution and generator.resolution is not None:
+    return
+  reason = f"'{config.model.name}' has no up-sampler here"
+  unused(config, 'render.low_resolution', 0, reason)
+  for i, stage in enumerate(config.stages):
+    if dict(stage).get('low_resolution'):
+      raise UserError(
+        f'config.stages[{i}] has low_resolution={stage["low_resolution"]}, which would be ignored: '
+        f'{reason}. Leave it out.'
+      )

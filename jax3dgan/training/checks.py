@@ -198,6 +198,8 @@ def check(config, group: str = '') -> None:
   if group:
     return
   _check_stages(config)
+  if _field(config, 'data.source') == '':
+    raise UserError('config.data.source is empty. Set --config.data.source to a prepared folder.')
   _check_pivot(_field(config, 'render.pivot'))
   _check_channels(config)
   _check_averages(config.get('ema'))
@@ -247,7 +249,10 @@ def _check_pivot(pivot) -> None:
 def _check_channels(config) -> None:
   for name in ('model.channels', 'discriminator.channels', 'model.super_channels'):
     channels = _field(config, name)
-    if isinstance(channels, tuple | list) and not all(map(_COUNT.contains, channels)):
+    if not isinstance(channels, tuple | list):
+      continue  # another network's
+    empty = not channels and name != 'model.super_channels'
+    if empty or not all(map(_COUNT.contains, channels)):
       raise UserError(
         f'config.{name} is {channels!r}. Give whole numbers, 1 or more, for each resolution, as '
         f"--config.{name}='(64, 32)'."

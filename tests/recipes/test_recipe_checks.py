@@ -46,3 +46,11 @@ def test_all_unused_fields_of_a_network_are_named_at_once():
   assert 'plane_features is 5 and would be ignored' in text
   assert text.endswith('Set --config.model.plane_features=16 --config.model.plane_std=0.1.')
   assert "field is 'foo'. Choose one of mlp" in refusal(config, model__field='foo')
+
+
+def test_a_stage_changes_nothing_that_is_not_used():
+  config = config_lib.tiny(config_lib.base_config('nerf'))
+  text = refusal(config, stages=(dict(from_step=1, lr_discriminator=1e-3),))
+  assert 'config.stages[0] has lr_discriminator, which would be ignored' in text
+  text = refusal(config, stages=(dict(from_step=1, low_resolution=4),))
+  assert "low_resolution=4, which would be ignored: 'nerf' has no up-sampler" in text

@@ -67,6 +67,8 @@ def _set(config, name, value):
     ('model.hidden_dim', 0, 'Set --config.model.hidden_dim to 1 or more.'),
     ('model.z_dim', -1, 'Set --config.model.z_dim to 0 or more.'),
     ('discriminator.channels', (8, 0), "as --config.discriminator.channels='(64, 32)'."),
+    ('discriminator.channels', (), 'Give whole numbers, 1 or more'),
+    ('data.source', '', 'config.data.source is empty.'),
     ('discriminator.channels', ('a',), 'Give whole numbers, 1 or more'),
     ('discriminator.pose_dim', -2, 'Set --config.discriminator.pose_dim to 0 or more.'),
   ],
