@@ -8,6 +8,7 @@ def get_config():
   config = toys.get_test_config()
   config.resolution = 8
   config.discriminator.channels = (4, 8, 8)
+  config.render.num_fine = config.display.num_fine = 0  # a smaller program
   config.num_steps = 1000000
   config.checkpoint.every = 5
   config.log.images_every = 0

@@ -4,6 +4,7 @@ NAME is 'one', a single process of four devices, or '0' or '1', of two processes
 three run at the same time, and wait for each other's files.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ from jax3dgan import train, trained
 from jax3dgan.data import pipeline, records
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.evaluation import against_photos, evaluate
+from jax3dgan.pictures import of_training
 from jax3dgan.runs import writers
 
 _PROJECTION = np.random.default_rng(0).normal(size=(8 * 8 * 3, 6)).astype(np.float32) / 255
@@ -54,11 +56,23 @@ def config(cache):
   result = toys.get_test_config()
   result.resolution, result.num_steps = 8, 4
   result.discriminator.channels = (4, 8, 8)
+  result.render.num_fine = result.display.num_fine = 0  # a smaller program
   result.data.update(cache_dir=cache, on_device=False)
   result.checkpoint.update(every=2, keep=9)
   result.log.update(every=1, images_every=3)
   result.eval.update(metrics='fid,kid,nfs', num_images=20, kid_subset_size=8, kid_subsets=2)
   return result
+
+
+@contextlib.contextmanager
+def no_final_pictures():
+  """Of the runs, one makes the pictures of its end: the one in two processes."""
+  finish = of_training.finish
+  of_training.finish = lambda *args: []
+  try:
+    yield
+  finally:
+    of_training.finish = finish
 
 
 def take_up(folder, source, target, chosen):
@@ -72,7 +86,8 @@ def take_up(folder, source, target, chosen):
     (folder / 'copy' / target).rename(workdir)
   while not workdir.exists():
     time.sleep(0.1)
-  train.run(chosen, workdir)
+  with no_final_pictures():
+    train.run(chosen, workdir)
 
 
 def reads(chosen):
@@ -104,7 +119,8 @@ def main(folder, name, port):
     if jax.process_index() == 0
     else writers.NullWriter()
   )
-  train.run(chosen, folder / own)
+  with no_final_pictures() if name == 'one' else contextlib.nullcontext():
+    train.run(chosen, folder / own)
   take_up(folder, other, f'{other}_to_{own}', chosen)
   writers.create = create
 

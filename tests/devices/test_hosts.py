@@ -101,8 +101,9 @@ def test_pictures_and_results_are_written_once(ran):
     for path in workdir.rglob('*')
     if path.is_file() and 'checkpoints' not in path.parts
   )
-  assert names(ran / 'two') == names(ran / 'one')
-  assert 'turntable.mp4' in names(ran / 'two')
+  # The single process made no pictures of its end, to save time.
+  final = ['samples.png', 'samples/00000004.png', 'turntable.mp4']
+  assert names(ran / 'two') == sorted(names(ran / 'one') + final)
 
 
 def test_each_process_reads_its_share(ran):

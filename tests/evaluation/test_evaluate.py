@@ -90,8 +90,11 @@ def test_from_the_command_line(projected, model, workdir, capsys):
 
 
 def test_every_metric_is_measured_or_says_why(projected, model, monkeypatch):
-  few = functools.partial(evaluate.probes.toys, num_train=256, num_held_out=64)
+  few = functools.partial(evaluate.probes.toys, num_train=64, num_held_out=32)
   monkeypatch.setattr(evaluate.probes, 'toys', few)
+  invert = evaluate.truth.measure_by_inversion
+  short = functools.partial(invert, num_steps=4, frame_steps=3)
+  monkeypatch.setattr(evaluate.truth, 'measure_by_inversion', short)
   with model.config.unlocked():
     model.config.eval.update(metrics='all', cameras='random,dataset,fixed', num_inverted=2)
   lines = []

@@ -73,7 +73,7 @@ class Leaky:
 
 
 class LeakyModel(scenes.SphereModel):
-  params = None
+  variables = None
   average_w = None
 
   def __init__(self, **leaks):
