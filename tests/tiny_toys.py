@@ -11,5 +11,5 @@ def get_config():
   config.render.num_fine = config.display.num_fine = 0  # a smaller program
   config.num_steps = 1000000
   config.checkpoint.every = 5
-  config.log.images_every = 0
+  config.log.update(images_every=0, results=False)
   return config

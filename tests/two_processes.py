@@ -4,7 +4,6 @@ NAME is 'one', a single process of four devices, or '0' or '1', of two processes
 three run at the same time, and wait for each other's files.
 """
 
-import contextlib
 import json
 import pathlib
 import shutil
@@ -19,7 +18,6 @@ from jax3dgan import train, trained
 from jax3dgan.data import pipeline, records
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.evaluation import against_photos, evaluate
-from jax3dgan.pictures import of_training
 from jax3dgan.runs import writers
 
 _PROJECTION = np.random.default_rng(0).normal(size=(8 * 8 * 3, 6)).astype(np.float32) / 255
@@ -64,15 +62,11 @@ def config(cache):
   return result
 
 
-@contextlib.contextmanager
-def no_final_pictures():
+def without_results(chosen):
   """Of the runs, one makes the pictures of its end: the one in two processes."""
-  finish = of_training.finish
-  of_training.finish = lambda *args: []
-  try:
-    yield
-  finally:
-    of_training.finish = finish
+  result = chosen.copy_and_resolve_references()
+  result.log.results = False
+  return result
 
 
 def take_up(folder, source, target, chosen):
@@ -86,8 +80,7 @@ def take_up(folder, source, target, chosen):
     (folder / 'copy' / target).rename(workdir)
   while not workdir.exists():
     time.sleep(0.1)
-  with no_final_pictures():
-    train.run(chosen, workdir)
+  train.run(without_results(chosen), workdir)
 
 
 def reads(chosen):
@@ -119,8 +112,7 @@ def main(folder, name, port):
     if jax.process_index() == 0
     else writers.NullWriter()
   )
-  with no_final_pictures() if name == 'one' else contextlib.nullcontext():
-    train.run(chosen, folder / own)
+  train.run(without_results(chosen) if name == 'one' else chosen, folder / own)
   take_up(folder, other, f'{other}_to_{own}', chosen)
   writers.create = create
 

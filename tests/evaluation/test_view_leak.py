@@ -74,6 +74,7 @@ class Leaky:
 
 class LeakyModel(scenes.SphereModel):
   variables = None
+  has_depth = True
   average_w = None
 
   def __init__(self, **leaks):
