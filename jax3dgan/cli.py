@@ -74,6 +74,10 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
   """The program; returns the exit status."""
+  # As `python -m` has it: a config may name classes of a package in the current folder. Last, so
+  # that no file there replaces a module.
+  if not {'', os.getcwd()} & set(sys.path):
+    sys.path.append(os.getcwd())
   args = list(sys.argv[1:] if argv is None else argv)
   if not args or args[0] in ('-h', '--help', 'help'):
     print(usage())

@@ -1,8 +1,10 @@
 """One entry to the programs: its verbs are the modules that exist."""
 
 import importlib
+import importlib.util
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -55,3 +57,13 @@ def test_arguments_reach_the_program(monkeypatch):
   monkeypatch.setattr(module, 'main', lambda argv: got.append(argv) or 3)
   assert cli.main(['eval', '--workdir=x']) == 3
   assert got == [['jax3dgan eval', '--mode=eval', '--workdir=x']]
+
+
+def test_packages_of_the_current_folder_are_found_as_with_python_m(tmp_path, monkeypatch):
+  (tmp_path / 'package_of_ones_own.py').write_text('VALUE = 3')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [path for path in sys.path if path])
+  assert cli.main(['--help']) == 0
+  assert importlib.util.find_spec('package_of_ones_own')
+  before = list(sys.path)
+  assert cli.main(['--help']) == 0 and sys.path == before
