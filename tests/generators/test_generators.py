@@ -189,7 +189,7 @@ def test_errors_of_models():
   config = config_lib.base_config()
   with config.unlocked():
     config.model.width = 3
-  with pytest.raises(UserError, match='model.width.*hidden_dim'):
+  with pytest.raises(UserError, match="model.width is not a field of the generator 'pigan'"):
     generators.create(config)
 
 
