@@ -107,14 +107,15 @@ def test_adaptive_augmentation_moves_with_the_signs():
   assert {k for k in new if not any(x in k for x in lazy)} == {'discriminator/augment_p'}
 
 
-def phases_of(config):
+def phases_of(config, state=None):
   """phase(name) → f(p, keys): gradients, loss and metrics, once the blur is gone."""
   networks = generators.create(config), discriminators.create(config.discriminator)
   recipe, now = recipes.create('eg3d'), recipes.Now(0, 10**6)
   phases = {
     phase.name: phase for phase in recipe.phases(config, *networks, schedule.stages(config)[0])
   }
-  state = jax.jit(lambda: state_lib.create(config, *networks))()
+  if state is None:
+    state = jax.jit(lambda: state_lib.create(config, *networks))()
   batch = tiny_steps.batch_of(config)
   label = jax.numpy.asarray(batch['label'])
   photos = recipes.Photos(step_lib.to_float(batch['image']), label, label)
@@ -157,10 +158,12 @@ def test_augmentation_without_strength_is_none():
   config = tiny_steps.eg3d(**{'augment.name': 'none'})
   config_lib.set_discriminator(config, 'stylegan2', channels=(8, 8), label_dim=25, cmap_dim=8)
   config.model.update(super_channels=(), super_ups=())
-  without = phases_of(config)
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  state = jax.jit(lambda: state_lib.create(config, *networks))()
+  without = phases_of(config, state)
   config = config.copy_and_resolve_references()
   config.augment.update(name='fixed', p=0.0)
-  augmented = phases_of(config)
+  augmented = phases_of(config, state)
   for name in ('generator', 'discriminator'):
     (expected, terms), (value, others) = (
       phases(name, differentiate=False)(0.0, KEYS) for phases in (without, augmented)
