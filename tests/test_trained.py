@@ -160,7 +160,8 @@ def test_the_field_is_asked_in_chunks(tiny_model):
   parts = tiny_model.query(w, points, chunk=16)  # the last chunk is padded
   np.testing.assert_allclose(parts[0], density, rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(parts[1], colour, rtol=1e-4, atol=1e-5)
-  own = tiny_model.generator.apply(tiny_model.variables, w, points, method='query')
+  query = jax.jit(functools.partial(tiny_model.generator.apply, method='query'))
+  own = query(tiny_model.variables, w, points)
   np.testing.assert_allclose(density, own[0], rtol=1e-4, atol=1e-4)
   # One style for all rows, and another direction: colour changes, density does not.
   same = tiny_model.query(w[:1], points, directions=np.float32([1, 0, 0]))
