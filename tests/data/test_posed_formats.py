@@ -249,7 +249,7 @@ REFUSED = {
   'shape': ({'frames': [_frame(transform_matrix=_matrix(lambda m: m[:2]))]}, r'is \[2, 4\], not'),
   'ragged': ({'frames': [_frame(transform_matrix=[[1, 2], [3]])]}, 'not 4 x 4 numbers'),
   'words': ({'frames': [_frame(transform_matrix='eye')]}, 'not 4 x 4 numbers'),
-  'NaN': ({'frames': [_frame(transform_matrix=_matrix(lambda m: m * np.nan))]}, 'no numbers'),
+  'NaN': ({'frames': [_frame(transform_matrix=_matrix(lambda m: m * np.nan))]}, 'not finite'),
   'scaled': (
     {'frames': [_frame(transform_matrix=_matrix(lambda m: 2 * m))]},
     'no rotation and',
