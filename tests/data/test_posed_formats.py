@@ -252,11 +252,11 @@ REFUSED = {
   'NaN': ({'frames': [_frame(transform_matrix=_matrix(lambda m: m * np.nan))]}, 'not finite'),
   'scaled': (
     {'frames': [_frame(transform_matrix=_matrix(lambda m: 2 * m))]},
-    'no rotation and',
+    'not a rotation and',
   ),
   'transposed': (
     {'frames': [_frame(transform_matrix=_matrix(np.transpose))]},
-    'no rotation and',
+    'not a rotation and',
   ),
   'fisheye': ({'camera_model': 'OPENCV_FISHEYE'}, r'fisheye camera .* colmap image_undistorter'),
   'ngp fisheye': ({'is_fisheye': True}, 'fisheye camera'),
