@@ -233,7 +233,7 @@ def test_what_a_slider_and_a_video_cannot_show(tmp_path):
       notebooks.slider(pictures)
   with pytest.raises(UserError, match='1 names do not fit 2'):
     notebooks.slider([small, small], ['a'])
-  with pytest.raises(UserError, match='holds 8191 pictures'):
+  with pytest.raises(UserError, match='can show 8191 pictures'):
     notebooks.slider(np.broadcast_to(small, (8192, *small.shape)))
   (tmp_path / 'x.avi').write_bytes(b'')
   with pytest.raises(UserError, match='no video'):

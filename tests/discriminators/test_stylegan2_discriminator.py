@@ -152,7 +152,7 @@ def test_wrong_images_are_user_errors(shape):
 
 
 def test_wrong_fields_are_user_errors():
-  with pytest.raises(UserError, match="'stylegan2'.*channels"):
+  with pytest.raises(UserError, match="block is not a field.*'stylegan2'.*set_discriminator"):
     discriminators.create(dict(name='stylegan2', block='ccs'))
   with pytest.raises(UserError, match='block.*channels'):
     config_lib.set_discriminator(config_lib.base_config(), 'stylegan2', block='ccs')
