@@ -12,8 +12,8 @@ _CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax3dgan' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-# Programs do not say which Python frames an operation comes from: a seventh of the time of tests that
-# compile.
+# Programs do not say which Python frames an operation comes from: that is a seventh of the time of
+# tests that compile.
 os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 # Programs that run once are compiled without optimisation: a training step in a sixth of the time.
 _FLAGS = ['--xla_backend_optimization_level=0']
