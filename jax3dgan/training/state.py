@@ -128,9 +128,8 @@ def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):
 def averaged_variables(state: TrainState, rate: str, network: str = 'generator') -> dict:
   """What `module.apply` takes of a network: its averaged parameters, and its buffers as they are,
   which are means already or constants."""
-  buffers = state.buffers.get(network)
-  params = state.ema[network][rate]
-  return {'params': params, 'buffers': buffers} if buffers else {'params': params}
+  networks = recipes.Networks(state.networks, state.buffers)
+  return networks.variables(network, state.ema[network][rate])
 
 
 def with_generator(state: TrainState, variables) -> TrainState:
