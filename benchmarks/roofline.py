@@ -33,6 +33,7 @@ from jax3dgan.rendering import hierarchical
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
+from jax3dgan.training.batch_split import BatchSplit
 
 CONFIGS = ('celeba', 'cats', 'carla')
 # Bytes that one FiLM layer moves for each of its h activations of a point, forward and backward:
@@ -156,7 +157,8 @@ def xla_cost(config, stage):
   chunks.
   """
   options = dataclasses.replace(stage.options, ray_chunk=0)
-  stage = dataclasses.replace(stage, micro_batches=1, options=options)
+  split = BatchSplit(stage.batch_size, 1, 1, stage.batch_size)
+  stage = dataclasses.replace(stage, split=split, options=options)
   mesh = parallel.make_mesh(jax.devices()[:1])
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)

@@ -28,7 +28,7 @@ from jax3dgan.training import step as step_lib
 CASES = {
   'toys': ('toys', {}),
   'celeba': ('celeba', {'micro_batches': 1}),
-  'celeba, 2 micro-batches': ('celeba', {'batch_size': 64, 'micro_batches': 2}),
+  'celeba, 2 micro-batches a device': ('celeba', {'batch_size': 64, 'micro_batches': 2}),
 }
 
 
@@ -88,7 +88,9 @@ def main(argv=None):
   for case in args.cases.split(';'):
     config, alone = load(case), None
     for n in numbers:
-      compiled, state = compiled_step(config, n)
+      own = config.copy_and_resolve_references()
+      own.micro_batches *= n  # in all
+      compiled, state = compiled_step(own, n)
       program = hlo.read(compiled.as_text())
       alone = alone or program.flops * n
       reduced, gathered = program.bytes('all-reduce'), program.bytes('all-gather')

@@ -33,8 +33,8 @@ def _common() -> dict:
   return dict(
     seed=0,
     num_steps=200_000,
-    # Of all devices and hosts together; gradients are accumulated over micro_batches equal parts
-    # of it.
+    # Of all devices and hosts together. Gradients are accumulated over equal micro-batches, of which
+    # there are at least so many on all devices together: see `training.batch_split`.
     batch_size=56,
     micro_batches=1,
     resolution=64,

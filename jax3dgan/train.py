@@ -83,7 +83,7 @@ def run(config, workdir) -> dict:
         with timings('data'), _saved_first(saver, state, step, watch, broken, line):
           source.enter(stage, step)
         with timings('compilation'):
-          line.say(f'Compiling the step: {stage.resolution}², batch {stage.batch_size} ...')
+          line.say(f'Compiling the step: {stage.resolution}², {stage.split} ...')
           compiled = _compile(config, generator, discriminator, stage, source, state, step, mesh)
         line.restart_clock()
       with timings('steps'):

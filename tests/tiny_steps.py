@@ -65,9 +65,10 @@ def labels(n: int, seed=0):
   return np.asarray(cameras.orbit(azimuth, np.full(n, 0.3), 1.0, 48.0).label())
 
 
-def batch_of(config, seed=0) -> dict:
-  """Random photos, with labels where the config has them."""
-  n, size = config.batch_size, config.resolution
+def batch_of(config, seed=0, num_images=None) -> dict:
+  """Random photos, with labels where the config has them; the batch's unless `num_images` says
+  more, which are the same and others."""
+  n, size = num_images or config.batch_size, config.resolution
   images = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
   batch = {'image': images, 'label': labels(n, seed)}
   return {name: batch[name] for name in feed.names(config)}
@@ -86,6 +87,7 @@ class Program:
     self.config, self.drawn = config, []
     self.mesh = parallel.make_mesh(jax.devices()[:num_devices])
     stage = schedule.stages(config, num_devices)[0]
+    self._num_images = stage.padded_batch_size
     self.networks = generators.create(config), discriminators.create(config.discriminator)
     step = step_lib.make_train_step(config, *self.networks, stage)
     step = jax.jit(parallel.data_parallel(step, self.mesh))
@@ -100,7 +102,7 @@ class Program:
     return parallel.replicate(state.replace(step=np.int32(first_step)), self.mesh)
 
   def batch(self, seed=0):
-    return parallel.shard(batch_of(self.config, seed), self.mesh)
+    return parallel.shard(batch_of(self.config, seed, self._num_images), self.mesh)
 
   def run(self, num_steps=1, first_step=0, state=None):
     """The state and a list of metrics, one of each step."""

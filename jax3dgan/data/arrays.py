@@ -20,7 +20,9 @@ from jax3dgan.errors import UserError
 _AHEAD = 2
 
 
-def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
+def batches(
+  dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1, stride=None
+):
   """Yields the batches of one host, without end.
 
   Args:
@@ -29,13 +31,15 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
     position: number of images that all hosts together have consumed before.
     seed: of the order and of the flips.
     process_index, process_count: this host's number, and how many there are.
+    stride: images from one batch to the next, where that is less than all hosts together read: the
+      last images of a batch are then also the first of the next.
 
   Yields:
     dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
     [batch_size, 25].
   """
   num_threads = min(16, os.cpu_count() or 1)
-  start, step = process_index * batch_size, process_count * batch_size
+  start, step = process_index * batch_size, stride or process_count * batch_size
 
   def submit(pool, position):
     place = order.batch(position, batch_size, len(dataset), start=start)

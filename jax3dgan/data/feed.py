@@ -65,8 +65,9 @@ class Feed:
     if self._resident is None:
       batches = pipeline.batches(
         self._dataset,
-        stage.batch_size // jax.process_count(),
+        stage.padded_batch_size // jax.process_count(),
         stage.position_at(step),
+        stride=stage.batch_size,
         seed=self._config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -88,7 +89,7 @@ class Feed:
     if self._resident is not None:
       return self.batch(step)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    return shapes(self._config, self._stage.batch_size, self._stage.resolution, sharding)
+    return shapes(self._config, self._stage.padded_batch_size, self._stage.resolution, sharding)
 
   def tell(self, say):
     """Reports skipped images and unreachable files to `say` instead of stderr."""
@@ -114,7 +115,7 @@ class Feed:
     [b, 25] where `config.data.use_labels`."""
     if self._resident is None:
       return batch
-    local = self._stage.batch_size // self._mesh.size
+    local = self._stage.padded_batch_size // self._mesh.size
     start = jax.lax.axis_index(parallel.AXIS) * local
     data = self._dataset
     drawn = arrays.draw(

@@ -158,7 +158,9 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
   )
 
 
-def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
+def batches(
+  dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1, stride=None
+):
   """Iterates over the batches of one host, without end, with the data set's loader.
 
   Args:
@@ -169,6 +171,8 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
       the h-th part.
     seed: of the order and of the flips.
     process_index, process_count: this host's number, and how many there are.
+    stride: images from one batch to the next, where that is less than all hosts together read: the
+      last images of a batch are then also the first of the next.
 
   Returns:
     an iterator of dicts of image, uint8 [batch_size, h, w, 3], and, where there are labels, label,
@@ -185,6 +189,7 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
     seed=seed,
     process_index=process_index,
     process_count=process_count,
+    stride=stride,
   )
 
 

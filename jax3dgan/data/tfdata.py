@@ -29,12 +29,14 @@ except (RuntimeError, ValueError):  # The caller has used TensorFlow already, an
   pass
 
 
-def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1):
+def batches(
+  dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1, stride=None
+):
   """Yields the batches of one host, without end; see `pipeline.batches`."""
   # Bound here: when the interpreter exits, a module's names are deleted before its generators.
   tensorflow_error = tf.errors.OpError
   failures = []
-  start, step = process_index * batch_size, process_count * batch_size
+  start, step = process_index * batch_size, stride or process_count * batch_size
   while True:
     batched = make_dataset(
       dataset,
@@ -43,6 +45,7 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
       seed=seed,
       process_index=process_index,
       process_count=process_count,
+      stride=stride,
       failures=failures,
     )
     try:
@@ -68,13 +71,21 @@ def batches(dataset, batch_size, position=0, *, seed=0, process_index=0, process
 
 
 def make_dataset(
-  dataset, batch_size, position=0, *, seed=0, process_index=0, process_count=1, failures=None
+  dataset,
+  batch_size,
+  position=0,
+  *,
+  seed=0,
+  process_index=0,
+  process_count=1,
+  stride=None,
+  failures=None,
 ):
   """The tf.data.Dataset that `batches` iterates over.
 
   Args:
     dataset: from `pipeline.open_dataset`.
-    batch_size, position, seed, process_index, process_count: see `pipeline.batches`.
+    batch_size, position, seed, process_index, process_count, stride: see `pipeline.batches`.
     failures: list to which the errors of reading are appended.
 
   Returns:
@@ -86,7 +97,7 @@ def make_dataset(
   failures = [] if failures is None else failures
   stored = dataset.source.resolution
   black = images.encode_png(np.zeros((stored, stored, 3), np.uint8))
-  start, step = process_index * batch_size, process_count * batch_size
+  start, step = process_index * batch_size, stride or process_count * batch_size
 
   def encoded_and_label(index):
     record = dataset.record(index)

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax3dgan.devices import hosts
+from jax3dgan.nn import batch_axis
 
 AXIS = 'data'
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
@@ -41,9 +42,19 @@ def initialize(
 
 
 def make_mesh(devices=None) -> jax.sharding.Mesh:
-  """All devices (or those given) in one axis, 'data'."""
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  """All devices (or those given) in one axis, 'data', process by process.
+
+  `jax.make_mesh` is not used: it refuses devices of several slices, which all GPUs of more than one
+  host are, and on a TPU slice it orders them along the links, so that those of one process are not
+  neighbours. Here process h has the h-th part of the axis, and so of each batch.
+  """
+  devices = in_order(jax.devices() if devices is None else devices)
+  return jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def in_order(devices) -> list:
+  """Devices by the index of their process, then by their id."""
+  return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def local_mesh(mesh=None) -> jax.sharding.Mesh:
@@ -60,8 +71,13 @@ def data_parallel(step, mesh, batch_spec=SPLIT):
   with what surrounds it, and donates the state. With `check_vma=False` gradients are local and the
   step itself averages them, once; the checked mode would sum them a second time.
   """
+
+  def of_device(state, batch):
+    with batch_axis.divided(AXIS, mesh.size):
+      return step(state, batch)
+
   return jax.shard_map(
-    step,
+    of_device,
     mesh=mesh,
     in_specs=(REPLICATED, batch_spec),
     out_specs=(REPLICATED, REPLICATED),

@@ -174,8 +174,9 @@ class PiGAN(Recipe):
       fraction = adversarial.top_k_fraction(now.step, loss.top_k_interval, loss.top_k_floor)
       if compat.top_k_per_split:
         return adversarial.top_k_weights(logits, fraction) * logits.shape[0]
-      of_all = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)
+      of_all = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)[: stage.batch_size]
       weights = adversarial.top_k_weights(of_all, fraction) * of_all.shape[0]
+      weights = jnp.pad(weights, (0, stage.split.padding))
       first = jax.lax.axis_index(parallel.AXIS) * logits.shape[0]
       return jax.lax.dynamic_slice_in_dim(weights, first, logits.shape[0])
 
@@ -211,7 +212,7 @@ class PiGAN(Recipe):
         'generator',
         'generator',
         generator_loss,
-        scale=float(parts) if compat.sum_micro_batches else 1.0,
+        scale=float(stage.configured_micro_batches) if compat.sum_micro_batches else 1.0,
         prepare=choose_top_k if loss.top_k_interval and not top_k_at_once else None,
       ),
     )

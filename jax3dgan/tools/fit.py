@@ -18,6 +18,7 @@ from jax3dgan.tools import hlo
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
+from jax3dgan.training.batch_split import BatchSplit
 
 # The search ends here if memory hardly grows with the batch (rendering in chunks on a CPU).
 MAX_BATCH = 4096
@@ -35,13 +36,21 @@ class Step:
       lambda: state_lib.create(config, self._generator, self._discriminator)
     )
 
-  def trace(self, batch: int, platform: str | None = None, ray_chunk: int | None = None, **fields):
-    """The step traced for `batch` images of one device; `fields` of the stage are replaced, and
-    `ray_chunk` of its options."""
+  def trace(
+    self,
+    batch: int,
+    platform: str | None = None,
+    ray_chunk: int | None = None,
+    micro_batches: int | None = None,
+  ):
+    """The step traced for `batch` images of one device; micro-batches and `ray_chunk` as in the
+    stage unless they are given."""
     options = self.stage.options
     if ray_chunk is not None:
       options = dataclasses.replace(options, ray_chunk=ray_chunk)
-    stage = dataclasses.replace(self.stage, batch_size=batch, options=options, **fields)
+    micro_batches = micro_batches or self.stage.micro_batches
+    split = BatchSplit(batch, 1, micro_batches, batch // micro_batches)
+    stage = dataclasses.replace(self.stage, split=split, options=options)
     step = step_lib.make_train_step(self._config, self._generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
@@ -157,6 +166,7 @@ def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) 
     'compiled_flops_per_image': own['flops'],
   }
   if not result['fits'] and largest:
-    shares = (k for k in range(1, batch + 1) if batch % k == 0 and batch // k <= largest)
+    whole = step.stage.batch_size
+    shares = (k for k in range(1, whole + 1) if whole % k == 0 and whole // k <= largest)
     result['micro_batches_that_fit'] = next(shares)
   return result

@@ -94,7 +94,7 @@ def plan(
   share, source = (mfu, 'given') if mfu else (share, 'measured' if measured else 'assumed')
   stages, state = [], None
   for stage in schedule.stages(config, num_devices):
-    step, batch = fit.Step(config, stage, device.platform), stage.batch_size // num_devices
+    step, batch = fit.Step(config, stage, device.platform), stage.split.images_per_device
     state = state or step.state
     counts = count_flops(step, batch)
     # A CPU's devices share its cores, and the table's peak is that of all of them.
@@ -109,6 +109,7 @@ def plan(
       'batch': stage.batch_size,
       'batch_per_device': batch,
       'micro_batches': stage.micro_batches,
+      'split': str(stage.split),
       'flops_per_image': counts,
       'seconds_per_step': seconds,
       'seconds': seconds * num_steps,

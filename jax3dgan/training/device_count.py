@@ -1,15 +1,13 @@
-"""How many devices can share the batch of a config."""
+"""How many devices the batch of a config divides among."""
 
-from jax3dgan import discriminators
 from jax3dgan.errors import UserError
 from jax3dgan.training import schedule
 
 
 def largest(config, limit: int) -> int:
-  """The largest number of devices, up to `limit`, that can share the batch of every stage.
+  """The largest number of devices, up to `limit`, that divides the batch of every stage.
 
-  Each device gets whole groups of the images that the discriminator compares with each other
-  (minibatch standard deviation), so that the number of devices does not change the result.
+  Other numbers train as well, but compute images that do not count (`training.batch_split`).
 
   Args:
     config: Of a run.
@@ -18,16 +16,11 @@ def largest(config, limit: int) -> int:
   Returns:
     1 for a config with an error, which is reported when training begins.
   """
-  try:
-    discriminator = discriminators.create(config.discriminator)
-    group = 1 if discriminator is None else discriminator.group_size or 1
-  except UserError:
-    return 1
   for number in range(limit, 1, -1):
     try:
       stages = schedule.stages(config, number)
     except UserError:
       continue
-    if all(not stage.batch_size // (number * stage.micro_batches) % group for stage in stages):
+    if not any(stage.split.padding for stage in stages):
       return number
   return 1

@@ -4,8 +4,11 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from jax3dgan import discriminators
 from jax3dgan.errors import UserError
 from jax3dgan.rendering.options import RenderOptions
+from jax3dgan.training import batch_split
+from jax3dgan.training.batch_split import BatchSplit
 
 # What an entry of `config.stages` may change, and where it is in the config; RENDER_FIELDS too.
 STAGE_FIELDS = {
@@ -30,7 +33,8 @@ class Stage:
     fade_from: the step at which its resolution was first used; None in the first resolution, which
       has nothing to fade in from.
     position: images consumed before from_step.
-    batch_size, micro_batches: see `config.base_config`.
+    split: how the batch is divided among devices and micro-batches.
+    configured_micro_batches: `config.micro_batches`, whatever the number of devices.
     learning_rates: by network, before they decay.
     options: how to render, with the resolution.
   """
@@ -39,10 +43,25 @@ class Stage:
   to_step: int
   fade_from: int | None
   position: int
-  batch_size: int
-  micro_batches: int
+  split: BatchSplit
+  configured_micro_batches: int
   learning_rates: dict[str, float]
   options: RenderOptions
+
+  @property
+  def batch_size(self) -> int:
+    """Images of a step that count, of all devices together."""
+    return self.split.batch_size
+
+  @property
+  def micro_batches(self) -> int:
+    """Micro-batches of each device, one after another."""
+    return self.split.micro_batches
+
+  @property
+  def padded_batch_size(self) -> int:
+    """Images that all devices together compute in a step."""
+    return self.split.batch_size + self.split.padding
 
   @property
   def resolution(self) -> int:
@@ -64,9 +83,11 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
   """The stages of a config, checked.
 
   Raises:
-    UserError: unordered stages, unknown fields, or a batch that devices and micro-batches cannot
-    share.
+    UserError: unordered stages, unknown fields, or a batch that cannot be divided, see
+    `batch_split.split`.
   """
+  discriminator = discriminators.create(config.discriminator)
+  group_size = 1 if discriminator is None else discriminator.group_size
   values = {name: _field(config, path) for name, path in STAGE_FIELDS.items()}
   values |= {name: config.render[name] for name in RENDER_FIELDS}
   try:
@@ -103,14 +124,16 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
         },
         'fade_from': fade_from,
       }
-    _check_batch(values, num_devices)
+    split = batch_split.split(
+      values['batch_size'], values['micro_batches'], num_devices, group_size
+    )
     options = {name: values[name] for name in (*RENDER_FIELDS, 'resolution')}
     stage = Stage(
       from_step=start,
       to_step=end,
       position=position,
-      batch_size=values['batch_size'],
-      micro_batches=values['micro_batches'],
+      split=split,
+      configured_micro_batches=values['micro_batches'],
       options=RenderOptions(**options),
       **refreshed,
     )
@@ -118,24 +141,6 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
     position = stage.position_at(end)
   return tuple(
     stage for stage in result if stage.from_step < config.num_steps or stage.from_step == 0
-  )
-
-
-def _check_batch(values, num_devices: int) -> None:
-  batch, micro_batches = values['batch_size'], values['micro_batches']
-  for name, value in (('batch_size', batch), ('micro_batches', micro_batches)):
-    if value < 1:
-      raise UserError(f'{name} is {value}. Set --config.{name} to a positive number.')
-  parts = num_devices * micro_batches
-  if not batch % parts:
-    return
-  fewer = [n for n in range(1, micro_batches) if not batch % (num_devices * n)]
-  remedy = f'Set --config.batch_size to a multiple of {parts}'
-  if fewer:
-    remedy += f', or micro_batches to {fewer[-1]}: a device has the fewer images the more there are'
-  raise UserError(
-    f'batch_size {batch} does not divide over {num_devices} device(s) x {micro_batches} '
-    f'micro-batch(es). {remedy}.'
   )
 
 

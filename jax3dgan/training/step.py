@@ -20,6 +20,7 @@ from jax3dgan.losses import regularizers
 from jax3dgan.recipes import Networks, Now, Phase, Photos
 from jax3dgan.training import faults, microbatches, schedule, streams
 from jax3dgan.training import state as state_lib
+from jax3dgan.training.batch_split import BatchSplit
 from jax3dgan.training.schedule import Stage
 from jax3dgan.training.state import TrainState
 
@@ -31,16 +32,34 @@ def to_float(images):
   return images.astype(jnp.float32) / 127.5 - 1
 
 
-def photos_of(batch) -> Photos:
-  """The photos of a device's batch {'image': [b, h, w, 3], 'label': [b, 25] or none}."""
+def photos_of(batch, batch_size: int) -> Photos:
+  """The photos of a device's part {'image': [b, h, w, 3], 'label': [b, 25] or none} of a batch."""
   label, all_labels = batch.get('label'), None
   if label is not None:
-    all_labels = jax.lax.all_gather(label, parallel.AXIS, tiled=True)
+    all_labels = jax.lax.all_gather(label, parallel.AXIS, tiled=True)[:batch_size]
   return Photos(to_float(batch['image']), label, all_labels)
 
 
-def gradients_of(phase: Phase, networks: Networks, inputs, now: Now, num_micro_batches: int = 1):
-  """(gradients, (scalar, Terms)) of a phase on this device: means over its micro-batches."""
+def weights_of(split: BatchSplit):
+  """Factors [micro_batches] of this device's micro-batches, of which those beyond the batch do not
+  count; None where all do."""
+  if not split.padding:
+    return None
+  counted = split.batch_size // split.micro_batch_size
+  computed = split.num_devices * split.micro_batches
+  first = jax.lax.axis_index(parallel.AXIS) * split.micro_batches
+  number = first + jnp.arange(split.micro_batches)
+  return jnp.where(number < counted, computed / counted, 0.0)
+
+
+def gradients_of(
+  phase: Phase, networks: Networks, inputs, now: Now, num_micro_batches: int = 1, weights=None
+):
+  """(gradients, (scalar, Terms)) of a phase on this device: means over its micro-batches.
+
+  Args:
+    weights: Of the micro-batches, see `weights_of`.
+  """
   if phase.prepare is not None:
     inputs = phase.prepare(networks, inputs, now, num_micro_batches)
   params = networks.params[phase.network]
@@ -48,7 +67,7 @@ def gradients_of(phase: Phase, networks: Networks, inputs, now: Now, num_micro_b
   def of_part(part):
     return phase.gradients(params, networks, part, now)
 
-  gradients, aux = microbatches.mean(of_part, inputs, num_micro_batches)
+  gradients, aux = microbatches.mean(of_part, inputs, num_micro_batches, weights)
   if phase.scale != 1:
     gradients = jax.tree.map(lambda x: phase.scale * x, gradients)
   return gradients, aux
@@ -87,7 +106,7 @@ def make_train_step(
     )
     return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
 
-  def run(phase: Phase, state: TrainState, keys, photos, now):
+  def run(phase: Phase, state: TrainState, keys, photos, now, weights):
     """The state after a phase, and its metrics."""
     networks = Networks(state.networks, state.buffers)
     name, network = phase.name, phase.network
@@ -97,7 +116,7 @@ def make_train_step(
         streams.named_keys(keys, name), name, config, generator, photos, now, state.buffers
       )
       gradients, (value, terms) = jax.lax.pmean(
-        gradients_of(phase, networks, inputs, now, stage.micro_batches), parallel.AXIS
+        gradients_of(phase, networks, inputs, now, stage.micro_batches, weights), parallel.AXIS
       )
       if phase.every > 1:
         gradients = jax.tree.map(lambda x: phase.every * x, gradients)
@@ -132,11 +151,12 @@ def make_train_step(
 
   def step(state: TrainState, batch):
     now = Now(state.step, stage.position_at(state.step))
-    photos = photos_of(batch)
+    photos = photos_of(batch, stage.batch_size)
     keys = parallel.example_keys(streams.step_key(state.key, state.step), photos.image.shape[0])
+    weights = weights_of(stage.split)
     metrics = {}
     for phase in phases:
-      state, own = run(phase, state, keys, photos, now)
+      state, own = run(phase, state, keys, photos, now, weights)
       metrics |= own
     averages = {
       network: {

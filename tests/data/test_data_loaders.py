@@ -76,6 +76,16 @@ def test_batches_are_those_of_the_definition(shards, loader, resolution, positio
     _assert_equal(batch, _expected(begin + np.arange(4), resolution, 5))
 
 
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_hosts_may_read_more_than_a_batch(shards, loader):
+  """Where the devices do not divide a batch, its last images are also the next one's first."""
+  batches = pipeline.batches(
+    _open(shards, loader), 4, 2, seed=3, process_index=1, process_count=2, stride=6
+  )
+  for first in (2, 8, 14, 20):
+    _assert_equal(next(batches), _expected(range(first + 4, first + 8), 64, 3))
+
+
 @pytest.fixture(scope='module')
 def resident(shards):
   return arrays.resident(_open(shards, resolution=32), progress=False)

@@ -26,9 +26,10 @@ def config_of(name, **fields):
     ('toys', {}, 2, 2),
     ('toys', {}, 3, 2),  # three do not share 16 images
     ('toys', {}, 64, 16),
-    ('eg3d_toys', {}, 64, 4),  # groups of four
-    ('eg3d_toys', {'batch_size': 24}, 4, 3),
-    ('eg3d_toys', {'micro_batches': 2}, 8, 2),
+    ('eg3d_toys', {}, 64, 16),  # groups of four images on four devices
+    ('eg3d_toys', {'batch_size': 24}, 5, 3),  # on four devices whole groups would be left over
+    ('eg3d_toys', {'micro_batches': 2}, 8, 8),
+    ('toys', {'micro_batches': 3}, 64, 16),
     ('eg3d_toys', {'discriminator.group_size': 0}, 64, 16),
     ('toys', {'stages': ({'from_step': 10, 'batch_size': 6},)}, 16, 2),
     ('toys', {'batch_size': 7}, 4, 1),

@@ -98,6 +98,7 @@ def test_a_compiled_plan():
     said = []
     # Enough for the configured micro-batches of two, and not for four, if the batch is on one.
     limit = (need[2] + need[4]) // 2
+    config.micro_batches = 4  # in all: two on each device
     result = plan.plan(config, gpu, limit, 2, say=said.append)
   (stage,) = result['stages']
   assert (stage['batch'], stage['batch_per_device'], stage['micro_batches']) == (8, 4, 2)
@@ -172,7 +173,11 @@ def test_command_line(config_file, capsys):
   assert result['seconds'] == pytest.approx(first['seconds'] + second['seconds'])
   assert 'memory' not in first and result['mfu_source'] == 'assumed'
   text = plan_table.table(result)
-  assert 'leave out --fast' in text and '4 in 2' in text and '10 to 30' in text
+  assert (
+    'leave out --fast' in text
+    and '4' in text.split('batch a device')[1].splitlines()[0]
+    and '10 to 30' in text
+  )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_command_line(config_file, capsys):
   [
     (['--device=h10'], "No device is called 'h10'. Choose --device= one of h100"),
     (['--device=v5e', '--config.model.matmul_dtype=float16'], 'v5e does not multiply float16'),
-    (['--device=h100', '--devices=3'], 'batch_size 4 does not divide over 3 device(s)'),
+    (['--device=h100', '--config.micro_batches=5'], 'more than the 4 images of a batch'),
     (['--devices=0'], '--devices=0 is not possible'),
     (['--mfu=20'], '--mfu=20.0 is not a share'),
     (['--memory=lots'], "'lots' is not an amount of memory"),

@@ -115,23 +115,15 @@ def test_unknown_fields():
     schedule.stages(config_with(STAGES[0], dict(from_step=200, lr=1e-3)))
 
 
-def test_fewer_micro_batches_where_the_devices_are_many():
+def test_micro_batches_are_fewer_on_more_devices():
   config = config_with()
   config.batch_size, config.micro_batches = 56, 2
-  with pytest.raises(UserError, match='a multiple of 16, or micro_batches to 1: a device has'):
-    schedule.stages(config, 8)
-  config.micro_batches = 1
-  assert schedule.stages(config, 8)[0].batch_size == 56
-
-
-@pytest.mark.parametrize('num_devices, fails', [(1, False), (2, False), (4, True), (3, True)])
-def test_batches_that_devices_cannot_share(num_devices, fails):
-  config = config_with(*STAGES)  # at last 4 images in 2 parts on each device
-  if fails:
-    with pytest.raises(UserError, match=r'batch_size \d+ does not divide.*multiple of \d+'):
-      schedule.stages(config, num_devices)
-  else:
-    assert len(schedule.stages(config, num_devices)) == 4
+  (one,), (eight,) = schedule.stages(config), schedule.stages(config, 8)
+  assert (one.micro_batches, eight.micro_batches) == (2, 1)
+  assert one.configured_micro_batches == eight.configured_micro_batches == 2
+  assert one.batch_size == eight.batch_size == eight.padded_batch_size == 56
+  (sixteen,) = schedule.stages(config, 16)  # four images on each of fourteen
+  assert (sixteen.batch_size, sixteen.padded_batch_size) == (56, 64)
 
 
 def test_density_noise_falls_to_nothing():
