@@ -31,6 +31,9 @@ def _common() -> dict:
   from jax3dgan.rendering.options import RenderOptions
 
   return dict(
+    # What to compute on: 'gpu', 'tpu' or 'cpu', an error where JAX cannot use it; 'auto' for what
+    # JAX_PLATFORMS says, or else the best there is. It may change when a run goes on.
+    platform='auto',
     seed=0,
     num_steps=200_000,
     # Of all devices and hosts together. Gradients are accumulated over equal micro-batches, of which

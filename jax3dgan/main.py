@@ -103,7 +103,9 @@ def _config_of_model(workdir: str | None, pretrained: str | None) -> ml_collecti
 
   if not workdir and not pretrained:
     raise UserError('Say what to evaluate: --workdir=DIR of a run, or --pretrained=NAME.')
-  return trained.config_of(workdir, pretrained)
+  config = trained.config_of(workdir, pretrained)
+  config.platform = 'auto'  # where it was trained says nothing about this machine
+  return config
 
 
 def explain(error: Exception, workdir: str) -> UserError | None:
@@ -133,15 +135,20 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
 def run(values: flags.FlagValues) -> None:
   """Joins the other processes, if any, and does what the mode says."""
-  from jax3dgan.devices import compilation, cpu_devices, hosts, parallel
+  from jax3dgan.devices import compilation, cpu_devices, hosts, parallel, platforms
   from jax3dgan.training import device_count
 
   compilation.use_cache()
+  platform = values.config.get('platform', 'auto')
+  platforms.choose(platform)
   parallel.initialize(
     values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout
   )
   if values.mode == 'train':
     cpu_devices.enable(device_count.largest(values.config, cpu_devices.cores()))
+  platforms.check(platform)
+  if line := platforms.few_cores():
+    print(line, file=sys.stderr)
   hosts.check_same(
     values.config, mode=values.mode, workdir=values.workdir, pretrained=values.pretrained
   )

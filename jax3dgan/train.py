@@ -7,7 +7,7 @@ import jax
 
 from jax3dgan import discriminators, generators, recipes, trained
 from jax3dgan.data import feed
-from jax3dgan.devices import compilation, hosts, parallel
+from jax3dgan.devices import compilation, hosts, parallel, platforms
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
 from jax3dgan.pictures import of_training
@@ -35,6 +35,7 @@ def run(config, workdir) -> dict:
   # Mesh, stages, and what can be checked without data.
   with timings('start'):
     checks.check(config)
+    platforms.check(config.get('platform', 'auto'))
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
     hosts.check_same(config)

@@ -150,9 +150,11 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
 def load(args: argparse.Namespace):
   """Returns the generator that the flags ask for; of a single scene one of the seeds stays."""
   from jax3dgan import trained
-  from jax3dgan.devices import compilation
+  from jax3dgan.devices import compilation, platforms
 
   compilation.use_cache()
+  platforms.choose()
+  platforms.check(strict=False)
   model = trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
   recorded = getattr(args, 'recorded_weights', None)
   if recorded not in (None, provenance.fingerprint(model.params)):

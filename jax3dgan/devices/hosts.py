@@ -150,7 +150,8 @@ def join(
       'process_id': process_id,
     }
   else:
-    found = detect(os.environ)
+    chosen = {'JAX_PLATFORMS': jax.config.jax_platforms} if jax.config.jax_platforms else {}
+    found = detect({**os.environ, **chosen})
     if found is None:
       return
     name, own = found
@@ -161,14 +162,20 @@ def join(
   with _timeout(timeout, who, problem):
     try:
       jax.distributed.initialize(**options)
+    except OSError as error:
+      # The query of the metadata server of Google Cloud, which a notebook service does not have.
+      if coordinator:
+        raise
+      print(f'No metadata server answers ({first_line(error)}): a single host.', file=sys.stderr)
+      return
     except ValueError as error:
-      # A TPU without a metadata server, as in a notebook service, is a single host.
+      # Likewise, in other versions of JAX.
       if not coordinator and 'coordinator_address should be defined' in str(error):
         return
-      raise UserError(f'The processes cannot be joined: {_first_line(error)}') from error
+      raise UserError(f'The processes cannot be joined: {first_line(error)}') from error
     except RuntimeError as error:
       raise UserError(
-        f'{who[0].upper()}{who[1:]} cannot be joined: {_first_line(error)}. Check that the port '
+        f'{who[0].upper()}{who[1:]} cannot be joined: {first_line(error)}. Check that the port '
         'is free on the host of process 0 and that each process has its own --process_id.'
       ) from error
   if jax.process_index() == 0 and jax.process_count() > 1:
@@ -246,7 +253,7 @@ def lost(error: BaseException) -> UserError | None:
   if not several():
     return None
   return UserError(
-    f'Another process has ended ({_first_line(error)}). Read the reason in its output, then start '
+    f'Another process has ended ({first_line(error)}). Read the reason in its output, then start '
     'all of them again: the same command goes on from the last checkpoint.'
   )
 
@@ -298,7 +305,8 @@ def leave(code: int) -> None:
   os._exit(code)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+  """The first line of an error's text, shortened, for a message of one line."""
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   first = re.sub(r'\s+', ' ', lines[0]) if lines else type(error).__name__
   return first[:160].rstrip('.')

@@ -294,13 +294,27 @@ def test_jax_is_asked_only_where_there_are_others(monkeypatch):
   assert calls[1]['local_device_ids'] == [] and 'coordinator_address' not in calls[1]
 
 
-def test_a_tpu_without_a_metadata_server_is_a_single_host(monkeypatch):
+@pytest.mark.parametrize(
+  'error',
+  [
+    ValueError('coordinator_address should be defined.'),
+    ConnectionError('Failed to resolve metadata.google.internal'),  # as of `requests`: an OSError
+  ],
+)
+def test_a_tpu_without_a_metadata_server_is_a_single_host(monkeypatch, error):
   def refuse(**options):
-    raise ValueError('coordinator_address should be defined.')
+    raise error
 
   monkeypatch.setattr(jax.distributed, 'initialize', refuse)
   monkeypatch.setattr(hosts, 'detect', lambda environ: ('a TPU VM', {}))
   assert parallel.initialize() is None
+
+
+def test_a_platform_that_the_config_chose_counts_for_the_detection(monkeypatch):
+  found = []
+  monkeypatch.setattr(hosts, 'detect', lambda environ: found.append(environ['JAX_PLATFORMS']))
+  monkeypatch.setenv('JAX_PLATFORMS', 'another')
+  assert parallel.initialize() is None and found == [jax.config.jax_platforms]
 
 
 def test_exit_codes_of_a_stop(monkeypatch):
