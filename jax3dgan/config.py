@@ -36,8 +36,8 @@ def _common() -> dict:
     platform='auto',
     seed=0,
     num_steps=200_000,
-    # Of all devices and hosts together. Gradients are accumulated over equal micro-batches, of which
-    # there are at least so many on all devices together: see `training.batch_split`.
+    # Of all devices and hosts together. Gradients are accumulated over equal micro-batches, of
+    # which there are at least so many on all devices together: see `training.batch_split`.
     batch_size=56,
     micro_batches=1,
     resolution=64,
