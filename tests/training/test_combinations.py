@@ -23,7 +23,7 @@ def combined(generator: str, discriminator: str, recipe: str):
   if generator != config.model.name:
     config_lib.set_model(config, generator)
   config = config_lib.tiny(config)
-  config.resolution, config.batch_size = _RESOLUTION, 2
+  config.resolution, config.batch_size = _RESOLUTION, 4
   for group, network in (
     ('model', generators.create(config)),
     ('discriminator', discriminators.create(config.discriminator)),

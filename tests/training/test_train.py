@@ -154,7 +154,7 @@ def test_images_from_the_host_train_like_resident_ones(finished, cache, tmp_path
 @pytest.mark.parametrize(
   'fields, words',
   [
-    ({'batch_size': 6, 'micro_batches': 4}, 'multiple of 4'),
+    ({'batch_size': 6, 'micro_batches': 8}, 'micro_batches to 6 or less'),
     ({'resolution': 12}, 'config.resolution'),
     ({'resolution': 64}, 'channels'),
     ({'data.source': 'nowhere/shards'}, 'jax3dgan.data.prepare'),
