@@ -11,7 +11,15 @@ from jax3dgan.devices import compilation, hosts, parallel, platforms
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
 from jax3dgan.pictures import of_training
-from jax3dgan.runs import checkpoints, figures, interruption, progress, workdirs, writers
+from jax3dgan.runs import (
+  checkpoints,
+  figures,
+  interruption,
+  plain_paths,
+  progress,
+  workdirs,
+  writers,
+)
 from jax3dgan.training import checks, faults, health, schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
@@ -29,6 +37,7 @@ def run(config, workdir) -> dict:
     KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
   """
   workdir = pathlib.Path(workdir)
+  plain_paths.checked(workdir)
   timings = progress.Timings()
   compilation.use_cache()
 
@@ -51,6 +60,7 @@ def run(config, workdir) -> dict:
   with interruption.Interruption() as stop:
     # The state: from the last checkpoint or fresh.
     with timings('start'):
+      line = progress.Progress(config.num_steps)
       saver = checkpoints.Checkpoints(
         workdir,
         config.checkpoint.every,
@@ -62,7 +72,6 @@ def run(config, workdir) -> dict:
       phases = state_lib.phases_of(config, generator, discriminator)
       create = jax.jit(lambda: state_lib.create(config, generator, discriminator, phases))
       fresh = lambda: parallel.replicate(create(), mesh)  # noqa: E731
-      line = progress.Progress(config.num_steps)
       abstract = parallel.replicated_shapes(jax.eval_shape(create), mesh)
       state = saver.restore(abstract, line.say) or fresh()
       step = int(state.step)

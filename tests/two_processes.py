@@ -4,6 +4,7 @@ NAME is 'one', a single process of four devices, or '0' or '1', of two processes
 three run at the same time, and wait for each other's files.
 """
 
+import errno
 import json
 import pathlib
 import shutil
@@ -11,14 +12,17 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from configs import toys
 from jax3dgan import train, trained
 from jax3dgan.data import pipeline, records
 from jax3dgan.devices import hosts, parallel
+from jax3dgan.errors import UserError
 from jax3dgan.evaluation import against_photos, evaluate
-from jax3dgan.runs import writers
+from jax3dgan.runs import checkpoint_files, checkpoints, read_failures, writers
 
 _PROJECTION = np.random.default_rng(0).normal(size=(8 * 8 * 3, 6)).astype(np.float32) / 255
 
@@ -83,6 +87,49 @@ def take_up(folder, source, target, chosen):
   train.run(without_results(chosen), workdir)
 
 
+def one_fails(folder, mesh):
+  """What each process gets from checkpoints that only process 1 cannot read, or only partly."""
+  workdir, said = folder / 'one_fails', {}
+  state = lambda step: parallel.replicate({'w': jnp.full(3, step, jnp.float32)}, mesh)  # noqa: E731
+  read_failures.DELAYS, read_failures.CONFIRMATION = (0, 0), 0
+  saver = checkpoints.Checkpoints(workdir, every=1, keep=3)
+  for step in (1, 2):
+    saver.save(step, state(step))
+  saver.wait()
+  plain = checkpoint_files.load
+
+  def restore(name, *errors):
+    left = list(errors)
+
+    def load(path, *args):
+      if left and jax.process_index() == 1 and path.name == '2':
+        raise left.pop(0)
+      return plain(path, *args)
+
+    checkpoint_files.load = load
+    try:
+      restored = saver.restore(state(0), lambda line: None)
+      said[name] = np.asarray(restored['w'].addressable_data(0)).tolist()
+    except UserError as error:
+      said[name] = str(error)
+    checkpoint_files.load = plain
+    said[f'{name}, then'] = checkpoints.steps(workdir)
+
+  late = TimeoutError(errno.ETIMEDOUT, 'no answer')
+  restore('for a while', late, late)
+  restore('for good', late, late, late)
+  restore('of memory', MemoryError())
+  # The processes have called the libraries a different number of times: they still save together.
+  saver.save(3, state(3))
+  saver.wait()
+  said['saved'] = checkpoints.steps(workdir)
+  shutil.rmtree(workdir / 'checkpoints/3', ignore_errors=True)
+  multihost_utils.sync_global_devices('removed')
+  restore('damaged', read_failures.Damaged('short'), read_failures.Damaged('short'))
+  saver.close()
+  return said
+
+
 def reads(chosen):
   """The numbers of the photos that this process reads for an epoch of eight batches of eight."""
   seen = []
@@ -124,6 +171,8 @@ def main(folder, name, port):
   results, _ = evaluate.Evaluator(chosen, lambda line: None).run(model)
   figures = {k: float(v) for result in results.values() for k, v in result.values.items()}
   said = {'reads': reads(chosen), 'figures': figures}
+  if name != 'one':
+    said['one_fails'] = one_fails(folder, parallel.make_mesh())
   (folder / f'{name}.json').write_text(json.dumps(said))
   if name != 'one':
     # A difference is the same error on both, in front of all that they could do with it.

@@ -1,8 +1,13 @@
-"""Checks that all processes of a run have the same config, code and number of devices."""
+"""What the processes of a run exchange: config and code, values, errors of what all of them do.
+
+All processes call `check_same`, `exchange` and `together`, in the same order.
+"""
 
 import hashlib
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,17 +58,70 @@ def check_same(config, **more) -> None:
     raise UserError(
       f'The processes have {", ".join(map(str, counts))} devices. Give all of them the same number.'
     )
-  # As bytes, padded to one length: processes can exchange arrays only.
-  data = np.frombuffer(json.dumps(record(config, **more)).encode(), np.uint8)
-  lengths = multihost_utils.process_allgather(np.int32(len(data))).ravel()
-  padded = np.pad(data, (0, int(lengths.max()) - len(data)))
-  gathered = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
-  records = [
-    json.loads(row[:n].astype(np.uint8).tobytes()) for row, n in zip(gathered, lengths, strict=True)
-  ]
+  records = exchange(record(config, **more))
   problem = difference(records)
   if problem:
     raise UserError(problem)
+
+
+def exchange(value) -> list:
+  """The values of all processes, in their order.
+
+  Args:
+    value: Of this process, in JSON's types.
+  """
+  if jax.process_count() == 1:
+    return [value]
+  # As bytes, padded to one length: processes can exchange arrays only. The lengths are powers of
+  # two, since each is a program to compile.
+  data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.int32(len(data))).ravel()
+  size = 1 << max(10, int(lengths.max() - 1).bit_length())
+  padded = np.pad(data, (0, size - len(data)))
+  gathered = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+  return [
+    json.loads(row[:n].astype(np.uint8).tobytes()) for row, n in zip(gathered, lengths, strict=True)
+  ]
+
+
+def together(work: Callable[[], Any]):
+  """Returns `work()`; where it fails in one process, no process goes on.
+
+  Raises:
+    UserError: The error of the first process in which `work` failed, in all other processes.
+    Exception: The process's own error, in a process in which it failed.
+  """
+  try:
+    result, error = work(), None
+  except Exception as raised:
+    result, error = None, raised
+  texts = exchange(None if error is None else first_line(error))
+  if isinstance(error, UserError) and jax.process_count() > 1:
+    raise UserError(of_processes(texts)) from error
+  if error is not None:
+    raise error
+  if any(text is not None for text in texts):
+    raise UserError(of_processes(texts))
+  return result
+
+
+def first_line(error: BaseException) -> str:
+  """An error in one line: a UserError's text; of any other its type too."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  text = lines[0] if lines else ''
+  if isinstance(error, UserError):
+    return text
+  return f'{type(error).__name__}: {text}'[:300]
+
+
+def of_processes(texts: list[str | None]) -> str:
+  """The text of the first process that has one, with its number unless all have the same."""
+  first, text = next((i, text) for i, text in enumerate(texts) if text is not None)
+  if all(other == text for other in texts):
+    return text
+  others = sum(other is not None for other in texts) - 1
+  more = f' (and {others} more)' if others else ''
+  return f'Process {first} of {len(texts)}{more}: {text}'
 
 
 def difference(records: list[dict]) -> str:

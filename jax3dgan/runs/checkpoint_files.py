@@ -4,69 +4,59 @@
 """
 
 import contextlib
-import logging
+import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
 import numpy as np
+from orbax import checkpoint as ocp_v0
 from orbax.checkpoint import v1 as ocp
 
 from jax3dgan import generators
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, old_checkpoints, workdirs
+from jax3dgan.runs import checksums, old_checkpoints, plain_paths, read_failures, workdirs
+from jax3dgan.runs.read_failures import Damaged
 
 FOLDER = workdirs.CHECKPOINTS
 CHECKSUMS = 'checksums'  # in a checkpoint's metadata
 
 
-class Damaged(Exception):
-  """A checkpoint whose files differ from what was saved."""
-
-
-@contextlib.contextmanager
-def damage():
-  """Turns all errors of Orbax and TensorStore about broken files into `Damaged`."""
-  # It logs a stack trace for each task that ran beside the one that failed.
-  asyncio_logger = logging.getLogger('asyncio')
-  level = asyncio_logger.level
-  asyncio_logger.setLevel(logging.CRITICAL)
-  try:
-    yield
-  except (UserError, Damaged):
-    raise
-  except Exception as error:
-    raise Damaged(_first_line(error)) from error
-  finally:
-    asyncio_logger.setLevel(level)
+def path_of(workdir, step: int) -> plain_paths.PlainPath:
+  """The folder of a checkpoint."""
+  return plain_paths.PlainPath(plain_paths.checked(workdir)) / FOLDER / str(step)
 
 
 def metadata_of(path):
   """The metadata of a checkpoint; raises `Damaged` if they are not those of a state."""
-  with damage():
-    metadata = ocp.metadata(path)
-    # A truncated file is read as a checkpoint without arrays.
-    if not jax.tree.leaves(metadata.metadata):
-      raise Damaged('its metadata are empty')
-    return metadata
-
-
-def verify(values, metadata) -> None:
-  """Raises `Damaged` if arrays do not have the checksums in the metadata."""
-  wrong = checksums.damaged(values, (metadata.custom_metadata or {}).get(CHECKSUMS, {}))
-  if wrong:
-    raise Damaged(f'{wrong[0]} is not what was saved')
-
-
-def _first_line(error: BaseException) -> str:
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return (lines[0] if lines else type(error).__name__)[:160]
+  metadata = ocp.metadata(path)
+  # Orbax reads a file that is truncated, or that it may not open, as a checkpoint without arrays.
+  if not jax.tree.leaves(metadata.metadata):
+    raise Damaged('its metadata are empty')
+  return metadata
 
 
 def steps(workdir) -> list[int]:
-  """Returns the steps of the whole checkpoints in `workdir`, in ascending order."""
+  """Returns the steps of the whole checkpoints in `workdir`, in ascending order.
+
+  Raises:
+    UserError: The folder is there and cannot be read: that is not a run without checkpoints.
+  """
   folder = pathlib.Path(workdir) / FOLDER
-  return sorted(int(p.name) for p in folder.glob('*') if p.name.isdigit() and p.is_dir())
+  return read_failures.read(lambda: _list(folder), folder, _to_stderr)
+
+
+def _list(folder: pathlib.Path) -> list[int]:
+  try:
+    with os.scandir(folder) as entries:
+      return sorted(int(x.name) for x in entries if x.name.isdecimal() and x.is_dir())
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+
+
+def _to_stderr(line: str) -> None:
+  print(line, file=sys.stderr)
 
 
 def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
@@ -91,9 +81,9 @@ def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
   step = available[-1] if step is None else step
   if step not in available:
     raise UserError(f'{workdir} has no checkpoint of step {step}. There are: {available}.')
-  path = pathlib.Path(workdir).resolve() / FOLDER / str(step)
+  path = path_of(workdir, step)
   try:
-    return step, _read(path, keys)
+    return step, read_failures.read(lambda: _read(path, keys), path, _to_stderr)
   except Damaged as error:
     others = [other for other in available if other != step]
     remedy = f'Take another, such as --step={others[-1]}.' if others else 'Train again.'
@@ -123,26 +113,47 @@ def read_variables(
 
 def _read(path, keys):
   metadata = metadata_of(path)
-  tree = metadata.metadata
-  if old_checkpoints.is_old(tree):
-    return old_checkpoints.part(keys, _load(path, old_checkpoints.old_keys(keys), metadata))
-  return _load(path, keys, metadata)
+  if old_checkpoints.is_old(metadata.metadata):
+    return old_checkpoints.part(keys, load(path, old_checkpoints.old_keys(keys), metadata))
+  return load(path, keys, metadata)
 
 
-def _load(path, keys, metadata):
+def load(path, keys, metadata):
+  """The subtree at `keys` of a checkpoint as NumPy arrays that have their checksums.
+
+  Of several processes each reads for itself: none waits for another one.
+
+  Raises:
+    Damaged: An array is not what was saved.
+    UserError: There is no such subtree.
+    Exception: What Orbax and TensorStore raise, see `read_failures`.
+  """
   tree = metadata.metadata
   for key in keys:
     if key not in tree:
       raise UserError(f'The checkpoint {path} has no {key!r}. There are: {sorted(tree)}.')
     tree = tree[key]
-  abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+  wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+  kinds = jax.tree.map(lambda leaf: ocp_v0.RestoreArgs(restore_type=np.ndarray), tree)
   for key in reversed(keys):
-    abstract = {key: abstract}
-  context = ocp.Context()
-  context.pytree.loading.partial_load = True
-  with damage(), context:
-    loaded = ocp.load(path, abstract)
-  verify(loaded, metadata)
+    wanted, kinds = {key: wanted}, {key: kinds}
+  # `ocp.load` waits for all processes, and each must have called it as often as the others.
+  with contextlib.closing(ocp_v0.PyTreeCheckpointHandler()) as handler:
+    loaded = handler.restore(
+      _arrays_of(path),
+      args=ocp_v0.args.PyTreeRestore(item=wanted, restore_args=kinds, partial_restore=True),
+    )
+  wrong = checksums.damaged(loaded, (metadata.custom_metadata or {}).get(CHECKSUMS, {}))
+  if wrong:
+    raise Damaged(f'{wrong[0]} is not what was saved')
   for key in keys:
     loaded = loaded[key]
   return loaded
+
+
+def _arrays_of(path):
+  """The folder of the arrays in a checkpoint: its name depends on Orbax's version."""
+  for folder in (path / 'state', path / 'pytree', path):
+    if (folder / '_METADATA').exists():
+      return folder
+  raise Damaged('its metadata are missing')

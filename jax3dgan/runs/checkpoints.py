@@ -4,7 +4,8 @@ A workdir contains `config.json` and `checkpoints/<step>/`. A checkpoint is writ
 temporary name and renamed when it is complete, so a killed run or a full disk leaves the earlier
 ones intact.
 When it is read, its arrays are compared with their checksums: a damaged checkpoint is reported and
-moved to `damaged/`, and the one before it is used.
+moved to `damaged/`, and the one before it is used. A checkpoint that cannot be read for another
+reason stays where it is, and the run ends (see `read_failures`).
 
 In `train.py`:
 
@@ -23,35 +24,32 @@ In `train.py`:
 """
 
 import contextlib
+import functools
 import logging
 import os
-import pathlib
 import shutil
 from collections.abc import Callable
 
 import jax
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from jax3dgan import config_json
-from jax3dgan.augment import AdaState
+from jax3dgan.devices import agreement
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, old_checkpoints, state_trees, workdirs
+from jax3dgan.runs import checksums, plain_paths, restoring, workdirs
 from jax3dgan.runs.checkpoint_files import (
   CHECKSUMS,
   FOLDER,
-  Damaged,
-  damage,
   metadata_of,
+  path_of,
   read,
   read_variables,
   steps,
-  verify,
 )
+from jax3dgan.runs.read_failures import Damaged
 
 DAMAGED = 'damaged'  # the folder that damaged checkpoints are moved to
 ON_ERROR = ('warn', 'stop')
-_AUGMENT = 'augment'  # among a state's buffers
 _TEMPORARY = 'orbax-checkpoint-tmp'  # in the names of Orbax's temporary folders
 
 
@@ -81,7 +79,7 @@ class Checkpoints:
     on_error: 'stop' raises if the disk refuses a save; 'warn' prints it and continues without that
       checkpoint, except in `close`, which raises. With several processes, which have to agree, it
       is always 'stop'.
-    say: Called with one line for a save that failed.
+    say: Called with one line for a save that failed, and while a file system does not answer.
   """
 
   def __init__(
@@ -100,26 +98,31 @@ class Checkpoints:
       )
     self._warns = on_error == 'warn' and jax.process_count() == 1
     self._say = say
-    self._workdir = pathlib.Path(workdir).resolve()
+    self._workdir = plain_paths.checked(workdir)
     self._every, self._keep = every, keep
     config = None if config is None else config_json.plain(config)
     self._augment_p = (config or {}).get('augment', {}).get('p', 0.0)
+    agreement.together(lambda: self._prepare(config))
+    self._reports = []  # of damaged checkpoints, until `restore` prints them
+    for step in restoring.agreed_steps(self._workdir):
+      # Orbax reads the metadata of all checkpoints when it opens a folder.
+      path = path_of(self._workdir, step)
+      try:
+        restoring.read_together(lambda path=path: metadata_of(path), path, say)
+      except Damaged as error:
+        self._put_aside(step, error)
+    with workdirs.disk_errors(self._workdir):
+      self._checkpointer = self._open()
+    self._pending, self._saving = None, None
+    self._latest = max(restoring.agreed_steps(self._workdir), default=None)
+
+  def _prepare(self, config: dict | None) -> None:
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
       if config is not None and steps(self._workdir):
         workdirs.check_same_run(self._workdir, config)
       if config is not None and jax.process_index() == 0:
         workdirs.save_config(self._workdir, config)
-    self._damage_reports = []  # of checkpoints that were moved away, until `restore` prints them
-    for step in steps(self._workdir):
-      # Orbax reads the metadata of all checkpoints when it opens a folder.
-      try:
-        metadata_of(self._workdir / FOLDER / str(step))
-      except Damaged as error:
-        self._move_damaged(step, error)
-    with workdirs.disk_errors(self._workdir):
-      self._checkpointer = self._open()
-    self._pending, self._saving = None, None
 
   def _open(self):
     training = ocp.training
@@ -127,11 +130,8 @@ class Checkpoints:
     context = ocp.Context()
     # In the background, creating a folder on a read-only disk gives a timeout instead of an error.
     context.asynchronous.create_directories_asynchronously = False
-    # Leaves are compared in `_check`. Fields without leaves (None: augmentation that is off) may be
-    # missing from a checkpoint of an earlier version.
-    context.pytree.loading.partial_load = True
     return training.Checkpointer(
-      self._workdir / FOLDER,
+      plain_paths.PlainPath(self._workdir / FOLDER),
       context=context,
       save_decision_policy=decide.AnySavePolicy(
         [decide.FixedIntervalPolicy(self._every), decide.PreemptionCheckpointingPolicy()]
@@ -147,8 +147,7 @@ class Checkpoints:
   @property
   def latest_step(self) -> int | None:
     """The step of the latest whole checkpoint, or None."""
-    latest = self._checkpointer.latest
-    return None if latest is None else latest.step
+    return self._latest
 
   def save(self, step: int, state, force: bool = False) -> bool:
     """Saves `state` in the background where the policy says so, or `force`; True if it does.
@@ -171,87 +170,56 @@ class Checkpoints:
   def restore(self, abstract_state, say: Callable[[str], None] = print):
     """Returns the latest state that is intact, or None if the run has no checkpoint yet.
 
+    All processes call it, and take the same step or raise.
+
     Args:
       abstract_state: The state's structure: its leaves are arrays or `jax.ShapeDtypeStruct`s, whose
         shardings are used (without one: the first local device).
-      say: Called with one line for a damaged checkpoint.
+      say: Called with one line for a damaged checkpoint, and while a file system does not answer.
 
     Raises:
-      UserError: The checkpoint is of another structure or other shapes, or all are damaged.
+      UserError: The checkpoint is of another structure or other shapes, or it cannot be read, or
+        all are damaged.
     """
-    for step in reversed(steps(self._workdir)):
+    for step in reversed(restoring.agreed_steps(self._workdir)):
+      path = path_of(self._workdir, step)
+      read_state = functools.partial(restoring.read_state, path, abstract_state, self._augment_p)
       try:
-        state = self._load(step, abstract_state)
+        state = restoring.read_together(read_state, path, say)
       except Damaged as error:
         self._checkpointer.close()
-        self._move_damaged(step, error)
+        self._put_aside(step, error)
         self._checkpointer = self._open()
+        self._latest = None
         continue
-      self._report_damage(say, f'Going on from step {step:,}.')
+      reports, self._reports = self._reports, []
+      if reports:
+        say(f'{" ".join(reports)} Going on from step {step:,}.')
+      self._latest = step
       return state
-    if self._damage_reports:
+    if self._reports:
       raise UserError(
-        f'{" ".join(self._damage_reports)} {self._workdir} has no other one. Restore one from a '
-        'copy, or choose another --workdir to start again.'
+        f'{" ".join(self._reports)} {self._workdir} has no other one. Restore one from a copy, or '
+        'choose another --workdir to start again.'
       )
     return None
 
-  def _report_damage(self, say, consequence: str) -> None:
-    reports, self._damage_reports = self._damage_reports, []
-    if reports:
-      say(f'{" ".join(reports)} {consequence}')
-
-  def _load(self, step: int, abstract_state):
-    path = self._workdir / FOLDER / str(step)
-    metadata = metadata_of(path)
-    stored = metadata.metadata
-    is_old = old_checkpoints.is_old(stored)
-    stored = old_checkpoints.upgrade(stored) if is_old else stored
-    starts_augmentation = _starts_augmentation(abstract_state, stored)
-    expected = abstract_state
-    if starts_augmentation:
-      buffers = {name: x for name, x in expected.buffers.items() if name != _AUGMENT}
-      expected = expected.replace(buffers=buffers)
-    self._check(expected, stored)
-    expected = jax.tree.map(state_trees.abstract, expected)
-    if is_old:
-      state = state_trees.on_devices(read(self._workdir, step=step)[1], expected)
-    else:
-      with damage():
-        state = self._checkpointer.load(step, expected)
-      verify(state, metadata)
-    if starts_augmentation:
-      initial = AdaState.create(self._augment_p)
-      shardings = jax.tree.map(
-        lambda leaf: state_trees.abstract(leaf).sharding, abstract_state.buffers[_AUGMENT]
-      )
-      initial = jax.device_put(initial, shardings)
-      state = state.replace(buffers={**state.buffers, _AUGMENT: initial})
-    return state
-
-  def _move_damaged(self, step: int, error: Exception) -> None:
+  def _put_aside(self, step: int, error: Damaged) -> None:
+    """Moves a damaged checkpoint; called by all processes."""
     target = self._workdir / DAMAGED / str(step)
-    self._damage_reports.append(
+    self._reports.append(
       f'The checkpoint of step {step:,} is damaged ({error}); it was moved to {target}.'
     )
-    if jax.process_index() == 0:
-      with workdirs.disk_errors(self._workdir):
-        target.parent.mkdir(exist_ok=True)
-        if target.exists():
-          shutil.rmtree(target)
-        (self._workdir / FOLDER / str(step)).rename(target)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices(f'damaged checkpoint {step}')
 
-  def _check(self, expected, stored) -> None:
-    expected, stored = state_trees.shapes(expected), state_trees.shapes(stored)
-    for name in sorted(expected.keys() | stored.keys()):
-      asked, saved = expected.get(name, 'absent'), stored.get(name, 'absent')
-      if asked != saved:
-        raise UserError(
-          f'{self._workdir} holds a checkpoint of another config: {name} is {saved} there and '
-          f'{asked} here. Choose another --workdir, or the config in its {workdirs.CONFIG_FILE}.'
-        )
+    def move():
+      if jax.process_index() == 0:
+        with workdirs.disk_errors(self._workdir):
+          target.parent.mkdir(exist_ok=True)
+          if target.exists():
+            shutil.rmtree(target)
+          (self._workdir / FOLDER / str(step)).rename(target)
+
+    agreement.together(move)
 
   def wait(self) -> None:
     """Waits for a save in progress; raises or prints its failure, see `on_error`."""
@@ -262,6 +230,7 @@ class Checkpoints:
     if pending is not None:
       with self._disk(self._saving, warns):
         pending.result()
+        self._latest = self._saving
 
   @contextlib.contextmanager
   def _disk(self, step: int, warns: bool):
@@ -295,14 +264,6 @@ class Checkpoints:
       self._wait(warns=False)
     finally:
       self._checkpointer.close()
-
-
-def _starts_augmentation(expected, stored) -> bool:
-  """Whether the expected state has an augmentation and the stored one does not."""
-  prefix = f'buffers/{_AUGMENT}/'
-  return _AUGMENT in getattr(expected, 'buffers', {}) and not any(
-    name.startswith(prefix) for name in state_trees.shapes(stored)
-  )
 
 
 __all__ = ['DAMAGED', 'FOLDER', 'Checkpoints', 'read', 'read_variables', 'steps']

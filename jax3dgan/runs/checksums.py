@@ -13,16 +13,26 @@ import numpy as np
 
 def leaf(array) -> str:
   """The checksum of an array; of a replicated one, that of its first copy."""
-  if isinstance(array, jax.Array) and array.is_fully_replicated:
-    array = array.addressable_data(0)
-  data = np.ascontiguousarray(array)
-  return f'{google_crc32c.value(data.tobytes()):08x}'
+  data = np.ascontiguousarray(_one_copy(array)).reshape(-1).view(np.uint8)
+  data.flags.writeable = False  # of this view: the function takes no buffer that may change
+  return f'{google_crc32c.value(data):08x}'
 
 
 def tree(values) -> dict[str, str]:
   """Checksums by the leaves' names, 'ema/0.999/mapping/bias'."""
   leaves = jax.tree_util.tree_leaves_with_path(values)
-  return {name(path): leaf(array) for path, array in leaves}
+  copies = [(name(path), _one_copy(array)) for path, array in leaves]
+  for _, array in copies:
+    if isinstance(array, jax.Array):
+      array.copy_to_host_async()  # of all, before anything waits for one
+  return {key: leaf(array) for key, array in copies}
+
+
+def _one_copy(array):
+  """The first copy of a replicated array."""
+  if isinstance(array, jax.Array) and array.is_fully_replicated:
+    return array.addressable_data(0)
+  return array
 
 
 def name(path) -> str:

@@ -11,7 +11,7 @@ def abstract(leaf):
 
   Without a sharding it gets that of the first local device.
   """
-  if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+  if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
     sharding = getattr(leaf, 'sharding', None)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -24,8 +24,11 @@ def shapes(tree) -> dict[str, list[int]]:
   return {checksums.name(path): list(getattr(leaf, 'shape', ())) for path, leaf in leaves}
 
 
-def on_devices(arrays: dict, expected):
-  """Arrays by nested names as a state of this structure, on its devices."""
+def on_devices(arrays, expected):
+  """Arrays by nested names as a state of this structure, on its devices.
+
+  No process waits for another one.
+  """
   leaves = jax.tree_util.tree_leaves_with_path(arrays)
   named = {checksums.name(path): leaf for path, leaf in leaves}
 

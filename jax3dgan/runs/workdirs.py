@@ -11,6 +11,7 @@ import ml_collections
 from jax3dgan.config import complete
 from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
+from jax3dgan.runs import plain_paths
 
 CONFIG_FILE = 'config.json'
 CHECKPOINTS = 'checkpoints'  # the folder in it
@@ -84,8 +85,8 @@ def load_config(workdir) -> ml_collections.ConfigDict:
 
 
 def check_free(workdir, overwrite: bool) -> None:
-  """Raises a UserError if `workdir` has a run, unless it is to be overwritten."""
-  workdir = pathlib.Path(workdir)
+  """Raises a UserError if `workdir` has a run, unless it is to be overwritten, or can have none."""
+  workdir = plain_paths.checked(workdir)
   saved = any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob('*'))
   if ((workdir / CONFIG_FILE).exists() or saved) and not overwrite:
     raise UserError(

@@ -94,7 +94,9 @@ def same(actual, reference):
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   """A workdir which no test changes."""
-  return run(tmp_path_factory.mktemp('eg3d'), small(cur_nimg=96_000))
+  folder = tmp_path_factory.mktemp('eg3d') / '[exp1] *?'  # no part of it is a pattern
+  folder.mkdir()
+  return run(folder, small(cur_nimg=96_000))
 
 
 @pytest.mark.parametrize('protocol', [2, 3, 4, 5])

@@ -124,6 +124,19 @@ def test_two_processes_evaluate_as_one(ran):
   assert first == pytest.approx(one, rel=1e-3, abs=1e-6)
 
 
+def test_a_checkpoint_that_one_process_cannot_read(ran):
+  both = [json.loads((ran / f'{name}.json').read_text())['one_fails'] for name in '01']
+  assert both[0] == both[1]
+  said = both[0]
+  assert said['for a while'] == [2.0] * 3
+  assert 'Process 1 of 2: ' in said['for good'] and 'the file system fails' in said['for good']
+  assert said['for good, then'] == [1, 2]  # it is not put aside
+  assert 'Process 1 of 2: ' in said['of memory'] and said['of memory, then'] == [1, 2]
+  assert said['saved'] == [1, 2, 3]
+  assert said['damaged'] == [1.0] * 3 and said['damaged, then'] == [1]
+  assert (ran / 'one_fails/damaged/2').is_dir()
+
+
 def test_processes_that_differ_end_with_the_same_line(ran):
   for name in '01':
     (line,) = lines_of(ran / f'{name}.log')

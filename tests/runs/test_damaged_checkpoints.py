@@ -54,13 +54,13 @@ DAMAGE = {
 }
 
 
-def _restore(workdir):
+def _restore(workdir, saves=False):
   messages = []
   saver = checkpoints.Checkpoints(workdir, every=1, keep=3)
   try:
     state = saver.restore(jax.eval_shape(lambda: _state(0)), messages.append)
     saved = None
-    if int(state['step']) == 1:
+    if saves and int(state['step']) == 1:
       saved = saver.save(2, _state(2), force=True)  # its place is free again
     return state, messages, saved
   finally:
@@ -74,7 +74,7 @@ def test_a_damaged_file_never_gives_another_state(run, damage, tmp_path):
     workdir = tmp_path / str(i)
     shutil.copytree(run, workdir)
     DAMAGE[damage](workdir / file)
-    state, messages, saved = _restore(workdir)
+    state, messages, saved = _restore(workdir, saves=not fell_back)
     step = int(state['step'])
     assert step in (1, 2), file
     jax.tree.map(np.testing.assert_array_equal, state, _state(step))
@@ -82,8 +82,11 @@ def test_a_damaged_file_never_gives_another_state(run, damage, tmp_path):
       fell_back += 1
       assert len(messages) == 1 and 'The checkpoint of step 2 is damaged' in messages[0], messages
       assert '\n' not in messages[0] and 'Going on from step 1' in messages[0]
-      assert saved and checkpoints.steps(workdir) == [1, 2]
-      jax.tree.map(np.testing.assert_array_equal, _restore(workdir)[0], _state(2))
+      if fell_back == 1:
+        assert saved and checkpoints.steps(workdir) == [1, 2]
+        jax.tree.map(np.testing.assert_array_equal, _restore(workdir)[0], _state(2))
+      else:
+        assert checkpoints.steps(workdir) == [1]
       if damage != 'removed':
         assert (workdir / checkpoints.DAMAGED / '2').is_dir()
     else:

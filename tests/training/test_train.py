@@ -69,7 +69,7 @@ def tiny(cache, **fields):
 @pytest.fixture(scope='module')
 def finished(cache, tmp_path_factory):
   """A run of four steps: its folder and summary."""
-  workdir = tmp_path_factory.mktemp('run') / 'toys'
+  workdir = tmp_path_factory.mktemp('run') / '[exp1] *?' / 'toys'  # no part of it is a pattern
   return workdir, train.run(tiny(cache, **PICTURES), workdir)
 
 

@@ -1,0 +1,48 @@
+"""A path is no pattern: what is saved in a folder of any name is read again, or it is refused."""
+
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints, plain_paths, workdirs
+
+
+@pytest.mark.parametrize('name', ['[exp1] faces', 'a*?[!b]/run', 'ünï #%20 {a,b} ~', 'q\'"\n$HOME'])
+def test_checkpoints_come_back_from_any_folder(name, tmp_path):
+  state = {'w': jnp.arange(12.0).reshape(3, 4)}
+  saver = checkpoints.Checkpoints(tmp_path / name, every=1, keep=1)
+  for step in (1, 2):
+    saver.save(step, state)
+  saver.close()
+  saver = checkpoints.Checkpoints(tmp_path / name, every=1, keep=1)
+  np.testing.assert_array_equal(saver.restore(state)['w'], state['w'])
+  saver.close()
+  step, part = checkpoints.read(tmp_path / name, 'w')
+  assert step == 2 and checkpoints.steps(tmp_path / name) == [2]
+  np.testing.assert_array_equal(part, state['w'])
+
+
+@pytest.mark.parametrize(
+  'name, words',
+  [
+    ('a\\b/run', 'has a backslash, which the checkpoint library reads as a slash'),
+    (os.fsdecode(b'f\xe4ces'), r'f\udce4ces: its path has bytes that are not UTF-8'),
+  ],
+)
+def test_folders_of_which_another_would_be_taken_are_refused(name, words, tmp_path):
+  for refuse in (
+    lambda workdir: checkpoints.Checkpoints(workdir, 1, 1),
+    lambda workdir: workdirs.check_free(workdir, overwrite=True),
+  ):
+    with pytest.raises(UserError) as error:
+      refuse(tmp_path / name)
+    assert words in str(error.value) and 'Rename the folder' in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_called_as_a_bucket_is_not_one():
+  with pytest.raises(UserError, match='reads its path as gs://bucket/run'):
+    plain_paths.checked('/gs/bucket/run')
