@@ -242,7 +242,12 @@ def _unreachable(coordinator: str, num_processes: int, process_id: int) -> str:
 
 def several() -> bool:
   """Whether this process is one of several; does not initialise JAX's devices."""
-  return jax.distributed.is_initialized() and jax.process_count() > 1
+  if not jax.distributed.is_initialized():
+    return False
+  try:
+    return jax.process_count() > 1
+  except (RuntimeError, AssertionError):  # its devices failed after it had joined the others
+    return True
 
 
 def lost(error: BaseException) -> UserError | None:
@@ -300,7 +305,11 @@ def leave(code: int) -> None:
   """
   sys.stdout.flush()
   sys.stderr.flush()
-  if jax.process_index() == 0:
+  try:
+    first = jax.process_index() == 0
+  except (RuntimeError, AssertionError):
+    first = True  # as far as is known
+  if first:
     time.sleep(_ERROR_OUTPUT_SECONDS)
   os._exit(code)
 

@@ -23,7 +23,10 @@ NAMES = ('auto', 'gpu', 'tpu', 'cpu')
 _ALIASES = {'gpu': 'gpu', 'cuda': 'gpu', 'rocm': 'gpu', 'tpu': 'tpu', 'cpu': 'cpu'}
 _PCI = pathlib.Path('/sys/bus/pci/devices')
 _GOOGLE = '0x1ae0'  # its number as a vendor of PCI devices
+_UNKNOWN = 'not in the list of known backends'  # of a plugin that failed, which JAX has logged
+
 _CORES_PER_DEVICE = 2  # one decodes images, one feeds the device
+_BY_VARIABLE = 'To use the CPU: JAX_PLATFORMS=cpu.'  # apps have no config on the command line
 _ON_CPU = 'To use the CPU: --config.platform=cpu or JAX_PLATFORMS=cpu.'
 
 
@@ -79,10 +82,7 @@ def check(name: str = 'auto', strict: bool = True) -> None:
   platform, failure = wanted(name), None
   try:
     found = jax.default_backend()
-  except (
-    RuntimeError,
-    AssertionError,
-  ) as error:  # JAX's, the latter where it has no backend at all
+  except (RuntimeError, AssertionError) as error:  # JAX's; the latter where it has no backend
     if hosts.lost(error):
       raise
     found, failure = None, error
@@ -95,14 +95,20 @@ def check(name: str = 'auto', strict: bool = True) -> None:
   if jax.config.jax_platforms or not (seen := visible()):
     return
   platform, what = seen
-  causes, remedies = _sentences(_obstacles(platform) or [(_SILENT, '')])
-  line = f'{what}, but JAX uses the CPU: {causes}. {remedies}{_ON_CPU}'
+  causes, remedies = _sentences(_obstacles(platform) or [_silent(platform)])
+  line = f'{what}, but JAX uses the CPU: {causes}. {remedies}'
   if strict:
-    raise UserError(line)
-  print(f'Warning: {line}', file=sys.stderr)
+    raise UserError(line + _ON_CPU)
+  print(f'Warning: {line}{_BY_VARIABLE}', file=sys.stderr)
 
 
-_SILENT = 'it does not say why (see its warnings above)'
+def _silent(platform: str) -> tuple[str, str]:
+  """The cause and remedy where there is no obstacle that is known, and no error of JAX's."""
+  extra = 'tpu' if platform == 'tpu' else 'cuda12'
+  return (
+    'its plugin does not start (see the lines above)',
+    f"Install it with all that it needs: pip install -e '.[{extra}]'",
+  )
 
 
 def _missing(name, platform, causes, failure=None, found=None) -> UserError:
@@ -114,16 +120,18 @@ def _missing(name, platform, causes, failure=None, found=None) -> UserError:
     failure: JAX's own error, if any.
     found: The platform that JAX has taken instead.
   """
-  if not causes and failure is not None and str(failure):
+  if not causes and failure is not None and str(failure) and _UNKNOWN not in str(failure):
     causes = [(f'JAX says: {hosts.first_line(failure)}', '')]
   elif not causes and found:
     causes = [(f'JAX has started with the {found.upper()} already', 'Start a new process')]
-  causes, remedies = _sentences(causes or [(_SILENT, '')])
-  asked = f'--config.platform={platform}' if name == platform else 'JAX_PLATFORMS'
+  causes, remedies = _sentences(causes or [_silent(platform)])
+  by_field = name == platform
+  asked = f'--config.platform={platform}' if by_field else 'JAX_PLATFORMS'
   if platform == 'cpu':
     return UserError(f'{asked} asks for the CPU, which is not used: {causes}. {remedies}'.strip())
   return UserError(
-    f'{asked} asks for a {platform.upper()}, and none can be used: {causes}. {remedies}{_ON_CPU}'
+    f'{asked} asks for a {platform.upper()}, and none can be used: {causes}. {remedies}'
+    + (_ON_CPU if by_field else _BY_VARIABLE)
   )
 
 

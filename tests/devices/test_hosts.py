@@ -330,6 +330,23 @@ def test_a_platform_that_the_config_chose_counts_for_the_detection(monkeypatch):
   assert parallel.initialize() is None and found == [jax.config.jax_platforms]
 
 
+def test_a_process_whose_devices_fail_after_it_has_joined_leaves(monkeypatch):
+  """An ordinary exit would wait for the others for an hour."""
+
+  def fail():
+    raise RuntimeError("Unable to initialize backend 'cuda'")
+
+  monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
+  monkeypatch.setattr(jax, 'process_count', fail)
+  monkeypatch.setattr(jax, 'process_index', fail)
+  monkeypatch.setattr(hosts.time, 'sleep', lambda seconds: None)
+  codes = []
+  monkeypatch.setattr(hosts.os, '_exit', codes.append)
+  assert hosts.several()
+  hosts.leave(1)
+  assert codes == [1]
+
+
 def test_exit_codes_of_a_stop(monkeypatch):
   monkeypatch.delenv('JAX3DGAN_SIGTERM_EXIT_CODE', raising=False)
   codes = {}

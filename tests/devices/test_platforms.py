@@ -117,6 +117,8 @@ def test_the_cause_is_known_before_jax_starts(machine, there, words):
   [
     ('gpu', None, RuntimeError('Unable to initialize: CUDA_ERROR_X\nmore'), 'CUDA_ERROR_X.'),
     ('auto', 'cuda', RuntimeError('CUDA_ERROR_X'), 'JAX_PLATFORMS asks for a GPU'),
+    ('gpu', None, RuntimeError("'cuda' is not in the list of known backends"), 'does not start'),
+    ('auto', None, 'cpu', 'its plugin does not start (see the lines above). Install it with all'),
     ('gpu', None, 'cpu', 'JAX has started with the CPU already. Start a new process.'),
     ('cpu', None, 'gpu', '--config.platform=cpu asks for the CPU, which is not used'),
     ('auto', None, RuntimeError('the plugin x is broken'), 'JAX cannot start: the plugin x is'),
