@@ -82,6 +82,12 @@ def _common() -> dict:
       split='train',
       flip=False,
       on_device=False,
+      # Records that are read at the same time; 0 for as many as cores from a disk of this host, and
+      # 32 from a network file system, where reads wait.
+      read_threads=0,
+      # A folder on a disk of this host to which shards on a network file system are copied, once;
+      # '' to read them where they are.
+      local_copy='',
       # Whether the cameras of the fakes are those of the photos' labels, not of the pose prior.
       use_labels=False,
       cache_dir='',

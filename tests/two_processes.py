@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import sys
 import time
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from configs import toys
 from jax3dgan import train, trained
-from jax3dgan.data import pipeline, records
+from jax3dgan.data import arrays, pipeline, records
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import against_photos, evaluate
@@ -146,6 +147,19 @@ def reads(chosen):
   return seen[: 64 // count]
 
 
+def resident(chosen):
+  """The whole data set on the first device as a checksum, and how many images this process read."""
+  seen = []
+  plain = records.Shards.read
+  records.Shards.read = lambda self, i: seen.append(i) or plain(self, i)
+  dataset = pipeline.open_dataset(chosen.data, chosen.resolution)
+  images = arrays.resident(dataset, parallel.make_mesh(), progress=False)['image']
+  records.Shards.read = plain
+  found = np.asarray(images.addressable_data(0))
+  assert images.is_fully_replicated and not found[len(dataset) :].any()
+  return zlib.crc32(found[: len(dataset)].tobytes()), len(seen)
+
+
 def main(folder, name, port):
   folder = pathlib.Path(folder)
   if name != 'one':
@@ -170,7 +184,7 @@ def main(folder, name, port):
   model = trained.load(folder / 'two')
   results, _ = evaluate.Evaluator(chosen, lambda line: None).run(model)
   figures = {k: float(v) for result in results.values() for k, v in result.values.items()}
-  said = {'reads': reads(chosen), 'figures': figures}
+  said = {'reads': reads(chosen), 'resident': resident(chosen), 'figures': figures}
   if name != 'one':
     said['one_fails'] = one_fails(folder, parallel.make_mesh())
   (folder / f'{name}.json').write_text(json.dumps(said))

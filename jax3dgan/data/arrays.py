@@ -1,23 +1,28 @@
 """The loader without TensorFlow: batches as NumPy arrays, or drawn inside the compiled step.
 
-`batches` decodes on threads. `resident` decodes a whole data set once and keeps it on the device;
-`draw` then gathers a batch there, so that a step needs nothing from the host.
+`batches` reads and decodes on threads. `resident` decodes a whole data set once and keeps it on the
+devices; `draw` then gathers a batch there, so that a step needs nothing from the host.
 """
 
-import collections
-import concurrent.futures
+import contextlib
+import itertools
+import math
 import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jax.sharding import NamedSharding
 
-from jax3dgan.data import labels, order
+from jax3dgan.data import labels, order, reading
+from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
 
-# Batches that are decoded while one is being used.
-_AHEAD = 2
+# Images of a resident set that are read and decoded together.
+_BLOCK = 64
+# Of the memory that resident sets may take: the rest is for the networks.
+_SHARE = 0.8
 
 
 def batches(
@@ -38,38 +43,26 @@ def batches(
     dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
     [batch_size, 25].
   """
-  num_threads = min(16, os.cpu_count() or 1)
   start, step = process_index * batch_size, stride or process_count * batch_size
 
-  def submit(pool, position):
-    place = order.batch(position, batch_size, len(dataset), start=start)
-    indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
-    flips = np.zeros(batch_size, bool)
-    if dataset.flip:
-      flips = order.flipped(place, len(dataset), seed)
-    pairs = zip(indices.tolist(), flips.tolist(), strict=True)
-    return [pool.submit(_example, dataset, *pair) for pair in pairs]
+  def places():
+    for number in itertools.count():
+      yield order.batch(position + number * step, batch_size, len(dataset), start=start)
 
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-    queue = collections.deque()
-    try:
-      while True:
-        while len(queue) <= _AHEAD:
-          queue.append(submit(pool, position))
-          position += step
-        yield _stack([future.result() for future in queue.popleft()])
-    finally:
-      for futures in queue:
-        for future in futures:
-          future.cancel()
+  def indices(place):
+    return order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order).tolist()
+
+  found = reading.examples(dataset, map(indices, places()), batch_size)
+  with contextlib.closing(found):
+    for place, examples in zip(places(), found, strict=True):
+      flips = order.flipped(place, len(dataset), seed) & dataset.flip
+      yield _stack(
+        [_mirrored(*each) if flip else each for each, flip in zip(examples, flips, strict=True)]
+      )
 
 
-def _example(dataset, index, flip):
-  image, label = dataset[index]
-  if flip:
-    image = image[:, ::-1]
-    label = label if label is None else labels.mirror(label)
-  return image, label
+def _mirrored(image, label):
+  return image[:, ::-1], label if label is None else labels.mirror(label)
 
 
 def _stack(examples):
@@ -79,46 +72,74 @@ def _stack(examples):
   return batch
 
 
-def resident(dataset, sharding=None, progress=True):
-  """Decodes the whole data set and puts it on the device.
+def resident(dataset, mesh=None, progress=True):
+  """Decodes the whole data set, once, and puts it on every device of a mesh.
+
+  Of several processes each reads and decodes its part, and the devices exchange the parts. Images
+  are rows, which a gather copies whole: an array [n, h, w, 3] could be laid out on a TPU with its
+  last axis padded from 3 to 128.
 
   Args:
     dataset: from `pipeline.open_dataset`; n images.
-    sharding: where to put the arrays (replicate them over a mesh); by default the first device.
+    mesh: the devices; None for the first one.
     progress: whether to show a bar.
 
   Returns:
-    dict of image, uint8 [n, h, w, 3], and, where there are labels, label, float32 [n, 25]; JAX
-    arrays for `draw`.
+    dict of image, uint8 [n', h·w·3], and, where there are labels, label, float32 [n', 25]; JAX
+    arrays for `draw`. Of several processes n' is the next multiple of the number of devices, with
+    zeros at the end; of one it is n.
 
   Raises:
     UserError: where the images do not fit into memory.
   """
-  count, size = len(dataset), dataset.resolution
-  _check_memory(count * size * size * 3)
-  result = {'image': np.empty((count, size, size, 3), np.uint8)}
+  mesh = parallel.make_mesh(jax.local_devices()[:1]) if mesh is None else mesh
+  whole, split = (NamedSharding(mesh, spec) for spec in (parallel.REPLICATED, parallel.SPLIT))
+  count, row = len(dataset), 3 * dataset.resolution**2
+  shared = len({device.process_index for device in mesh.devices.flat}) > 1
+  size = -(-count // mesh.size) * mesh.size if shared else count
+  numbers = _part(split, size) if shared else np.arange(size)
+  on_device = row * (size + (size // mesh.size if shared else 0))
+  _check_memory(row * len(numbers), on_device, len(mesh.local_devices))
+  result = {'image': np.zeros((len(numbers), row), np.uint8)}
   if dataset.labelled:
-    result['label'] = np.empty((count, labels.NUM_NUMBERS), np.float32)
+    result['label'] = np.zeros((len(numbers), labels.NUM_NUMBERS), np.float32)
+  wanted = numbers[numbers < count].tolist()
+  blocks = [wanted[i : i + _BLOCK] for i in range(0, len(wanted), _BLOCK)]
+  found = reading.watched(
+    reading.examples(dataset, blocks, _BLOCK), dataset.name, lambda line: dataset.skips.say(line)
+  )
+  done = 0
+  with tqdm.tqdm(
+    total=len(wanted), desc='decode', unit='img', disable=not progress, leave=False
+  ) as bar:
+    for examples in found:
+      for i, (image, label) in enumerate(examples, done):
+        result['image'][i] = image.reshape(-1)
+        if label is not None:
+          result['label'][i] = label
+      done += len(examples)
+      bar.update(len(examples))
+  if not shared:
+    # From the host to each device: a copy made on the first one would need its room twice.
+    return {
+      name: jax.make_array_from_callback(array.shape, whole, array.__getitem__)
+      for name, array in result.items()
+    }
+  # Some may take hours longer than others, which a collective operation would not wait.
+  hosts.wait_for_all('they decode their part of the data')
+  gather = jax.jit(lambda parts: parts, out_shardings=whole)
+  return gather(
+    {name: jax.make_array_from_process_local_data(split, x) for name, x in result.items()}
+  )
 
-  def decode(i):
-    image, label = dataset[i]
-    result['image'][i] = image
-    if label is not None:
-      result['label'][i] = label
 
-  with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-    # In blocks: a future for each of a million images would take more memory than the images.
-    blocks = [range(i, min(i + 256, count)) for i in range(0, count, 256)]
-    done = pool.map(lambda block: [decode(i) for i in block] and len(block), blocks)
-    with tqdm.tqdm(
-      total=count, desc='decode', unit='img', disable=not progress, leave=False
-    ) as bar:
-      for number in done:
-        bar.update(number)
-  return jax.device_put(result, sharding)
+def _part(split, size):
+  """The rows of an array of `size` rows that this process's devices have, in order."""
+  slices = split.addressable_devices_indices_map((size,)).values()
+  return np.concatenate(sorted((np.arange(size)[each] for each in slices), key=lambda x: x[0]))
 
 
-def draw(resident, position, batch_size, seed, flip, start=0, same_order=False):
+def draw(resident, position, batch_size, seed, flip, start=0, same_order=False, size=None):
   """Gathers a batch; for use inside a compiled function. The same images as `batches`.
 
   Args:
@@ -131,15 +152,20 @@ def draw(resident, position, batch_size, seed, flip, start=0, same_order=False):
     start: where in the global batch the drawn part begins, as in
       `jax.lax.axis_index('data') * batch_size`; may be traced.
     same_order: whether every epoch has the same order, static.
+    size: number of images of the data set, static; by default the number of rows.
 
   Returns:
     dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
     [batch_size, 25].
   """
-  size = resident['image'].shape[0]
+  rows, numbers = resident['image'].shape
+  size = rows if size is None else size
+  side = math.isqrt(numbers // 3)
   place = order.batch(position, batch_size, size, jnp, start)
   indices = order.shuffled_index(place, size, seed, jnp, same_order).astype(jnp.int32)
-  batch = {name: jnp.take(array, indices, axis=0) for name, array in resident.items()}
+  # 'clip', as the indices are in range: the default compares each with the range.
+  batch = {name: jnp.take(x, indices, axis=0, mode='clip') for name, x in resident.items()}
+  batch['image'] = batch['image'].reshape(batch_size, side, side, 3)
   if not flip:
     return batch
   flips = order.flipped(place, size, seed, jnp)
@@ -150,14 +176,22 @@ def draw(resident, position, batch_size, seed, flip, start=0, same_order=False):
   return batch
 
 
-def _check_memory(num_bytes):
+def _check_memory(on_host, on_device, num_devices):
+  """UserError where so many bytes on the host, and on each of its devices, are too many."""
   stats = jax.local_devices()[0].memory_stats() or {}
   limit = stats.get('bytes_limit')
-  if limit is None and hasattr(os, 'sysconf') and 'SC_PHYS_PAGES' in os.sysconf_names:
-    # On a CPU the copy on the device comes on top of the one that it is made from.
-    limit = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
-  if limit is not None and num_bytes > 0.8 * limit:
-    raise UserError(
-      f'The images take {num_bytes / 2**30:.1f} GiB, the device has {limit / 2**30:.1f}. '
-      'Set --config.data.on_device=False.'
-    )
+  if limit is None:  # a CPU's devices share the memory of the host
+    on_host += num_devices * on_device
+  elif on_device > _SHARE * limit:
+    _refuse(on_device, 'the device has', limit)
+  if hasattr(os, 'sysconf') and 'SC_PHYS_PAGES' in os.sysconf_names:
+    memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    if on_host > _SHARE * memory:
+      _refuse(on_host, 'this machine has', memory)
+
+
+def _refuse(num_bytes, what, limit):
+  raise UserError(
+    f'The images take {num_bytes / 2**30:.1f} GiB, {what} {limit / 2**30:.1f}. '
+    'Set --config.data.on_device=False.'
+  )

@@ -22,6 +22,28 @@ def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
   return {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
 
 
+def check_order(process_indices) -> None:
+  """Checks that the h-th part of a mesh's devices belongs to process h.
+
+  Each process reads the h-th part of every batch and fills its own devices with it. Devices in
+  another order would get the images of other positions: another number of hosts, or a resident
+  data set, would then train with other batches.
+
+  Args:
+    process_indices: of the mesh's devices, in its order.
+
+  Raises:
+    ValueError: another order, or processes with unequal numbers of devices.
+  """
+  found, count = list(process_indices), len(set(process_indices))
+  each = len(found) // count
+  if found != [i // each for i in range(count * each)]:
+    raise ValueError(
+      f'The devices of the mesh belong to the processes {found}: process h of {count} must have '
+      'the h-th part of them. Sort them by (process_index, id).'
+    )
+
+
 class Feed:
   """Batches for the compiled step, by the step's number.
 
@@ -32,6 +54,7 @@ class Feed:
   def __init__(self, config, mesh, stage):
     self._config, self._mesh, self._stage = config, mesh, stage
     self._dataset, self._iterator, self._resident = None, None, None
+    check_order([device.process_index for device in mesh.devices.flat])
     self._open(stage.resolution)
     hosts.wait_for_all('they prepare their data')
 
@@ -56,7 +79,7 @@ class Feed:
       self._dataset = dataclasses.replace(self._dataset, skips=before.skips)
     self._resident = None
     if self._dataset.on_device:
-      self._resident = parallel.replicate(arrays.resident(self._dataset), self._mesh)
+      self._resident = arrays.resident(self._dataset, self._mesh)
 
   def enter(self, stage, step):
     """Switches to a stage, at one of its steps."""
@@ -119,6 +142,13 @@ class Feed:
     start = jax.lax.axis_index(parallel.AXIS) * local
     data = self._dataset
     drawn = arrays.draw(
-      batch['data'], batch['place'], local, self._config.seed, data.flip, start, data.same_order
+      batch['data'],
+      batch['place'],
+      local,
+      self._config.seed,
+      data.flip,
+      start,
+      data.same_order,
+      len(data),
     )
     return {name: drawn[name] for name in names(self._config)}

@@ -24,6 +24,10 @@ class ImageError(ValueError):
   """An image that cannot be used; the message is the cause, in a few words."""
 
 
+class OutOfMemoryError(ImageError):
+  """An image that this machine has no memory for now; nothing is wrong with it."""
+
+
 def decode(data, background='white', upright=True):
   """Decodes a file of any usual kind.
 
@@ -60,7 +64,7 @@ def decode(data, background='white', upright=True):
   except Image.UnidentifiedImageError as error:
     raise ImageError('not an image') from error
   except MemoryError as error:
-    raise ImageError('out of memory') from error
+    raise OutOfMemoryError('out of memory') from error
   except Exception as error:  # Pillow's plugins raise errors of many types.
     cause = ' '.join(str(error).split()) or type(error).__name__
     if 'truncated' in cause or 'end of file' in cause.lower():

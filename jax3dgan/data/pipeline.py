@@ -7,13 +7,15 @@ where the data has labels. What a batch holds depends on the seed and the positi
 
 import collections
 import dataclasses
+import functools
+import importlib.util
 import os
 from typing import Any
 
 import jax
 from etils import epath
 
-from jax3dgan.data import first_use, images, labels, posed, records, sources
+from jax3dgan.data import first_use, images, labels, local_copy, posed, reading, records, sources
 from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
@@ -34,6 +36,7 @@ class Dataset:
     loader: 'arrays' or 'tfdata'.
     on_device: whether to keep it on the device (`arrays.resident`).
     same_order: whether every epoch reads the images in the same order.
+    read_threads: how many records are read at the same time.
     skips: the images found to be damaged, which others replace; by default none yet.
   """
 
@@ -46,6 +49,7 @@ class Dataset:
   loader: str = 'arrays'
   on_device: bool = False
   same_order: bool = False
+  read_threads: int = dataclasses.field(default_factory=reading.num_workers)
   skips: skips_lib.Skips | None = None
 
   def __post_init__(self):
@@ -67,6 +71,21 @@ class Dataset:
     """
     return self.skips.usable(i, self.decode)
 
+  def example(self, i, record):
+    """As [i], of a record that was read in advance.
+
+    Args:
+      i: number of the image.
+      record: a finished Future of `record(i)`, which may have failed.
+    """
+    first = [record]
+
+    def decode(j):
+      # Only once: where it failed, the next try has to read again.
+      return self.decode(j, first.pop().result() if first and j == i else None)
+
+    return self.skips.usable(i, decode)
+
   def record(self, i):
     """Record i, with a label where the data has labels; a UserError where it cannot be used."""
     try:
@@ -82,9 +101,9 @@ class Dataset:
       raise self.unusable(i, 'it has no label')
     return record
 
-  def decode(self, i):
-    """As [i], but a UserError where image i itself cannot be used."""
-    record = self.record(i)
+  def decode(self, i, record=None):
+    """As [i], of its record if it is given; a UserError where image i itself cannot be used."""
+    record = self.record(i) if record is None else record
     try:
       image = images.decode(record.image)
       stored = getattr(self.source, 'resolution', None)
@@ -94,6 +113,11 @@ class Dataset:
       if label is not None:
         label = labels.crop(label, *image.shape[:2], images.crop_box(*image.shape[:2], self.crop))
       return images.fit(image, self.resolution, self.crop), label
+    except images.OutOfMemoryError as error:  # this says nothing of the image
+      raise skips_lib.UnreachableError(
+        f'{self.source.describe(i)} of {self.name} cannot be decoded: {error}. '
+        'Free some memory, or give the program more, then run the same command.'
+      ) from error
     except images.ImageError as error:
       raise self.unusable(i, error) from error
 
@@ -109,7 +133,8 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     data_config: ConfigDict or dict of source (a folder of prepared shards or of one such folder for
       each split, or a zip; or, made at first use and kept in a cache, 'toys', 'tfds:NAME' and
       'ict:FOLDER', faces of the user's copy of a face model), loader, flip, on_device, split,
-      cache_dir, num_images, max_skipped, origin.
+      cache_dir, num_images, max_skipped, origin, read_threads, local_copy (a folder on a disk of
+      this host, see `local_copy`; '' to read the shards where they are).
     resolution: size of the images wanted, in pixels.
     same_order: see `Dataset`.
     largest: the largest size that will be wanted of it; what is made at first use is made at that
@@ -125,6 +150,7 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
   loader = data_config.get('loader', 'arrays')
   if loader not in LOADERS:
     raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
+  loader = _without_tensorflow() if loader == 'tfdata' and not _has_tensorflow() else loader
   if posed.is_scene(name):
     raise UserError(
       f'{name} is a scene that is not prepared. Run '
@@ -132,17 +158,21 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       'where it has no test views), and set --config.data.source=DIR.'
     )
   if name.endswith('.zip'):
-    source = _open_zip(name, loader, resolution)
+    directory = os.path.expanduser(name)
+    source = _open_zip(name, loader, resolution, data_config)
   else:
+    copy_to = data_config.get('local_copy') or ''
     directory = first_use.folder_of(name, data_config, resolution, largest)
     if directory is not None:
-      source = _open_shards(directory, name, resolution)
+      source = _open_shards(directory, name, resolution, copy_to)
     else:
       directory = os.path.expanduser(name)
       if not os.path.isdir(directory) and '://' not in directory:
         origin = data_config.get('origin') or ''
         raise first_use.not_there(name, max(resolution, largest or 0), origin)
-      source = _open_split(directory, name, resolution, data_config.get('split') or 'train')
+      source = _open_split(
+        directory, name, resolution, data_config.get('split') or 'train', copy_to
+      )
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
   return Dataset(
@@ -154,6 +184,9 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     loader=loader,
     on_device=bool(data_config.get('on_device', False)),
     same_order=same_order,
+    read_threads=reading.num_readers(
+      getattr(source, 'directory', directory), int(data_config.get('read_threads') or 0)
+    ),
     skips=skips_lib.Skips(len(source), int(data_config.get('max_skipped', skips_lib.AUTOMATIC))),
   )
 
@@ -176,13 +209,13 @@ def batches(
 
   Returns:
     an iterator of dicts of image, uint8 [batch_size, h, w, 3], and, where there are labels, label,
-    float32 [batch_size, 25].
+    float32 [batch_size, 25]. It reports where a batch takes a minute, see `reading.watched`.
   """
   if dataset.loader == 'tfdata':
     from jax3dgan.data import tfdata as loader
   else:
     from jax3dgan.data import arrays as loader
-  return loader.batches(
+  iterator = loader.batches(
     dataset,
     batch_size,
     position,
@@ -191,6 +224,7 @@ def batches(
     process_count=process_count,
     stride=stride,
   )
+  return reading.watched(iterator, dataset.name, lambda line: dataset.skips.say(line))
 
 
 def prefetch_to_device(iterator, sharding=None, depth=2):
@@ -221,15 +255,27 @@ def prefetch_to_device(iterator, sharding=None, depth=2):
   yield from queue
 
 
-def _open_split(directory, name, resolution, split):
+def _has_tensorflow():
+  return importlib.util.find_spec('tensorflow') is not None
+
+
+@functools.cache  # one line a process
+def _without_tensorflow():
+  skips_lib.report(
+    'TensorFlow is not installed: images are read with data.loader=arrays, which gives the same.'
+  )
+  return 'arrays'
+
+
+def _open_split(directory, name, resolution, split, copy_to):
   """The shards of DIR, or of DIR/train where DIR holds a data set for each split."""
   top = epath.Path(directory)
   if not (top / records.INDEX).exists() and top.is_dir():
     if (top / split / records.INDEX).exists():
-      return _open_shards(os.path.join(directory, split), name, resolution)
+      return _open_shards(os.path.join(directory, split), name, resolution, copy_to)
     there = [path.name for path in top.iterdir() if (path / records.INDEX).exists()]
     _refuse_split(name, split, there)
-  source = _open_shards(directory, name, resolution)
+  source = _open_shards(directory, name, resolution, copy_to)
   # The split of a scene is named in its index. 'train' is also what configs say that have none.
   if split != 'train' and 'scene' in source.index and source.index['scene']['split'] != split:
     _refuse_split(name, split, [source.index['scene']['split']])
@@ -244,19 +290,18 @@ def _refuse_split(name, split, there):
     )
 
 
-def _open_shards(directory, name, resolution):
-  source = records.Shards(directory)
-  stored = source.resolution
+def _open_shards(directory, name, resolution, copy_to):
+  stored = int(records.read_index(directory)['resolution'])
   if stored < resolution or stored % resolution:
     problem = 'smaller than' if stored < resolution else 'not a multiple of'
     raise UserError(
       f'{name} has images of {stored} pixels, {problem} the resolution {resolution}. '
       f'Prepare it again: {first_use.prepare_command("IMAGES", "DIR", resolution)}'
     )
-  return source
+  return records.Shards(local_copy.ensure(directory, copy_to) if copy_to else directory)
 
 
-def _open_zip(name, loader, resolution):
+def _open_zip(name, loader, resolution, data_config):
   path = os.path.expanduser(name)
   if not os.path.isfile(path):
     raise UserError(f'The data {name} is not there. Put the zip there, or name another data set.')
@@ -265,6 +310,13 @@ def _open_zip(name, loader, resolution):
       f'The tfdata loader does not read zips, and config.data.source is {name}. Set '
       f'--config.data.loader=arrays, or run {first_use.prepare_command(name, "DIR", resolution)}'
     )
+  for field in ('read_threads', 'local_copy'):
+    if data_config.get(field):
+      raise UserError(
+        f'config.data.{field} is for prepared folders, and config.data.source is {name}, which one '
+        f'thread reads where it is. Leave --config.data.{field} out, or run '
+        f'{first_use.prepare_command(name, "DIR", resolution)}'
+      )
   source = sources.ZipSource(path)
   if not len(source):
     raise UserError(f'{name} holds no image ({", ".join(images.EXTENSIONS)}). Name another zip.')

@@ -15,7 +15,7 @@ import os
 import numpy as np
 from etils import epath
 
-from jax3dgan.data import images, labels, skips, tfrecord
+from jax3dgan.data import images, labels, reading, skips, tfrecord
 from jax3dgan.errors import UserError
 
 INDEX = 'index.json'
@@ -203,12 +203,13 @@ class Shards:
     self.index = read_index(directory)
     self.resolution = int(self.index['resolution'])
     self.labelled = bool(self.index['labels'])
-    paths, offsets = [], []
-    for entry in self.index['shards']:
-      path = self.directory / entry['file']
-      _check_file(path, entry['bytes'])
-      paths.append(path)
-      offsets.append([*entry['offsets'], entry['bytes']])
+    entries = self.index['shards']
+    paths = [self.directory / entry['file'] for entry in entries]
+    sizes = [entry['bytes'] for entry in entries]
+    # A thousand shards in a bucket are a thousand requests.
+    with reading.threads(reading.num_readers(directory), 'sizes') as pool:
+      list(pool.map(_check_file, paths, sizes))
+    offsets = [[*entry['offsets'], entry['bytes']] for entry in entries]
     self._files = tfrecord.RecordFiles(paths, offsets)
     self.describe = self._files.describe
 

@@ -12,7 +12,7 @@ import time
 from jax3dgan.errors import UserError
 
 # Seconds before each further try: a network disk that is mounted again takes some.
-PAUSES = (1.0, 4.0, 15.0)
+PAUSES = (1.0, 4.0, 15.0, 60.0)
 AUTOMATIC = -1
 _SHARE = 1000  # one image in so many may be damaged ...
 _FEW = 3  # ... or so many

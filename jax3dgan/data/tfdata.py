@@ -1,15 +1,17 @@
 """The loader on tf.data, of prepared shards.
 
 The indices come from `order`, the records by random access, so the batches are a function of the
-position here too. Images are decoded, box-downscaled and mirrored to the very bytes that `arrays`
-gives.
+position here too. Records are read ahead on threads, as by `arrays`; TensorFlow decodes the images,
+box-downscales and mirrors them to the very bytes that `arrays` gives.
 """
 
+import contextlib
+import itertools
 import os
 
 import numpy as np
 
-from jax3dgan.data import images, labels, order
+from jax3dgan.data import images, labels, order, reading
 from jax3dgan.errors import UserError
 
 # TensorFlow's notes about the instructions it was built for are of no use here.
@@ -38,23 +40,17 @@ def batches(
   failures = []
   start, step = process_index * batch_size, stride or process_count * batch_size
   while True:
-    batched = make_dataset(
-      dataset,
-      batch_size,
-      position,
-      seed=seed,
-      process_index=process_index,
-      process_count=process_count,
-      stride=stride,
-      failures=failures,
+    options = dict(
+      seed=seed, process_index=process_index, process_count=process_count, stride=stride
     )
     try:
-      for batch in batched.as_numpy_iterator():
-        if batch.pop('failed').any():
-          raise failures[0]
-        # TensorFlow's buffers are read-only; callers may write to a batch.
-        yield {name: np.array(array) for name, array in batch.items()}
-        position += step
+      with make_dataset(dataset, batch_size, position, failures=failures, **options) as batched:
+        for batch in batched.as_numpy_iterator():
+          if batch.pop('failed').any():
+            raise failures[0]
+          # TensorFlow's buffers are read-only; callers may write to a batch.
+          yield {name: np.array(array) for name, array in batch.items()}
+          position += step
     except tensorflow_error as error:
       # TensorFlow does not say which image it was: each of the batch is tried, and skipped.
       cause = (str(error.message or error).splitlines() or ['unknown'])[0][:200]
@@ -70,6 +66,7 @@ def batches(
         ) from error
 
 
+@contextlib.contextmanager
 def make_dataset(
   dataset,
   batch_size,
@@ -81,14 +78,14 @@ def make_dataset(
   stride=None,
   failures=None,
 ):
-  """The tf.data.Dataset that `batches` iterates over.
+  """The tf.data.Dataset that `batches` iterates over, once; its threads end with the context.
 
   Args:
     dataset: from `pipeline.open_dataset`.
     batch_size, position, seed, process_index, process_count, stride: see `pipeline.batches`.
     failures: list to which the errors of reading are appended.
 
-  Returns:
+  Yields:
     an infinite tf.data.Dataset of dicts of image, uint8 [batch_size, h, w, 3], where there are
     labels label, float32 [batch_size, 25], and failed, bool [batch_size]: whether the image could
     not be read (it is black then).
@@ -97,7 +94,9 @@ def make_dataset(
   failures = [] if failures is None else failures
   stored = dataset.source.resolution
   black = images.encode_png(np.zeros((stored, stored, 3), np.uint8))
+  failed = black, np.zeros(labels.NUM_NUMBERS, np.float32), False, True
   start, step = process_index * batch_size, stride or process_count * batch_size
+  ended = []
 
   def encoded_and_label(index):
     record = dataset.record(index)
@@ -108,26 +107,34 @@ def make_dataset(
       encoded, label = dataset.skips.usable(index, encoded_and_label)
       if label is None:
         label = np.zeros(labels.NUM_NUMBERS, np.float32)
-      return encoded, labels.mirror(label) if flip else label, False
+      return encoded, labels.mirror(label) if flip else label, flip, False
     except UserError as error:
       # Not raised here: TensorFlow would log its stack, and lose its type.
       failures.append(error)
-      return black, np.zeros(labels.NUM_NUMBERS, np.float32), True
+      return failed
 
-  def read(number):
-    place = order.batch(int(position) + int(number) * step, batch_size, len(dataset), start=start)
-    indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
-    flips = np.zeros(batch_size, bool)
-    if dataset.flip:
-      flips = order.flipped(place, len(dataset), seed)
-    examples = [read_one(*pair) for pair in zip(indices.tolist(), flips.tolist(), strict=True)]
-    encoded, label, failed = zip(*examples, strict=True)
-    return np.array(encoded, object), np.stack(label), flips, np.array(failed)
+  def wanted():
+    for number in itertools.count():
+      place = order.batch(position + number * step, batch_size, len(dataset), start=start)
+      indices = order.shuffled_index(place, len(dataset), seed, same_order=dataset.same_order)
+      flips = order.flipped(place, len(dataset), seed) & dataset.flip
+      yield list(zip(indices.tolist(), flips.tolist(), strict=True))
+
+  def read():
+    try:
+      examples = next(found)
+    except Exception:
+      if not ended:
+        raise
+      examples = [failed] * batch_size  # of a batch that nobody wants any more
+    encoded, *others = zip(*examples, strict=True)
+    return np.array(encoded, object), *map(np.array, others)
 
   @tf.autograph.experimental.do_not_convert
   def read_batch(number):
+    del number  # one call after the other, as `map` does without num_parallel_calls
     types = (tf.string, tf.float32, tf.bool, tf.bool)
-    parts = tf.numpy_function(read, [number], types)
+    parts = tf.numpy_function(read, [], types)
     shapes = ([batch_size], [batch_size, labels.NUM_NUMBERS], [batch_size], [batch_size])
     return tuple(tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True))
 
@@ -141,13 +148,18 @@ def make_dataset(
       example['label'] = label
     return example
 
-  result = tf.data.Dataset.range(np.iinfo(np.int64).max)
-  result = result.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE)
+  result = tf.data.Dataset.range(np.iinfo(np.int64).max).map(read_batch)
   result = result.flat_map(_slices).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
   result = result.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
   options = tf.data.Options()
   options.deterministic = True
-  return result.with_options(options)
+  with reading.threads(dataset.read_threads, 'read') as readers:
+    ahead = reading.num_ahead(batch_size, dataset.read_threads)
+    found = reading.in_order(readers, read_one, wanted(), ahead)
+    try:
+      yield result.with_options(options)
+    finally:
+      ended.append(True)
 
 
 def _check_decodes(dataset, i):

@@ -5,18 +5,15 @@ little-endian. tensorflow/core/lib/io/record_writer.h defines it, tensorflow/cor
 the payload; TensorFlow reads what this writes, and vice versa.
 """
 
-import contextlib
 import functools
-import os
 import struct
-import threading
 
 import google_crc32c
 import numpy as np
 from etils import epath
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from jax3dgan.data import skips
+from jax3dgan.data import handles, skips
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -136,18 +133,19 @@ def decode_example(payload):
 class RecordFiles:
   """Random access to the records of TFRecord files, local or in a bucket; safe with threads.
 
+  Threads read at the same time, also from one file.
+
   Args:
     paths: the files.
     offsets: for each file int64 [n + 1], as from `scan`.
   """
 
   def __init__(self, paths, offsets):
-    self._paths = [epath.Path(path) for path in paths]
+    self._paths = opened = [epath.Path(path) for path in paths]
     self._offsets = [np.asarray(part, np.int64) for part in offsets]
     self._starts = np.cumsum([0] + [len(part) - 1 for part in self._offsets])
-    self._files = {}
-    self._stale = []  # not closed yet: another thread may be reading from it
-    self._lock = threading.Lock()
+    self._files = handles.Handles(lambda file: opened[file].open('rb'))
+    self.close = self._files.close
 
   def __len__(self):
     return int(self._starts[-1])
@@ -169,41 +167,19 @@ class RecordFiles:
     file, number = self.where(i)
     begin, end = (int(x) for x in self._offsets[file][number : number + 2])
     try:
-      return unframe(self._read(file, begin, end - begin))
+      try:
+        return unframe(self._files.read(file, begin, end - begin))
+      except RecordError:
+        # Is it the file, or was it this read? A mount that comes back may give zeros for a while.
+        self._files.forget(file)
+        return unframe(self._files.read(file, begin, end - begin))
     except OSError as error:
-      with self._lock:  # of a file that was away, the handle stays stale
-        handle = self._files.pop(file, None)
-        if handle is not None:
-          self._stale.append(handle)
       raise skips.UnreachableError(
         f'Cannot read {self._paths[file]}: {error.strerror or error}. '
         'Bring the file or its disk back, then run the same command.'
       ) from error
     except RecordError as error:
       raise skips.DamagedError(f'Cannot read {self.describe(i)}: {error}.') from error
-
-  def _read(self, file, begin, size):
-    with self._lock:
-      handle = self._files.get(file)
-      if handle is None:
-        handle = self._files[file] = self._paths[file].open('rb')
-      if not hasattr(handle, 'fileno') or not hasattr(os, 'pread'):
-        handle.seek(begin)
-        return handle.read(size)
-    return os.pread(handle.fileno(), size, begin)
-
-  def close(self):
-    """Closes the files; they open again at the next read."""
-    with self._lock:
-      while self._files:
-        self._files.popitem()[1].close()
-      while self._stale:
-        with contextlib.suppress(OSError):
-          self._stale.pop().close()
-
-  def __del__(self):
-    if hasattr(self, '_lock'):
-      self.close()
 
 
 def _masked_crc(data):

@@ -4,11 +4,10 @@ The cache is `eval/` under `compilation.cache_root()`. A file's name is a hash o
 numbers depend on, so that other data, sizes, choices of photos or networks have other files.
 """
 
-import collections
 import concurrent.futures
+import contextlib
 import hashlib
 import io
-import itertools
 import json
 import os
 import pathlib
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jax3dgan.data import images, order, records, sources
+from jax3dgan.data import images, order, reading, records, sources
 from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation.statistics import Collected
@@ -26,8 +25,6 @@ from jax3dgan.runs import progress
 
 # Increase it with every change of the numbers, so that older caches are not used.
 VERSION = 1
-# Batches of photos that are decoded in advance.
-_PREFETCH = 2
 
 
 def dataset_hash(dataset) -> str:
@@ -92,19 +89,18 @@ def photos(dataset, chosen, batch_size: int = 64) -> Iterator[np.ndarray]:
   Args:
     dataset: A `data.pipeline.Dataset`.
     chosen: From `choose`.
-    batch_size: Images in a batch. They are decoded on threads.
+    batch_size: Images in a batch. They are read and decoded on threads, as in training.
 
   Raises:
     UserError: A photo cannot be used.
   """
-
-  def read(i, mirrored):
-    image, _ = dataset[int(i)]
-    return image[:, ::-1] if mirrored else image
-
-  pairs = list(zip(*(part.tolist() for part in chosen), strict=True))
-  for rows in _batched(read, pairs, batch_size):
-    yield np.stack(rows)
+  numbers, mirrored = (
+    [part[i : i + batch_size].tolist() for i in range(0, len(part), batch_size)] for part in chosen
+  )
+  with contextlib.closing(reading.examples(dataset, numbers, batch_size)) as found:
+    for examples, flips in zip(found, mirrored, strict=True):
+      rows = [image for image, _ in examples]
+      yield np.stack([x[:, ::-1] if flip else x for x, flip in zip(rows, flips, strict=True)])
 
 
 def real_statistics(
@@ -203,23 +199,5 @@ def _write(path, collected, say) -> None:
 
 def _mapped(function, values) -> list:
   """`function` of each value, on threads, in order."""
-  pairs = [(value,) for value in values]
-  return [row for rows in _batched(function, pairs, 256) for row in rows]
-
-
-def _batched(function, arguments, batch_size):
-  """Yields lists of the results of a batch of arguments, computed on threads a little ahead."""
-  starts = iter(range(0, len(arguments), batch_size))
-  with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-
-    def submit(start):
-      return [pool.submit(function, *each) for each in arguments[start : start + batch_size]]
-
-    queue = collections.deque(submit(start) for start in itertools.islice(starts, _PREFETCH))
-    try:
-      while queue:
-        queue.extend(submit(start) for start in itertools.islice(starts, 1))
-        yield [future.result() for future in queue.popleft()]
-    finally:
-      for future in itertools.chain(*queue):
-        future.cancel()
+  with concurrent.futures.ThreadPoolExecutor(reading.num_workers()) as pool:
+    return list(pool.map(function, values))

@@ -114,6 +114,14 @@ def test_each_process_reads_its_share(ran):
   assert set(first) | set(second) == set(one) == set(range(64))
 
 
+def test_each_process_decodes_its_share_of_a_resident_set(ran):
+  (one, whole), (first, a), (second, b) = (
+    json.loads((ran / f'{name}.json').read_text())['resident'] for name in ('one', '0', '1')
+  )
+  assert one == first == second
+  assert a + b == whole and max(a, b) <= whole // 2 + 2
+
+
 def test_two_processes_evaluate_as_one(ran):
   one, first, second = (
     json.loads((ran / f'{name}.json').read_text())['figures'] for name in ('one', '0', '1')

@@ -19,9 +19,15 @@ import tqdm
 from jax3dgan.data import labels, locks, records, unfinished
 from jax3dgan.errors import UserError
 
+_REMEDY = 'Make room, or set JAX3DGAN_CACHE or --config.data.cache_dir to another folder.'
+
 
 def ensure(
-  directory: str, is_complete: Callable[[str], bool], make: Callable[[str], None], what: str
+  directory: str,
+  is_complete: Callable[[str], bool],
+  make: Callable[[str], None],
+  what: str,
+  remedy: str = _REMEDY,
 ) -> str:
   """Makes a data set unless it is in the cache; safe with several processes and machines.
 
@@ -30,6 +36,7 @@ def ensure(
     is_complete: of a folder, whether it holds all of the data set.
     make: fills a folder, in which an interrupted call may have left finished shards.
     what: the data, for messages.
+    remedy: for the message where it cannot be written.
 
   Returns:
     the directory.
@@ -62,8 +69,7 @@ def ensure(
         shutil.rmtree(work, ignore_errors=True)
   except OSError as error:
     raise UserError(
-      f'The {what} cannot be written to {directory}: {error.strerror or error}. Make room, or set '
-      'JAX3DGAN_CACHE or --config.data.cache_dir to another folder.'
+      f'The {what} cannot be written to {directory}: {error.strerror or error}. {remedy}'
     ) from error
   return directory
 
