@@ -2,7 +2,8 @@
 
 `--config=toys` is short for that, also where the package is installed without its repository.
 `--workdir=DIR` is where checkpoints, metrics and pictures go, runs/CONFIG by default. Any field of
-the config is overridden on the command line: `--config.batch_size=32`. Running the same command
+the config is overridden on the command line: `--config.batch_size=32`. With `--config.platform=gpu`
+(or tpu, cpu; or JAX_PLATFORMS) a run without that device is an error. Running the same command
 again continues where the run stopped. `--mode=eval` measures the model of the workdir, or, with
 `--pretrained=NAME`, one of the package; there `--config` may be left out, and is then that of the
 model. Other flags: `--debug` shows the whole stack of an error;

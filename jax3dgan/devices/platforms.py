@@ -24,7 +24,6 @@ _ALIASES = {'gpu': 'gpu', 'cuda': 'gpu', 'rocm': 'gpu', 'tpu': 'tpu', 'cpu': 'cp
 _PCI = pathlib.Path('/sys/bus/pci/devices')
 _GOOGLE = '0x1ae0'  # its number as a vendor of PCI devices
 _UNKNOWN = 'not in the list of known backends'  # of a plugin that failed, which JAX has logged
-
 _CORES_PER_DEVICE = 2  # one decodes images, one feeds the device
 _BY_VARIABLE = 'To use the CPU: JAX_PLATFORMS=cpu.'  # apps have no config on the command line
 _ON_CPU = 'To use the CPU: --config.platform=cpu or JAX_PLATFORMS=cpu.'
