@@ -15,7 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import phases, precision, siren_init
+from jax3dgan.nn import phases, siren_init, thin_products
 from jax3dgan.nn.cpu import columns
 from jax3dgan.nn.cpu.sine import sine
 from jax3dgan.rendering.trilinear import sample_grid
@@ -74,7 +74,7 @@ class FoldedSiren:
     """Features [b, h, n] of points [b, n, 3]."""
     points = self._inputs(points)
     # Positions are multiplied by frequencies of 30 and more: the first product is never rounded.
-    x = self._sine(precision.einsum('bhk,bnk->bhn', self.kernels[0], points) + self.shifts[0])
+    x = self._sine(thin_products.product(self.kernels[0], points) + self.shifts[0])
     for kernel, shift in zip(self.kernels[1:], self.shifts[1:], strict=True):
       x = self._sine(columns.product(kernel, x, self.matmul_dtype) + shift)
     return x
@@ -104,7 +104,7 @@ class FoldedSiren:
     b, r, s, _ = points.shape
     x = self.trunk(points.reshape(b, r * s, 3))
     density = self._density(x).reshape(b, r, s)
-    view = precision.einsum('bhk,brk->bhr', self.colour_direction, directions) + self.colour_shift
+    view = thin_products.product(self.colour_direction, directions) + self.colour_shift
     x = columns.product(self.colour_kernel, x, self.matmul_dtype)
     x = self._sine(x.reshape(b, -1, r, s) + view[..., None]).reshape(b, -1, r * s)
     rgb = columns.product(self.rgb_kernel, x, self.matmul_dtype) + self.rgb_bias[..., None]

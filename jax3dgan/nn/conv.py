@@ -12,9 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import backend, precision
+from jax3dgan.nn import backend, precision, rounded_conv
 from jax3dgan.nn.cpu import convolution
-from jax3dgan.nn.primitives import bilinear
 
 
 def choose_implementation(stride: int, kernel_size: int, output_size: int) -> str:
@@ -32,67 +31,10 @@ def choose_implementation(stride: int, kernel_size: int, output_size: int) -> st
 def _lax_conv(x, kernel, stride, padding, policy):
   rule = precision.get(policy)
   if rule.inputs is not None:
-    return _rounded_conv(
-      x, kernel.astype(x.dtype), stride=stride, padding=padding, policy=policy, dtype=x.dtype.name
-    )
+    return rounded_conv.conv(x, kernel, stride, padding, policy)
   if backend.cpu_forms() and stride == 1 and kernel.shape[0] == kernel.shape[1]:
     return convolution.canonical_conv(x, kernel, padding)
   return convolution.reference_conv(x, kernel, stride, padding, precision=rule.precision)
-
-
-def _rounded(x, kernel, *, stride, padding, policy, dtype):
-  inputs = precision.POLICIES[policy].inputs
-  x, kernel = (precision.round_input(a, inputs) for a in (x, kernel))
-  y = convolution.reference_conv(x, kernel, stride, padding, preferred_element_type=jnp.float32)
-  return y.astype(dtype)
-
-
-def _transpose_in(policy, function, like, g):
-  """The transpose of a convolution at g, itself computed in the policy's type: the transposed
-  convolutions are JAX's own, whose results are rounded too."""
-  inputs = precision.POLICIES[policy].inputs
-  (cotangent,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(like.shape, inputs))(
-    g.astype(inputs)
-  )
-  return cotangent.astype(like.dtype)
-
-
-def _of_images(g, x, kernel, *, stride, padding, policy, dtype):
-  del dtype
-  kernel = kernel.astype(precision.POLICIES[policy].inputs)
-  return _transpose_in(
-    policy, lambda x: convolution.reference_conv(x, kernel, stride, padding), x, g
-  )
-
-
-def _of_kernel(g, x, kernel, *, stride, padding, policy, dtype):
-  del dtype
-  x = x.astype(precision.POLICIES[policy].inputs)
-  return _transpose_in(
-    policy, lambda kernel: convolution.reference_conv(x, kernel, stride, padding), kernel, g
-  )
-
-
-def _tangent_of_images(dx, x, kernel, *, policy, **options):
-  del x
-  kernel = precision.round_input(kernel, precision.POLICIES[policy].inputs)
-  return _rounded_conv(dx, kernel, policy=precision.POLICIES[policy].backward, **options)
-
-
-def _tangent_of_kernel(dkernel, x, kernel, *, policy, **options):
-  del kernel
-  # Kept for the backward pass in half the bytes.
-  x = precision.round_input(x, precision.POLICIES[policy].inputs)
-  return _rounded_conv(x, dkernel, policy=precision.POLICIES[policy].backward, **options)
-
-
-_rounded_conv = bilinear(
-  'rounded_conv',
-  _rounded,
-  _of_images,
-  _of_kernel,
-  tangents=(_tangent_of_images, _tangent_of_kernel),
-)
 
 
 def conv2d(

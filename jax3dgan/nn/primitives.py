@@ -30,9 +30,14 @@ def _primitive(name: str, apply: Callable, batch: Callable | None):
   def run(*args, **options):
     return compiled(tuple(sorted(options.items())))(*args)
 
+  # A network binds a primitive with the same shapes many times.
+  @functools.cache
+  def shape_of(shapes, options):
+    shapes = (jax.ShapeDtypeStruct(*of) for of in shapes)
+    return jax.eval_shape(functools.partial(apply, **dict(options)), *shapes)
+
   def abstract(*args, **options):
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in args]
-    out = jax.eval_shape(functools.partial(apply, **options), *shapes)
+    out = shape_of(tuple((x.shape, x.dtype) for x in args), tuple(sorted(options.items())))
     return args[0].update(shape=out.shape, dtype=out.dtype, weak_type=False)
 
   def mapped(args, axes, **options):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.nn.take import take
+
 # Added to every weight, so that empty rays still get samples everywhere: by NeRF once, by π-GAN's
 # release twice.
 _WEIGHT_FLOOR = 1e-5
@@ -130,10 +132,6 @@ def importance_sample(bins, weights, u, right: bool = False):
   index = jnp.sum(compare(cdf[..., None, :], u[..., :, None]), axis=-1)
   below = jnp.maximum(index - 1, 0)
   above = jnp.minimum(index, cdf.shape[-1] - 1)
-
-  def take(values, at):
-    return jnp.take_along_axis(values, at, axis=-1)
-
   cdf_below, bin_below = take(cdf, below), take(bins, below)
   width = take(cdf, above) - cdf_below
   width = jnp.where(width < _EMPTY_BIN, 1.0, width)

@@ -11,6 +11,7 @@ import x64
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
 from jax3dgan.nn.cpu.sine import sine
+from jax3dgan.nn.cpu.softplus import softplus
 
 
 def test_the_platform_is_the_machines_unless_said_otherwise():
@@ -29,16 +30,38 @@ def test_the_platform_is_the_machines_unless_said_otherwise():
 def test_what_was_traced_for_one_platform_is_traced_again_for_another():
   @jax.jit
   def inner(x):
-    return sine(x)
+    return softplus(sine(x))
 
   def program(x):
     return str(jax.make_jaxpr(lambda x: inner(x))(x))
 
   x = np.float32(1)
-  assert 'custom_jvp' in program(x)  # the polynomial
+  assert 'name=log_softplus' in program(x)
   with backend.lowering_for('tpu'):
-    assert 'custom_jvp' not in program(x) and ' sin ' in program(x)
-  assert 'custom_jvp' in program(x)
+    assert 'name=log_softplus' not in program(x)
+  with backend.choose(sine='xla'):
+    assert ' sin ' in program(x) and 'name=log_softplus' in program(x)
+  with backend.reference():
+    assert ' sin ' in program(x) and 'name=log_softplus' not in program(x)
+  assert 'name=log_softplus' in program(x) and ' sin ' not in program(x)
+
+
+def test_forms_are_chosen_by_name_whatever_the_platform():
+  by_platform = {}
+  for name in ('cpu', 'cuda', 'tpu'):
+    with backend.lowering_for(name):
+      by_platform[name] = {operation: backend.form(operation) for operation in backend.FORMS}
+      with backend.choose(planes='autodiff', take='gather'):
+        with backend.choose(take='compare'):
+          assert (backend.form('planes'), backend.form('take')) == ('autodiff', 'compare')
+        with backend.reference():
+          assert all(backend.form(key) == of.names[0] for key, of in backend.FORMS.items())
+        assert backend.form('take') == 'gather'
+  assert by_platform['cpu'] != by_platform['cuda'] != by_platform['tpu']
+  assert all({of.cpu, of.gpu, of.tpu} <= {*of.names} for of in backend.FORMS.values())
+  for wrong in ({'sin': 'xla'}, {'sine': 'taylor'}):
+    with pytest.raises(ValueError, match=r'sine=xla\|polynomial'), backend.choose(**wrong):
+      pass
 
 
 def factors():

@@ -81,11 +81,13 @@ def test_other_precisions_take_the_platforms_own():
   np.testing.assert_array_equal(sine(half), jnp.sin(half))
 
 
-@pytest.mark.parametrize('platform, polynomial', [('cpu', True), ('cuda', False), ('tpu', False)])
-def test_platforms(platform, polynomial):
+@pytest.mark.parametrize('choice, polynomial', [({}, True), ({'sine': 'xla'}, False)])
+def test_which_sine(choice, polynomial):
+  """All platforms take the polynomial."""
   x = np.zeros(3, np.float32)
-  with backend.lowering_for(platform):
-    program = str(jax.make_jaxpr(lambda x: jax.jvp(sine, (x,), (x,)))(x))
-  # The platform's own are primitives; the polynomials round to a multiple of π.
-  assert bool(re.search(r'\bsin\b', program) and re.search(r'\bcos\b', program)) != polynomial
-  assert bool(re.search(r'\bround\b', program)) == polynomial
+  for platform in ('cpu', 'cuda', 'tpu'):
+    with backend.lowering_for(platform), backend.choose(**choice):
+      program = str(jax.make_jaxpr(lambda x: jax.jvp(sine, (x,), (x,)))(x))
+    # The platform's own are primitives; the polynomials round to a multiple of π.
+    assert bool(re.search(r'\bsin\b', program) and re.search(r'\bcos\b', program)) != polynomial
+    assert bool(re.search(r'\bround\b', program)) == polynomial

@@ -3,15 +3,19 @@
 Left to autodiff, the planes' gradient scatters each of the four pixels around a position on its
 own, in indices that a CPU computes anew for every feature. Here two neighbours in a row, which are
 adjacent in memory, are scattered at once (148 ms instead of 171), their weights computed
-as a product with a constant matrix (33 ms instead of 47). All platforms take this form; what it
-gains on accelerators is not measured.
+as a product with a constant matrix (33 ms instead of 47). GPUs take this form as well ('pairs' of
+`backend.FORMS`); what it gains there is not measured. Their additions to the planes are atomic, in
+whatever order they arrive: two runs have the same bits only with XLA's
+`--xla_gpu_deterministic_ops=true`.
+
+A TPU takes `nn.plane_rows` ('rows').
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.nn import backend, precision
+from jax3dgan.nn import backend, plane_rows, precision
 from jax3dgan.nn.primitives import linear
 
 
@@ -44,9 +48,9 @@ def _corners(x, y, h, w):
   return first, x - x0, y - y0
 
 
-def _scattered(g, planes, x, y):
-  """The cotangent of the planes."""
-  b, p, h, w, c = planes.shape
+def _scattered_pairs(g, x, y, *, shape):
+  """The cotangent of the planes, of whose shape it is."""
+  b, p, h, w, c = shape
   first, fx, fy = _corners(x, y, h, w)
   updates = _weights(fx, fy)[..., None] * g[:, :, None, None, None]  # [b, n, p, 2, 2, c]
   index = jnp.stack([first, first + w], axis=-1)  # both rows
@@ -60,7 +64,20 @@ def _scattered(g, planes, x, y):
     zeros = jnp.zeros(p * h * w * c, g.dtype)
     return jax.lax.scatter_add(zeros, c * index[:, None], updates, numbers)
 
-  return jax.vmap(collect)(index, updates).reshape(planes.shape)
+  return jax.vmap(collect)(index, updates).reshape(shape)
+
+
+# Which form is taken is decided where these are lowered.
+def _gathered(planes, x, y):
+  if backend.form('planes') != 'rows':
+    return reference_sum_on_planes(planes, x, y)
+  return plane_rows.gather(planes, *_corners(x, y, *planes.shape[2:4]))
+
+
+def _scattered(g, x, y, *, shape):
+  if backend.form('planes') != 'rows':
+    return _scattered_pairs(g, x, y, shape=shape)
+  return plane_rows.scatter(g, *_corners(x, y, *shape[2:4]), shape)
 
 
 def _weights(fx, fy):
@@ -77,15 +94,23 @@ def _weights(fx, fy):
 
 def _tangent(planes, positions, tangents):
   """What moving positions contribute; their features are gathered again in the backward pass."""
-  tangents = [
-    jnp.zeros_like(x) if dx is None else dx for x, dx in zip(positions, tangents, strict=True)
-  ]
 
   def slope(planes, positions, tangents):
     sum_of = lambda x, y: reference_sum_on_planes(planes, x, y)  # noqa: E731
     return jax.jvp(sum_of, tuple(positions), tuple(tangents))[1]
 
-  return jax.checkpoint(slope, prevent_cse=False)(planes, positions, tangents)
+  slope = jax.checkpoint(slope, prevent_cse=False)
+  return slope(planes, positions, _with_zeros(positions, tangents))
+
+
+def _tangent_of_scatter(g, positions, tangents, shape):
+  scatter = lambda x, y: _scattered_pairs(g, x, y, shape=shape)  # noqa: E731
+  return jax.jvp(scatter, tuple(positions), tuple(_with_zeros(positions, tangents)))[1]
+
+
+def _with_zeros(positions, tangents):
+  pairs = zip(positions, tangents, strict=True)
+  return [jnp.zeros_like(x) if dx is None else dx for x, dx in pairs]
 
 
 def _batch(args, axes):
@@ -107,8 +132,19 @@ def _leading(x, axis, size):
   return jnp.moveaxis(x, axis, 0)
 
 
+# The transpose is an operation of its own, whose derivatives are those of the pairs.
+_scatter_on_planes = linear(
+  'scatter_on_planes',
+  _scattered,
+  lambda planes, g, x, y, *, shape: _sum_on_planes(planes, x, y),
+  lambda g, positions, tangents, *, shape: _tangent_of_scatter(g, positions, tangents, shape),
+)
 _sum_on_planes = linear(
-  'sum_on_planes', reference_sum_on_planes, _scattered, _tangent, batch=_batch
+  'sum_on_planes',
+  _gathered,
+  lambda g, planes, x, y: _scatter_on_planes(g, x, y, shape=planes.shape),
+  _tangent,
+  batch=_batch,
 )
 
 
@@ -122,5 +158,5 @@ def sum_on_planes(planes, x, y):
   Returns:
     [b, n, c], linear in the planes, continuous and piecewise bilinear in the positions.
   """
-  run = _sum_on_planes if backend.own_forms() else reference_sum_on_planes
+  run = reference_sum_on_planes if backend.form('planes') == 'autodiff' else _sum_on_planes
   return run(planes, x, y)

@@ -1,6 +1,7 @@
 """The sine of a SIREN.
 
-On a CPU the sine dominates a SIREN's cost. `polynomial_sine` reduces the argument by multiples of π
+The sine dominates a SIREN's cost on a CPU, and on a TPU XLA's own takes longer than the products in
+bfloat16. `polynomial_sine` reduces the argument by multiples of π
 (Cody-Waite, three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the
 parity of the multiple: a dozen vector operations with no table and no
 branch. Its derivative is the matching cosine, so that forward and backward agree.
@@ -72,15 +73,19 @@ def _cosine_jvp(primals, tangents):
 reference_sine, reference_cosine = jnp.sin, jnp.cos
 
 
+def _by_polynomial(x) -> bool:
+  return x.dtype == jnp.float32 and backend.form('sine') == 'polynomial'
+
+
 def sine(x):
-  """sin(x): the polynomial for float32 on a CPU, XLA's own elsewhere and in other precisions."""
-  if backend.cpu_forms() and x.dtype == jnp.float32:
+  """sin(x): for float32 the polynomial, or XLA's own as `backend.form('sine')` says."""
+  if _by_polynomial(x):
     return polynomial_sine(x)
   return reference_sine(x)
 
 
 def cosine(x):
   """cos(x), as `sine`."""
-  if backend.cpu_forms() and x.dtype == jnp.float32:
+  if _by_polynomial(x):
     return polynomial_cosine(x)
   return reference_cosine(x)
