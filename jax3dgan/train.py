@@ -10,6 +10,7 @@ from jax3dgan.data import feed
 from jax3dgan.devices import compilation, hosts, parallel, platforms
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
+from jax3dgan.nn import precision
 from jax3dgan.pictures import of_training
 from jax3dgan.runs import (
   checkpoints,
@@ -20,7 +21,7 @@ from jax3dgan.runs import (
   workdirs,
   writers,
 )
-from jax3dgan.training import checks, faults, health, packed, schedule
+from jax3dgan.training import checks, faults, health, schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
@@ -172,6 +173,8 @@ def _introduce(line, config, workdir, mesh, state, step):
   line.say(
     f'{config.model.name}: {sizes} parameters; {mesh.size} device(s) ({kind}); workdir {workdir}'
   )
+  if note := precision.speed_note(config):
+    line.say(note)
   if step >= config.num_steps:
     line.say(f'All {step:,} steps are done; raise --config.num_steps to train on.')
   elif step:
@@ -183,8 +186,7 @@ def _compile(config, generator, discriminator, stage, source, state, step, mesh)
   train_step = step_lib.make_train_step(config, generator, discriminator, stage)
 
   def shard_step(state, batch):
-    state, metrics = train_step(state, source.examples(batch))
-    return state, packed.pack(metrics)
+    return train_step(state, source.examples(batch))
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
   lowered = jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step))

@@ -1,101 +1,85 @@
 """What accelerators are given: steps and renderings of every config, lowered for CUDA and TPU.
 
-Lowering needs neither the device nor a compilation, so that full-size models are looked at. The
-program's text shows what a run on the device would find out late: types that are slow or missing
-there, calls back to the host, products in another precision than the policy's, work done twice.
+Lowering needs neither the device nor a compilation, so that full-size models can be lowered, too.
+The program's text shows what a run on the device would find out late: types that are slow or
+missing there, calls back to the host, products in another precision than the policy's, work done
+twice.
 """
 
+import ast
 import collections
 import functools
 import importlib
+import json
 import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from jax3dgan import cameras, discriminators, generators, trained
-from jax3dgan.data import feed
+from jax3dgan.cameras import orbit
 from jax3dgan.devices import parallel
 from jax3dgan.evaluation import fakes
 from jax3dgan.nn import backend
-from jax3dgan.rendering import hierarchical
-from jax3dgan.training import schedule
-from jax3dgan.training import state as state_lib
-from jax3dgan.training import step as step_lib
+from jax3dgan.rendering import hierarchical, rays
+from jax3dgan.tools import products
+from jax3dgan.tools.products import Programs, lowered
 
+ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = ('carla', 'cats', 'cats_small', 'celeba', 'toys')
-# The stages differ in shapes and chunks; the first and the last show all there is.
-CASES = [(name, 'cuda', i) for name in CONFIGS for i in (0, -1)]
-CASES = [case for case in CASES if case[0] in ('carla', 'cats_small') or case[2] == 0]
-CASES += [(name, 'tpu', 0) for name in CONFIGS]
-FILES = sorted(
-  path.stem for path in (pathlib.Path(__file__).parent.parent / 'configs').glob('*.py')
-)
+# Stages differ in shapes and chunks: the first and the last of one config show all there is.
+CASES = [(name, i) for name in CONFIGS for i in (0, -1)]
+CASES = [case for case in CASES if case[0] == 'carla' or case[1] == 0]
+FILES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 # Annotations of shard_map for XLA's partitioner: no code behind them.
 KNOWN_CALLS = {'Sharding', 'SPMDFullToShardShape', 'SPMDShardToFullShape'}
 
 
-def load(name, **fields):
-  config = importlib.import_module(f'configs.{name}').get_config()
+def load(name, small=False, **fields):
+  module = importlib.import_module(f'configs.{name}')
+  config = module.get_test_config() if small else module.get_config()
   with config.unlocked():
     config.update_from_flattened_dict(fields)
   return config
 
 
-def lowered(traced, *platforms):
-  """The text of a program for a platform, or of one program for several."""
-  with backend.lowering_for(platforms[0]):
-    return traced.lower(lowering_platforms=platforms).as_text()
+def structure(config) -> str:
+  """What a config's programs depend on but for their constants: numbers that are not 0."""
+
+  def without_constants(value):
+    if isinstance(value, dict):
+      return {key: without_constants(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+      return [without_constants(of) for of in value]
+    return bool(value) if isinstance(value, float) else value
+
+  fields = without_constants(json.loads(config.to_json_best_effort()))
+  for group in ('data', 'eval', 'log', 'checkpoint'):
+    fields.pop(group)
+  if config.data.use_labels:  # cameras are the photos'
+    fields.pop('pose_prior')
+  return json.dumps(fields, sort_keys=True)
 
 
-def traced_step(config, stage_index=0, mesh=None, platform='cuda'):
-  """The trace of a training step, the same for all accelerators, and its stage."""
-  mesh = mesh or parallel.make_mesh()
-  stage = schedule.stages(config, mesh.size)[stage_index]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  step = step_lib.make_train_step(config, generator, discriminator, stage)
-  step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  with backend.lowering_for(platform):
-    return step.trace(state, feed.shapes(config, stage.batch_size, stage.resolution)), stage
+def distinct_programs() -> list:
+  """One config of each structure after shrinking, with the others' names in the test's."""
+  equal = collections.defaultdict(list)
+  for name in FILES:
+    equal[structure(products.full_precision(load(name, small=True)))].append(name)
+  return [pytest.param(names[0], id='='.join(names)) for names in equal.values()]
 
 
 def lowered_step(config, platform, stage_index=0, mesh=None):
   """The program of a training step, and its stage."""
-  traced, stage = traced_step(config, stage_index, mesh, platform)
+  traced, stage = Programs(config).step(stage_index, mesh, platform)
   return lowered(traced, platform), stage
 
 
-def abstract_model(config):
-  """A `Trained` whose parameters are shapes."""
-  generator = generators.create(config)
-  networks = generator, discriminators.create(config.discriminator)
-  state = jax.eval_shape(lambda: state_lib.create(config, *networks))
-  rate = str(config.ema.display_rate)
-  return trained.Trained(config, generator, state_lib.averaged_variables(state, rate), 0)
-
-
-def traced_rendering(config):
-  """The trace of `Trained.render` for two images, with the display's samples."""
-  model = abstract_model(config)
-  generator, variables = model.generator, model.variables
-  z = jax.ShapeDtypeStruct((2, generator.z_dim), np.float32)
-  camera = jax.eval_shape(lambda: cameras.orbit(np.zeros(2), np.zeros(2), 1.0, 12.0))
-  label = jax.ShapeDtypeStruct((2, 25), np.float32) if model.is_conditioned else None
-  w = jax.eval_shape(
-    lambda v, z, label: generator.apply(v, z, label, method='map'), variables, z, label
-  )
-  with backend.lowering_for('cuda'):
-    return model._synthesize.trace(variables, w, camera, model.options())
-
-
-def traced_evaluation(config):
+def traced_evaluation(model):
   """The trace of what makes the images of the distribution metrics, four at a time."""
-  model = abstract_model(config)
   step = jax.jit(fakes.Fakes(model, parallel.make_mesh(), batch_size=4)._step(fixed=False))
   with backend.lowering_for('cuda'):
     return step.trace((model.variables, None), (np.arange(4), None))
@@ -113,13 +97,13 @@ def dot_types(text):
 
 
 def field_products(config):
-  """Products of one question to the field: forward, backward, and those the policy may round.
+  """Products of one evaluation of the field: forward, backward, and those the policy may round.
 
-  Forward one per layer, the density, the view direction, the colour layer and the colour. Backward
-  two each, but none for the points and directions, which have no gradient.
+  Forward one per layer but the first, the density, the colour layer and the colour, backward two
+  each; points and view directions are multiplied without products of matrices.
   """
-  layers = config.model.num_layers
-  return layers + 4, 2 * (layers + 4) - 2, layers + 2
+  forward = config.model.num_layers + 2
+  return forward, 2 * forward, forward
 
 
 def expected_products(config, stage):
@@ -150,61 +134,127 @@ def check(text):
 
 
 @functools.cache
-def trace_of(name, stage_index):
-  return traced_step(load(name), stage_index)
+def programs_of(name):
+  return Programs(load(name))
 
 
 @functools.cache
-def rendering_of(name):
-  return traced_rendering(load(name))
-
-
-@functools.cache
-def traces_of_test(name):
-  """Of a config's test version: the last stage's step, the display, the images of metrics."""
-  config = importlib.import_module(f'configs.{name}').get_test_config()
-  return traced_step(config, -1)[0], traced_rendering(config), traced_evaluation(config)
-
-
-@functools.cache
-def step_of(name, platform, stage_index):
-  traced, stage = trace_of(name, stage_index)
-  return lowered(traced, platform), stage
+def small_programs_of(name):
+  """In full precision, with the last stage's step."""
+  programs = Programs(products.full_precision(load(name, small=True)))
+  return programs, programs.step()[0]
 
 
 def test_no_code_tells_one_accelerator_from_another():
   """So that what was traced once can be lowered for each."""
   asked, forms = [], 0
-  for path in (pathlib.Path(__file__).parent.parent / 'jax3dgan').rglob('*.py'):
+  for path in (ROOT / 'jax3dgan').rglob('*.py'):
     if path.name != 'backend.py':
       text = path.read_text('utf-8')
-      asked += re.findall(r'backend\.platform\(\)(.{0,9})', text)
+      asked += re.findall(r'backend\.platform\(\) (.= .*?)\b', text)
       forms += text.count('backend.cpu_forms()')
-  assert forms > 5 and asked and all(re.match(r" [!=]= 'cpu'", words) for words in asked), asked
+  assert forms > 5 and asked, asked
+  # These choose while they are lowered.
+  assert {name for name, of in backend.FORMS.items() if of.gpu != of.tpu} == {'planes'}
 
 
-@pytest.mark.parametrize('name, platform, stage_index', CASES)
-def test_training_step(name, platform, stage_index):
-  config = load(name)
-  text, stage = step_of(name, platform, stage_index)
+# Calls that multiply matrices, of JAX and of Flax.
+PRODUCTS = {
+  *('dot', 'matmul', 'einsum', 'tensordot', 'vdot', 'inner', 'dot_general', 'conv'),
+  *('conv_general_dilated', 'conv_with_general_padding', 'conv_transpose', 'Dense', 'DenseGeneral'),
+  *('Conv', 'ConvTranspose', 'Einsum', 'MultiHeadDotProductAttention'),
+}
+# Matrices in NumPy's float64; a function within jax.default_matmul_precision.
+OPERATORS = {'cameras/formats.py', 'augment/geometry.py', 'augment/pipeline.py'}
+
+
+def products_without_precision(source: str, operators: bool) -> list[str]:
+  """Calls of `jnp`, `jax.lax` and `nn` that leave the precision to the platform, as written."""
+  found = []
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult) and not operators:
+      found.append(ast.unparse(node))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+      module = ast.unparse(node.func.value)
+      named = any(keyword.arg in ('precision', None) for keyword in node.keywords)
+      if module in ('jnp', 'jax.numpy', 'jax.lax', 'lax', 'nn') and node.func.attr in PRODUCTS:
+        found += [] if named else [ast.unparse(node)]
+  return found
+
+
+def test_every_product_in_the_source_names_its_precision():
+  """Also of functions that no step or rendering calls, and that anybody may call on a TPU."""
+  for path in sorted((ROOT / 'jax3dgan').rglob('*.py')):
+    source, name = path.read_text('utf-8'), path.relative_to(ROOT / 'jax3dgan').as_posix()
+    if 'jax.numpy as jnp' in source:
+      assert not products_without_precision(source, name in OPERATORS), name
+  bad = 'a @ b; jnp.dot(a, b); jax.lax.conv_general_dilated(a, b); nn.Dense(4)(a); np.dot(a, b)'
+  assert len(products_without_precision(bad, False)) == 4
+
+
+@pytest.mark.parametrize('name, stage_index', CASES)
+def test_training_step(name, stage_index):
+  programs = programs_of(name)
+  traced, stage = programs.step(stage_index)
+  text = lowered(traced, 'cuda')
   operations = check(text)
-  total, _ = expected_products(config, stage)
+  total, _ = expected_products(programs.config, stage)
   assert 0 < operations['dot_general'] <= total
   # Full precision must be asked for: the device's default is less.
-  assert dot_types(text).keys() == {('f32', 'f32', 'f32')}
-  # The device's own sine, one per FiLM layer, and its convolutions instead of patches.
-  sines = 2 * (config.model.num_layers + 1)
-  assert operations['sine'] >= 2 * sines and operations['cosine'] >= sines
+  assert dot_types(text).keys() == {('f32', 'f32', 'f32')} and not products.rounded_by_device(text)
+  # Polynomials, one per FiLM layer, not the device's sine; its convolutions instead of patches.
+  sines = 2 * (programs.config.model.num_layers + 1)
+  assert operations['bitcast_convert'] >= 2 * 3 * sines
+  assert operations['sine'] + operations['cosine'] < 20  # of cameras
   assert operations['convolution'] > 50
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', distinct_programs())
 def test_every_config_has_programs_for_accelerators(name):
-  """Whatever the model: the test config's last stage, its display, the images of its metrics."""
-  step, rendering, evaluation = (lowered(traced, 'cuda', 'tpu') for traced in traces_of_test(name))
-  assert check(step)['dot_general'] and check(rendering)['dot_general']
-  operations = check(evaluation)
-  assert operations['dot_general'] and operations['all_gather'] == 2  # the images, by platform
+  """The test config's last stage, its display, the images of its metrics, of each platform.
+
+  Where the policy is float32 no product is left to a device's default, which is less.
+  """
+  programs, step = small_programs_of(name)
+  rendering = programs.rendering()
+  # One program for both, and one for each where a form is chosen while it is lowered.
+  each = [('cuda',), ('tpu',)] if 'plane_features' in programs.config.model else [('cuda', 'tpu')]
+  texts = [lowered(traced, *of) for of in each for traced in (step, rendering)]
+  texts.append(lowered(traced_evaluation(programs.model), 'cuda', 'tpu'))
+  for text in texts:
+    assert check(text)['dot_general']
+    assert not products.rounded_by_device(text)
+  assert counts(texts[-1])['all_gather'] == 2  # the images, by platform
+
+
+def test_a_product_at_default_precision_is_found():
+  """In the text as lowered, whatever leaves it out."""
+  x = jax.ShapeDtypeStruct((1, 4, 4, 3), np.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, 3, 3), np.float32)
+  dimensions = ('NHWC', 'HWIO', 'NHWC')
+
+  def program(precision):
+    def run(x, kernel):
+      y = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), 'SAME', dimension_numbers=dimensions, precision=precision
+      )
+      half = jnp.einsum('bhwc,bhwd->cd', y.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
+      return jnp.einsum('bhwc,bhwd->cd', y, y, precision=precision) + half
+
+    return lowered(jax.jit(run).trace(x, kernel), 'tpu')
+
+  found = products.count(program('highest'))
+  assert found == {
+    ('conv', 'f32', 'HIGHEST'): 1,
+    ('dot', 'f32', 'HIGHEST'): 1,
+    ('dot', 'bf16', 'DEFAULT'): 1,
+  }
+  assert not products.rounded_by_device(program('highest'))
+  for precision in (None, 'default', ('highest', 'default')):
+    assert [key[0] for key in products.rounded_by_device(program(precision))] == ['conv', 'dot']
+  # Rays of a TPU whose products were left to it would be bent.
+  turn = jax.jit(lambda camera: rays.camera_rays(camera, 4)).trace(orbit(np.zeros(1), np.zeros(1)))
+  assert products.count(lowered(turn, 'tpu')) == {('dot', 'f32', 'HIGHEST'): 1}
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
@@ -230,19 +280,19 @@ def test_what_does_not_belong_there_is_seen(platform):
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 @pytest.mark.parametrize('name', CONFIGS)
 def test_display_rendering(name, platform):
-  config = load(name)
-  operations = check(lowered(rendering_of(name), platform))
-  forward, _, _ = field_products(config)
+  programs = programs_of(name)
+  operations = check(lowered(programs.rendering(), platform))
+  forward, _, _ = field_products(programs.config)
   assert 0 < operations['dot_general'] <= 2 * forward + 2
-  assert operations['sine'] >= 2 * (config.model.num_layers + 1)
-  assert not operations['cosine'] and not operations['convolution']
+  assert operations['bitcast_convert'] >= 2 * 2 * (programs.config.model.num_layers + 1)
+  assert not operations['convolution']
 
 
 @pytest.mark.parametrize('policy, forward', [('bfloat16', 'bf16'), ('float16', 'f16')])
 def test_rounded_products(policy, forward):
   """Hidden products take the policy's type, the backward ones bfloat16; all sums are float32."""
   fields = {'model.matmul_dtype': policy, 'discriminator.matmul_dtype': policy}
-  config = load('toys', **fields)
+  config = load('toys', small=True, **fields)
   text, stage = lowered_step(config, 'cuda')
   check(text)
   total, rounded = expected_products(config, stage)
@@ -262,7 +312,8 @@ def test_rounded_products(policy, forward):
 
 
 def test_saved_phases_spare_the_hidden_products_a_second_time():
-  config = load('celeba', **{'render.saved_activations': 'phases'})
+  fields = {'render.saved_activations': 'phases', 'render.ray_chunk': 32}
+  config = load('celeba', small=True, **fields)
   text, stage = lowered_step(config, 'cuda')
   check(text)
   total, _ = expected_products(config, stage)
@@ -277,19 +328,18 @@ def test_many_devices():
   """The collectives of a mesh of eight TPUs: top-k's gather, and gradients averaged once a
   network."""
   mesh = AbstractMesh((8,), (parallel.AXIS,), axis_types=(AxisType.Auto,))
-  config = load('celeba', micro_batches=1)
+  config = load('celeba', small=True, micro_batches=1, batch_size=8)
   text, _ = lowered_step(config, 'tpu', mesh=mesh)
   operations = check(text)
   assert operations['all_gather'] == 1
   assert operations['all_reduce'] > 0
-  alone = counts(step_of('celeba', 'tpu', 0)[0])
+  alone = counts(lowered_step(config, 'tpu')[0])
   assert alone['all_reduce'] == operations['all_reduce']
 
 
 def test_a_cpus_step_is_another_program():
   """Else the tests above would pass whatever the platform."""
-  text, _ = lowered_step(load('toys'), 'cpu')
-  operations, other = counts(text), counts(step_of('toys', 'tpu', 0)[0])
-  assert operations['sine'] < 10 < other['sine']
+  operations = counts(lowered_step(load('toys', small=True), 'cpu')[0])
+  other = counts(lowered(small_programs_of('toys')[1], 'tpu'))
   assert operations['convolution'] < other['convolution']
   assert operations['dot_general'] > other['dot_general']

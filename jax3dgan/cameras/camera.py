@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn import precision
 
 POLE = 1e-5  # π-GAN keeps pitch this far from the poles, where look-at has no up direction.
 
@@ -114,8 +115,8 @@ def project(camera: Camera, points):
   """Normalised image position [..., n, 2] (0..1, u right, v down) and z-depth [..., n] of world
   points."""
   rotation, origin = camera.cam2world[..., :3, :3], camera.origin
-  local = jnp.einsum('...ji,...nj->...ni', rotation, points - origin[..., None, :])
-  image = jnp.einsum('...ij,...nj->...ni', camera.intrinsics, local)
+  local = precision.einsum('...ji,...nj->...ni', rotation, points - origin[..., None, :])
+  image = precision.einsum('...ij,...nj->...ni', camera.intrinsics, local)
   return image[..., :2] / image[..., 2:], local[..., 2]
 
 

@@ -13,6 +13,7 @@ from jax3dgan.errors import UserError
 
 _BATCH = 64
 _RATE = 2e-3
+_PRECISION = 'highest'
 # Of the augmentation: the weight of the 3×3 mean and the standard deviation of the noise, each
 # uniform from 0 to this per image. Generated images are softer and rougher than rendered ones.
 _BLUR, _NOISE = 0.7, 0.08
@@ -28,13 +29,13 @@ class Network(nn.Module):
   def __call__(self, x):
     sizes = ((4, self.features // 2), (3, self.features), (3, 2 * self.features))
     for size, features in sizes:
-      x = nn.Dense(features)(_patches(x, size))
+      x = nn.Dense(features, precision=_PRECISION)(_patches(x, size))
       x = nn.gelu(nn.LayerNorm()(x))
     if x.shape[1] > 4:  # the dense layer's size does not grow with the image
       x = nn.avg_pool(x, (x.shape[1] // 4,) * 2, (x.shape[1] // 4,) * 2)
     x = x.reshape(x.shape[0], -1)
-    x = nn.gelu(nn.Dense(4 * self.features)(x))
-    return nn.Dense(self.outputs)(x)
+    x = nn.gelu(nn.Dense(4 * self.features, precision=_PRECISION)(x))
+    return nn.Dense(self.outputs, precision=_PRECISION)(x)
 
 
 def _patches(x, size: int):

@@ -16,6 +16,7 @@ import numpy as np
 
 from jax3dgan.convert import modules, torchfile
 from jax3dgan.errors import UserError
+from jax3dgan.nn import precision
 
 # Per channel of images in [−1, 1], as in the release.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -44,7 +45,12 @@ def features(weights, image) -> list[jax.Array]:
     for place in block:
       layer = weights[f'conv_{place}']
       x = jax.lax.conv_general_dilated(
-        x, layer['kernel'], (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        x,
+        layer['kernel'],
+        (1, 1),
+        'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        precision=jax.lax.Precision.HIGHEST,
       )
       x = jax.nn.relu(x + layer['bias'])
     maps.append(normalised(x))
@@ -55,7 +61,9 @@ def distance(weights, a, b) -> jax.Array:
   """LPIPS [n] of the `features` of two batches of images."""
   total = 0.0
   for i, (x, y) in enumerate(zip(a, b, strict=True)):
-    total += jnp.mean((x - y) ** 2 @ weights[f'head_{i}'], axis=(1, 2))
+    total += jnp.mean(
+      precision.einsum('bhwc,c->bhw', (x - y) ** 2, weights[f'head_{i}']), axis=(1, 2)
+    )
   return total
 
 

@@ -104,6 +104,7 @@ def _inception(params, image):
       (layer.stride, layer.stride),
       'SAME' if layer.same else 'VALID',
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=jax.lax.Precision.HIGHEST,
     )
     x = jax.nn.relu(x + weights['bias'])
     if name in _SEEN:

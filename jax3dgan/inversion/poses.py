@@ -6,6 +6,7 @@ through the origin; pitch and distance are bound smoothly, so that no search lea
 or the object.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from jax3dgan import cameras
 from jax3dgan.cameras import Camera
+from jax3dgan.nn import precision
 
 NUMBERS = ('yaw', 'pitch', 'roll', 'distance')
 _MAX_DISTANCE = 0.3  # logarithm: a third nearer or farther
@@ -28,6 +30,11 @@ def _rotation(angle, first: int, second: int):
   cos, sin = jnp.cos(angle), jnp.sin(angle)
   matrix = matrix.at[..., first, first].set(cos).at[..., second, second].set(cos)
   return matrix.at[..., second, first].set(sin).at[..., first, second].set(-sin)
+
+
+def _product(*matrices):
+  """The product of matrices [n, 3, 3] in full precision."""
+  return functools.reduce(functools.partial(precision.einsum, 'nij,njk->nik'), matrices)
 
 
 def move(camera: Camera, pose, pitch_bound: float = _MAX_PITCH) -> Camera:
@@ -44,10 +51,10 @@ def move(camera: Camera, pose, pitch_bound: float = _MAX_PITCH) -> Camera:
   turn = _rotation(pose[:, 0], 2, 0)  # from +z, the front, towards +x
   rotation, origin = camera.cam2world[:, :3, :3], camera.origin
   # About the camera's x axis: in its own axes it is a turn of y (down) and z (forward).
-  basis = rotation @ _rotation(-pitch, 1, 2) @ jnp.swapaxes(rotation, 1, 2)
-  whole = turn @ basis
-  rotation = whole @ rotation @ _rotation(pose[:, 2], 1, 0)
-  origin = scale[:, None] * jnp.einsum('nij,nj->ni', whole, origin)
+  basis = _product(rotation, _rotation(-pitch, 1, 2), jnp.swapaxes(rotation, 1, 2))
+  whole = _product(turn, basis)
+  rotation = _product(whole, rotation, _rotation(pose[:, 2], 1, 0))
+  origin = scale[:, None] * precision.einsum('nij,nj->ni', whole, origin)
   top = jnp.concatenate([rotation, origin[..., None]], axis=-1)
   return Camera(jnp.concatenate([top, camera.cam2world[:, 3:]], axis=1), camera.intrinsics)
 
@@ -118,10 +125,8 @@ def follow(found: Camera, first: Camera, second: Camera) -> Camera:
   A camera that a search found stands in the generator's world, and a label in the data set's: the
   relative motion from one photo to the other is the same in both.
   """
-  matrix = np.asarray(found.cam2world, np.float64) @ np.linalg.inv(
-    np.asarray(first.cam2world, np.float64)
-  )
-  moved = matrix @ np.asarray(second.cam2world, np.float64)
+  found, first, other = (np.asarray(of.cam2world, np.float64) for of in (found, first, second))
+  moved = np.matmul(np.matmul(found, np.linalg.inv(first)), other)
   return Camera(moved.astype(np.float32), np.asarray(second.intrinsics, np.float32))
 
 

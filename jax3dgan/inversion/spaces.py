@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn import precision
 
 SPACES = ('z', 'w', 'w+')
 _NUM_STYLES = 2048  # of which the mean and the axes are taken
@@ -66,7 +67,7 @@ class Space:
       if label is not None:
         label = jnp.broadcast_to(label, (coordinates.shape[0], *label.shape))
       return generator.apply(variables, coordinates, label, method='map')
-    offset = coordinates @ self.axes  # [n, m] or [n, layers, m]
+    offset = precision.einsum('...k,km->...m', coordinates, self.axes)  # [n, m] or [n, layers, m]
     if self.shared and self.name == 'w':
       offset = offset[:, None]
     elif not self.shared:

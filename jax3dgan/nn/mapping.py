@@ -32,6 +32,7 @@ class MappingNetwork(nn.Module):
         self.hidden_dim,
         kernel_init=kaiming_normal(0.2),
         bias_init=uniform_fan_in(x.shape[-1]),
+        precision='highest',
         name=f'hidden_{i}',
       )(x)
       x = jax.nn.leaky_relu(x, 0.2)
@@ -39,6 +40,7 @@ class MappingNetwork(nn.Module):
       self.num_styles * self.style_dim * 2,
       kernel_init=kaiming_normal(0.2, scale=self.out_scale),
       bias_init=uniform_fan_in(x.shape[-1]),
+      precision='highest',
       name='out',
     )(x)
     x = x.reshape(*x.shape[:-1], 2, self.num_styles, self.style_dim)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.nn import precision
 from jax3dgan.nn.cpu.softplus import softplus
 from jax3dgan.rendering.merging import Merged
 
@@ -97,7 +98,7 @@ def blend(weights, colour, merged: Merged | None = None):
   """
   if merged is not None:
     weights, colour = merged.apart(weights), jnp.concatenate(colour, axis=-2)
-  return jnp.einsum('...s,...sc->...c', weights, colour)
+  return precision.einsum('...s,...sc->...c', weights, colour)
 
 
 def composite(

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
+from jax3dgan.nn import precision
 
 
 @flax.struct.dataclass
@@ -50,6 +51,6 @@ def rays_through(camera: Camera, uv) -> Rays:
   x = (uv[..., 0] - centre[..., None, 0] - skew[..., None] * y) / focal[..., None, 0]
   local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
   local = local / jnp.linalg.norm(local, axis=-1, keepdims=True)
-  directions = jnp.einsum('...ij,...rj->...ri', camera.cam2world[..., :3, :3], local)
+  directions = precision.einsum('...ij,...rj->...ri', camera.cam2world[..., :3, :3], local)
   origins = jnp.broadcast_to(camera.origin[..., None, :], directions.shape)
   return Rays(origins, directions)

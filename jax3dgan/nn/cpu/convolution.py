@@ -28,7 +28,7 @@ def reference_conv(x, kernel, stride: int = 1, padding: int = 0, **options):
 
 
 def _plain(x, kernel, *, padding):
-  return reference_conv(x, kernel, 1, padding)
+  return reference_conv(x, kernel, 1, padding, precision=jax.lax.Precision.HIGHEST)
 
 
 def _transposed(g, x, kernel, *, padding):
