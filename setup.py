@@ -12,7 +12,8 @@ VERSION = re.search(
   r"^__version__ = '(.+)'$", (HERE / 'jax3dgan/__init__.py').read_text(), re.MULTILINE
 ).group(1)
 
-# The CPU build of TensorFlow is enough for tf.data and exists for Linux on x86-64 only.
+# The CPU build of TensorFlow is enough for tf.data and exists for Linux on x86-64 only. It would
+# overwrite another build that is there, as in a notebook service: colab/install.py leaves it out.
 LINUX_X86 = "platform_system == 'Linux' and platform_machine == 'x86_64'"
 ELSEWHERE = "platform_system != 'Linux' or platform_machine != 'x86_64'"
 
@@ -27,12 +28,12 @@ CORE = [
   'jax>=0.10.2',
   'matplotlib>=3.9',  # the plot of metrics over steps
   'ml-collections>=1.1',
-  'numpy>=2.1',
+  'numpy>=2.0',
   'optax>=0.2.8',
   'orbax-checkpoint>=0.12.8',
   'pillow>=11',
   'protobuf>=5',
-  'tensorboard>=2.20',
+  'tensorboard>=2.19',
   'tensorboardX>=2.6.4',
   'tensorflow-datasets>=4.9.10',
   f'tensorflow-cpu>=2.21; {LINUX_X86}',

@@ -1,11 +1,13 @@
 """Installs the clone that it lies in into a Colab runtime: `%run colab/install.py`.
 
-JAX comes for the runtime's accelerator. TensorFlow is left alone: the notebooks do not use it, and
-that of Colab would be replaced. `--dry-run` prints the two commands instead.
+JAX comes for the runtime's accelerator. The TensorFlow of the runtime is left alone, which another
+would overwrite: any since 2.19 will do. A package that the session has loaded already and that
+another version has replaced is said to need a restart. `--dry-run` prints the two commands instead.
 """
 
 import glob
 import importlib.metadata
+import importlib.util
 import pathlib
 import re
 import shutil
@@ -14,7 +16,12 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 EXTRAS = ('apps',)
-_LEFT_OUT = re.compile(r'(tensorflow|tensorflow-cpu|tensorflow-datasets)\b')
+# By the module that several distributions bring; left out where it is there.
+_LEFT_OUT = {
+  'tensorflow': 'tensorflow',
+  'tensorflow-cpu': 'tensorflow',
+  'tensorflow-datasets': 'tensorflow_datasets',
+}
 
 
 def accelerator(smi: str | None = None) -> str:
@@ -39,15 +46,40 @@ def requirements(every: list[str], extras: tuple[str, ...]) -> list[str]:
   for line in every:
     name, _, marker = line.partition(';')
     extra = re.search(r"""extra == ['"](\w+)['"]""", marker)
-    if extra is None and not _LEFT_OUT.match(name):
+    module = _LEFT_OUT.get(re.match(r'[\w.-]+', name)[0])
+    if extra is None and not (module and importlib.util.find_spec(module)):
       chosen.append(line)
     elif extra and extra[1] in extras:
       chosen.append(name.strip())
   return chosen
 
 
+def loaded() -> dict[str, str]:
+  """Returns the versions of the packages that this session has modules of."""
+  owners = importlib.metadata.packages_distributions()
+  modules = {name.partition('.')[0] for name in sys.modules}
+  names = {owner for module in modules for owner in owners.get(module, ())}
+  return {name: importlib.metadata.version(name) for name in names}
+
+
+def restart(before: dict[str, str]) -> str:
+  """Returns the line that says which of these packages have been replaced; '' if none has."""
+  importlib.invalidate_caches()
+  after = {name: importlib.metadata.version(name) for name in before}
+  changed = [
+    f'{name} {before[name]} → {after[name]}' for name in before if before[name] != after[name]
+  ]
+  if not changed:
+    return ''
+  return (
+    f'RESTART NOW (Runtime > Restart session) and run the notebook again from its top: '
+    f'{", ".join(sorted(changed))} had been loaded already.'
+  )
+
+
 def main(argv: list[str]) -> None:
   """The program."""
+  before = loaded()
   pip = [sys.executable, '-m', 'pip', 'install', '--quiet']
   package = [*pip, '--no-deps', '--editable', str(HERE)]
   dry = '--dry-run' in argv
@@ -60,6 +92,7 @@ def main(argv: list[str]) -> None:
     return
   subprocess.run([*pip, *needed], check=True)
   print(f'jax3dgan is installed, with {", ".join(extras)}.')
+  print(restart(before), end='')
 
 
 if __name__ == '__main__':

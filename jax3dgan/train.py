@@ -21,7 +21,7 @@ from jax3dgan.runs import (
   workdirs,
   writers,
 )
-from jax3dgan.training import checks, faults, health, schedule
+from jax3dgan.training import checks, faults, health, packed, schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
@@ -186,7 +186,8 @@ def _compile(config, generator, discriminator, stage, source, state, step, mesh)
   train_step = step_lib.make_train_step(config, generator, discriminator, stage)
 
   def shard_step(state, batch):
-    return train_step(state, source.examples(batch))
+    state, metrics = train_step(state, source.examples(batch))
+    return state, packed.pack(metrics)
 
   wrapped = parallel.data_parallel(shard_step, mesh, source.spec)
   lowered = jax.jit(wrapped, donate_argnums=0).lower(state, source.example(step))

@@ -9,7 +9,7 @@
 #   launch/gke.sh delete    stops with the state saved; submit again to go on
 # Variables:
 #   NAME              of the JobSet, such as toys (up to 20 lower-case letters, digits, hyphens)
-#   IMAGE             built from launch/Dockerfile with EXTRAS=tpu or cuda13, in a registry
+#   IMAGE             built from launch/Dockerfile with EXTRAS=tpu or cuda12, in a registry
 #   SERVICE_ACCOUNT   of Kubernetes (default), which may write to the bucket
 #   NAMESPACE         (default)
 #   SPOT=1            on Spot nodes
@@ -17,6 +17,10 @@
 #   TPU: TPU_ACCELERATOR (tpu-v5-lite-podslice), TPU_TOPOLOGY (4x4), CHIPS_PER_HOST (4),
 #        HOSTS_PER_SLICE (4), NUM_SLICES (1)
 #   GPU: GPU_ACCELERATOR (nvidia-h100-80gb), GPUS_PER_NODE (8), NUM_NODES (1)
+#   DATA              prepared images in the same bucket (gs://BUCKET/data/celeba64), which are
+#                     copied to the disk of each node and read from there
+#   CACHE_SIZE        of the node's disk, for what is read from the bucket (20Gi)
+#   CHECK_BATCH=0     does not check how the batch is divided
 #   DRY_RUN=1         prints the manifest instead of submitting it
 # The cluster needs the JobSet controller (v0.6 or later) and the Cloud Storage FUSE CSI driver. This
 # script needs bash 4 or later, which macOS does not come with.
@@ -58,9 +62,30 @@ esac
 need IMAGE 'the address of the image that was built from launch/Dockerfile'
 split_bucket "$2"
 
-# The arguments as a list of YAML (JSON), in which only \ and " are special.
+workdir=/bucket/$path
+data=
+if [[ ${DATA:-} ]]; then
+  mounted=$bucket
+  split_bucket "$DATA" DATA
+  [[ $bucket == "$mounted" ]] ||
+    fail "DATA is in the bucket $bucket, and only $mounted is mounted. Copy it there."
+  [[ $path =~ ^[A-Za-z0-9_./-]+$ ]] || fail "DATA is $DATA. Use letters, digits and ._-/ in its name."
+  data=/bucket/$path
+fi
+if [[ $action == tpu ]]; then
+  devices=$((${NUM_SLICES:-1} * ${HOSTS_PER_SLICE:-4} * ${CHIPS_PER_HOST:-4}))
+  # Chips of two devices each.
+  if [[ ${TPU_ACCELERATOR:-} =~ ^tpu(-v3|7x) ]]; then devices=$((2 * devices)); fi
+else
+  devices=$((${NUM_NODES:-1} * ${GPUS_PER_NODE:-8}))
+fi
+check_batch "$devices" "$1" "${@:3}"
+
+# The arguments as a list of YAML (JSON), in which only \ and " are special. Nodes may have to be
+# made first, which takes longer than the five minutes that processes wait for each other.
 arguments=
-for word in "--config=$1" "--workdir=/bucket/$path" "${@:3}"; do
+for word in "--config=$1" "--workdir=$workdir" "--config.platform=$action" \
+  --coordinator_timeout=1800 "${@:3}"; do
   # Kubernetes would put variables in place of $(…).
   # shellcheck disable=SC2016
   [[ $word != *[$'\n\t']* && $word != *'$('* ]] ||
@@ -76,14 +101,16 @@ declare -A values=(
   [CHIPS_PER_HOST]=${CHIPS_PER_HOST:-4} [HOSTS_PER_SLICE]=${HOSTS_PER_SLICE:-4}
   [NUM_SLICES]=${NUM_SLICES:-1}
   [GPU_ACCELERATOR]=${GPU_ACCELERATOR:-nvidia-h100-80gb} [GPUS_PER_NODE]=${GPUS_PER_NODE:-8}
-  [NUM_NODES]=${NUM_NODES:-1}
+  [NUM_NODES]=${NUM_NODES:-1} [DATA]=$data [CACHE_SIZE]=${CACHE_SIZE:-20Gi}
 )
 if [[ $action == tpu ]]; then manifest=gke_jobset.yaml; else manifest=gke_gpu_jobset.yaml; fi
 text=
 while IFS= read -r line; do
-  # Comments of the file are for its readers; lines marked so are for Spot nodes only.
+  # Comments of the file are for its readers; lines marked so are for Spot nodes, or DATA, only.
   if [[ $line =~ ^' '*'#' || (-z ${SPOT:-} && $line == *'# spot') ]]; then continue; fi
+  if [[ -z $data && $line == *'# data' ]]; then continue; fi
   line=${line%' # spot'}
+  line=${line%' # data'}
   while [[ $line =~ \$\{([A-Z_]+)\} ]]; do
     key=${BASH_REMATCH[1]}
     [[ ${values[$key]+there} ]] || fail "$manifest asks for $key, which is unknown."

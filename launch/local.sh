@@ -4,8 +4,8 @@
 # Usage: launch/local.sh [--processes N] [--devices-per-process M] CONFIG WORKDIR [overrides]
 #   launch/local.sh configs/toys.py runs/toys --config.seed=1
 #   launch/local.sh --processes 2 --devices-per-process 4 configs/toys.py runs/toys
-# GPUs are dealt out in order (of CUDA_VISIBLE_DEVICES, where it is set); without GPUs, or with
-# JAX_PLATFORMS=cpu, M is the number of CPU devices that JAX pretends to have.
+# GPUs are dealt out in order (of CUDA_VISIBLE_DEVICES, where it is set), and must be used; without
+# GPUs, or with JAX_PLATFORMS=cpu, M is the number of CPU devices that JAX pretends to have.
 # Several processes: each writes to WORKDIR/logs/process_I.log and, marked with [I], to the
 # terminal. Ctrl-C or SIGTERM stops all of them with the state saved, a second one at once. When a
 # process fails the others are stopped, and its exit code is the script's.
@@ -55,7 +55,12 @@ if ((${#gpus[@]})); then
       "${#gpus[@]} there are. Ask for fewer, or set JAX_PLATFORMS=cpu."
 fi
 
-# What process $1 has in its environment, as words for env.
+if ((${#gpus[@]})); then
+  gpu_memory
+  command=("${command[@]:0:5}" --config.platform=gpu "${command[@]:5}")
+fi
+
+# What process $1 has in its environment, as a word for env.
 settings() {
   if ((${#gpus[@]})); then
     local mine=("${gpus[@]:$(($1 * each)):each}")

@@ -5,8 +5,8 @@
 # Usage: launch/tpu_queued.sh CONFIG gs://BUCKET/WORKDIR [overrides]
 # Done means that WORKDIR/summary.json is there: delete it first to train on with more steps.
 # Variables:
-#   TPU_NAME, ZONE, ACCELERATOR_TYPE, RUNTIME_VERSION, PROJECT, SERVICE_ACCOUNT, GCSFUSE_INSTALL
-#                     as in launch/tpu_vm.sh
+#   TPU_NAME, ZONE, ACCELERATOR_TYPE, RUNTIME_VERSION, PROJECT, SERVICE_ACCOUNT, AUTOCHECKPOINT,
+#   DATA, GCSFUSE_INSTALL, CHECK_BATCH     as in launch/tpu_vm.sh
 #   SPOT=             asks for capacity on demand instead (empty, not 1)
 #   POLL_SECONDS      between two looks (60)
 #   MAX_FAILURES      crashes of the run itself before giving up (3); the slice then stays, for
@@ -35,6 +35,7 @@ queue() { run gcloud compute tpus queued-resources "$1" "$TPU_NAME" "${place[@]}
 create() {
   queue create "--node-id=$TPU_NAME" "--accelerator-type=$ACCELERATOR_TYPE" \
     "--runtime-version=$RUNTIME_VERSION" ${spot:+--spot} \
+    ${AUTOCHECKPOINT:+--autocheckpoint-enabled} \
     ${SERVICE_ACCOUNT:+"--service-account=$SERVICE_ACCOUNT"}
 }
 
@@ -45,6 +46,9 @@ delete() { queue delete --force --quiet; }
 state() { queue describe '--format=value(state.state)' 2>/dev/null || echo NONE; }
 
 finished() { run gcloud storage ls "$workdir/summary.json" >/dev/null 2>&1; }
+
+check_batch "$(tpu_devices "$ACCELERATOR_TYPE")" "$1" "${@:3}"
+export CHECK_BATCH=0 # once is enough
 
 if [[ ${DRY_RUN:-} ]]; then
   quoted gcloud storage ls "$workdir/summary.json"

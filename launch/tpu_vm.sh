@@ -14,8 +14,13 @@
 #   TPU_NAME, ZONE                        always
 #   ACCELERATOR_TYPE, RUNTIME_VERSION     for create: v5litepod-16 and v2-alpha-tpuv5-lite, say
 #   SPOT=1                                for create: cheaper, and taken away at any time
+#   AUTOCHECKPOINT=1                      for create: SIGTERM some minutes before maintenance, by
+#                                         which the state is saved; not with Spot's preemption
 #   PROJECT, SERVICE_ACCOUNT              those of gcloud's configuration where not set
+#   DATA                                  for setup and run: prepared images in a bucket, which all
+#                                         hosts copy to their disks and read from there
 #   GCSFUSE_INSTALL                       for setup: see launch/tpu_host.sh
+#   CHECK_BATCH=0                         run does not check how the batch is divided
 #   DRY_RUN=1                             prints the commands
 # The TPU's service account needs the role storage.objectUser on the bucket.
 set -euo pipefail
@@ -44,7 +49,8 @@ case $action in
     need ACCELERATOR_TYPE 'the kind and size of the slice, such as v5litepod-16'
     need RUNTIME_VERSION 'the image for it, such as v2-alpha-tpuv5-lite'
     tpu create "--accelerator-type=$ACCELERATOR_TYPE" "--version=$RUNTIME_VERSION" \
-      ${SPOT:+--spot} ${SERVICE_ACCOUNT:+"--service-account=$SERVICE_ACCOUNT"}
+      ${SPOT:+--spot} ${AUTOCHECKPOINT:+--autocheckpoint-enabled} \
+      ${SERVICE_ACCOUNT:+"--service-account=$SERVICE_ACCOUNT"}
     ;;
   setup)
     (($# == 1)) || usage
@@ -54,7 +60,7 @@ case $action in
     run gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:jax3dgan.tar.gz" "--zone=$ZONE" \
       ${PROJECT:+"--project=$PROJECT"} --worker=all
     run rm -f "$archive"
-    install=$(quoted env ${GCSFUSE_INSTALL:+"GCSFUSE_INSTALL=$GCSFUSE_INSTALL"} \
+    install=$(quoted env ${DATA:+"DATA=$DATA"} ${GCSFUSE_INSTALL:+"GCSFUSE_INSTALL=$GCSFUSE_INSTALL"} \
       launch/tpu_host.sh setup "$bucket")
     unpack='mkdir -p jax3dgan && tar -xzf jax3dgan.tar.gz -C jax3dgan && cd jax3dgan'
     tpu ssh --worker=all "--command=$unpack && $install"
@@ -62,7 +68,8 @@ case $action in
   run)
     (($# >= 2)) || usage
     split_bucket "$2"
-    train=$(quoted launch/tpu_host.sh run "$@")
+    check_batch "$(tpu_devices "${ACCELERATOR_TYPE:-}")" "$1" "${@:3}"
+    train=$(quoted ${DATA:+env "DATA=$DATA"} launch/tpu_host.sh run "$@")
     # Two runs in one workdir would spoil each other.
     # shellcheck disable=SC2016  # expanded on the hosts
     busy='if kill -0 $(cat run.pid 2>/dev/null || echo none) 2>/dev/null; then'

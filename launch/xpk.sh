@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains on TPUs of a cluster that xpk (Accelerated Processing Kit) manages. Flags as in xpk's
-# src/xpk/parser/workload.py at commit 01b0557.
+# src/xpk/parser/workload.py of 2025; before, --restart-on-exit-codes was another: see RESTART.
 # Usage:
 #   launch/xpk.sh create CONFIG WORKDIR [overrides]   submits; the same again goes on
 #   launch/xpk.sh list
@@ -11,9 +11,14 @@
 # Variables:
 #   CLUSTER, ZONE, PROJECT   where; ZONE and PROJECT are gcloud's where not set
 #   NAME                     of the workload
-#   IMAGE                    built from launch/Dockerfile with EXTRAS=tpu
+#   IMAGE                    built from launch/Dockerfile with EXTRAS=tpu and RUN_AS=root
 #   TPU_TYPE                 such as v5litepod-16
 #   NUM_SLICES (1), MAX_RESTARTS (10), MOUNT_POINT (/bucket), DRY_RUN=1
+#   DATA                     a path below MOUNT_POINT with prepared images, which are copied to the
+#                            disk of each host and read from there
+#   RESTART                  the flag by which crashes are restarted; of an xpk that does not know it
+#                            --restart-on-user-code-failure (--restart-on-exit-codes=1,130)
+#   CHECK_BATCH=0            does not check how the batch is divided
 # xpk prints where the logs are. For GPUs on Kubernetes there is launch/gke.sh.
 set -euo pipefail
 # shellcheck source=launch/common.sh
@@ -43,9 +48,15 @@ mount=${MOUNT_POINT:-/bucket}
 [[ $2 == "$mount"/* ]] ||
   fail "WORKDIR is $2, which is not below $mount and is lost with the pod. Set MOUNT_POINT, or" \
     "choose a folder such as $mount/runs/toys."
-train=$(quoted exec python -m jax3dgan.main "--config=$1" "--workdir=$2" "${@:3}")
-# Without --restart-on-user-code-failure a stopped or crashed run is not started again.
+slices=${NUM_SLICES:-1}
+each=$(tpu_devices "$TPU_TYPE")
+check_batch "${each:+$((each * slices))}" "$1" "${@:3}"
+train=$(quoted exec /app/launch/container.sh "--config=$1" "--workdir=$2" --config.platform=tpu \
+  --coordinator_timeout=1800 "${@:3}")
+# xpk starts again what ends by a signal or with 127 to 255: with 143 a run that was stopped, and not
+# finished. A crash is 1.
 run xpk workload create "--workload=$NAME" "${place[@]}" "--tpu-type=$TPU_TYPE" \
-  "--num-slices=${NUM_SLICES:-1}" "--docker-image=$IMAGE" "--max-restarts=${MAX_RESTARTS:-10}" \
-  --restart-on-user-code-failure --termination-grace-period-seconds=120 \
-  "--env=JAX_COMPILATION_CACHE_DIR=$mount/jax_cache" "--command=$train"
+  "--num-slices=$slices" "--docker-image=$IMAGE" "--max-restarts=${MAX_RESTARTS:-10}" \
+  "${RESTART:---restart-on-exit-codes=1,130}" --termination-grace-period-seconds=120 \
+  "--env=JAX_COMPILATION_CACHE_DIR=$mount/jax_cache" --env=JAX3DGAN_SIGTERM_EXIT_CODE=143 \
+  ${DATA:+"--env=JAX3DGAN_DATA=$DATA"} "--command=$train"

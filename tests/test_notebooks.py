@@ -23,8 +23,7 @@ COLAB = ROOT / 'colab'
 NOTEBOOKS = sorted(path.stem for path in COLAB.glob('*.ipynb'))
 sys.path.insert(0, str(COLAB))
 
-import install  # noqa: E402  programs of that folder
-import set_owner  # noqa: E402
+import set_owner  # noqa: E402  a program of that folder
 
 # What a notebook shows at least: pictures, videos or sliders, by their kinds.
 SHOWN = {
@@ -284,38 +283,3 @@ def test_set_owner_refuses_what_is_no_account(capsys):
   for argv in ([], ['a/b'], ['-x'], ['a', 'b'], ['']):
     assert set_owner.main(argv) == 2
   assert 'usage' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-  ('smi', 'extra'),
-  [
-    ('| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4 |', 'cuda12'),
-    ('| NVIDIA-SMI 580.65.06   Driver Version: 580.65.06   CUDA Version: 13.0 |', 'cuda13'),
-    ('NVIDIA-SMI has failed', None),
-  ],
-)
-def test_the_extra_of_a_runtime(smi, extra, monkeypatch):
-  monkeypatch.setattr(install.glob, 'glob', lambda pattern: [])
-  assert install.accelerator(smi) == (extra or '')
-  monkeypatch.setattr(install.glob, 'glob', lambda pattern: ['/dev/accel0'])
-  assert install.accelerator(smi) == (extra or 'tpu')
-
-
-def test_what_is_installed():
-  every = [
-    'jax>=0.10.2',
-    "tensorflow-cpu>=2.21; platform_system == 'Linux'",
-    'tensorflow-datasets>=4.9.10',
-    'tensorboard>=2.20',
-    "colorama; sys_platform == 'win32'",
-    'trimesh>=4.5; extra == "apps"',
-    "jax[cuda12]>=0.10.2; extra == 'cuda12'",
-    'viser>=1.0; extra == "viewer"',
-  ]
-  assert install.requirements(every, ('apps', 'cuda12')) == [
-    'jax>=0.10.2',
-    'tensorboard>=2.20',
-    "colorama; sys_platform == 'win32'",
-    'trimesh>=4.5',
-    'jax[cuda12]>=0.10.2',
-  ]

@@ -9,6 +9,7 @@ def get_config():
   config.resolution = 8
   config.discriminator.channels = (4, 8, 8)
   config.render.num_fine = config.display.num_fine = 0  # a smaller program
+  config.data.loader = 'arrays'  # TensorFlow takes seconds to load, in each process
   config.num_steps = 1000000
   config.checkpoint.every = 5
   config.log.update(images_every=0, results=False)

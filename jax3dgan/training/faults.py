@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.training import streams
+from jax3dgan.training import packed, streams
 
 PREFIX = 'fault/'
 NONE = -1  # the number of no leaf
@@ -60,13 +60,13 @@ class Watch:
     self._names = {network: _names(tree) for network, tree in params.items()}
     self.phases = tuple(phases)
     self._limit = limit
-    self._pending: list[tuple[int, dict]] = []
+    self._pending: list[tuple[int, packed.Packed]] = []
     self._fetched: list[dict] = []
 
-  def note(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+  def note(self, step: int, metrics: packed.Packed) -> None:
     """Adds the metrics of a step, which may still be computed; waits for those of the step
     `MAX_IN_FLIGHT` before."""
-    self._pending.append((step, dict(metrics)))
+    self._pending.append((step, metrics))
     if len(self._pending) > MAX_IN_FLIGHT:
       jax.block_until_ready(self._pending[-1 - MAX_IN_FLIGHT][1])
 
@@ -74,7 +74,8 @@ class Watch:
     """Waits for the steps so far; returns the first fault in them."""
     pending, self._pending = self._pending, []
     values = jax.device_get([metrics for _, metrics in pending])
-    for (step, _), metrics in zip(pending, values, strict=True):
+    for (step, _), fetched in zip(pending, values, strict=True):
+      metrics = fetched.unpack()
       fault = self._fault(step, metrics)
       if fault:
         return fault

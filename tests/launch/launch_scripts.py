@@ -9,10 +9,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / 'launch'
 # Variables that the scripts read: those of whoever runs the tests must not count.
 _READ = (
-  'ACCELERATOR_TYPE BUCKET CLUSTER COORDINATOR_PORT CUDA_VISIBLE_DEVICES DRY_RUN GCSFUSE_INSTALL '
-  'GRACE_SECONDS IMAGE JAX_COMPILATION_CACHE_DIR JAX_NUM_CPU_DEVICES MAX_FAILURES MAX_RESTARTS '
-  'MOUNT_POINT NAME NAMESPACE POLL_SECONDS PROJECT PYTHON RUNTIME_VERSION SERVICE_ACCOUNT SPOT '
-  'TPU_NAME TPU_TYPE VENV WORKER ZONE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY'
+  'ACCELERATOR_TYPE AUTOCHECKPOINT BUCKET CACHE_MB CACHE_SIZE CLUSTER COORDINATOR_PORT '
+  'CUDA_VISIBLE_DEVICES DATA DRY_RUN GCSFUSE_INSTALL GCSFUSE_VERSION GRACE_SECONDS IMAGE '
+  'JAX3DGAN_DATA JAX3DGAN_EXTRAS JAX_COMPILATION_CACHE_DIR JAX_NUM_CPU_DEVICES MAX_FAILURES '
+  'MAX_RESTARTS MOUNT_POINT NAME NAMESPACE PLATFORM POLL_SECONDS PROJECT PYTHON RESTART '
+  'RETRY_SECONDS RUNTIME_VERSION SERVICE_ACCOUNT SPOT TPU_NAME TPU_TYPE VENV WORKER ZONE '
+  'XLA_CLIENT_MEM_FRACTION XLA_PYTHON_CLIENT_MEM_FRACTION '
+  'http_proxy https_proxy HTTP_PROXY HTTPS_PROXY'
 ).split()
 
 
@@ -35,7 +38,8 @@ class Scripts:
   def environment(self, **variables) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in _READ and not k.startswith('SLURM')}
     path = f'{self.bin}{os.pathsep}{os.environ["PATH"]}'
-    return kept | {'PATH': path, 'HOME': str(self.home)} | variables
+    # To check how the batch is divided takes a second or two: one test does.
+    return kept | {'PATH': path, 'HOME': str(self.home), 'CHECK_BATCH': '0'} | variables
 
   def start(self, script: str, *args: str, cwd=ROOT, **variables) -> subprocess.Popen:
     # In the background of a shell SIGINT is ignored, and what inherits that cannot trap it.

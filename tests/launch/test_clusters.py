@@ -125,14 +125,21 @@ def test_a_tpu_vm_starts_shows_and_stops_a_run(scripts):
 def test_a_tpu_vm_is_set_up_with_the_last_commit(scripts):
   scripts.program('gcloud', _HOST)
   scripts.program('gcsfuse', 'echo "$*" >"$HOME/mounted"')
-  scripts.program('python3', 'echo "$PWD $*" >>"$HOME/installed"')
+  scripts.program('sudo', '')
+  # Makes what `python3 -m venv` makes.
+  scripts.program(
+    'python3',
+    'if [[ $2 == venv ]]; then mkdir -p "$3/bin"\n'
+    'for name in python uv; do ln -s "$0" "$3/bin/$name"; done; fi\n'
+    'echo "$PWD $*" >>"$HOME/installed"',
+  )
   variables = dict(_TPU, TMPDIR=str(scripts.home))
   code, _, errors = scripts.call('tpu_vm.sh', 'setup', _RUN[1], **variables)
   assert code == 0, errors
   folder = scripts.home / 'jax3dgan'
   assert (folder / 'setup.py').is_file() and (folder / 'configs/toys.py').is_file()
   installed = (scripts.home / 'installed').read_text().splitlines()
-  assert installed[-1].startswith(f'{folder} -m uv pip install') and '.[tpu]' in installed[-1]
+  assert installed[-1].startswith(f'{folder} pip install') and '.[tpu]' in installed[-1]
   assert (
     (scripts.home / 'mounted').read_text().endswith(f'my-bucket {scripts.home}/buckets/my-bucket\n')
   )
@@ -159,20 +166,25 @@ def test_a_tpu_host_joins_its_slice_and_trains_in_the_bucket(scripts, endpoints,
     '*agent-worker-number) echo 1 ;; *) exit 22 ;; esac',
   )
   scripts.program('gcsfuse', 'echo "$*" >"$HOME/mounted"')
+  scripts.program('sudo', '')
   python = scripts.home / 'venv/bin/python'
   python.parent.mkdir(parents=True)
   python.symlink_to(
-    scripts.program('noted', 'echo "$JAX_COMPILATION_CACHE_DIR $*"; [[ -d $HOME/buckets ]]')
+    scripts.program(
+      'noted', 'echo "$JAX_COMPILATION_CACHE_DIR $*"; [[ /dev/fd/9 -ef $HOME/buckets/my-bucket ]]'
+    )
   )
   code, output, errors = scripts.call('tpu_host.sh', 'run', *_RUN, VENV=str(scripts.home / 'venv'))
   assert code == 0, errors
   folder = f'{scripts.home}/buckets/my-bucket'
   assert output == (
     f'{folder}/jax_cache -m jax3dgan.main --config=configs/toys.py --workdir={folder}/runs/toys '
-    f'--config.seed=1{flags}\n'
+    f'--config.platform=tpu --config.seed=1{flags}\n'
   )
   assert (scripts.home / 'mounted').read_text() == (
-    f'--implicit-dirs --rename-dir-limit=100000 --metadata-cache-ttl-secs=0 my-bucket {folder}\n'
+    '--implicit-dirs --rename-dir-limit=100000 --metadata-cache-ttl-secs=0 '
+    f'--cache-dir={scripts.home}/gcsfuse_cache --file-cache-max-size-mb=20000 '
+    f'--file-cache-cache-file-for-range-read my-bucket {folder}\n'
   )
 
 
@@ -185,15 +197,61 @@ def test_another_machine_is_not_a_tpu_host(scripts):
 def test_a_tpu_host_is_set_up(scripts):
   scripts.program('gcsfuse', '')
   code, output, _ = scripts.call('tpu_host.sh', 'setup', 'my-bucket', DRY_RUN='1', VENV='/v')
-  assert code == 0 and output.splitlines()[:3] == [
-    'python3 -m pip install --quiet --user uv',
-    'python3 -m uv venv --python 3.12 /v',
-    "python3 -m uv pip install --quiet --python /v/bin/python -e '.[tpu]'",
+  tools = f'{scripts.home}/jax3dgan_tools'
+  assert code == 0 and output.splitlines()[:4] == [
+    f'python3 -m venv {tools}',
+    f'{tools}/bin/python -m pip install --quiet uv',
+    f'{tools}/bin/uv venv --python 3.12 /v',
+    f"{tools}/bin/uv pip install --quiet --python /v/bin/python -e '.[tpu]'",
   ]
   (scripts.bin / 'gcsfuse').unlink()
   if not shutil.which('gcsfuse'):
     code, _, errors = scripts.call('tpu_host.sh', 'setup', 'b', GCSFUSE_INSTALL='exit 3')
     assert code == 2 and errors.startswith('Error: gcsfuse could not be installed.')
+    output = scripts.call('tpu_host.sh', 'setup', 'b', DRY_RUN='1', GCSFUSE_VERSION='9.9')[1]
+    fetch, update, install = output.splitlines()[:3]
+    assert fetch.startswith('curl ') and fetch.endswith('/v9.9/gcsfuse_9.9_amd64.deb')
+    assert update.endswith('Lock::Timeout=60 update') and install.endswith(' install ./gcsfuse.deb')
+
+
+def test_a_fresh_host_waits_for_its_own_updates(scripts):
+  """apt-get is locked at first; and Python has no module venv."""
+  scripts.program('gcsfuse', '')
+  true = shutil.which('true')
+  scripts.program(
+    'python3',
+    f'[[ -e $HOME/has_venv ]] && mkdir -p "$3/bin" && ln -sf {true} "$3/bin/python" && '
+    f'ln -sf {true} "$3/bin/uv"',
+  )
+  scripts.program(
+    'sudo',
+    'echo "$*" >>"$HOME/sudo"; [[ $* == *python3-venv ]] || exit 0\n'
+    '(($(grep -c venv "$HOME/sudo") > 2)) && touch "$HOME/has_venv"',
+  )
+  code, _, errors = scripts.call('tpu_host.sh', 'setup', 'my-bucket', RETRY_SECONDS='0')
+  assert code == 0, errors
+  assert (scripts.home / 'sudo').read_text().count('install python3-venv') == 3
+
+
+def test_a_tpu_host_copies_its_data_once(scripts):
+  scripts.program('sudo', '')
+  scripts.program('curl', 'case "$*" in *endpoints) echo 10.0.0.5 ;; *number) echo 0 ;; esac')
+  images = scripts.home / 'buckets/photos/data/x'
+  images.mkdir(parents=True)
+  (images / 'index.json').write_text('{}')
+  scripts.program('gcsfuse', '')
+  python = scripts.home / 'venv/bin/python'
+  python.parent.mkdir(parents=True)
+  python.symlink_to(scripts.program('noted', 'echo "$*"'))
+  given = dict(VENV=str(scripts.home / 'venv'), DATA='gs://photos/data/x')
+  for _ in range(2):
+    code, output, errors = scripts.call('tpu_host.sh', 'run', *_RUN, **given)
+    copy = scripts.home / 'data/photos/data/x'
+    assert code == 0 and (copy / 'index.json').read_text() == '{}', errors
+    assert f' --config.platform=tpu --config.data.source={copy} --config.seed=1\n' in output
+    (images / 'index.json').write_text('changed')
+  code, _, errors = scripts.call('tpu_host.sh', 'run', *_RUN, **dict(given, DATA='gs://photos/no'))
+  assert code == 2 and 'cannot be copied' in errors
 
 
 def sbatch(scripts, python, state='RUNNING', **variables):
@@ -241,8 +299,18 @@ def test_a_task_for_a_node_has_all_its_devices(scripts, tasks, nodes, gpus, loca
   assert code == 0, errors
   assert output == (
     f'{local} {scripts.home}/runs/jax_cache -m jax3dgan.main --config=configs/toys.py '
-    f'--workdir={scripts.home}/runs/toys --config.seed=1\n'
+    f'--workdir={scripts.home}/runs/toys --config.platform=gpu --config.seed=1\n'
   )
+
+
+@pytest.mark.parametrize('tasks, proxy', [('2', ''), ('1', 'http://p:3128')])
+def test_tasks_have_cores_and_memory_and_no_proxy_between_them(scripts, tasks, proxy):
+  python = scripts.program(
+    'stand_in', 'echo "$SRUN_CPUS_PER_TASK|$XLA_CLIENT_MEM_FRACTION|$http_proxy"'
+  )
+  given = dict(SLURM_NTASKS=tasks, SLURM_CPUS_PER_TASK='64', http_proxy='http://p:3128')
+  code, output, errors = sbatch(scripts, python, **given)
+  assert code == 0 and output == f'64|.92|{proxy}\n', errors
 
 
 def test_jax_joins_the_tasks_of_slurm(scripts):

@@ -25,6 +25,11 @@ _CONTAINER = {
     }
   ],
   'ports': [{'containerPort': int, 'name': str, 'protocol': {'TCP', 'UDP', 'SCTP'}}],
+  'securityContext': {
+    'privileged': bool,
+    'runAsUser': int,
+    'capabilities': {'add': [str], 'drop': [str]},
+  },
   'resources': {'limits': {ANY: (int, str)}, 'requests': {ANY: (int, str)}},
   'volumeMounts': [{'name': str, 'mountPath': str, 'readOnly': bool, 'subPath': str}],
 }
@@ -170,6 +175,12 @@ def test_the_manifest_follows_the_api(scripts, kind, spot):
   # Kubernetes takes a podFailurePolicy with this restart policy alone.
   assert pod['restartPolicy'] == 'Never' and job['template']['spec']['backoffLimit'] == 0
   assert container['env'][-1]['value'].startswith('/bucket/')
+  assert {'--coordinator_timeout=1800', f'--config.platform={kind}'} <= set(container['args'])
+  annotations = job['template']['spec']['template']['metadata']['annotations']
+  limits = {k: v for k, v in annotations.items() if k.endswith('-limit')}
+  assert len(limits) == 3 and set(limits.values()) == {'0'}
+  attributes = pod['volumes'][-1]['csi']['volumeAttributes']
+  assert attributes['fileCacheForRangeRead'] == 'true' and attributes['fileCacheCapacity'] == '20Gi'
 
 
 @pytest.mark.parametrize(
@@ -209,10 +220,30 @@ def test_values_of_a_tpu_manifest(scripts):
   assert pod['containers'][0]['args'] == [
     '--config=configs/toys.py',
     '--workdir=/bucket/runs/toys',
+    '--config.platform=tpu',
+    '--coordinator_timeout=1800',
     odd,  # as it was given
   ]
+  # Only root may open the chips, and the files in the bucket are its.
+  assert pod['containers'][0]['securityContext']['runAsUser'] == 0
+  assert pod['containers'][0]['securityContext']['capabilities'] == {'add': ['SYS_RESOURCE']}
+  assert 'uid=0,gid=0' in pod['volumes'][0]['csi']['volumeAttributes']['mountOptions']
   assert pod['containers'][0]['resources']['limits'] == {'google.com/tpu': 4}
   assert pod['volumes'][0]['csi']['volumeAttributes']['bucketName'] == 'my-bucket'
+
+
+def test_data_is_copied_from_the_mounted_bucket(scripts):
+  for kind in ('tpu', 'gpu'):
+    (job,) = manifest(scripts, kind)['spec']['replicatedJobs']
+    names = [e['name'] for e in job['template']['spec']['template']['spec']['containers'][0]['env']]
+    assert 'JAX3DGAN_DATA' not in names
+    (job,) = manifest(scripts, kind, DATA='gs://my-bucket/data/x')['spec']['replicatedJobs']
+    env = job['template']['spec']['template']['spec']['containers'][0]['env']
+    assert {'name': 'JAX3DGAN_DATA', 'value': '/bucket/data/x'} in env
+  code, _, errors = scripts.call(
+    'gke.sh', 'gpu', 'c', 'gs://my-bucket/x', NAME='toys', IMAGE='i', DATA='gs://other/x'
+  )
+  assert code == 2 and 'only my-bucket is mounted' in errors
 
 
 def test_processes_on_gpu_nodes_find_each_other(scripts):

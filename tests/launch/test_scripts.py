@@ -100,12 +100,15 @@ def test_commands_of_local(scripts):
   # The GPUs in their order, evenly.
   cuda = dict(JAX_PLATFORMS='cuda', CUDA_VISIBLE_DEVICES='4,2,6,7,1', COORDINATOR_PORT='20001')
   assert lines('--processes', '2', 'configs/toys.py', 'runs/x', **cuda) == [
-    f'env CUDA_VISIBLE_DEVICES={gpus} python {MAIN} --workdir=runs/x {join}={i}'
+    f'env CUDA_VISIBLE_DEVICES={gpus} python {MAIN} --workdir=runs/x --config.platform=gpu '
+    f'{join}={i}'
     for i, gpus in enumerate(['4,2', '6,7'])
   ]
   scripts.program('nvidia-smi', 'printf "0\\n1\\n2\\n3\\n"')
   found = lines('--devices-per-process', '3', 'configs/toys.py', 'runs/x', JAX_PLATFORMS='')
-  assert found == [f'env CUDA_VISIBLE_DEVICES=0,1,2 python {MAIN} --workdir=runs/x']
+  assert found == [
+    f'env CUDA_VISIBLE_DEVICES=0,1,2 python {MAIN} --workdir=runs/x --config.platform=gpu'
+  ]
   assert not (ROOT / 'runs/x/logs').exists()
 
 
@@ -118,8 +121,10 @@ def test_commands_of_tpu_vm(scripts):
   gcloud = 'gcloud compute tpus tpu-vm'
   kind = '--accelerator-type=v5litepod-16 --version=v2-alpha-tpuv5-lite'
   assert output('create', **SLICE) == f'{gcloud} create toys --zone=us-west4-a {kind}\n'
-  assert output('create', **SLICE, SPOT='1', PROJECT='p', SERVICE_ACCOUNT='me@p') == (
-    f'{gcloud} create toys --zone=us-west4-a --project=p {kind} --spot --service-account=me@p\n'
+  many = dict(SPOT='1', AUTOCHECKPOINT='1', PROJECT='p', SERVICE_ACCOUNT='me@p')
+  assert output('create', **SLICE, **many) == (
+    f'{gcloud} create toys --zone=us-west4-a --project=p {kind} --spot --autocheckpoint-enabled '
+    '--service-account=me@p\n'
   )
   archive, copy, remove, install = output('setup', RUN[1], TMPDIR='/tmp').splitlines()
   assert archive.endswith('archive --format=tar.gz --output=/tmp/jax3dgan_toys.tar.gz HEAD')
@@ -134,6 +139,9 @@ def test_commands_of_tpu_vm(scripts):
   run = output('run', *RUN, '--config.ema.rates=(.9, .99)')
   assert run.startswith(f'{gcloud} ssh toys --zone=us-west4-a --worker=all ')
   assert f'nohup setsid launch/tpu_host.sh run {" ".join(RUN)} ' in run
+  data = dict(DATA='gs://my-bucket/data/x')
+  assert ' && env DATA=gs://my-bucket/data/x launch/tpu_host.sh' in output('setup', RUN[1], **data)
+  assert 'setsid env DATA=gs://my-bucket/data/x launch/tpu_host' in output('run', *RUN, **data)
   assert "(.9, .99)'\\''" in run  # quoted for the host's shell, within the quotes of this one
   assert '--worker=2' in output('logs', WORKER='2') and 'tail' in output('logs')
   assert 'kill -TERM' in output('stop') and 'kill -KILL' in output('kill')
@@ -165,10 +173,18 @@ def test_commands_of_xpk(scripts):
   assert output == (
     'xpk workload create --workload=toys --cluster=pool --zone=us-west4-a --tpu-type=v5litepod-16 '
     '--num-slices=2 --docker-image=registry/jax3dgan:1 --max-restarts=10 '
-    '--restart-on-user-code-failure --termination-grace-period-seconds=120 '
-    '--env=JAX_COMPILATION_CACHE_DIR=/bucket/jax_cache '
-    f"'--command=exec python {MAIN} --workdir=/bucket/runs/toys --config.seed=1'\n"
+    '--restart-on-exit-codes=1,130 --termination-grace-period-seconds=120 '
+    '--env=JAX_COMPILATION_CACHE_DIR=/bucket/jax_cache --env=JAX3DGAN_SIGTERM_EXIT_CODE=143 '
+    "'--command=exec /app/launch/container.sh --config=configs/toys.py "
+    '--workdir=/bucket/runs/toys --config.platform=tpu --coordinator_timeout=1800 '
+    "--config.seed=1'\n"
   )
+  older = dict(RESTART='--restart-on-user-code-failure', DATA='/bucket/data/x')
+  output = scripts.call('xpk.sh', 'create', RUN[0], '/bucket/runs/toys', **where, **what, **older)[
+    1
+  ]
+  assert ' --restart-on-user-code-failure ' in output and 'exit-codes' not in output
+  assert ' --env=JAX3DGAN_DATA=/bucket/data/x ' in output
   deleted = scripts.call('xpk.sh', 'delete', **where)[1]
   assert deleted == (
     'xpk workload delete --workload=toys --cluster=pool --zone=us-west4-a --force\n'
@@ -181,10 +197,73 @@ def test_commands_of_slurm(scripts):
   assert code == 0, errors
   assert output == (
     'JAX_COMPILATION_CACHE_DIR=/shared/runs/jax_cache srun --kill-on-bad-exit=1 '
-    f'python {MAIN} --workdir=/shared/runs/x --config.seed=1\n'
+    f'python {MAIN} --workdir=/shared/runs/x --config.platform=gpu --config.seed=1\n'
   )
+  cpu = scripts.call('slurm.sbatch', RUN[0], '/shared/runs/x', PLATFORM='cpu', **job)[1]
+  assert cpu.endswith(' --config.platform=cpu\n')
   options = re.findall(r'^#SBATCH (\S+)$', (LAUNCH / 'slurm.sbatch').read_text(), re.MULTILINE)
   assert {'--requeue', '--signal=TERM@120', '--open-mode=append'} <= set(options)
+  assert '--cpus-per-task=16' in options
+
+
+@pytest.mark.parametrize(
+  'variables, platforms, fraction',
+  [
+    ({}, '', ''),
+    (dict(JAX3DGAN_EXTRAS='apps'), '', ''),
+    (dict(JAX3DGAN_EXTRAS='cuda12'), 'cuda,cpu', '.92'),
+    (dict(JAX3DGAN_EXTRAS='apps,cuda13', XLA_CLIENT_MEM_FRACTION='.5'), 'cuda,cpu', '.5'),
+    (dict(JAX3DGAN_EXTRAS='cuda12', XLA_PYTHON_CLIENT_MEM_FRACTION='.5'), 'cuda,cpu', ''),
+    (dict(JAX3DGAN_EXTRAS='cuda12', JAX_PLATFORMS='cpu'), 'cpu', ''),
+    (dict(JAX3DGAN_EXTRAS='tpu'), 'tpu,cpu', ''),
+  ],
+)
+def test_a_container_uses_what_it_was_built_for(scripts, variables, platforms, fraction):
+  python = scripts.program(
+    'noted', 'echo "$JAX_PLATFORMS|$XLA_CLIENT_MEM_FRACTION|$(ulimit -l)|$*"'
+  )
+  given = {'PYTHON': str(python), 'JAX_PLATFORMS': '', **variables}
+  code, output, errors = scripts.call('container.sh', '--config=toys', '--workdir=/runs/x', **given)
+  assert code == 0, errors
+  found = output.strip().split('|')
+  assert found[:2] == [platforms, fraction]
+  assert found[3] == '-m jax3dgan.main --config=toys --workdir=/runs/x'
+  if platforms.startswith('tpu'):
+    assert found[2] == 'unlimited' or 'root with the capability SYS_RESOURCE' in errors
+  else:
+    assert not errors
+
+
+def test_a_container_copies_its_data(scripts):
+  code, output, _ = scripts.call(
+    'container.sh', '--config=toys', '--config.seed=1', JAX3DGAN_DATA='/b/data/x', DRY_RUN='1'
+  )
+  *copy, train = output.splitlines()
+  assert code == 0 and copy[-2:] == ['cp -r /b/data/x /tmp/data/x.partial',
+                                     'mv /tmp/data/x.partial /tmp/data/x']  # fmt: skip
+  assert train.endswith('.main --config=toys --config.data.source=/tmp/data/x --config.seed=1')
+
+
+def test_how_a_batch_is_divided_is_checked_before_anything_is_asked_for(scripts):
+  scripts.program('kubectl', 'touch "$HOME/asked"')
+  where = dict(NAME='toys', IMAGE='i', PYTHON=sys.executable, PYTHONPATH=str(ROOT), CHECK_BATCH='1')
+  groups = ('--config.batch_size=9', '--config.discriminator.group_size=4')
+  run = ('gke.sh', 'gpu', 'configs/eg3d_toys.py', RUN[1])
+  code, _, errors = scripts.call(*run, *groups, NUM_NODES='2', **where)
+  assert code == 2 and errors.count('Error:') == 1 and 'group' in errors
+  assert not (scripts.home / 'asked').exists()
+  # Where the package is not installed, a line says that nothing was checked.
+  absent = dict(where, PYTHON=str(scripts.program('no_python', 'exit 1')))
+  code, _, errors = scripts.call(*run, *groups, NUM_NODES='2', **absent)
+  assert code == 0 and (scripts.home / 'asked').exists()
+  assert errors.strip().endswith('how the batch is divided among 16 devices is not checked.')
+
+
+def test_devices_of_types_of_slices():
+  types = ['v5litepod-16', 'v6e-8', 'v5p-32', 'v4-8', 'v3-8', 'tpu7x-4', 'odd']
+  program = f'source {LAUNCH}/common.sh; for t in {" ".join(types)}; do tpu_devices $t; done'
+  done = subprocess.run(['bash', '-c', program], capture_output=True, text=True)
+  assert done.stdout.split() == ['16', '8', '16', '4', '8', '4'] and not done.stderr
 
 
 def test_the_image_is_built_from_what_there_is(tmp_path):
@@ -194,8 +273,11 @@ def test_the_image_is_built_from_what_there_is(tmp_path):
   words = {}
   for instruction, rest in lines:
     words.setdefault(instruction, []).append(rest)
-  assert lines[0][0] == 'FROM' and words['USER'] == ['trainer']
-  assert json.loads(words['ENTRYPOINT'][0]) == ['python', '-m', 'jax3dgan.main']
+  assert lines[0][0] == 'FROM' and words['USER'] == ['$RUN_AS'] and 'RUN_AS=trainer' in words['ARG']
+  (entry,) = json.loads(words['ENTRYPOINT'][0])
+  assert words['WORKDIR'] == ['/app'] and (ROOT / entry.removeprefix('/app/')).is_file()
+  assert 'LD_LIBRARY_PATH=/usr/local/nvidia/lib64' in ' '.join(words['ENV'])
+  assert 'JAX3DGAN_EXTRAS=$EXTRAS' in words['ENV']
   ignored = (ROOT / '.dockerignore').read_text().split()
   for rest in words['COPY'][:-1]:
     *sources, target = rest.split()

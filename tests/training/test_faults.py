@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jax3dgan import config as config_lib
+from jax3dgan.errors import UserError
 from jax3dgan.recipes import Phase
-from jax3dgan.training import faults, streams
+from jax3dgan.training import faults, packed, streams
 
 # In EG3D's order: the generator, something of it that is due every other step, the discriminator.
 PHASES = (
@@ -21,7 +22,7 @@ PARAMS = {
 }
 
 
-def metrics(d_loss=1.0, g_loss=0.5, density_loss=0.1, discriminator=-1, generator=-1, density=-1):
+def scalars(d_loss=1.0, g_loss=0.5, density_loss=0.1, discriminator=-1, generator=-1, density=-1):
   values = {
     'discriminator/loss': d_loss,
     'generator/loss': g_loss,
@@ -30,7 +31,11 @@ def metrics(d_loss=1.0, g_loss=0.5, density_loss=0.1, discriminator=-1, generato
     'fault/generator': generator,
     'fault/density': density,
   }
-  return jax.tree.map(jnp.asarray, values)
+  return values
+
+
+def metrics(*args, **kwargs):
+  return packed.pack(scalars(*args, **kwargs))
 
 
 @pytest.mark.parametrize('bad', [jnp.nan, jnp.inf, -jnp.inf])
@@ -137,8 +142,29 @@ def test_another_attempt_shares_no_key_with_a_step():
 
 def test_steps_in_flight_are_bounded(monkeypatch):
   waited = []
-  monkeypatch.setattr(jax, 'block_until_ready', lambda metrics: waited.append(metrics['step']))
+  monkeypatch.setattr(jax, 'block_until_ready', waited.append)
   watch = faults.Watch({}, ())
   for step in range(20):
-    watch.note(step, {'step': step})
+    watch.note(step, step)
   assert waited == list(range(20 - faults.MAX_IN_FLIGHT))
+
+
+def test_a_step_costs_one_transfer(monkeypatch):
+  """Instead of one for each of its metrics."""
+  step = jax.jit(lambda x: packed.pack({f'm{i}': x + i for i in range(30)} | scalars()))
+  fetched, plain = [], jax.device_get
+  monkeypatch.setattr(
+    jax, 'device_get', lambda tree: fetched.extend(jax.tree.leaves(tree)) or plain(tree)
+  )
+  watch = watch_of()
+  for i in range(50):
+    watch.note(i, step(jnp.float32(i)))
+  assert watch.check() is None
+  means = watch.means()
+  assert len(fetched) == 50 and len(means) == 30 + 3
+  assert means['m29'] == 29 + 24.5 and means['density/loss'] == pytest.approx(0.1)
+
+
+def test_a_metric_that_is_no_scalar_is_named():
+  with pytest.raises(UserError, match=r"'rays' has the shape \(4,\)"):
+    packed.pack({'rays': jnp.zeros(4)})
