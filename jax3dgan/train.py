@@ -16,6 +16,7 @@ from jax3dgan.runs import (
   checkpoints,
   figures,
   interruption,
+  ownership,
   plain_paths,
   progress,
   workdirs,
@@ -58,10 +59,10 @@ def run(config, workdir) -> dict:
     source = feed.Feed(config, mesh, stages[0])
     recipes.create(config.recipe).check_data(config, source.dataset)
 
-  with interruption.Interruption() as stop:
+  line = progress.Progress(config.num_steps)
+  with interruption.Interruption() as stop, ownership.owned(workdir, line.say):
     # The state: from the last checkpoint or fresh.
     with timings('start'):
-      line = progress.Progress(config.num_steps)
       saver = checkpoints.Checkpoints(
         workdir,
         config.checkpoint.every,

@@ -16,7 +16,7 @@ from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.pictures import of_training
-from jax3dgan.runs import checkpoints, interruption
+from jax3dgan.runs import checkpoints, interruption, ownership
 from jax3dgan.training import checks, schedule
 from jax3dgan.training import state as state_lib
 
@@ -96,6 +96,7 @@ def test_a_run_leaves_pictures_a_video_and_a_summary(finished):
   ]
   assert checkpoints.steps(workdir)[-1] == 4
   assert list(workdir.glob('events*')), 'no TensorBoard events'
+  assert not (workdir / ownership.FILE).read_text()  # it was this run's, and is no run's now
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(finished, cache, tmp_path, monkeypatch):
