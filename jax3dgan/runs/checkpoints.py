@@ -5,7 +5,8 @@ temporary name and renamed when it is complete, so a killed run or a full disk l
 ones intact.
 When it is read, its arrays are compared with their checksums: a damaged checkpoint is reported and
 moved to `damaged/`, and the one before it is used. A checkpoint that cannot be read for another
-reason stays where it is, and the run ends (see `read_failures`).
+reason stays where it is, and the run ends (see `read_failures`). After each save its structure is
+read back, so that no run replaces good checkpoints by ones that nobody can read.
 
 In `train.py`:
 
@@ -36,7 +37,7 @@ from orbax.checkpoint import v1 as ocp
 from jax3dgan import config_json
 from jax3dgan.devices import agreement
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checksums, plain_paths, restoring, workdirs
+from jax3dgan.runs import checksums, plain_paths, restoring, state_trees, workdirs
 from jax3dgan.runs.checkpoint_files import (
   CHECKSUMS,
   FOLDER,
@@ -73,7 +74,8 @@ class Checkpoints:
     workdir: The run's folder; made where it is missing.
     every: Steps between two checkpoints; there is one more when the machine is about to be
       preempted.
-    keep: Number of the latest checkpoints that are kept.
+    keep: Number of the latest checkpoints that are kept; the one before the latest also until the
+      latest has been read back.
     config: If given, it is compared with the run's config.json (UserError if the model differs and
       there are checkpoints) and written there.
     on_error: 'stop' raises if the disk refuses a save; 'warn' prints it and continues without that
@@ -136,7 +138,8 @@ class Checkpoints:
       save_decision_policy=decide.AnySavePolicy(
         [decide.FixedIntervalPolicy(self._every), decide.PreemptionCheckpointingPolicy()]
       ),
-      preservation_policy=training.preservation_policies.LatestN(self._keep),
+      # The one before the latest is kept until the latest has been read back.
+      preservation_policy=training.preservation_policies.LatestN(max(2, self._keep)),
       cleanup_tmp_directories=True,
     )
 
@@ -164,7 +167,7 @@ class Checkpoints:
     # A forced save is the last one: there is no later one that could succeed.
     with self._disk(step, self._warns and not force):
       self._pending = self._checkpointer.save_async(step, state, force=True, custom_metadata=sums)
-      self._saving = step
+      self._saving = (step, state_trees.shapes(state))
     return self._pending is not None
 
   def restore(self, abstract_state, say: Callable[[str], None] = print):
@@ -228,9 +231,33 @@ class Checkpoints:
   def _wait(self, warns: bool) -> None:
     pending, self._pending = self._pending, None
     if pending is not None:
-      with self._disk(self._saving, warns):
+      (step, shapes), saved = self._saving, False
+      with self._disk(step, warns):
         pending.result()
-        self._latest = self._saving
+        saved = True
+      if saved:
+        self._read_back(step, shapes)
+        self._latest = step
+
+  def _read_back(self, step: int, shapes: dict) -> None:
+    """Raises a UserError if a checkpoint does not have all arrays, before older ones are lost."""
+    path = path_of(self._workdir, step)
+
+    def check():
+      if state_trees.shapes(metadata_of(path).metadata) != shapes:
+        raise Damaged('it does not have all arrays')
+
+    try:
+      restoring.read_together(check, path, self._say)
+    except Damaged as error:
+      raise UserError(
+        f'{path} was written and cannot be read back: {error}. The run ends before it replaces the '
+        'earlier ones. Check the disk, or choose another --workdir.'
+      ) from error
+    if self._keep == 1:
+      for older in restoring.agreed_steps(self._workdir):
+        if older < step:
+          self._checkpointer.delete(older)
 
   @contextlib.contextmanager
   def _disk(self, step: int, warns: bool):

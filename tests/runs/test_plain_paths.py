@@ -25,6 +25,25 @@ def test_checkpoints_come_back_from_any_folder(name, tmp_path):
   np.testing.assert_array_equal(part, state['w'])
 
 
+def test_a_save_is_read_back_before_it_replaces_an_earlier_one(tmp_path, monkeypatch):
+  state = {'w': jnp.arange(12.0)}
+  lines = []
+  saver = checkpoints.Checkpoints(tmp_path, 1, keep=1, on_error='warn', say=lines.append)
+  saver.save(1, state)
+  saver.wait()
+  with monkeypatch.context() as patch:
+    patch.setattr(plain_paths.PlainPath, 'glob', lambda *args: iter(()))  # finds no arrays
+    saver.save(2, state)
+    with pytest.raises(UserError, match='2 was written and cannot be read back: its metadata are'):
+      saver.wait()
+  assert saver.latest_step == 1
+  np.testing.assert_array_equal(saver.restore(state, lines.append)['w'], state['w'])
+  assert len(lines) == 1 and 'Going on from step 1.' in lines[0]
+  saver.save(3, state)
+  saver.close()
+  assert checkpoints.steps(tmp_path) == [3]
+
+
 @pytest.mark.parametrize(
   'name, words',
   [
