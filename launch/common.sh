@@ -49,16 +49,6 @@ split_bucket() {
   path=${BASH_REMATCH[2]%/}
 }
 
-# Copies the folder or file $1 to $2 on the local disk, unless a former call has: a mounted bucket
-# is asked over the network for each image, a copy reads whole files.
-copy_data() {
-  if [[ -e $2 ]]; then return; fi
-  run mkdir -p "$(dirname "$2")"
-  run rm -rf "$2.partial"
-  run cp -r "$1" "$2.partial" || fail "$1 cannot be copied. Check that it is there, and the disk."
-  run mv "$2.partial" "$2"
-}
-
 # Has JAX take nearly all of a GPU's memory; its default is 75 %. It refuses both variables at once.
 gpu_memory() {
   if [[ -z ${XLA_CLIENT_MEM_FRACTION:-}${XLA_PYTHON_CLIENT_MEM_FRACTION:-} ]]; then

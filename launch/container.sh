@@ -2,8 +2,6 @@
 # What a container of launch/Dockerfile does: trains, on what its packages were installed for.
 # Usage: launch/container.sh --config=CONFIG --workdir=WORKDIR [flags]   of python -m jax3dgan.main
 # Variables:
-#   JAX3DGAN_DATA     prepared images, such as a folder of a mounted bucket, which are copied to the
-#                     local disk (/tmp/data) and read from there
 #   JAX3DGAN_EXTRAS   of setup.py that the image was built with
 #   JAX_PLATFORMS, XLA_CLIENT_MEM_FRACTION   by the extras, where they are not set
 #   PYTHON (python), DRY_RUN=1
@@ -28,12 +26,6 @@ case ${JAX_PLATFORMS:-} in
     ;;
 esac
 command=("${PYTHON:-python}" -m jax3dgan.main "$@")
-if [[ ${JAX3DGAN_DATA:-} ]]; then
-  copy=/tmp/data/$(basename "$JAX3DGAN_DATA")
-  copy_data "$JAX3DGAN_DATA" "$copy"
-  # Behind the config, which has to be read first, and before other values of the field.
-  command=("${command[@]:0:4}" "--config.data.source=$copy" "${command[@]:4}")
-fi
 if [[ ${DRY_RUN:-} ]]; then
   quoted "${command[@]}"
 else

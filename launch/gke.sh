@@ -17,8 +17,8 @@
 #   TPU: TPU_ACCELERATOR (tpu-v5-lite-podslice), TPU_TOPOLOGY (4x4), CHIPS_PER_HOST (4),
 #        HOSTS_PER_SLICE (4), NUM_SLICES (1)
 #   GPU: GPU_ACCELERATOR (nvidia-h100-80gb), GPUS_PER_NODE (8), NUM_NODES (1)
-#   DATA              prepared images in the same bucket (gs://BUCKET/data/celeba64), which are
-#                     copied to the disk of each node and read from there
+#   DATA              prepared images in the same bucket (gs://BUCKET/data/celeba64), which each node
+#                     copies to its disk first
 #   CACHE_SIZE        of the node's disk, for what is read from the bucket (20Gi)
 #   CHECK_BATCH=0     does not check how the batch is divided
 #   DRY_RUN=1         prints the manifest instead of submitting it
@@ -63,14 +63,13 @@ need IMAGE 'the address of the image that was built from launch/Dockerfile'
 split_bucket "$2"
 
 workdir=/bucket/$path
-data=
+data=()
 if [[ ${DATA:-} ]]; then
   mounted=$bucket
   split_bucket "$DATA" DATA
   [[ $bucket == "$mounted" ]] ||
     fail "DATA is in the bucket $bucket, and only $mounted is mounted. Copy it there."
-  [[ $path =~ ^[A-Za-z0-9_./-]+$ ]] || fail "DATA is $DATA. Use letters, digits and ._-/ in its name."
-  data=/bucket/$path
+  data=("--config.data.source=/bucket/$path" --config.data.local_copy=/tmp/data)
 fi
 if [[ $action == tpu ]]; then
   devices=$((${NUM_SLICES:-1} * ${HOSTS_PER_SLICE:-4} * ${CHIPS_PER_HOST:-4}))
@@ -85,7 +84,7 @@ check_batch "$devices" "$1" "${@:3}"
 # made first, which takes longer than the five minutes that processes wait for each other.
 arguments=
 for word in "--config=$1" "--workdir=$workdir" "--config.platform=$action" \
-  --coordinator_timeout=1800 "${@:3}"; do
+  --coordinator_timeout=1800 ${data[@]+"${data[@]}"} "${@:3}"; do
   # Kubernetes would put variables in place of $(…).
   # shellcheck disable=SC2016
   [[ $word != *[$'\n\t']* && $word != *'$('* ]] ||
@@ -101,16 +100,14 @@ declare -A values=(
   [CHIPS_PER_HOST]=${CHIPS_PER_HOST:-4} [HOSTS_PER_SLICE]=${HOSTS_PER_SLICE:-4}
   [NUM_SLICES]=${NUM_SLICES:-1}
   [GPU_ACCELERATOR]=${GPU_ACCELERATOR:-nvidia-h100-80gb} [GPUS_PER_NODE]=${GPUS_PER_NODE:-8}
-  [NUM_NODES]=${NUM_NODES:-1} [DATA]=$data [CACHE_SIZE]=${CACHE_SIZE:-20Gi}
+  [NUM_NODES]=${NUM_NODES:-1} [CACHE_SIZE]=${CACHE_SIZE:-20Gi}
 )
 if [[ $action == tpu ]]; then manifest=gke_jobset.yaml; else manifest=gke_gpu_jobset.yaml; fi
 text=
 while IFS= read -r line; do
-  # Comments of the file are for its readers; lines marked so are for Spot nodes, or DATA, only.
+  # Comments of the file are for its readers; lines marked so are for Spot nodes only.
   if [[ $line =~ ^' '*'#' || (-z ${SPOT:-} && $line == *'# spot') ]]; then continue; fi
-  if [[ -z $data && $line == *'# data' ]]; then continue; fi
   line=${line%' # spot'}
-  line=${line%' # data'}
   while [[ $line =~ \$\{([A-Z_]+)\} ]]; do
     key=${BASH_REMATCH[1]}
     [[ ${values[$key]+there} ]] || fail "$manifest asks for $key, which is unknown."

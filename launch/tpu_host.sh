@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What a host of a Cloud TPU VM does; launch/tpu_vm.sh copies the repository there and calls it.
 # Usage, in the repository:
-#   launch/tpu_host.sh setup BUCKET     installs gcsfuse, Python and the package; copies the data
+#   launch/tpu_host.sh setup BUCKET     installs gcsfuse, Python and the package
 #   launch/tpu_host.sh run CONFIG gs://BUCKET/WORKDIR [overrides]
 # The bucket is mounted at ~/buckets/BUCKET; compiled programs are kept in its folder jax_cache.
-# Variables: DATA, prepared images in a bucket (gs://BUCKET/data/celeba64), which are copied to the
-# local disk and read from there; CACHE_MB, of the local disk for what is read from the bucket
+# Variables: DATA, prepared images in a bucket (gs://BUCKET/data/celeba64), which the run copies to the
+# local disk first; CACHE_MB, of the local disk for what is read from the bucket
 # (20000); GCSFUSE_VERSION (3.8.0), or GCSFUSE_INSTALL, a command that installs gcsfuse in another
 # way; PYTHON_VERSION (3.12); VENV (~/jax3dgan_venv); DRY_RUN=1.
 set -euo pipefail
@@ -41,7 +41,6 @@ setup() {
   run "$tools/bin/uv" pip install --quiet --python "$venv/bin/python" -e '.[tpu]'
   huge_pages
   mount_bucket "$1"
-  local_data
 }
 
 install_gcsfuse() {
@@ -63,15 +62,14 @@ huge_pages() {
   fi
 }
 
-# Sets `data`: the flag that makes the run read its images from the local disk, where DATA is set.
+# Sets `data`: the flags that make the run copy its images to the local disk, where DATA is set.
 local_data() {
   local bucket path
   data=()
   if [[ ! ${DATA:-} ]]; then return; fi
   split_bucket "$DATA" DATA
   mount_bucket "$bucket"
-  copy_data "$HOME/buckets/$bucket/$path" "$HOME/data/$bucket/$path"
-  data=("--config.data.source=$HOME/data/$bucket/$path")
+  data=("--config.data.source=$HOME/buckets/$bucket/$path" "--config.data.local_copy=$HOME/data")
 }
 
 # Mounts bucket $1, once. Metadata is never cached: a host must see at once what another one wrote.

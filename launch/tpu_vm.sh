@@ -17,8 +17,8 @@
 #   AUTOCHECKPOINT=1                      for create: SIGTERM some minutes before maintenance, by
 #                                         which the state is saved; not with Spot's preemption
 #   PROJECT, SERVICE_ACCOUNT              those of gcloud's configuration where not set
-#   DATA                                  for setup and run: prepared images in a bucket, which all
-#                                         hosts copy to their disks and read from there
+#   DATA                                  for run: prepared images in a bucket, which each host copies
+#                                         to its disk first
 #   GCSFUSE_INSTALL                       for setup: see launch/tpu_host.sh
 #   CHECK_BATCH=0                         run does not check how the batch is divided
 #   DRY_RUN=1                             prints the commands
@@ -60,7 +60,7 @@ case $action in
     run gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:jax3dgan.tar.gz" "--zone=$ZONE" \
       ${PROJECT:+"--project=$PROJECT"} --worker=all
     run rm -f "$archive"
-    install=$(quoted env ${DATA:+"DATA=$DATA"} ${GCSFUSE_INSTALL:+"GCSFUSE_INSTALL=$GCSFUSE_INSTALL"} \
+    install=$(quoted env ${GCSFUSE_INSTALL:+"GCSFUSE_INSTALL=$GCSFUSE_INSTALL"} \
       launch/tpu_host.sh setup "$bucket")
     unpack='mkdir -p jax3dgan && tar -xzf jax3dgan.tar.gz -C jax3dgan && cd jax3dgan'
     tpu ssh --worker=all "--command=$unpack && $install"

@@ -14,8 +14,8 @@
 #   IMAGE                    built from launch/Dockerfile with EXTRAS=tpu and RUN_AS=root
 #   TPU_TYPE                 such as v5litepod-16
 #   NUM_SLICES (1), MAX_RESTARTS (10), MOUNT_POINT (/bucket), DRY_RUN=1
-#   DATA                     a path below MOUNT_POINT with prepared images, which are copied to the
-#                            disk of each host and read from there
+#   DATA                     a path below MOUNT_POINT with prepared images, which each host copies to
+#                            its disk first
 #   RESTART                  the flag by which crashes are restarted; of an xpk that does not know it
 #                            --restart-on-user-code-failure (--restart-on-exit-codes=1,130)
 #   CHECK_BATCH=0            does not check how the batch is divided
@@ -52,11 +52,12 @@ slices=${NUM_SLICES:-1}
 each=$(tpu_devices "$TPU_TYPE")
 check_batch "${each:+$((each * slices))}" "$1" "${@:3}"
 train=$(quoted exec /app/launch/container.sh "--config=$1" "--workdir=$2" --config.platform=tpu \
-  --coordinator_timeout=1800 "${@:3}")
+  --coordinator_timeout=1800 \
+  ${DATA:+"--config.data.source=$DATA" --config.data.local_copy=/tmp/data} "${@:3}")
 # xpk starts again what ends by a signal or with 127 to 255: with 143 a run that was stopped, and not
 # finished. A crash is 1.
 run xpk workload create "--workload=$NAME" "${place[@]}" "--tpu-type=$TPU_TYPE" \
   "--num-slices=$slices" "--docker-image=$IMAGE" "--max-restarts=${MAX_RESTARTS:-10}" \
   "${RESTART:---restart-on-exit-codes=1,130}" --termination-grace-period-seconds=120 \
   "--env=JAX_COMPILATION_CACHE_DIR=$mount/jax_cache" --env=JAX3DGAN_SIGTERM_EXIT_CODE=143 \
-  ${DATA:+"--env=JAX3DGAN_DATA=$DATA"} "--command=$train"
+  "--command=$train"

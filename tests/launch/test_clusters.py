@@ -174,12 +174,14 @@ def test_a_tpu_host_joins_its_slice_and_trains_in_the_bucket(scripts, endpoints,
       'noted', 'echo "$JAX_COMPILATION_CACHE_DIR $*"; [[ /dev/fd/9 -ef $HOME/buckets/my-bucket ]]'
     )
   )
-  code, output, errors = scripts.call('tpu_host.sh', 'run', *_RUN, VENV=str(scripts.home / 'venv'))
+  given = dict(VENV=str(scripts.home / 'venv'), DATA='gs://my-bucket/data/x')
+  code, output, errors = scripts.call('tpu_host.sh', 'run', *_RUN, **given)
   assert code == 0, errors
   folder = f'{scripts.home}/buckets/my-bucket'
   assert output == (
     f'{folder}/jax_cache -m jax3dgan.main --config=configs/toys.py --workdir={folder}/runs/toys '
-    f'--config.platform=tpu --config.seed=1{flags}\n'
+    f'--config.platform=tpu --config.data.source={folder}/data/x '
+    f'--config.data.local_copy={scripts.home}/data --config.seed=1{flags}\n'
   )
   assert (scripts.home / 'mounted').read_text() == (
     '--implicit-dirs --rename-dir-limit=100000 --metadata-cache-ttl-secs=0 '
@@ -231,27 +233,6 @@ def test_a_fresh_host_waits_for_its_own_updates(scripts):
   code, _, errors = scripts.call('tpu_host.sh', 'setup', 'my-bucket', RETRY_SECONDS='0')
   assert code == 0, errors
   assert (scripts.home / 'sudo').read_text().count('install python3-venv') == 3
-
-
-def test_a_tpu_host_copies_its_data_once(scripts):
-  scripts.program('sudo', '')
-  scripts.program('curl', 'case "$*" in *endpoints) echo 10.0.0.5 ;; *number) echo 0 ;; esac')
-  images = scripts.home / 'buckets/photos/data/x'
-  images.mkdir(parents=True)
-  (images / 'index.json').write_text('{}')
-  scripts.program('gcsfuse', '')
-  python = scripts.home / 'venv/bin/python'
-  python.parent.mkdir(parents=True)
-  python.symlink_to(scripts.program('noted', 'echo "$*"'))
-  given = dict(VENV=str(scripts.home / 'venv'), DATA='gs://photos/data/x')
-  for _ in range(2):
-    code, output, errors = scripts.call('tpu_host.sh', 'run', *_RUN, **given)
-    copy = scripts.home / 'data/photos/data/x'
-    assert code == 0 and (copy / 'index.json').read_text() == '{}', errors
-    assert f' --config.platform=tpu --config.data.source={copy} --config.seed=1\n' in output
-    (images / 'index.json').write_text('changed')
-  code, _, errors = scripts.call('tpu_host.sh', 'run', *_RUN, **dict(given, DATA='gs://photos/no'))
-  assert code == 2 and 'cannot be copied' in errors
 
 
 def sbatch(scripts, python, state='RUNNING', **variables):

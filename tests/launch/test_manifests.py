@@ -233,13 +233,14 @@ def test_values_of_a_tpu_manifest(scripts):
 
 
 def test_data_is_copied_from_the_mounted_bucket(scripts):
-  for kind in ('tpu', 'gpu'):
-    (job,) = manifest(scripts, kind)['spec']['replicatedJobs']
-    names = [e['name'] for e in job['template']['spec']['template']['spec']['containers'][0]['env']]
-    assert 'JAX3DGAN_DATA' not in names
-    (job,) = manifest(scripts, kind, DATA='gs://my-bucket/data/x')['spec']['replicatedJobs']
-    env = job['template']['spec']['template']['spec']['containers'][0]['env']
-    assert {'name': 'JAX3DGAN_DATA', 'value': '/bucket/data/x'} in env
+  jobset = manifest(scripts, 'gpu', '--config.seed=1', DATA='gs://my-bucket/data/x')
+  (job,) = jobset['spec']['replicatedJobs']
+  args = job['template']['spec']['template']['spec']['containers'][0]['args']
+  # The caller's own come after.
+  assert args[args.index('--config.seed=1') - 2 :][:2] == [
+    '--config.data.source=/bucket/data/x',
+    '--config.data.local_copy=/tmp/data',
+  ]
   code, _, errors = scripts.call(
     'gke.sh', 'gpu', 'c', 'gs://my-bucket/x', NAME='toys', IMAGE='i', DATA='gs://other/x'
   )

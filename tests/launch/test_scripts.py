@@ -140,7 +140,6 @@ def test_commands_of_tpu_vm(scripts):
   assert run.startswith(f'{gcloud} ssh toys --zone=us-west4-a --worker=all ')
   assert f'nohup setsid launch/tpu_host.sh run {" ".join(RUN)} ' in run
   data = dict(DATA='gs://my-bucket/data/x')
-  assert ' && env DATA=gs://my-bucket/data/x launch/tpu_host.sh' in output('setup', RUN[1], **data)
   assert 'setsid env DATA=gs://my-bucket/data/x launch/tpu_host' in output('run', *RUN, **data)
   assert "(.9, .99)'\\''" in run  # quoted for the host's shell, within the quotes of this one
   assert '--worker=2' in output('logs', WORKER='2') and 'tail' in output('logs')
@@ -180,11 +179,10 @@ def test_commands_of_xpk(scripts):
     "--config.seed=1'\n"
   )
   older = dict(RESTART='--restart-on-user-code-failure', DATA='/bucket/data/x')
-  output = scripts.call('xpk.sh', 'create', RUN[0], '/bucket/runs/toys', **where, **what, **older)[
-    1
-  ]
+  create = ('xpk.sh', 'create', RUN[0], '/bucket/runs/toys')
+  output = scripts.call(*create, **where, **what, **older)[1]
   assert ' --restart-on-user-code-failure ' in output and 'exit-codes' not in output
-  assert ' --env=JAX3DGAN_DATA=/bucket/data/x ' in output
+  assert ' --config.data.source=/bucket/data/x --config.data.local_copy=/tmp/data' in output
   deleted = scripts.call('xpk.sh', 'delete', **where)[1]
   assert deleted == (
     'xpk workload delete --workload=toys --cluster=pool --zone=us-west4-a --force\n'
@@ -232,16 +230,6 @@ def test_a_container_uses_what_it_was_built_for(scripts, variables, platforms, f
     assert found[2] == 'unlimited' or 'root with the capability SYS_RESOURCE' in errors
   else:
     assert not errors
-
-
-def test_a_container_copies_its_data(scripts):
-  code, output, _ = scripts.call(
-    'container.sh', '--config=toys', '--config.seed=1', JAX3DGAN_DATA='/b/data/x', DRY_RUN='1'
-  )
-  *copy, train = output.splitlines()
-  assert code == 0 and copy[-2:] == ['cp -r /b/data/x /tmp/data/x.partial',
-                                     'mv /tmp/data/x.partial /tmp/data/x']  # fmt: skip
-  assert train.endswith('.main --config=toys --config.data.source=/tmp/data/x --config.seed=1')
 
 
 def test_how_a_batch_is_divided_is_checked_before_anything_is_asked_for(scripts):
