@@ -1,14 +1,14 @@
 """Images a second of the input pipeline alone: by loader, resolution, threads, latency of reads.
 
   python -m benchmarks.input_pipeline
-  python -m benchmarks.input_pipeline --loaders=tfdata --resolutions=64 --threads=8,32,128
-  python -m benchmarks.input_pipeline --plan=celeba:h100:8 --step-rate="EG3D FFHQ, 8 H100"=512:190
+  python -m benchmarks.input_pipeline --loaders=tfdata --resolutions=64 --threads=8,64,128
+  python -m benchmarks.input_pipeline --plan=celeba:h100:8:bfloat16 --step-rate=mine=512:190
 
 Prints a JSON line for each measurement, then tables, of images a second. The latency is that of a
 network file system: each read of a record sleeps so long before it reads the local file (20 to
 100 ms for a range request of a bucket). What a step consumes comes from `tools.plan`
-(--plan=CONFIG:DEVICE:NUMBER of a host's devices) or from you (--step-rate=NAME=RESOLUTION:RATE);
-it is that of one host, as the pipeline is.
+(--plan=CONFIG:DEVICE:NUMBER[:POLICY], NUMBER of a host's devices) or from you
+(--step-rate=NAME=RESOLUTION:RATE); it is that of one host, as the pipeline is.
 
 'resident load' is the decoding of a whole data set at the start, 'resident draw' the drawing of its
 batches inside the compiled step: that one reads nothing.
@@ -130,11 +130,13 @@ def measure(folder, args, say):
 
 
 def planned(text: str) -> list[tuple[str, int, float]]:
-  """(name, resolution, images a second) of each stage of CONFIG:DEVICE:NUMBER, by `tools.plan`."""
+  """(name, resolution, images a second) of each stage of CONFIG:DEVICE:NUMBER[:POLICY]."""
   from jax3dgan.tools import devices, plan
 
-  name, device, number = text.split(':')
+  name, device, number, *policy = text.split(':')
   config = importlib.import_module(f'configs.{name}').get_config()
+  if policy:
+    config.model.matmul_dtype = policy[0]
   result = plan.plan(config, devices.find(device), num_devices=int(number), fast=True)
   return [
     (f'{name}, {number} {device}, {result["policy"]}', stage['resolution'], rate)
@@ -178,12 +180,12 @@ def parse(argv):
   )
   parser.add_argument('--loaders', type=lambda text: text.split(','), default=LOADERS)
   parser.add_argument('--resolutions', type=numbers, default=[32, 64, 128, 256])
-  parser.add_argument('--threads', type=numbers, default=[32], help='config.data.read_threads')
+  parser.add_argument('--threads', type=numbers, default=[64], help='config.data.read_threads')
   parser.add_argument('--latencies', type=numbers, default=[0, 20, 50, 100], help='ms a read')
   parser.add_argument('--batch', type=int, default=32, help='images of a host')
   parser.add_argument('--images', type=int, default=128, help='of the data set')
   parser.add_argument('--seconds', type=float, default=1.5, help='of each measurement')
-  parser.add_argument('--plan', action='append', default=[], help='CONFIG:DEVICE:NUMBER')
+  parser.add_argument('--plan', action='append', default=[], help='CONFIG:DEVICE:NUMBER[:POLICY]')
   parser.add_argument('--step-rate', action='append', default=[], help='NAME=RESOLUTION:RATE')
   args = parser.parse_args(argv)
   if unknown := set(args.loaders) - set(LOADERS):

@@ -83,7 +83,7 @@ def _common() -> dict:
       flip=False,
       on_device=False,
       # Records that are read at the same time; 0 for as many as cores from a disk of this host, and
-      # 32 from a network file system, where reads wait.
+      # 64 from a network file system, where reads wait.
       read_threads=0,
       # A folder on a disk of this host to which shards on a network file system are copied, once;
       # '' to read them where they are.

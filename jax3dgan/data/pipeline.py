@@ -6,124 +6,20 @@ where the data has labels. What a batch holds depends on the seed and the positi
 """
 
 import collections
-import dataclasses
 import functools
 import importlib.util
 import os
-from typing import Any
 
 import jax
 from etils import epath
 
-from jax3dgan.data import first_use, images, labels, local_copy, posed, reading, records, sources
+from jax3dgan.data import dataset as dataset_lib
+from jax3dgan.data import first_use, images, local_copy, posed, reading, records, sources
 from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
 LOADERS = ('arrays', 'tfdata')
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-  """Images of one size, in the order of their names.
-
-  Attributes:
-    name: what the config calls it.
-    source: has `read(i) -> records.Record` and `describe(i)`.
-    resolution: size of the images in pixels.
-    crop: see `images.crop_box`; prepared shards are never cropped again.
-    labelled: whether there are labels.
-    flip: whether images are mirrored at random, labels with them.
-    loader: 'arrays' or 'tfdata'.
-    on_device: whether to keep it on the device (`arrays.resident`).
-    same_order: whether every epoch reads the images in the same order.
-    read_threads: how many records are read at the same time.
-    skips: the images found to be damaged, which others replace; by default none yet.
-  """
-
-  name: str
-  source: Any
-  resolution: int
-  crop: str = 'centre'
-  labelled: bool = False
-  flip: bool = False
-  loader: str = 'arrays'
-  on_device: bool = False
-  same_order: bool = False
-  read_threads: int = dataclasses.field(default_factory=reading.num_workers)
-  skips: skips_lib.Skips | None = None
-
-  def __post_init__(self):
-    if self.skips is None:
-      object.__setattr__(self, 'skips', skips_lib.Skips(len(self.source)))
-
-  def __len__(self):
-    return len(self.source)
-
-  @property
-  def scene(self) -> dict:
-    """What the index says of a scene with known cameras, see `posed.Scene.about`; {} without."""
-    return getattr(self.source, 'index', {}).get('scene') or {}
-
-  def __getitem__(self, i):
-    """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored.
-
-    A damaged image is replaced by another one, see `skips`.
-    """
-    return self.skips.usable(i, self.decode)
-
-  def example(self, i, record):
-    """As [i], of a record that was read in advance.
-
-    Args:
-      i: number of the image.
-      record: a finished Future of `record(i)`, which may have failed.
-    """
-    first = [record]
-
-    def decode(j):
-      # Only once: where it failed, the next try has to read again.
-      return self.decode(j, first.pop().result() if first and j == i else None)
-
-    return self.skips.usable(i, decode)
-
-  def record(self, i):
-    """Record i, with a label where the data has labels; a UserError where it cannot be used."""
-    try:
-      record = self.source.read(i)
-    except sources.UnreachableImageError as error:
-      raise skips_lib.UnreachableError(
-        f'{self.source.describe(i)} of {self.name} cannot be read: {error}. '
-        'Bring the file or its disk back, then run the same command.'
-      ) from error
-    except images.ImageError as error:
-      raise self.unusable(i, error) from error
-    if self.labelled and (record.label is None or len(record.label) != labels.NUM_NUMBERS):
-      raise self.unusable(i, 'it has no label')
-    return record
-
-  def decode(self, i, record=None):
-    """As [i], of its record if it is given; a UserError where image i itself cannot be used."""
-    record = self.record(i) if record is None else record
-    try:
-      image = images.decode(record.image)
-      stored = getattr(self.source, 'resolution', None)
-      if stored and image.shape[:2] != (stored, stored):
-        raise images.ImageError('its size is not that of the index')
-      label = record.label
-      if label is not None:
-        label = labels.crop(label, *image.shape[:2], images.crop_box(*image.shape[:2], self.crop))
-      return images.fit(image, self.resolution, self.crop), label
-    except images.OutOfMemoryError as error:  # this says nothing of the image
-      raise skips_lib.UnreachableError(
-        f'{self.source.describe(i)} of {self.name} cannot be decoded: {error}. '
-        'Free some memory, or give the program more, then run the same command.'
-      ) from error
-    except images.ImageError as error:
-      raise self.unusable(i, error) from error
-
-  def unusable(self, i, cause):
-    """The error of image i that cannot be used."""
-    return skips_lib.DamagedError(f'{self.source.describe(i)} of {self.name}: {cause}.')
+Dataset = dataset_lib.Dataset
 
 
 def open_dataset(data_config, resolution, same_order=False, largest=None):
@@ -157,11 +53,11 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       f'{first_use.prepare_command(name, "DIR", max(resolution, largest or 0))} (with --hold-out=8 '
       'where it has no test views), and set --config.data.source=DIR.'
     )
+  copy_to = data_config.get('local_copy') or ''
   if name.endswith('.zip'):
     directory = os.path.expanduser(name)
-    source = _open_zip(name, loader, resolution, data_config)
+    source = _open_zip(name, loader, resolution, copy_to)
   else:
-    copy_to = data_config.get('local_copy') or ''
     directory = first_use.folder_of(name, data_config, resolution, largest)
     if directory is not None:
       source = _open_shards(directory, name, resolution, copy_to)
@@ -301,7 +197,7 @@ def _open_shards(directory, name, resolution, copy_to):
   return records.Shards(local_copy.ensure(directory, copy_to) if copy_to else directory)
 
 
-def _open_zip(name, loader, resolution, data_config):
+def _open_zip(name, loader, resolution, copy_to):
   path = os.path.expanduser(name)
   if not os.path.isfile(path):
     raise UserError(f'The data {name} is not there. Put the zip there, or name another data set.')
@@ -310,13 +206,11 @@ def _open_zip(name, loader, resolution, data_config):
       f'The tfdata loader does not read zips, and config.data.source is {name}. Set '
       f'--config.data.loader=arrays, or run {first_use.prepare_command(name, "DIR", resolution)}'
     )
-  for field in ('read_threads', 'local_copy'):
-    if data_config.get(field):
-      raise UserError(
-        f'config.data.{field} is for prepared folders, and config.data.source is {name}, which one '
-        f'thread reads where it is. Leave --config.data.{field} out, or run '
-        f'{first_use.prepare_command(name, "DIR", resolution)}'
-      )
+  if copy_to:
+    raise UserError(
+      f'config.data.local_copy is for prepared folders, and config.data.source is {name}. Leave '
+      f'--config.data.local_copy out, or run {first_use.prepare_command(name, "DIR", resolution)}'
+    )
   source = sources.ZipSource(path)
   if not len(source):
     raise UserError(f'{name} holds no image ({", ".join(images.EXTENSIONS)}). Name another zip.')

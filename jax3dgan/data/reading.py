@@ -2,7 +2,7 @@
 
 On a network file system a read takes 20 to 100 ms, nearly all of it waiting. The records of a batch
 and of the next ones are requested at the same time, so that threads / latency of them arrive in a
-second: 32 threads and 50 ms give 640. On a local disk more threads than cores only hinder each
+second: 64 threads and 50 ms give 1,280. On a local disk more threads than cores only hinder each
 other. Results are in the order of the requests, whichever arrives first, and their number in memory
 is bounded.
 """
@@ -18,7 +18,7 @@ from jax3dgan.data import mounts
 from jax3dgan.devices import cpu_devices
 
 # Threads that read from a network file system.
-REMOTE_THREADS = 32
+REMOTE_THREADS = 64
 # Batches that are complete while one is being used.
 _AHEAD = 2
 # Seconds without a batch before this is reported; then again after two, four, ... times as long.
@@ -55,8 +55,7 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
 
   Args:
     pool: from `threads`.
-    function: of the arguments of one element. It may return a future: then the result is that
-      one's.
+    function: of the arguments of one element.
     batches: iterable, perhaps without end, of lists of tuples of arguments.
     ahead: how many batches are requested beside the one that is waited for.
 
@@ -67,14 +66,9 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
   for batch in batches:
     queue.append([pool.submit(function, *arguments) for arguments in batch])
     if len(queue) > ahead:
-      yield [_result(future) for future in queue.popleft()]
+      yield [future.result() for future in queue.popleft()]
   while queue:
-    yield [_result(future) for future in queue.popleft()]
-
-
-def _result(future):
-  result = future.result()
-  return result.result() if isinstance(result, concurrent.futures.Future) else result
+    yield [future.result() for future in queue.popleft()]
 
 
 def examples(dataset, batches: Iterable[Iterable[int]], batch_size: int) -> Iterator[list]:

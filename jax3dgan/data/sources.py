@@ -5,6 +5,7 @@ and `label_table`, and is in the order of the sorted names: the same files give 
 anywhere. An image that cannot be read is an `images.ImageError`.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -15,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from jax3dgan.data import images, labels, skips, tfrecord
+from jax3dgan.data import images, labels, skips, tfrecord, zip_entries
 from jax3dgan.data.records import Record
 from jax3dgan.errors import UserError
 
@@ -65,7 +66,11 @@ class FolderSource:
       with open(os.path.join(self._directory, name), 'rb') as file:
         data = file.read(images.MAX_BYTES + 1)
     except OSError as error:
-      raise images.ImageError(error.strerror or 'cannot be read') from error
+      # These stay so; all others, such as EIO or ESTALE, may be the network.
+      lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
+      lasting |= error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+      kind = images.ImageError if lasting else UnreachableImageError
+      raise kind(error.strerror or 'cannot be read') from error
     return Record(data, find_label(self.label_table, name), name)
 
 
@@ -79,6 +84,7 @@ class ZipSource:
 
   def __init__(self, path, labels_file=None):
     self._path = os.fspath(path)
+    self._files = zip_entries.Entries(self._path)
     try:
       self._zip = zipfile.ZipFile(self._path)
     except (zipfile.BadZipFile, OSError) as error:
@@ -112,11 +118,14 @@ class ZipSource:
     return Record(self._read(self._entries[i]), find_label(self.label_table, name), name)
 
   def _read(self, entry):
+    # The directory's sizes may lie: never more than this is unpacked.
+    limit = images.MAX_BYTES + 1
     try:
+      if zip_entries.is_plain(entry):
+        return self._files.read(entry, limit)
       # One open member at a time: they share the file's position.
       with self._lock, self._zip.open(entry) as file:
-        # The directory's sizes may lie: never more than this is unpacked.
-        return file.read(images.MAX_BYTES + 1)
+        return file.read(limit)
     except OSError as error:
       raise UnreachableImageError(f'cannot be read from the zip ({error})') from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
@@ -126,6 +135,7 @@ class ZipSource:
 
   def close(self):
     """Closes the zip."""
+    self._files.close()
     self._zip.close()
 
 

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
+import time
 
-from jax3dgan.data import images, labels, sources
+from jax3dgan.data import images, labels, skips, sources
 from jax3dgan.errors import UserError
 
 # Tasks sent at a time: enough to hide the transfer, few enough for a smooth bar.
@@ -126,7 +127,7 @@ def _process(source, options, i, name):
   if i >= len(source) or source.describe(i) != name:
     raise UserError('The source has changed while it was read. Run again when it is at rest.')
   try:
-    record = source.read(i)
+    record = _read(source, i, name)
     image = images.decode(record.image)
     box = images.crop_box(*image.shape[:2], options.crop)
     label = record.label if options.use_labels else None
@@ -135,6 +136,11 @@ def _process(source, options, i, name):
     elif options.use_labels and source.labelled:
       raise images.ImageError('has no label')
     image = images.crop_and_resize(image, options.resolution, options.crop, options.resize)
+  except images.OutOfMemoryError as error:
+    raise UserError(
+      f'{name} cannot be decoded: {error}. Run the same command again with fewer --workers: '
+      'finished shards are kept.'
+    ) from error
   except images.ImageError as error:
     return [], str(error)
   examples = [{'image': images.encode_png(image), 'label': label, 'key': record.key}]
@@ -143,3 +149,20 @@ def _process(source, options, i, name):
     png = images.encode_png(image[:, ::-1])
     examples.append({'image': png, 'label': mirrored, 'key': record.key + '#mirrored'})
   return examples, None
+
+
+def _read(source, i, name):
+  """Record i; a network that is away for a while must not leave out what it holds."""
+  pauses = iter(skips.PAUSES)
+  while True:
+    try:
+      return source.read(i)
+    except sources.UnreachableImageError as error:
+      pause = next(pauses, None)
+      if pause is None:
+        raise UserError(
+          f'{name} cannot be read: {error}. Bring its disk back, or remove the file, then run the '
+          'same command: finished shards are kept.'
+        ) from error
+      skips.report(f'Warning: {name} cannot be read: {error}. Trying again in {pause:g} s.')
+      time.sleep(pause)

@@ -2,13 +2,28 @@
 
 import errno
 import os
+import struct
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
-from jax3dgan.data import feed, handles, images, mounts, order, pipeline, reading, records, tfrecord
+from jax3dgan.data import (
+  feed,
+  handles,
+  images,
+  mounts,
+  order,
+  pipeline,
+  prepare,
+  reading,
+  records,
+  sources,
+  tfrecord,
+  workers,
+)
 from jax3dgan.errors import UserError
 
 COUNT = 24
@@ -65,7 +80,7 @@ def test_so_many_records_are_read_at_once_and_no_more_are_requested(shards, monk
   together.abort()
 
 
-def test_results_are_in_order_and_futures_of_futures_are_followed():
+def test_results_are_in_order_and_few_are_requested_in_advance():
   started = []
 
   def late(i):
@@ -166,6 +181,72 @@ def test_a_lack_of_memory_is_no_damage(shards, monkeypatch):
   assert len(dataset.skips) == 0 and len(calls) == 2
 
 
+@pytest.fixture(scope='module')
+def zipped(tmp_path_factory):
+  """A zip of stored and deflated images, one with a long extra field; the images' bytes."""
+  path = tmp_path_factory.mktemp('zip') / 'x.zip'
+  pngs = [images.encode_png(_image(i)) + bytes(i) for i in range(6)]
+  with zipfile.ZipFile(path, 'w') as file:
+    for i, png in enumerate(pngs):
+      entry = zipfile.ZipInfo(f'{i}.png')
+      entry.compress_type = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)[i % 3]
+      entry.extra = struct.pack('<HH', 0x7777, 200) + bytes(200) if i == 3 else b''
+      file.writestr(entry, png)
+  return path, pngs
+
+
+def test_threads_read_a_zip_as_zipfile_does(zipped):
+  path, pngs = zipped
+  source = sources.ZipSource(path)
+  with reading.threads(6, 'test') as pool:
+    assert [record.image for record in pool.map(source.read, range(6))] == pngs
+  source.close()
+  assert source.read(0).image == pngs[0]
+  source.close()
+
+
+@pytest.mark.parametrize('error', [OSError(errno.EIO, 'EIO'), lambda data: bytes(len(data))])
+@pytest.mark.parametrize('i', [0, 1])
+def test_an_error_of_a_zip_that_passes_is_no_damage(zipped, monkeypatch, error, i):
+  path, pngs = zipped
+  dataset, said = _open(str(path))
+  monkeypatch.setattr(os, 'pread', _fail_once(error)[0])
+  np.testing.assert_array_equal(dataset[i][0], _image(i))
+  assert not said and len(dataset.skips) == 0
+
+
+def test_damage_of_a_zip(zipped, tmp_path):
+  path, pngs = zipped
+  for place, byte in ((0, 0), (40, 255)):  # the header, the content
+    data = bytearray(path.read_bytes())
+    data[place] = byte
+    (tmp_path / 'x.zip').write_bytes(data)
+    source = sources.ZipSource(tmp_path / 'x.zip')
+    with pytest.raises(images.ImageError, match='damaged in the zip'):
+      source.read(0)
+    source.close()
+
+
+def test_preparing_waits_for_a_network_and_leaves_nothing_out(tmp_path, monkeypatch, capsys):
+  (tmp_path / '0.png').write_bytes(images.encode_png(_image(0)))
+  source, options = sources.FolderSource(tmp_path), prepare.Options(8)
+  plain, left = open, [errno.EIO, errno.ENOTCONN]
+
+  def opened(*args):
+    if left:
+      raise OSError(left[0], os.strerror(left.pop(0)))
+    return plain(*args)
+
+  monkeypatch.setattr(sources, 'open', opened, raising=False)
+  monkeypatch.setattr(workers.time, 'sleep', lambda seconds: None)
+  ((_, examples, cause),) = workers._process_chunk([(0, '0.png')], (source, options))
+  assert cause is None and len(examples) == 1
+  assert capsys.readouterr().err.count('0.png cannot be read') == 2
+  left += [errno.EIO] * 9
+  with pytest.raises(UserError, match='0.png cannot be read.*finished shards are kept'):
+    workers._process_chunk([(0, '0.png')], (source, options))
+
+
 def test_few_files_are_open_at_once(shards, monkeypatch):
   monkeypatch.setattr(handles, 'MAX_OPEN', 2)
   opened = []
@@ -206,7 +287,7 @@ def test_file_systems(tmp_path, monkeypatch, path, kind, remote):
   )
   monkeypatch.setattr(mounts, '_TABLE', str(table))
   assert mounts.kind(path) == kind and mounts.is_remote(path) == remote
-  assert reading.num_readers(path) == (32 if remote else reading.num_workers())
+  assert reading.num_readers(path) == (64 if remote else reading.num_workers())
   assert reading.num_readers(path, 7) == 7
   monkeypatch.setattr(mounts, '_TABLE', str(tmp_path / 'none'))
   assert mounts.is_remote('/home/x')

@@ -138,6 +138,5 @@ def test_data_on_a_local_disk_is_not_copied(source, tmp_path, monkeypatch, capsy
 def test_a_zip_has_no_copy(tmp_path):
   with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
     file.writestr('0.png', b'')
-  for field in ({'local_copy': 'x'}, {'read_threads': 3}):
-    with pytest.raises(UserError, match='for prepared folders.*jax3dgan.data.prepare'):
-      pipeline.open_dataset({'source': f'{tmp_path}/x.zip', **field}, 8)
+  with pytest.raises(UserError, match='for prepared folders.*jax3dgan.data.prepare'):
+    _open(f'{tmp_path}/x.zip', tmp_path / 'local')
