@@ -10,6 +10,7 @@ is bounded.
 import collections
 import concurrent.futures
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -44,14 +45,17 @@ def num_ahead(batch_size: int, num_threads: int) -> int:
 def threads(count: int, name: str) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
   """A pool of threads; at the end nothing more is begun, and nothing that hangs is waited for."""
   pool = concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix=name)
+  # Bound here: when the interpreter exits, which ends the threads itself, modules lose their names.
+  is_exiting = sys.is_finalizing
   try:
     yield pool
   finally:
-    pool.shutdown(wait=False, cancel_futures=True)
+    if not is_exiting():
+      pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterator[list]:
-  """Yields the results of each batch, in order.
+  """Yields the results of each batch, in order; ends early where the pool has ended.
 
   Args:
     pool: from `threads`.
@@ -64,9 +68,16 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
   """
   queue = collections.deque()
   for batch in batches:
-    queue.append([pool.submit(function, *arguments) for arguments in batch])
+    try:
+      queue.append([pool.submit(function, *arguments) for arguments in batch])
+    except RuntimeError:
+      return
     if len(queue) > ahead:
-      yield [future.result() for future in queue.popleft()]
+      try:
+        results = [future.result() for future in queue.popleft()]
+      except concurrent.futures.CancelledError:
+        return
+      yield results
   while queue:
     yield [future.result() for future in queue.popleft()]
 

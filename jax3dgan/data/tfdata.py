@@ -96,7 +96,6 @@ def make_dataset(
   black = images.encode_png(np.zeros((stored, stored, 3), np.uint8))
   failed = black, np.zeros(labels.NUM_NUMBERS, np.float32), False, True
   start, step = process_index * batch_size, stride or process_count * batch_size
-  ended = []
 
   def encoded_and_label(index):
     record = dataset.record(index)
@@ -121,12 +120,8 @@ def make_dataset(
       yield list(zip(indices.tolist(), flips.tolist(), strict=True))
 
   def read():
-    try:
-      examples = next(found)
-    except Exception:
-      if not ended:
-        raise
-      examples = [failed] * batch_size  # of a batch that nobody wants any more
+    # Without end, unless the context has ended, or the interpreter: nobody wants this batch then.
+    examples = next(found, [failed] * batch_size)
     encoded, *others = zip(*examples, strict=True)
     return np.array(encoded, object), *map(np.array, others)
 
@@ -156,10 +151,7 @@ def make_dataset(
   with reading.threads(dataset.read_threads, 'read') as readers:
     ahead = reading.num_ahead(batch_size, dataset.read_threads)
     found = reading.in_order(readers, read_one, wanted(), ahead)
-    try:
-      yield result.with_options(options)
-    finally:
-      ended.append(True)
+    yield result.with_options(options)
 
 
 def _check_decodes(dataset, i):

@@ -392,7 +392,8 @@ assert next(pipeline.batches(pipeline.open_dataset(config, 32), 4))['image'].sha
 for _ in range(2):
   dataset = pipeline.open_dataset(dict(config, loader='tfdata'), 32)
   assert dataset.loader == 'arrays'
-assert next(pipeline.batches(dataset, 4))['image'].shape[0] == 4
+iterator = pipeline.batches(dataset, 4)  # its threads read on when the interpreter exits
+assert next(iterator)['image'].shape[0] == 4
 """
   result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
   assert result.returncode == 0, result.stderr
