@@ -1,7 +1,6 @@
 """Open files that many threads read from at once: not too many, and reopened after errors."""
 
 import collections
-import contextlib
 import errno
 import os
 import threading
@@ -91,8 +90,10 @@ class Handles:
     for handle in [each for each in self._unused if not each.num_readers]:
       self._unused.remove(handle)
       if handle.file is not None:
-        with contextlib.suppress(OSError):  # of a file that is away
+        try:
           handle.file.close()
+        except OSError:  # of a file that is away
+          pass
 
   def _opened(self, handle, key):
     if handle.file is None:
