@@ -64,14 +64,19 @@ def check_same(config, **more) -> None:
     raise UserError(problem)
 
 
-def exchange(value) -> list:
+def exchange(value, what: str = 'they start') -> list:
   """The values of all processes, in their order.
 
   Args:
     value: Of this process, in JSON's types.
+    what: What others may still be doing, for a line that says so.
   """
   if jax.process_count() == 1:
     return [value]
+  from jax3dgan.devices import hosts
+
+  # A collective gives up after half a minute; a process may wait longer for its file system.
+  hosts.wait_for_all(what)
   # As bytes, padded to one length: processes can exchange arrays only. The lengths are powers of
   # two, since each is a program to compile.
   data = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -84,8 +89,12 @@ def exchange(value) -> list:
   ]
 
 
-def together(work: Callable[[], Any]):
+def together(work: Callable[[], Any], what: str = 'they start'):
   """Returns `work()`; where it fails in one process, no process goes on.
+
+  Args:
+    work: What all processes do.
+    what: See `exchange`.
 
   Raises:
     UserError: The error of the first process in which `work` failed, in all other processes.
@@ -95,7 +104,7 @@ def together(work: Callable[[], Any]):
     result, error = work(), None
   except Exception as raised:
     result, error = None, raised
-  texts = exchange(None if error is None else first_line(error))
+  texts = exchange(None if error is None else first_line(error), what)
   if isinstance(error, UserError) and jax.process_count() > 1:
     raise UserError(of_processes(texts)) from error
   if error is not None:

@@ -26,7 +26,8 @@ DELAYS = (1, 2, 4, 8, 16, 30, 30)
 # Seconds after which damage is read again: a cache of a network file system may be older than the
 # files.
 CONFIRMATION = 0.5
-# Seconds: between two lines about a file system that does not answer, and until it is given up.
+# Seconds: between two lines about a file system that does not answer, and until it is given up, all
+# attempts together.
 PATIENCE = 30
 LIMIT = 1800
 
@@ -141,7 +142,7 @@ def read(work: Callable, folder, say: Callable[[str], None] = print):
   for delay in (*DELAYS, None):
     try:
       with quiet_tasks():
-        return _within(LIMIT, work, folder, say)
+        return _within(LIMIT - (time.monotonic() - began), work, folder, say)
     except UserError:
       raise
     except Exception as error:
@@ -193,14 +194,14 @@ def _within(limit: float, work: Callable, folder, say):
   waited = 0
   while True:
     try:
-      return result.result(min(PATIENCE, limit - waited))
+      return result.result(max(0, min(PATIENCE, limit - waited)))
     except futures.TimeoutError:
       if result.done():
         return result.result()  # also where the time-out is the work's own
       waited += PATIENCE
       if waited >= limit:
-        raise _NoAnswer(errno.ETIMEDOUT, f'no answer within {limit} s') from None
-      say(f'Still reading {folder} after {waited} s ...')
+        raise _NoAnswer(errno.ETIMEDOUT, 'no answer') from None
+      say(f'Still reading {folder} after {waited:g} s ...')
 
 
 @contextlib.contextmanager

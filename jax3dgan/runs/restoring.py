@@ -25,7 +25,7 @@ def agreed_steps(workdir) -> list[int]:
     UserError: The processes list different ones, or one of them cannot list any.
   """
   for delay in (*_LISTING_DELAYS, None):
-    listed = agreement.together(lambda: checkpoint_files.steps(workdir))
+    listed = agreement.together(lambda: checkpoint_files.steps(workdir), f'they read {workdir}')
     problem = listing_difference(workdir, agreement.exchange(listed))
     if not problem:
       return listed
@@ -93,7 +93,8 @@ def read_together(read: Callable, path, say: Callable[[str], None]):
     outcome = Outcome('damaged', str(damage))
   except Exception as failure:
     error, outcome = failure, Outcome('failed', agreement.first_line(failure))
-  together = decide([Outcome(*pair) for pair in agreement.exchange(dataclasses.astuple(outcome))])
+  pairs = agreement.exchange(dataclasses.astuple(outcome), f'they read {path}')
+  together = decide([Outcome(*pair) for pair in pairs])
   if together.kind == 'read':
     return state
   if together.kind == 'damaged':
