@@ -277,12 +277,12 @@ class Checkpoints:
         self._checkpointer = self._open()
       if not (warns and isinstance(error, UserError)):
         raise
-      cause = str(error).split(' Remedy')[0]
+      cause, _, remedy = str(error).partition(' Remedy: ')
       last = self.latest_step
       kept = 'There is none yet' if last is None else f'The one of step {last:,} is kept'
       self._say(
         f'Warning: the checkpoint of step {step:,} is not saved. {cause} {kept}; training goes on '
-        f'and tries again at the next. Remedy: free some space.'
+        f'and tries again at the next. Remedy: {remedy.split(",")[0].rstrip(".")}.'
       )
 
   def close(self) -> None:

@@ -62,18 +62,19 @@ def classify(error: Exception, folder) -> tuple[Kind, str]:
   Reads all files of the checkpoint if the error leaves the kind open.
   """
   for link in _chain(error):
-    if found := _of_error(link):
+    if found := of_error(link):
       return found
   try:
     _read_all(folder)
   except (OSError, MemoryError) as found_there:
-    if found := _of_error(found_there):
+    if found := of_error(found_there):
       return found
   kind = Kind.PROGRAM if isinstance(error, _OF_PROGRAMS) else Kind.DAMAGE
   return kind, _first_line(error)
 
 
-def _of_error(error: BaseException) -> tuple[Kind, str] | None:
+def of_error(error: BaseException) -> tuple[Kind, str] | None:
+  """The kind that an error alone shows, and its cause; None if the files have to be read."""
   text = str(error)
   number = getattr(error, 'errno', None) if isinstance(error, OSError) else None
   if match := _OS_NUMBER.search(text):

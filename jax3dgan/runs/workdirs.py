@@ -11,7 +11,7 @@ import ml_collections
 from jax3dgan.config import complete
 from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
-from jax3dgan.runs import plain_paths
+from jax3dgan.runs import plain_paths, read_failures
 
 CONFIG_FILE = 'config.json'
 CHECKPOINTS = 'checkpoints'  # the folder in it
@@ -48,13 +48,26 @@ def disk_error(error: BaseException, path) -> UserError | None:
   return UserError(f'Cannot write to {path}: {cause}. Remedy: {remedy}.')
 
 
+def outage(error: BaseException, path) -> UserError | None:
+  """Returns the one-line form of an error of a file system that fails, or None for any other."""
+  if not isinstance(error, OSError | ValueError):
+    return None
+  kind, cause = read_failures.of_error(error) or (None, '')
+  if kind is not read_failures.Kind.FILE_SYSTEM:
+    return None
+  return UserError(
+    f'The file system of {path} fails ({cause}). Remedy: check the disk or the connection to it, '
+    'then run the same command.'
+  )
+
+
 @contextlib.contextmanager
 def disk_errors(path):
-  """Turns errors of the disk into a UserError."""
+  """Turns errors of the disk into a UserError; around work on files alone."""
   try:
     yield
   except Exception as error:
-    explained = disk_error(error, path)
+    explained = disk_error(error, path) or outage(error, path)
     if explained is None:
       raise
     raise explained from error
