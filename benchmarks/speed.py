@@ -53,18 +53,24 @@ def parse(case):
   return name, *map(int, size.split('x'))
 
 
-def make_config(resolution, batch):
-  """CelebA's config at a size, without top-k, which the PyTorch version omits."""
+def make_config(resolution, batch, **fields):
+  """CelebA's config at a size, without top-k, which the PyTorch version omits; `fields` by their
+  dotted names."""
   config = celeba.get_config()
   config.update(resolution=resolution, batch_size=batch, micro_batches=1)
   config.loss.top_k_interval = 0
+  config.update_from_flattened_dict(fields)
   return config
 
 
-def ours(case):
-  """(function without arguments that runs the case, MiB of temporaries)."""
+def ours(case, **fields):
+  """(function without arguments that runs the case, MiB of temporaries).
+
+  Args:
+    fields: of the config, see `make_config`.
+  """
   name, resolution, batch = parse(case)
-  config = make_config(resolution, batch)
+  config = make_config(resolution, batch, **fields)
   stage = schedule.stages(config)[0]
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
@@ -89,7 +95,11 @@ def ours(case):
   def phase_step(phase, state, batch):
     """A step of one phase alone; averages belong to the generator's."""
     name = phase.network
-    given = inputs(jax.random.wrap_key_data(state.key), phase.name, step_lib.photos_of(batch))
+    given = inputs(
+      jax.random.wrap_key_data(state.key),
+      phase.name,
+      step_lib.photos_of(batch, len(batch['image'])),
+    )
     networks, now = Networks(state.networks, state.buffers), Now(state.step, 0)
     gradients, (_, terms) = step_lib.gradients_of(phase, networks, given, now)
     params, (transform, _) = state.networks[name], transforms[name]
@@ -132,7 +142,7 @@ def ours(case):
 
 
 def torch_case(case):
-  """The same of PyTorch: a function without arguments."""
+  """The same of PyTorch, on its default device: a function without arguments."""
   import torch
 
   from benchmarks import torch_pigan

@@ -6,8 +6,8 @@
     --saved-activations=phases --micro-batches=1 --peak-tflops=989 --profile=profile
 
 The images are random: the step costs the same for any. With --peak-tflops, the device's, the share
-of it that the step's model FLOPs reach (MFU): those of `benchmarks/roofline.py`, to which no
-repeated pass adds. --profile writes a trace of three steps for TensorBoard or Perfetto.
+of it that the step's model FLOPs reach (MFU): for π-GAN those of `benchmarks/roofline.py`, to which
+no repeated pass adds. --profile writes a trace of three steps for TensorBoard or Perfetto.
 """
 
 import argparse
@@ -20,8 +20,10 @@ import jax
 import numpy as np
 
 from benchmarks import roofline
-from jax3dgan import discriminators, generators
+from jax3dgan import cameras, discriminators, generators
+from jax3dgan.data import feed
 from jax3dgan.devices import parallel
+from jax3dgan.tools import fit, flops
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
@@ -33,6 +35,26 @@ def load(path):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
+
+
+def examples(config, stage):
+  """A batch of random images, with cameras of an orbit where the config has labels."""
+  rng, n = np.random.default_rng(0), stage.padded_batch_size
+  size = (n, stage.resolution, stage.resolution, 3)
+  camera = cameras.orbit(rng.uniform(-1, 1, n), np.full(n, 0.2), config.render.radius, 18.0)
+  batch = {
+    'image': rng.integers(0, 256, size, np.uint8),
+    'label': np.asarray(camera.label(), np.float32),
+  }
+  return {name: batch[name] for name in feed.names(config)}
+
+
+def model_flops(config, stage, traced):
+  """FLOPs of a step's products without what it repeats: by formulas for a SIREN, else counted in
+  the traced step, which repeats nothing where it has neither micro-batches nor chunks."""
+  if config.model.name == 'pigan':
+    return roofline.step_flops(config, stage)
+  return flops.products(traced.jaxpr)
 
 
 def measure(config, repeats, peak_tflops=0.0, profile=''):
@@ -50,12 +72,10 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
   create = jax.jit(lambda: state_lib.create(config, generator, discriminator))
   state = parallel.replicate(create(), mesh)
   step = step_lib.make_train_step(config, generator, discriminator, stage)
-  size = (stage.batch_size, stage.resolution, stage.resolution, 3)
-  images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-  batch = parallel.shard({'image': images}, mesh)
+  batch = parallel.shard(examples(config, stage), mesh)
   began = time.perf_counter()
-  compiled = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
-  compiled = compiled.lower(state, batch).compile()
+  traced = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0).trace(state, batch)
+  compiled = traced.lower().compile(step_lib.compiler_options(config))
   compilation = time.perf_counter() - began
   state, _ = jax.block_until_ready(compiled(state, batch))
   seconds = []
@@ -67,7 +87,7 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
     for _ in range(3 if profile else 0):
       state, _ = jax.block_until_ready(compiled(state, batch))
   median = float(np.median(seconds))
-  tflop = roofline.step_flops(config, stage) / 1e12
+  tflop = model_flops(config, stage, traced) / 1e12
   utilisation = {}
   if peak_tflops:
     utilisation['MFU, %'] = 100 * tflop / median / (peak_tflops * mesh.size)
@@ -79,6 +99,7 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
     'model TFLOP': tflop,
     'TFLOP/s (median)': tflop / median,
     **utilisation,
+    'program, GiB': fit.peak_bytes(compiled) / 2**30,
     'temporaries, MiB': compiled.memory_analysis().temp_size_in_bytes / 2**20,
     'process peak, MiB': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
   }

@@ -28,7 +28,7 @@ def summary(config, timings, step, images_seen, rates, mesh) -> dict:
     'steps': step,
     'images_seen': images_seen,
     'images_per_second': float(np.median(rates)) if rates else None,
-    'seconds': {name: round(value, 1) for name, value in timings.seconds.items()},
+    'seconds': {name: round(value, 3) for name, value in timings.seconds.items()},
     'seconds_total': round(timings.total, 1),
     'peak_memory_mib': round(peak),
     'devices': mesh.size,
