@@ -18,12 +18,13 @@ Cases, in this order of importance (`--cases=step/,agree` takes those that begin
    and of a log line.
 
 Each finished case is a line of JSON in --out, so that nothing is measured twice: the same command
-goes on after an end of any kind. A case that ended the process twice is left out. A case is begun only if
-its usual time is left of --minutes. At the end come the tables for benchmarks/RESULTS.md, and what
-to change in jax3dgan/tools/devices.py.
+goes on after an end of any kind. A case that ended the process twice is left out. A case is begun
+only if its usual time is left of --minutes. At the end come the tables for benchmarks/RESULTS.md,
+and what to change in jax3dgan/tools/devices.py.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import json
@@ -142,6 +143,17 @@ def run(cases: list[Case], records: Records, minutes: float, say=print) -> list[
   return left_out
 
 
+@contextlib.contextmanager
+def compilation_cache(folder: str):
+  """Compilation is measured: only what this process has compiled before is not compiled again."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', folder)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)
+
+
 def main(argv=None) -> int:
   """The program; returns its exit code."""
   flags = argparse.ArgumentParser(
@@ -157,17 +169,15 @@ def main(argv=None) -> int:
     lines = Records(args.out, {}).lines
     print(device_report.report(lines))
     return 0 if lines else 1
-  from benchmarks import device_cases
-
-  # Compilation is measured: only what this process has compiled before is not compiled again.
-  cache = tempfile.TemporaryDirectory()
-  jax.config.update('jax_compilation_cache_dir', cache.name)
   records = Records(args.out, {**about(), 'tiny': args.tiny})
-  chosen = tuple(args.cases.split(','))
-  folder = pathlib.Path(args.out).absolute().parent
-  sizes = device_cases.TINY if args.tiny else device_cases.FULL
-  cases = [case for case in device_cases.cases(sizes, folder) if case.name.startswith(chosen)]
-  left_out = run(cases, records, args.minutes)
+  with tempfile.TemporaryDirectory() as cache, compilation_cache(cache):
+    from benchmarks import device_cases
+
+    chosen = tuple(args.cases.split(','))
+    folder = pathlib.Path(args.out).absolute().parent
+    sizes = device_cases.TINY if args.tiny else device_cases.FULL
+    cases = [case for case in device_cases.cases(sizes, folder) if case.name.startswith(chosen)]
+    left_out = run(cases, records, args.minutes)
   print(device_report.report(records.own()))
   if left_out:
     print(f'No time was left for {", ".join(left_out)}: run the command again.')

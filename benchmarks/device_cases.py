@@ -258,13 +258,20 @@ def eg3d_parts(sizes: Sizes) -> dict:
   image = jnp.asarray(rng.standard_normal((b, sizes.pixels, sizes.pixels, 64), np.float32))
   fir = resample.fir_filter()
   figures = {}
+
+  def sample(planes, points):
+    return triplane.sample_planes(planes, points, 1.0)
+
+  def gradient(planes):
+    return jax.grad(lambda planes: jnp.sum(sample(planes, points) * weights))(planes)
+
+  # The form is part of jit's keys: each is compiled.
   for form in backend.FORMS['planes'].names:
     with backend.choose(planes=form):
-      # Functions of their own: each is traced with its form.
-      gather = jax.jit(lambda planes, points: triplane.sample_planes(planes, points, 1.0))
-      scatter = jax.jit(jax.grad(lambda planes: jnp.sum(gather(planes, points) * weights)))
-      figures[f'planes as {form}, ms'] = milliseconds(gather, sizes.repeats, planes, points)
-      figures[f'planes as {form} with gradient, ms'] = milliseconds(scatter, sizes.repeats, planes)
+      own = milliseconds(jax.jit(sample), sizes.repeats, planes, points)
+      figures[f'planes as {form}, ms'] = own
+      own = milliseconds(jax.jit(gradient), sizes.repeats, planes)
+      figures[f'planes as {form}, gradient, ms'] = own
   for form in backend.FORMS['permuted'].names:
     with backend.choose(permuted=form, take=form):
       merge = jax.jit(lambda a, c: merging.merge(a, c).depths)

@@ -34,8 +34,11 @@ def line(figures: dict) -> str:
 
 
 def table(lines: list[dict]) -> str:
-  """Markdown: a row for each case, a column for each figure."""
+  """Markdown: a row for each case, a column for each figure; of a single case, figure by figure."""
   names = list(dict.fromkeys(name for own in lines for name in own['figures']))
+  if len(lines) == 1:
+    rows = [f'| {name} | {number(value)} |' for name, value in lines[0]['figures'].items()]
+    return '\n'.join([f'| {lines[0]["case"]} | |', '|---|---|', *rows])
   rows = [['case', *names]]
   for own in lines:
     rows.append([own['case'], *(number(own['figures'].get(name, '')) for name in names)])

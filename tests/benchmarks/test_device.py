@@ -72,7 +72,10 @@ def test_the_report(tmp_path, capsys):
   assert device.main([f'--out={path}', '--report']) == 0
   text = capsys.readouterr().out
   assert '| case | step, ms | MFU, % |' in text and '| step/bfloat16/1 | 123 | 20 |' in text
-  assert '| step/bfloat16/2 | 12,346 |  |' in text and '| agree | 1e-07 | True |' in text
+  assert (
+    '| step/bfloat16/2 | 12,346 |  |' in text
+    and '| rays | 1e-07 |\n| the same bits | True |' in text
+  )
   planned, _ = devices.utilisation(devices.find('h100'), 'bfloat16', 256)
   assert f'bfloat16: 0.2 measured, {planned:.3g} assumed ({0.2 / planned - 1:+.0%})' in text
   assert device.main([f'--out={tmp_path / "none"}', '--report']) == 1
