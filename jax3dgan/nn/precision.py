@@ -109,9 +109,15 @@ def rows_product(x, weights, policy: str = 'float32'):
 
 def _rounded(x, w, *, spec, policy, dtype):
   inputs = POLICIES[policy].inputs
-  rounded = round_input(x, inputs), round_input(w, inputs)
-  default = jax.lax.Precision.DEFAULT
-  y = jnp.einsum(spec, *rounded, precision=default, preferred_element_type=jnp.float32)
+  precision, rounded = jax.lax.Precision.DEFAULT, [round_input(a, inputs) for a in (x, w)]
+  if backend.form('rounded_product') == 'float32':
+    bits = jnp.finfo(inputs)
+    # Not only there and back: XLA may leave out such a pair of conversions.
+    precision, rounded = (
+      jax.lax.Precision.HIGHEST,
+      [jax.lax.reduce_precision(a.astype(jnp.float32), bits.nexp, bits.nmant) for a in rounded],
+    )
+  y = jnp.einsum(spec, *rounded, precision=precision, preferred_element_type=jnp.float32)
   return y.astype(dtype)
 
 

@@ -174,10 +174,29 @@ def test_backward_products_of_rounded_policies_take_bfloat16():
     gradient = jax.grad(
       lambda x, w, p=policy: jnp.sin(precision.einsum(SPEC, x, w, p)).sum(), (0, 1)
     )
-    text = jax.jit(gradient).trace(x, w).lower(lowering_platforms=('cuda',)).as_text()
+    with backend.lowering_for('gpu'):
+      text = jax.jit(gradient).trace(x, w).lower(lowering_platforms=('cuda',)).as_text()
     products = [line for line in text.splitlines() if 'stablehlo.dot_general' in line]
     inputs = [re.findall(r'x([a-z]+[0-9]+)>', line.split(' : ')[1]) for line in products]
     assert sorted(inputs) == sorted([[forward, forward, 'f32'], *2 * [['bf16', 'bf16', 'f32']]])
+
+
+@pytest.mark.parametrize('policy', ['bfloat16', 'float16'])
+def test_a_cpu_multiplies_what_is_rounded_as_float32(policy):
+  """The same numbers: XLA's CPU back end refuses some products of bfloat16 when they are due."""
+  x, w = factors()
+
+  def both(x, w):
+    value, transpose = jax.vjp(lambda x, w: precision.einsum(SPEC, x, w, policy), x, w)
+    return value, transpose(jnp.cos(value))
+
+  lowered = jax.jit(both).lower(x, w)
+  assert 'bf16' not in re.sub(r'stablehlo.convert.*', '', lowered.as_text())
+  with backend.choose(rounded_product='native'):
+    native = jax.jit(both)(x, w)
+  pairs = map(jax.tree.leaves, (lowered.compile()(x, w), native))
+  for own, expected in zip(*pairs, strict=True):
+    np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 def test_unknown_policy():
