@@ -257,6 +257,19 @@ def test_a_product_at_default_precision_is_found():
   assert products.count(lowered(turn, 'tpu')) == {('dot', 'f32', 'HIGHEST'): 1}
 
 
+def test_the_table_of_products(capsys):
+  assert products.run(['nerf_lego', '--test', '--full_precision']) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-1].endswith(': 0')
+  assert [line.split(' | ')[:2] for line in lines if 'HIGHEST' in line] == [
+    ['| nerf_lego', 'step'],
+    ['| nerf_lego', 'step'],
+    ['| nerf_lego', 'rendering'],
+  ]
+  assert products.run(['of_nobody']) == 1
+  assert 'of_nobody does not exist' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 def test_what_does_not_belong_there_is_seen(platform):
   def called(x):

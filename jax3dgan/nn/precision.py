@@ -85,6 +85,13 @@ def round_input(x, dtype):
   return x.astype(dtype)
 
 
+def rounded_float32(x):
+  """What `round_input` has rounded, as float32."""
+  bits = jnp.finfo(x.dtype)
+  # Not only there and back: XLA may leave out such a pair of conversions.
+  return jax.lax.reduce_precision(x.astype(jnp.float32), bits.nexp, bits.nmant)
+
+
 def einsum(spec: str, x, w, policy: str = 'float32'):
   """einsum of two arrays; inputs rounded by the policy, accumulated and returned in x's type.
 
@@ -111,12 +118,7 @@ def _rounded(x, w, *, spec, policy, dtype):
   inputs = POLICIES[policy].inputs
   precision, rounded = jax.lax.Precision.DEFAULT, [round_input(a, inputs) for a in (x, w)]
   if backend.form('rounded_product') == 'float32':
-    bits = jnp.finfo(inputs)
-    # Not only there and back: XLA may leave out such a pair of conversions.
-    precision, rounded = (
-      jax.lax.Precision.HIGHEST,
-      [jax.lax.reduce_precision(a.astype(jnp.float32), bits.nexp, bits.nmant) for a in rounded],
-    )
+    precision, rounded = jax.lax.Precision.HIGHEST, [rounded_float32(a) for a in rounded]
   y = jnp.einsum(spec, *rounded, precision=precision, preferred_element_type=jnp.float32)
   return y.astype(dtype)
 

@@ -40,7 +40,7 @@ def _rounded(x, kernel, *, stride, padding, policy, dtype):
   if _is_native(policy):
     y = reference_conv(x, kernel, stride, padding, preferred_element_type=jnp.float32)
   else:
-    x, kernel = (a.astype(jnp.float32) for a in (x, kernel))
+    x, kernel = (precision.rounded_float32(a) for a in (x, kernel))
     y = reference_conv(x, kernel, stride, padding, precision=jax.lax.Precision.DEFAULT)
   return y.astype(dtype)
 
@@ -49,17 +49,15 @@ def _transpose_in(policy, function, like, g):
   """The transpose of a convolution at g, itself computed in the policy's type: the transposed
   convolutions are JAX's own, whose results are rounded too."""
   inputs = precision.POLICIES[policy].inputs
-  used = inputs if _is_native(policy) else jnp.float32
-  (cotangent,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(like.shape, used))(
-    g.astype(inputs).astype(used)
-  )
+  g = g.astype(inputs) if _is_native(policy) else precision.rounded_float32(g.astype(inputs))
+  (cotangent,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(like.shape, g.dtype))(g)
   return cotangent.astype(like.dtype)
 
 
 def _factor(a, policy):
   """The other factor of a transposed convolution."""
   a = a.astype(precision.POLICIES[policy].inputs)
-  return a if _is_native(policy) else a.astype(jnp.float32)
+  return a if _is_native(policy) else precision.rounded_float32(a)
 
 
 def _of_images(g, x, kernel, *, stride, padding, policy, dtype):

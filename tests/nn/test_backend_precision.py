@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import x64
 
+from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend, precision
 from jax3dgan.nn.cpu.sine import sine
@@ -197,6 +198,21 @@ def test_a_cpu_multiplies_what_is_rounded_as_float32(policy):
   pairs = map(jax.tree.leaves, (lowered.compile()(x, w), native))
   for own, expected in zip(*pairs, strict=True):
     np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_what_full_precision_costs_is_said_where_it_does():
+  config = config_lib.base_config()
+  flags = [f'--config.{name}.matmul_dtype=bfloat16' for name in ('model', 'discriminator')]
+  assert not precision.speed_note(config)
+  for platform, words in (('tpu', 'a sixth'), ('cuda', 'tensor cores')):
+    with backend.lowering_for(platform):
+      note = precision.speed_note(config)
+      assert words in note and all(flag in note for flag in flags) and '\n' not in note
+      config.model.matmul_dtype = 'float16'
+      assert flags[0] not in precision.speed_note(config)
+      config.discriminator.matmul_dtype = 'bfloat16'
+      assert not precision.speed_note(config)
+      config.model.matmul_dtype = config.discriminator.matmul_dtype = 'float32'
 
 
 def test_unknown_policy():
