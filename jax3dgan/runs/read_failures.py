@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +140,7 @@ def read(work: Callable, folder, say: Callable[[str], None] = print):
       denied, or there is not enough memory.
     Exception: That of `work`, where it is due to the program.
   """
+  _ignore_closed_loops()
   began, damaged = time.monotonic(), False
   for delay in (*DELAYS, None):
     try:
@@ -215,6 +217,24 @@ def quiet_tasks():
     yield
   finally:
     logger.setLevel(level)
+
+
+_CLOSED_LOOP = 'Event loop is closed'
+
+
+def _ignore_closed_loops() -> None:
+  """Drops the stacks of reads that end, in TensorStore's threads, after the one that failed."""
+  plain = sys.unraisablehook
+  if getattr(plain, 'drops', None) == _CLOSED_LOOP:
+    return
+
+  def hook(unraisable):
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == _CLOSED_LOOP):
+      plain(unraisable)
+
+  hook.drops = _CLOSED_LOOP
+  sys.unraisablehook = hook
 
 
 def _first_line(error: BaseException) -> str:

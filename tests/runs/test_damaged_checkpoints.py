@@ -40,9 +40,6 @@ def _flip(path: pathlib.Path, place: float) -> None:
   path.write_bytes(data)
 
 
-# Tasks that Orbax leaves behind when one beside them failed.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
 DAMAGE = {
   'emptied': lambda path: path.write_bytes(b''),
   'cut': lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),

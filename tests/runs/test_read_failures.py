@@ -17,9 +17,6 @@ from jax3dgan.runs import checkpoint_files, checkpoints, read_failures, restorin
 from jax3dgan.runs.read_failures import Damaged, Kind
 from jax3dgan.runs.restoring import Outcome
 
-# Tasks that Orbax leaves behind when one beside them failed.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
 
 def _os_error(number):
   return OSError(number, os.strerror(number))
