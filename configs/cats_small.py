@@ -13,6 +13,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
+  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
   config.data.update(source='data/cats64', loader='arrays', on_device=True, flip=True)
   config.data.origin = 'Faces of the CATS data set (Zhang et al., 2008), aligned by its landmarks.'
   config.num_steps = 3400

@@ -13,6 +13,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config('eg3d')
+  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
   config.data.update(source='toys', loader='arrays', on_device=True, use_labels=True)
   config.num_steps = 5000
   config.resolution = 64

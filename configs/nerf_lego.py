@@ -54,6 +54,7 @@ MLP = dict(
 def get_config():
   """The experiment."""
   config = config_lib.base_config('nerf')
+  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
   config.data.update(source='data/lego', loader='arrays', on_device=True)
   config.data.origin = (
     'Views of NeRF-synthetic (Mildenhall et al., 2020); add --hold-out=8 where there are only '

@@ -17,6 +17,7 @@ from jax3dgan import config as config_lib
 def get_config():
   """The experiment."""
   config = config_lib.base_config()
+  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
   config.data.update(source='toys', loader='arrays', on_device=True)
   config.num_steps = 800
   config.resolution = 32

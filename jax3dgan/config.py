@@ -32,7 +32,8 @@ def _common() -> dict:
 
   return dict(
     # What to compute on: 'gpu', 'tpu' or 'cpu', an error where JAX cannot use it; 'auto' for what
-    # JAX_PLATFORMS says, or else the best there is. It may change when a run goes on.
+    # JAX_PLATFORMS says, or else the best there is, an error where JAX cannot use an accelerator
+    # that is visible; 'any' with a warning there. It may change when a run goes on.
     platform='auto',
     seed=0,
     num_steps=200_000,

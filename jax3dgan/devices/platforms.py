@@ -18,7 +18,7 @@ import jax
 from jax3dgan.devices import cpu_devices, hosts
 from jax3dgan.errors import UserError
 
-NAMES = ('auto', 'gpu', 'tpu', 'cpu')
+NAMES = ('auto', 'any', 'gpu', 'tpu', 'cpu')
 # Names in JAX_PLATFORMS; of others nothing is known, and nothing is checked.
 _ALIASES = {'gpu': 'gpu', 'cuda': 'gpu', 'rocm': 'gpu', 'tpu': 'tpu', 'cpu': 'cpu'}
 _PCI = pathlib.Path('/sys/bus/pci/devices')
@@ -40,7 +40,7 @@ def wanted(name: str = 'auto') -> str:
   """
   if name not in NAMES:
     raise UserError(f'config.platform is {name!r}. Set --config.platform to {" or ".join(NAMES)}.')
-  if name != 'auto':
+  if name not in ('auto', 'any'):
     return name
   return _ALIASES.get((jax.config.jax_platforms or '').split(',')[0], 'auto')
 
@@ -56,7 +56,7 @@ def choose(name: str = 'auto') -> None:
       processes the others then do not wait for this one's devices.
   """
   platform = wanted(name)
-  given = (jax.config.jax_platforms or '').split(',') if name == 'auto' else [platform]
+  given = [platform] if name == platform else (jax.config.jax_platforms or '').split(',')
   if platform in ('gpu', 'tpu'):
     if causes := _obstacles(platform):
       raise _missing(name, platform, causes)
@@ -72,8 +72,8 @@ def check(name: str = 'auto', strict: bool = True) -> None:
 
   Args:
     name: As of `wanted`.
-    strict: Whether an accelerator that is visible, but was not asked for, must be used; otherwise a
-      warning says that it is not.
+    strict: Whether an accelerator that is visible, but was not asked for, must be used; otherwise,
+      or with the name 'any', a warning says that it is not.
 
   Raises:
     UserError: The platform that was asked for is not there, or, if `strict`, not used.
@@ -96,7 +96,7 @@ def check(name: str = 'auto', strict: bool = True) -> None:
   platform, what = seen
   causes, remedies = _sentences(_obstacles(platform) or [_silent(platform)])
   line = f'{what}, but JAX uses the CPU: {causes}. {remedies}'
-  if strict:
+  if strict and name != 'any':
     raise UserError(line + _ON_CPU)
   print(f'Warning: {line}{_BY_VARIABLE}', file=sys.stderr)
 

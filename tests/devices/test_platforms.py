@@ -122,7 +122,7 @@ def test_the_cause_is_known_before_jax_starts(machine, there, words):
     ('gpu', None, 'cpu', 'JAX has started with the CPU already. Start a new process.'),
     ('cpu', None, 'gpu', '--config.platform=cpu asks for the CPU, which is not used'),
     ('auto', None, RuntimeError('the plugin x is broken'), 'JAX cannot start: the plugin x is'),
-    ('x', None, 'cpu', "config.platform is 'x'. Set --config.platform to auto or gpu or tpu"),
+    ('x', None, 'cpu', "config.platform is 'x'. Set --config.platform to auto or any or gpu"),
   ],
 )
 def test_what_only_jax_knows(machine, name, chosen, found, words):
@@ -136,6 +136,8 @@ def test_an_accelerator_that_is_visible_must_be_used(machine, capsys):
   machine('cpu', _ALL)
   with pytest.raises(UserError, match='An NVIDIA GPU is visible .*plugin for CUDA is not inst'):
     platforms.check()
+  platforms.check('any')  # of a small config
+  assert 'Warning: An NVIDIA GPU is visible' in capsys.readouterr().err
   platforms.check(strict=False)  # of an app
   warning = capsys.readouterr().err
   assert warning.startswith('Warning: An NVIDIA GPU is visible') and warning.count('\n') == 1
