@@ -39,6 +39,7 @@ class Forms(NamedTuple):
   tpu: str
 
 
+# What accelerators take is by estimate: `benchmarks/device.py` measures it.
 FORMS = {
   # XLA's own takes a TPU more operations than the hidden products of a SIREN.
   'sine': Forms(('xla', 'polynomial'), 'polynomial', 'polynomial', 'polynomial'),

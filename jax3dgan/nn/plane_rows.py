@@ -4,7 +4,8 @@ A TPU reads and writes memory in rows of 128 numbers, and it adds the updates of
 another. A table has beside each pixel the three to the right of it, below it and below to the
 right, for a tri-plane's 32 features one row. A position on a plane is then one row to read instead
 of four parts of rows. The gradient adds one row for each, in ascending order of their places, which
-is a fixed order of summation; the table's four parts, shifted, are then added up. Not yet measured.
+is a fixed order of summation; the table's four parts, shifted, are then added up. The table is four
+times as large as the planes (EG3D's: 100 MB an image). What all this gains is not measured.
 """
 
 import jax

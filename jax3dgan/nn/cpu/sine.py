@@ -1,10 +1,10 @@
 """The sine of a SIREN.
 
-The sine dominates a SIREN's cost on a CPU, and on a TPU XLA's own takes longer than the products in
-bfloat16. `polynomial_sine` reduces the argument by multiples of π
-(Cody-Waite, three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the
-parity of the multiple: a dozen vector operations with no table and no
-branch. Its derivative is the matching cosine, so that forward and backward agree.
+The sine dominates a SIREN's cost on a CPU, and by estimate on a TPU, where XLA's own takes longer
+than the products in bfloat16. `polynomial_sine` reduces the argument by multiples of π (Cody-Waite,
+three parts), evaluates an odd polynomial on [-π/2, π/2] and sets the sign by the parity of the
+multiple: a dozen vector operations with no table and no branch.
+Its derivative is the matching cosine, so that forward and backward agree.
 """
 
 import jax
