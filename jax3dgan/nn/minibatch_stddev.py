@@ -46,6 +46,8 @@ def minibatch_stddev(x, group_size: int | None = 4, num_channels: int = 1):
   if group > b:
     # The group is that of the devices g·k to g·k + k − 1, with k = group / b.
     images = jax.lax.all_gather(images, axis.name, tiled=True)  # [devices * b, h, w, c]
+    # The last group may lack devices: its images do not count, and it takes none of another group.
+    images = jnp.pad(images, ((0, -num_images % group), (0, 0), (0, 0), (0, 0)))
     first = jax.lax.axis_index(axis.name) * b // group * group
     images = jax.lax.dynamic_slice_in_dim(images, first, group)
   y = images.reshape(-1, group, h, w, num_channels, c // num_channels)

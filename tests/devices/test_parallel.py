@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
@@ -75,3 +76,21 @@ def test_images_are_gathered_only_where_a_group_needs_them():
   assert batch_axis.current() is None
   with pytest.raises(UserError, match='2 images do not make whole groups of 3'):
     lowered(4, x, 3)
+
+
+@pytest.mark.parametrize('num_devices', [2, 3, 5])
+def test_images_that_do_not_count_do_not_reach_the_gradient(num_devices):
+  """Groups of four on two devices each: the last of an odd number of devices has part of one."""
+  x = np.random.default_rng(0).normal(size=(num_devices, 2, 2, 2, 3)).astype(np.float32)
+
+  def loss(scale, x):
+    return jnp.square(minibatch_stddev(scale * x, 4)[..., -1]).sum()
+
+  def of_device(x):
+    with batch_axis.divided(parallel.AXIS, num_devices):
+      return jax.grad(loss)(1.3, x)
+
+  counted = num_devices // 2 * 2
+  of_devices = jax.vmap(of_device, axis_name=parallel.AXIS)(x)[:counted].sum()
+  whole = jax.grad(loss)(1.3, x[:counted].reshape(-1, *x.shape[2:]))
+  np.testing.assert_allclose(of_devices, whole, rtol=1e-5)
