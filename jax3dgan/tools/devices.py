@@ -38,7 +38,7 @@ class Device:
 
 
 def _gpu(name, memory, single, tf32, half, link):
-  # JAX's allocator takes 75 % of a GPU's memory: XLA_PYTHON_CLIENT_MEM_FRACTION.
+  # JAX's allocator takes 75 % of a GPU's memory by default: XLA_CLIENT_MEM_FRACTION.
   peaks = {'float32': single, 'tensorfloat32': tf32, 'bfloat16': half, 'float16': half}
   return Device(name, 'gpu', memory, 0.75, peaks, link, 'data sheet')
 

@@ -57,7 +57,7 @@ class Programs:
     step = step_lib.make_train_step(self.config, *self.networks, stage)
     step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
     with backend.lowering_for(platform):
-      examples = feed.shapes(self.config, stage.batch_size, stage.resolution)
+      examples = feed.shapes(self.config, stage.padded_batch_size, stage.resolution)
       return step.trace(self.state, examples), stage
 
   @functools.cached_property
