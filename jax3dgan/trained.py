@@ -99,7 +99,7 @@ class Trained:
   @functools.cached_property
   def _stage(self) -> schedule.Stage:
     """The stage of training that the parameters are from."""
-    return schedule.stage_at(schedule.stages(self.config), max(self.step - 1, 0))
+    return schedule.stage_at(schedule.stages(self.config, None), max(self.step - 1, 0))
 
   @property
   def resolution(self) -> int:

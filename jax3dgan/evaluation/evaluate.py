@@ -84,7 +84,7 @@ class Evaluator:
   def _open_photos(self):
     self._photos = against_photos.AgainstPhotos(self.config, self._mesh, self.say)
     if self._by_name:
-      dataset = self._open_data(schedule.stages(self.config)[-1].resolution)
+      dataset = self._open_data(schedule.stages(self.config, None)[-1].resolution)
       self._photos.check(dataset, self._images)
 
   def run(self, model: trained.Trained, strict: bool | None = None):

@@ -29,7 +29,7 @@ def rows(config, numbers: list[int]) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-  numbers = [int(word) for word in text.split(',') if word.isdigit()]
+  numbers = [int(word) for word in text.split(',') if word.isdecimal()]
   if not numbers or min(numbers) < 1 or len(numbers) < len(text.split(',')):
     raise UserError(f'--devices={text} are no numbers of devices. Write them as --devices=1,8.')
   return numbers

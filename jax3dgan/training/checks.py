@@ -111,7 +111,7 @@ RANGES = {
     f'discriminator.{name}': _NOT_NEGATIVE
     for name in ('label_dim', 'cmap_dim', 'pose_dim', 'latent_dim', 'mapping_layers')
   },
-  'discriminator.group_size': _COUNT,
+  'discriminator.group_size': _OPTIONAL,
   'pose_prior.yaw_mean': _FINITE,
   'pose_prior.yaw_std': _NOT_NEGATIVE,
   'pose_prior.pitch_mean': _FINITE,

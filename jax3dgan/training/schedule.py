@@ -79,8 +79,13 @@ def _field(config, path):
   return config
 
 
-def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
+def stages(config, num_devices: int | None = 1) -> tuple[Stage, ...]:
   """The stages of a config, checked.
+
+  Args:
+    config: Of a run.
+    num_devices: Of all hosts, that train it; None where nothing is trained: then the batch is not
+      divided, and earlier versions may have trained with one that could not be.
 
   Raises:
     UserError: unordered stages, unknown fields, or a batch that cannot be divided, see
@@ -103,7 +108,7 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
   ends = starts[1:] + [max(config.num_steps, starts[-1])]
   result, position, fade_from, refreshed = [], 0, None, {}
   for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-    before = values
+    before = dict(values)
     if index:
       entry = dict(config.stages[index - 1])
       entry.pop('from_step')
@@ -113,7 +118,7 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
           f"config.stages[{index - 1}] has an unknown field '{unknown[0]}'. "
           f'A stage may change {", ".join(values)}.'
         )
-      values = {**values, **entry}
+      values |= {name: _whole(value, values[name]) for name, value in entry.items()}
     if values['resolution'] != before['resolution']:
       fade_from = start
     same_batch = index > 0 and values['batch_size'] == before['batch_size']
@@ -124,9 +129,15 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
         },
         'fade_from': fade_from,
       }
-    split = batch_split.split(
-      values['batch_size'], values['micro_batches'], num_devices, group_size
-    )
+    try:
+      split = _split(values, num_devices, group_size)
+    except UserError as error:
+      if not index:
+        raise
+      raise UserError(
+        f'{error} It is so from step {start:,} on: config.stages[{index - 1}], whose fields come '
+        'before those of --config.'
+      ) from None
     options = {name: values[name] for name in (*RENDER_FIELDS, 'resolution')}
     stage = Stage(
       from_step=start,
@@ -142,6 +153,20 @@ def stages(config, num_devices: int = 1) -> tuple[Stage, ...]:
   return tuple(
     stage for stage in result if stage.from_step < config.num_steps or stage.from_step == 0
   )
+
+
+def _whole(value, default):
+  """1e5 as 100000, where a field has whole numbers."""
+  if type(default) is int and isinstance(value, float) and value.is_integer():
+    return int(value)
+  return value
+
+
+def _split(values, num_devices: int | None, group_size: int) -> BatchSplit:
+  batch_size, micro_batches = values['batch_size'], values['micro_batches']
+  if num_devices is None:
+    return BatchSplit(batch_size, 1, 1, batch_size)
+  return batch_split.split(batch_size, micro_batches, num_devices, group_size)
 
 
 def stage_at(all_stages, step: int) -> Stage:

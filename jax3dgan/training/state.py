@@ -62,7 +62,7 @@ def lazy_factor(lazy) -> float:
 
 def phases_of(config, generator, discriminator):
   """The phases of a recipe at the first stage: which networks are trained, and how often."""
-  stage = schedule.stages(config)[0]
+  stage = schedule.stages(config, None)[0]
   phases = recipes.create(config.recipe).phases(config, generator, discriminator, stage)
   if not isinstance(phases, tuple | list) or not all(isinstance(p, recipes.Phase) for p in phases):
     raise UserError(

@@ -92,6 +92,7 @@ def test_the_tool_refuses(capsys):
   config = f'--config={config_files.find("eg3d_toys")[0]}'
   assert split_tool.main(['split', config, '--config.batch_size=6', '--devices=2']) == 1
   assert split_tool.main(['split', config, '--devices=2,x']) == 1
+  assert split_tool.main(['split', config, '--devices=²']) == 1
   errors = capsys.readouterr().err
   assert 'multiple of 4' in errors and '--devices=2,x' in errors
 

@@ -89,6 +89,12 @@ def test_stages_may_change_every_kind_of_field():
   checks.check(config_json.config_from(config_json.plain(config)))
 
 
+def test_a_discriminator_may_compare_no_images():
+  config = config_lib.base_config('eg3d')
+  config.discriminator.group_size = 0
+  checks.check(config)
+
+
 def test_ends_of_ranges():
   for allowed, inside, outside in (
     (checks.Range(0, 1), (0, 1, 0.5), (-1e-9, 1.001, NAN, None, 'x', True)),

@@ -3,8 +3,10 @@
 import pytest
 
 from jax3dgan import config as config_lib
+from jax3dgan import discriminators, generators, trained
 from jax3dgan.errors import UserError
 from jax3dgan.training import schedule
+from jax3dgan.training import state as state_lib
 
 
 def config_with(*stages, **fields):
@@ -124,6 +126,25 @@ def test_micro_batches_are_fewer_on_more_devices():
   assert one.batch_size == eight.batch_size == eight.padded_batch_size == 56
   (sixteen,) = schedule.stages(config, 16)  # four images on each of fourteen
   assert (sixteen.batch_size, sixteen.padded_batch_size) == (56, 64)
+
+
+def test_a_stage_whose_batch_cannot_be_divided_is_named():
+  stages = dict(from_step=5, batch_size=8.0), dict(from_step=7, micro_batches=16)
+  with pytest.raises(
+    UserError, match=r'more than the 8 images.*from step 7 on: config.stages\[1\]'
+  ):
+    schedule.stages(config_with(*stages))
+
+
+def test_what_is_only_rendered_needs_no_batch_that_divides():
+  """Version 0.1 trained with a batch of two where groups have four images."""
+  config = config_lib.base_config('eg3d')
+  config.batch_size = 2
+  with pytest.raises(UserError, match='whole groups of 4'):
+    schedule.stages(config)
+  assert trained.Trained(config, None, None, 0).resolution == config.resolution
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  assert len(state_lib.phases_of(config, *networks)) == 4
 
 
 def test_density_noise_falls_to_nothing():
