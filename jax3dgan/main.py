@@ -128,8 +128,8 @@ def explain(error: Exception, workdir: str) -> UserError | None:
   text = str(error)
   if 'RESOURCE_EXHAUSTED' in text and any(words in text for words in _OUT_OF_MEMORY):
     return UserError(
-      'The device has not enough memory for a step. Split the batch: --config.micro_batches=2, on n '
-      'devices 2·n, or more; or render fewer rays at a time: --config.render.ray_chunk=1024.'
+      'The device has not enough memory for a step. Split the batch: --config.micro_batches=2, on '
+      'n devices 2·n, or more; or render fewer rays at a time: --config.render.ray_chunk=1024.'
     )
   return None
 
