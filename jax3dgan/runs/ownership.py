@@ -2,8 +2,8 @@
 
 Two runs in one folder mix their checkpoints. A run locks a file there, which names it; the system
 releases the lock when the process ends, however it does. An NFS server may keep that of a machine
-that went down: the lock counts only while its run also touches the file. Where the system or the
-file system has no locks between machines (Windows, gcsfuse), nothing is noticed.
+that went down: the lock of another machine counts only while its run also touches the file. Where
+the system or the file system has no locks between machines (Windows, gcsfuse), nothing is noticed.
 """
 
 import contextlib
@@ -81,12 +81,16 @@ def _claim(workdir: pathlib.Path, say) -> int | None:
     os.ftruncate(handle, 0)
     started = datetime.datetime.now().isoformat(' ', 'seconds')
     record = {'host': socket.gethostname(), 'pid': os.getpid(), 'started': started}
+    record['processes'] = _processes()
     os.pwrite(handle, json.dumps(record).encode(), 0)
   return handle
 
 
 def _is_alive(path: pathlib.Path, say) -> bool:
-  """Whether the run that has the lock of a file touches it."""
+  """Whether the run that has the lock of a file is there, also suspended, or touches it."""
+  record = _record(path)
+  if record.get('processes') == _processes() != '' and _exists(record.get('pid')):
+    return True
   say(f'Another run may be at work in {path.parent} ({_owner(path)}); waiting for a sign of it ...')
   before, end = _touched(path), time.monotonic() + 3 * BEAT
   while time.monotonic() < end:
@@ -102,12 +106,41 @@ def _touched(path: pathlib.Path) -> int:
     return os.fstat(file.fileno()).st_mtime_ns
 
 
-def _owner(path: pathlib.Path) -> str:
+def _record(path: pathlib.Path) -> dict:
+  """What a run says of itself in its file; {} where nothing can be read."""
   try:
     record = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+  return record if isinstance(record, dict) else {}
+
+
+def _owner(path: pathlib.Path) -> str:
+  record = _record(path)
+  try:
     return f'process {record["pid"]} of {record["host"]}, since {record["started"]}'
-  except (OSError, ValueError, LookupError, TypeError):
+  except LookupError:
     return 'unknown'
+
+
+def _processes() -> str:
+  """Names the set of processes in which an id has one meaning: of this machine since its start, and
+  of this container; '' where that is not known."""
+  try:
+    boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+    return f'{boot} {os.readlink("/proc/self/ns/pid")}'
+  except OSError:
+    return ''
+
+
+def _exists(pid) -> bool:
+  try:
+    os.kill(pid, 0)
+  except (ProcessLookupError, TypeError):
+    return False
+  except OSError:  # of another user
+    pass
+  return True
 
 
 def _beat(path: pathlib.Path, ended: threading.Event) -> None:

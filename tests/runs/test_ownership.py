@@ -40,6 +40,7 @@ def other(tmp_path):
 
 def test_a_second_run_names_the_first_until_that_is_killed(other, tmp_path, monkeypatch):
   monkeypatch.setattr(ownership, 'BEAT', 5.0)
+  monkeypatch.setattr(ownership, '_processes', lambda: 'of another machine')
   first, lines = other(0.05), []
   with pytest.raises(UserError) as error, ownership.owned(tmp_path / 'run', lines.append):
     pass
@@ -60,6 +61,10 @@ def test_a_lock_without_a_run_counts_for_nothing(other, tmp_path, monkeypatch):
   monkeypatch.setattr(ownership, 'BEAT', 0.05)
   other(1000)
   lines = []
+  with pytest.raises(UserError), ownership.owned(tmp_path / 'run', lines.append):
+    pass  # on this machine it is there, though it is silent, as one that is suspended
+  assert not lines
+  monkeypatch.setattr(ownership, '_processes', lambda: 'of another machine')
   with ownership.owned(tmp_path / 'run', lines.append):
     assert 'may be at work' in lines[0]
 
