@@ -13,9 +13,10 @@ import jax
 from jax3dgan import discriminators, generators
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
+from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.tools import hlo
-from jax3dgan.training import schedule
+from jax3dgan.training import batch_split, schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 from jax3dgan.training.batch_split import BatchSplit
@@ -32,6 +33,8 @@ class Step:
     self._config, self.stage, self._platform = config, stage, platform
     self._generator = generators.create(config)
     self._discriminator = discriminators.create(config.discriminator)
+    # Images that the discriminator compares: a micro-batch has whole groups of them.
+    self.group_size = (self._discriminator and self._discriminator.group_size) or 1
     self.state = jax.eval_shape(
       lambda: state_lib.create(config, self._generator, self._discriminator)
     )
@@ -137,7 +140,7 @@ def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) 
     say: Called with what is being compiled.
   """
   size, configured = step.stage.resolution, batch // step.stage.micro_batches
-  programs = {}
+  group, programs = step.group_size, {}
 
   def peak_of(micro_batch):
     say(f'{size}²: compiling micro-batches of {micro_batch} ...')
@@ -152,8 +155,13 @@ def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) 
       programs[micro_batch]['flops'] = hlo.read(compiled.as_text()).flops / batch
     return peak_bytes(compiled)
 
-  largest, line = largest_batch(peak_of, configured, limit)
-  own, peak = programs[configured], line['points'][configured]
+  # On several devices a micro-batch may be less than a group.
+  peak = peak_of(configured) if configured % group else None
+  largest, line = largest_batch(lambda n: peak_of(n * group), max(configured // group, 1), limit)
+  largest, line['points'] = largest * group, {n * group: x for n, x in line['points'].items()}
+  own, peak = programs[configured], peak or line['points'][configured]
+  if peak <= limit:
+    largest = max(largest, configured)
   result = {
     'arguments_bytes': own['arguments'],
     'temporary_bytes': own['temporaries'],
@@ -165,8 +173,19 @@ def plan_memory(step: Step, batch: int, limit: int, say: Callable[[str], None]) 
     'compilation_seconds': own['seconds'],
     'compiled_flops_per_image': own['flops'],
   }
-  if not result['fits'] and largest:
-    whole = step.stage.batch_size
-    shares = (k for k in range(1, whole + 1) if whole % k == 0 and whole // k <= largest)
-    result['micro_batches_that_fit'] = next(shares)
+  if not result['fits'] and (fitting := _micro_batches(step, largest)):
+    result['micro_batches_that_fit'] = fitting
   return result
+
+
+def _micro_batches(step: Step, largest: int) -> int | None:
+  """The least `config.micro_batches` with at most so many images in each; None if there is none."""
+  whole, num_devices = step.stage.batch_size, step.stage.split.num_devices
+  for number in range(-(-whole // largest) if largest else whole + 1, whole + 1):
+    try:
+      split = batch_split.split(whole, number, num_devices, step.group_size)
+    except UserError:
+      return None
+    if split.micro_batch_size <= largest:
+      return number
+  return None

@@ -143,6 +143,22 @@ def test_what_does_not_fit_is_split(monkeypatch):
   assert memory['micro_batches_that_fit'] == 2  # 4 images at a time
 
 
+@pytest.mark.parametrize('num_devices, sizes', [(1, [16, 32, 12]), (8, [2, 4, 8, 12])])
+def test_whole_groups_are_compiled(monkeypatch, num_devices, sizes):
+  """EG3D's discriminator compares four images, which may lie on two devices."""
+  config = config_lib.tiny(config_lib.base_config('eg3d'))
+  config.batch_size = 16
+  (stage,) = schedule.stages(config, num_devices)
+  step = fit.Step(config, stage, 'gpu')
+  asked = []
+  monkeypatch.setattr(fit, 'peak_bytes', lambda compiled: 10 + 10 * compiled)
+  monkeypatch.setattr(step, 'compile', lambda n: (Program(asked.append(n) or n), 0.0))
+  memory = fit.plan_memory(step, stage.split.images_per_device, 140, lambda line: None)
+  assert asked == sizes and memory['largest_micro_batch'] == 12
+  if num_devices == 1:
+    assert memory['micro_batches_that_fit'] == 2
+
+
 class Program(int):
   """Stands for the compiled step of a micro-batch."""
 
