@@ -112,10 +112,18 @@ def read_variables(
 
 
 def _read(path, keys):
-  metadata = metadata_of(path)
-  if old_checkpoints.is_old(metadata.metadata):
-    return old_checkpoints.part(keys, load(path, old_checkpoints.old_keys(keys), metadata))
-  return load(path, keys, metadata)
+  try:
+    metadata = metadata_of(path)
+    if old_checkpoints.is_old(metadata.metadata):
+      return old_checkpoints.part(keys, load(path, old_checkpoints.old_keys(keys), metadata))
+    return load(path, keys, metadata)
+  except Exception as error:
+    if path.exists():
+      raise
+    raise UserError(
+      f'{path} was deleted while it was read: the run that trains there keeps only its latest '
+      'checkpoints. Run the same command again.'
+    ) from error
 
 
 def load(path, keys, metadata):

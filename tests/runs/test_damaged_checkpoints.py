@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints, checksums
+from jax3dgan.runs import checkpoint_files, checkpoints, checksums
 
 
 def _state(step):
@@ -125,3 +125,15 @@ def test_no_whole_checkpoint_left(run, tmp_path):
   with pytest.raises(UserError, match='damaged .*has no other one. Restore one from'):
     saver.restore(jax.eval_shape(lambda: _state(0)))
   saver.close()
+
+
+def test_one_that_a_run_deletes_meanwhile_is_not_called_damaged(run, tmp_path, monkeypatch):
+  workdir = shutil.copytree(run, tmp_path / 'run')
+
+  def load(path, *args):
+    shutil.rmtree(path, ignore_errors=True)
+    raise FileNotFoundError(path)
+
+  monkeypatch.setattr(checkpoint_files, 'load', load)
+  with pytest.raises(UserError, match='2 was deleted while it was read: .* Run the same command'):
+    checkpoints.read(workdir, 'ema')
