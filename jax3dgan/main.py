@@ -136,7 +136,7 @@ def explain(error: Exception, workdir: str) -> UserError | None:
 
 def run(values: flags.FlagValues) -> None:
   """Joins the other processes, if any, and does what the mode says."""
-  from jax3dgan.devices import compilation, cpu_devices, hosts, parallel, platforms
+  from jax3dgan.devices import agreement, compilation, cpu_devices, parallel, platforms
   from jax3dgan.training import device_count
 
   compilation.use_cache()
@@ -150,7 +150,7 @@ def run(values: flags.FlagValues) -> None:
   platforms.check(platform)
   if line := platforms.few_cores():
     print(line, file=sys.stderr)
-  hosts.check_same(
+  agreement.check_same(
     values.config, mode=values.mode, workdir=values.workdir, pretrained=values.pretrained
   )
   if values.mode == 'eval':

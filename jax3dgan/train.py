@@ -7,7 +7,7 @@ import jax
 
 from jax3dgan import discriminators, generators, recipes, trained
 from jax3dgan.data import feed
-from jax3dgan.devices import compilation, hosts, parallel, platforms
+from jax3dgan.devices import agreement, compilation, parallel, platforms
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
 from jax3dgan.nn import precision
@@ -49,7 +49,7 @@ def run(config, workdir) -> dict:
     platforms.check(config.get('platform', 'auto'))
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
-    hosts.check_same(config)
+    agreement.check_same(config)
     generator = generators.create(config)
     discriminator = discriminators.create(config.discriminator)
     recipes.check(config, generator, discriminator, stages)

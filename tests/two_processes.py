@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from configs import toys
 from jax3dgan import train, trained
 from jax3dgan.data import arrays, pipeline, records
-from jax3dgan.devices import hosts, parallel
+from jax3dgan.devices import agreement, hosts, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import against_photos, evaluate
 from jax3dgan.runs import checkpoint_files, checkpoints, read_failures, writers
@@ -192,7 +192,7 @@ def main(folder, name, port):
     # A difference is the same error on both, in front of all that they could do with it.
     with chosen.unlocked():
       chosen.batch_size = 4 * (1 + jax.process_index())
-    hosts.check_same(chosen)
+    agreement.check_same(chosen)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from jax3dgan.data import mounts
-from jax3dgan.devices import cpu_devices
+from jax3dgan.devices import cores as cores_lib
 
 # Threads that read from a network file system.
 REMOTE_THREADS = 64
@@ -28,7 +28,7 @@ STALL_SECONDS = 60.0
 
 def num_workers() -> int:
   """How many threads work at the same time: as many as cores, but leave some of a large host."""
-  return min(16, cpu_devices.cores())
+  return min(16, cores_lib.cores())
 
 
 def num_readers(path, wanted: int = 0) -> int:

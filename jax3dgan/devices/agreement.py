@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 
 import jax3dgan
 from jax3dgan import config_json
+from jax3dgan.devices import hosts
 from jax3dgan.errors import UserError
 
 _PACKAGE = pathlib.Path(jax3dgan.__file__).parent
@@ -73,8 +74,6 @@ def exchange(value, what: str = 'they start') -> list:
   """
   if jax.process_count() == 1:
     return [value]
-  from jax3dgan.devices import hosts
-
   # A collective gives up after half a minute; a process may wait longer for its file system.
   hosts.wait_for_all(what)
   # As bytes, padded to one length: processes can exchange arrays only. The lengths are powers of

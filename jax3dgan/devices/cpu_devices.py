@@ -11,6 +11,8 @@ import os
 
 import jax
 
+from jax3dgan.devices.cores import cores as cores
+
 # XLA ends the process if one device waits for another for longer than a minute, which can happen
 # with a large model on a busy machine.
 _COLLECTIVE_TIMEOUTS = {
@@ -52,13 +54,6 @@ def enable(num_devices: int) -> int:
     timeouts = [f'--{k}={v}' for k, v in _COLLECTIVE_TIMEOUTS.items() if k not in flags]
     os.environ['XLA_FLAGS'] = ' '.join([*flags.split(), *timeouts])
   return num_devices
-
-
-def cores() -> int:
-  """The number of cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _may_have_accelerator() -> bool:

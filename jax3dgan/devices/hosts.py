@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from jax3dgan.devices.agreement import check_same as check_same
 from jax3dgan.errors import UserError
 
 # A process without a heartbeat for so many seconds counts as dead, and the others end.
