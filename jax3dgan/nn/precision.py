@@ -87,9 +87,10 @@ def round_input(x, dtype):
 
 def rounded_float32(x):
   """What `round_input` has rounded, as float32."""
-  bits = jnp.finfo(x.dtype)
-  # Not only there and back: XLA may leave out such a pair of conversions.
-  return jax.lax.reduce_precision(x.astype(jnp.float32), bits.nexp, bits.nmant)
+  # Not only there and back: XLA may leave out such a pair of conversions. With float32's exponent:
+  # to that of float16 it would set numbers below 6e-5, which float16 has, to zero.
+  bits = jnp.finfo(jnp.float32).nexp, jnp.finfo(x.dtype).nmant
+  return jax.lax.reduce_precision(x.astype(jnp.float32), *bits)
 
 
 def einsum(spec: str, x, w, policy: str = 'float32'):

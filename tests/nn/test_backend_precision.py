@@ -110,6 +110,13 @@ def test_rounded_policies_round_inputs_alone(policy, difference):
   np.testing.assert_allclose(gw, bx.swapaxes(1, 2) @ bg, atol=1e-5)
 
 
+def test_small_numbers_of_float16_are_not_zero_on_a_cpu():
+  """Below 6e-5 it has fewer bits; the form for CPUs multiplies what it has, or more."""
+  x, w = np.float32([[3e-5, 1.0]]), np.float32([[2.0], [1e-6]])
+  y = jax.jit(lambda x, w: precision.einsum('nk,kh->nh', x, w, 'float16'))(x, w)
+  np.testing.assert_allclose(y, 6.1e-5, rtol=1e-3)
+
+
 def test_float16_neither_overflows_nor_loses_small_gradients():
   x, w = np.float32([[1e6, 1.0]]), np.float32([[1e-3], [2.0]])
   y = precision.einsum('nk,kh->nh', x, w, 'float16')
