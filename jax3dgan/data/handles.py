@@ -2,6 +2,7 @@
 
 import collections
 import errno
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -103,12 +104,21 @@ class Handles:
     return handle.file
 
 
+def _number(file) -> int | None:
+  """The system's number of a file; None of one that is none of the system's, as in a bucket."""
+  try:
+    return file.fileno()
+  except (AttributeError, io.UnsupportedOperation):
+    return None
+
+
 def _read(file, lock, begin, size):
-  if hasattr(file, 'fileno') and hasattr(os, 'pread'):
+  number = _number(file)
+  if number is not None and hasattr(os, 'pread'):
     # Of a network file system a read may give less than there is.
     parts, done = [], 0
     while done < size:
-      part = os.pread(file.fileno(), size - done, begin + done)
+      part = os.pread(number, size - done, begin + done)
       if not part:
         break
       parts.append(part)

@@ -17,11 +17,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from jax3dgan.data import mounts
 from jax3dgan.devices import cores as cores_lib
+from jax3dgan.errors import UserError
 
 # Threads that read from a network file system.
 REMOTE_THREADS = 64
+# More threads would only take memory: of each the record is requested in advance.
+MAX_THREADS = 1024
 # Batches that are complete while one is being used.
 _AHEAD = 2
+# Of Python's error where the system refuses one; a pool that has ended raises another.
+_NO_THREAD = "can't start new thread"
 # Seconds without a batch before this is reported; then again after two, four, ... times as long.
 STALL_SECONDS = 60.0
 
@@ -32,7 +37,16 @@ def num_workers() -> int:
 
 
 def num_readers(path, wanted: int = 0) -> int:
-  """How many threads read below a path: `wanted`, or by its file system where that is 0."""
+  """How many threads read below a path: `wanted`, or by its file system where that is 0.
+
+  Raises:
+    UserError: `wanted` is no possible number.
+  """
+  if not 0 <= wanted <= MAX_THREADS:
+    raise UserError(
+      f'config.data.read_threads is {wanted}. Set it to a number up to {MAX_THREADS}, or to 0 '
+      'for as many as suit the file system.'
+    )
   return wanted or (REMOTE_THREADS if mounts.is_remote(path) else num_workers())
 
 
@@ -65,12 +79,18 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
 
   Raises:
     what `function` raises, in its element's place.
+    UserError: the system refuses threads.
   """
   queue = collections.deque()
   for batch in batches:
     try:
       queue.append([pool.submit(function, *arguments) for arguments in batch])
-    except RuntimeError:
+    except RuntimeError as error:
+      if _NO_THREAD in str(error):
+        raise UserError(
+          f'No thread can be started to read images ({error}). Raise the limit of processes '
+          '(ulimit -u, or that of the container), or read with fewer: --config.data.read_threads=4.'
+        ) from error
       return
     if len(queue) > ahead:
       try:

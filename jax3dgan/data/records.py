@@ -208,7 +208,8 @@ class Shards:
     sizes = [entry['bytes'] for entry in entries]
     # A thousand shards in a bucket are a thousand requests.
     with reading.threads(reading.num_readers(directory), 'sizes') as pool:
-      list(pool.map(_check_file, paths, sizes))
+      pairs = list(zip(paths, sizes, strict=True))
+      list(reading.in_order(pool, _check_file, [pairs], 0))
     offsets = [[*entry['offsets'], entry['bytes']] for entry in entries]
     self._files = tfrecord.RecordFiles(paths, offsets)
     self.describe = self._files.describe

@@ -121,7 +121,11 @@ def make_dataset(
 
   def read():
     # Without end, unless the context has ended, or the interpreter: nobody wants this batch then.
-    examples = next(found, [failed] * batch_size)
+    try:
+      examples = next(found, [failed] * batch_size)
+    except UserError as error:  # as in read_one
+      failures.append(error)
+      examples = [failed] * batch_size
     encoded, *others = zip(*examples, strict=True)
     return np.array(encoded, object), *map(np.array, others)
 

@@ -155,7 +155,7 @@ RANGES = {
   'optimizer.decay_steps': _OPTIONAL,
   'ema.ramp_up': _NOT_NEGATIVE,
   'data.num_images': Range(0, note='0 for the usual number'),
-  'data.read_threads': Range(0, note='0 for automatic'),
+  'data.read_threads': Range(0, 1024, note='0 for automatic'),
   'data.max_skipped': Range(-1, note='-1 for one in a thousand'),
   'eval.every': _OPTIONAL,
   'eval.step': Range(0, note='0 for the latest'),

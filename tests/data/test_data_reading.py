@@ -1,6 +1,7 @@
 """Reading ahead: many reads at once, results in order, errors that pass, and what a stall says."""
 
 import errno
+import io
 import os
 import struct
 import threading
@@ -25,6 +26,7 @@ from jax3dgan.data import (
   workers,
 )
 from jax3dgan.errors import UserError
+from jax3dgan.training import checks
 
 COUNT = 24
 
@@ -106,6 +108,33 @@ def test_an_error_comes_in_its_place():
     assert next(results) == [0]
     with pytest.raises(UserError, match='the second'):
       next(results)
+
+
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_a_system_that_refuses_threads_is_one_line(shards, monkeypatch, loader):
+  if loader == 'tfdata':
+    pytest.importorskip('tensorflow')
+  dataset, _ = _open(shards, loader=loader, read_threads=8)
+  plain, started = threading.Thread.start, []
+
+  def start(thread):
+    if thread.name.startswith('read_'):
+      started.append(thread)
+      if len(started) > 2:
+        raise RuntimeError("can't start new thread")
+    plain(thread)
+
+  monkeypatch.setattr(threading.Thread, 'start', start)
+  with pytest.raises(UserError, match='No thread can be started.*read_threads=4'):
+    for _ in zip(range(9), pipeline.batches(dataset, 4), strict=False):
+      pass
+
+
+@pytest.mark.parametrize('number', [-1, 10**6])
+def test_an_impossible_number_of_threads(shards, number):
+  with pytest.raises(UserError, match=f'read_threads is {number}'):
+    _open(shards, read_threads=number)
+  assert checks.RANGES['data.read_threads'].high == reading.MAX_THREADS
 
 
 def test_a_stall_is_reported_once_and_then_its_end():
@@ -265,6 +294,12 @@ def test_few_files_are_open_at_once(shards, monkeypatch):
   assert all(file.closed for file in opened)
   with pytest.raises(OSError, match='ends after'):
     files.read(paths[0], 0, 10**6)
+
+
+def test_a_file_that_is_none_of_the_systems_is_read_as_well():
+  """Those of buckets say that they have no number."""
+  files = handles.Handles(lambda key: io.BytesIO(b'abcdef'))
+  assert files.read('gs://x', 1, 3) == b'bcd'
 
 
 @pytest.mark.parametrize(
