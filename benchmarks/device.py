@@ -1,4 +1,4 @@
-"""The measurements of an accelerator, one command that a quarter of an hour is enough for.
+"""The measurements of an accelerator: the most important ones in a quarter of an hour.
 
   python -m benchmarks.device --out=device.jsonl --minutes=14   # on the device; again to go on
   python -m benchmarks.device --out=device.jsonl --report       # the tables alone, on any machine
@@ -18,9 +18,10 @@ Cases, in this order of importance (`--cases=step/,agree` takes those that begin
    and of a log line.
 
 Each finished case is a line of JSON in --out, so that nothing is measured twice: the same command
-goes on after an end of any kind. A case that ended the process twice is left out. A case is begun
-only if its usual time is left of --minutes. At the end come the tables for benchmarks/RESULTS.md,
-and what to change in jax3dgan/tools/devices.py.
+goes on after an end of any kind. A case that failed, or ended the process twice, is left out. A
+case is begun only if the time that it is expected to take is left of --minutes; all together are
+expected to take 25 minutes on a data-centre GPU. At the end come the tables for
+benchmarks/RESULTS.md, and what to change in jax3dgan/tools/devices.py.
 """
 
 import argparse
@@ -42,6 +43,8 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 import jax
 
 from benchmarks import device_report
+from jax3dgan.devices import platforms
+from jax3dgan.errors import UserError
 
 ATTEMPTS = 2
 
@@ -53,7 +56,7 @@ class Case:
   Attributes:
     name: see the module.
     run: () → figures by name, plain values.
-    seconds: its usual time on a data-centre GPU.
+    seconds: that it is expected to take on a data-centre GPU; not measured yet.
   """
 
   name: str
@@ -83,17 +86,36 @@ class Records:
   """The lines of a file: {'case', 'state': 'begun', 'done' or 'failed', ...}.
 
   Only those of this commit, device and size count; the file may hold others.
+
+  Raises:
+    UserError: the file cannot be read.
   """
 
   def __init__(self, path, run: dict):
     self._path, self._run = pathlib.Path(path), run
-    lines = self._path.read_text().splitlines() if self._path.exists() else []
+    try:
+      text = self._path.read_text() if self._path.exists() else ''
+    except (OSError, UnicodeDecodeError) as error:
+      raise UserError(f'--out={path} cannot be read: {error}. Name another file.') from error
+    self._is_cut = bool(text) and not text.endswith('\n')  # the process ended while it wrote
     self.lines = []
-    for line in lines:
+    for line in text.splitlines():
       try:
-        self.lines.append(json.loads(line))
-      except json.JSONDecodeError:  # the process ended while it wrote
+        found = json.loads(line)
+      except json.JSONDecodeError:
         continue
+      if isinstance(found, dict) and {'case', 'state', 'run'} <= found.keys():
+        self.lines.append(found)
+
+  def check_writable(self) -> None:
+    """UserError where no line could be added."""
+    try:
+      self._path.open('a').close()
+    except OSError as error:
+      raise UserError(
+        f'--out={self._path} cannot be written: {error.strerror}. Name a file of a folder '
+        'that exists.'
+      ) from error
 
   def own(self) -> list[dict]:
     """The lines of this run."""
@@ -105,7 +127,8 @@ class Records:
     line['run'] = self._run
     self.lines.append(line)
     with self._path.open('a') as file:
-      file.write(json.dumps(line) + '\n')
+      file.write('\n' * self._is_cut + json.dumps(line) + '\n')
+      self._is_cut = False
       file.flush()
       os.fsync(file.fileno())
 
@@ -167,26 +190,65 @@ def main(argv=None) -> int:
   flags.add_argument('--tiny', action='store_true', help='sizes that a CPU tries in minutes')
   flags.add_argument('--report', action='store_true', help='print the tables alone')
   args = flags.parse_args(argv)
-  if args.report:
-    lines = Records(args.out, {}).lines
-    print(device_report.report(lines))
-    return 0 if lines else 1
-  records = Records(args.out, {**about(), 'tiny': args.tiny})
-  with tempfile.TemporaryDirectory() as cache, compilation_cache(cache):
-    from benchmarks import device_cases
+  try:
+    return _report(args.out) if args.report else _measure(args)
+  except UserError as error:
+    print(f'Error: {error}', file=sys.stderr)
+    return 1
 
-    chosen = tuple(args.cases.split(','))
-    folder = pathlib.Path(args.out).absolute().parent
-    sizes = device_cases.TINY if args.tiny else device_cases.FULL
-    cases = [case for case in device_cases.cases(sizes, folder) if case.name.startswith(chosen)]
+
+def _report(path) -> int:
+  lines = Records(path, {}).lines
+  if not lines:
+    raise UserError(f'--out={path} has no measurement. Leave --report out to measure.')
+  print(device_report.report(lines))
+  return 0
+
+
+def _measure(args) -> int:
+  # The CPU stays available beside an accelerator; one that JAX does not use is an error.
+  platforms.choose()
+  platforms.check()
+  if jax.default_backend() == 'cpu' and not args.tiny:
+    raise UserError('JAX uses the CPU, for which the sizes are far too large. Add --tiny.')
+  records = Records(args.out, {**about(), 'tiny': args.tiny})
+  records.check_writable()
+  with tempfile.TemporaryDirectory() as cache, compilation_cache(cache):
+    cases = chosen(args.cases, _all_cases(args))
     left_out = run(cases, records, args.minutes)
   print(device_report.report(records.own()))
   if left_out:
     print(f'No time was left for {", ".join(left_out)}: run the command again.')
   failed = [line['case'] for line in records.own() if line['state'] == 'failed']
   if failed:
-    print(f'Failed: {", ".join(failed)}.')
-  return 1 if failed or not cases else 0
+    print(f'Failed: {", ".join(failed)}. Remove their lines from {args.out} to try them again.')
+  return 1 if failed else 0
+
+
+def _all_cases(args) -> list[Case]:
+  try:
+    from benchmarks import device_cases
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f'The package {error.name} is not installed. Install this one with all that it needs: '
+      "pip install -e '.[cuda12]' (or cuda13, tpu; for a CPU none of them)."
+    ) from error
+  sizes = device_cases.TINY if args.tiny else device_cases.FULL
+  return device_cases.cases(sizes, pathlib.Path(args.out).absolute().parent)
+
+
+def chosen(beginnings: str, cases: list[Case]) -> list[Case]:
+  """The cases whose names begin with one of some beginnings, separated by commas; '' for all.
+
+  Raises:
+    UserError: no name begins so.
+  """
+  every = [beginning.strip() for beginning in beginnings.split(',') if beginning.strip()]
+  for beginning in every:
+    if not any(case.name.startswith(beginning) for case in cases):
+      names = ', '.join(case.name for case in cases)
+      raise UserError(f'No name of a case begins with {beginning!r}. There are {names}.')
+  return [case for case in cases if case.name.startswith(tuple(every) or '')]
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import pathlib
 import shutil
 import tempfile
@@ -225,12 +226,14 @@ def eg3d_config(sizes: Sizes, batch: int):
 
 
 def eg3d_step(sizes: Sizes, batch: int) -> dict:
-  """A whole step, each phase due; the first of a cycle is timed with the others."""
+  """A whole step: the median is that of one without lazy phases, as are the FLOPs of the MFU; the
+  mean, and images/s, those of a cycle in which each of them is due."""
   figures = train_step.measure(eg3d_config(sizes, batch), 16, peak_tflops('bfloat16'))
   return {
     'compilation, s': figures['compilation, s'],
     'step, ms (median)': 1e3 * figures['step, s (median)'],
-    'images/s': figures['images/s (median)'],
+    'step, ms (mean)': 1e3 * figures['step, s (mean)'],
+    'images/s': batch / figures['step, s (mean)'],
     'program, GiB': figures['program, GiB'],
     **{name: figures[name] for name in ('MFU, %',) if name in figures},
   }
@@ -346,6 +349,8 @@ def repeat(sizes: Sizes) -> dict:
 def loop(sizes: Sizes, loader: str) -> dict:
   """Training as `main` does it, against the bare step; what saves and log lines cost, with resident
   images alone."""
+  if loader == 'tfdata' and importlib.util.find_spec('tensorflow') is None:
+    raise RuntimeError('TensorFlow is not installed: it would be loop/arrays once more')
   config = celeba_config(sizes, 'bfloat16')
   resident = loader == 'resident'
   config.data.update(loader='arrays' if resident else loader, on_device=resident, flip=False)
@@ -360,15 +365,16 @@ def loop(sizes: Sizes, loader: str) -> dict:
     )
     records.write_dataset(f'{folder}/data', images, resolution=size, shard_size=512)
     config.data.source = f'{folder}/data'
-    config.num_steps = config.log.every = sizes.loop_steps
-    plain = train.run(config, f'{folder}/plain')['seconds']['steps'] / sizes.loop_steps
-    rate = sizes.batch / plain
+    # The last line comes with what is compiled for the save; the median of three leaves it out.
+    config.num_steps, config.log.every = sizes.loop_steps, max(sizes.loop_steps // 3, 1)
+    rate = train.run(config, f'{folder}/plain')['images_per_second']
     figures = {'images/s': rate, 'bare step, images/s': bare, 'share': rate / bare}
     if resident:
       steps = max(sizes.loop_steps // 5, 2)
       config.num_steps, config.log.every, config.checkpoint.every = steps, 1, steps // 2
-      seconds = train.run(config, f'{folder}/logged')['seconds']
+      summary = train.run(config, f'{folder}/logged')
       saves = len(checkpoints.steps(f'{folder}/logged'))
-      figures['a log line, ms'] = 1e3 * (seconds['steps'] / steps - plain)
-      figures['a save, ms'] = 1e3 * seconds['checkpoints'] / saves
+      logged = sizes.batch / summary['images_per_second']  # the median of a step and its line
+      figures['a log line, ms'] = 1e3 * (logged - sizes.batch / rate)
+      figures['a save, ms'] = 1e3 * summary['seconds']['checkpoints'] / saves
   return figures

@@ -15,7 +15,7 @@ batches inside the compiled step: that one reads nothing.
 """
 
 import argparse
-import importlib
+import importlib.util
 import json
 import sys
 import tempfile
@@ -190,6 +190,8 @@ def parse(argv):
   args = parser.parse_args(argv)
   if unknown := set(args.loaders) - set(LOADERS):
     parser.error(f'--loaders: {", ".join(unknown)} is not one of {", ".join(LOADERS)}')
+  if 'tfdata' in args.loaders and importlib.util.find_spec('tensorflow') is None:
+    parser.error('TensorFlow is not installed. Install it, or set --loaders=arrays,resident')
   return args
 
 

@@ -7,7 +7,9 @@
 
 The images are random: the step costs the same for any. With --peak-tflops, the device's, the share
 of it that the step's model FLOPs reach (MFU): for π-GAN those of `benchmarks/roofline.py`, to which
-no repeated pass adds. --profile writes a trace of three steps for TensorBoard or Perfetto.
+no repeated pass adds. Where phases are due every few steps only, FLOPs and the median are those of
+a step without them, and --repeats=16 gives the mean of a cycle. --profile writes a trace of three
+steps for TensorBoard or Perfetto.
 """
 
 import argparse
@@ -49,12 +51,13 @@ def examples(config, stage):
   return {name: batch[name] for name in feed.names(config)}
 
 
-def model_flops(config, stage, traced):
-  """FLOPs of a step's products without what it repeats: by formulas for a SIREN, else counted in
-  the traced step, which repeats nothing where it has neither micro-batches nor chunks."""
+def model_flops(config, stage, traced, num_devices):
+  """FLOPs of a step's products, on all devices, without what it repeats and without phases that
+  are not due in most steps: by formulas for a SIREN, else counted in the traced step, which repeats
+  nothing where it has neither micro-batches nor chunks."""
   if config.model.name == 'pigan':
     return roofline.step_flops(config, stage)
-  return flops.products(traced.jaxpr)
+  return num_devices * flops.products(traced.jaxpr, min)
 
 
 def measure(config, repeats, peak_tflops=0.0, profile=''):
@@ -87,13 +90,14 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
     for _ in range(3 if profile else 0):
       state, _ = jax.block_until_ready(compiled(state, batch))
   median = float(np.median(seconds))
-  tflop = model_flops(config, stage, traced) / 1e12
+  tflop = model_flops(config, stage, traced, mesh.size) / 1e12
   utilisation = {}
   if peak_tflops:
     utilisation['MFU, %'] = 100 * tflop / median / (peak_tflops * mesh.size)
   return {
     'compilation, s': compilation,
     'step, s (median)': median,
+    'step, s (mean)': float(np.mean(seconds)),
     'step, s (least)': min(seconds),
     'images/s (median)': stage.batch_size / median,
     'model TFLOP': tflop,

@@ -6,7 +6,7 @@ multiply-add as two, from the jaxpr, so that models need no formulas.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from jax.extend import core
 from jax.interpreters import partial_eval
@@ -60,21 +60,23 @@ def _inner(value) -> Iterator[core.Jaxpr]:
       yield from _inner(part)
 
 
-def products(jaxpr) -> int:
+def products(jaxpr, branch: Callable = max) -> int:
   """FLOPs of the products of a jaxpr, as one device runs it.
 
   Args:
     jaxpr: such as `jax.jit(f).trace(...).jaxpr`. Inside a shard_map shapes are those of a shard.
+    branch: `max` for the dearest branch of a condition, `min` for the cheapest, such as that of a
+      training step in which no lazy phase is due.
 
   Raises:
     ValueError: A while loop with products in it, whose length the jaxpr does not say.
   """
   # Rematerialisation leaves unused products; lowering drops them, too.
   used, _ = partial_eval.dce_jaxpr(getattr(jaxpr, 'jaxpr', jaxpr), True)
-  return _products(used)
+  return _products(used, branch)
 
 
-def _products(jaxpr) -> int:
+def _products(jaxpr, branch) -> int:
   total = 0
   for eqn in jaxpr.eqns:
     name, params = eqn.primitive.name, eqn.params
@@ -85,11 +87,11 @@ def _products(jaxpr) -> int:
     if name == 'conv_general_dilated':
       total += _conv(eqn)
       continue
-    parts = [_products(inner) for value in params.values() for inner in _inner(value)]
+    parts = [_products(inner, branch) for value in params.values() for inner in _inner(value)]
     if name == 'while' and any(parts):
       raise ValueError('a while loop has products, but its number of iterations is not known')
     if name == 'cond':
-      total += max(parts, default=0)
+      total += branch(parts, default=0)
     else:
       total += sum(parts) * (params['length'] if name == 'scan' else 1)
   return total

@@ -1,12 +1,14 @@
 """The measurements of a device: resumed, within their time, and what follows from them."""
 
+import importlib.util
 import json
+import re
 import sys
 
 import jax
 import pytest
 
-from benchmarks import device, device_cases, device_report
+from benchmarks import device, device_cases, device_report, input_pipeline
 from benchmarks.device import Case, Records
 from jax3dgan.tools import devices
 
@@ -50,6 +52,8 @@ def test_what_is_measured_is_not_measured_again(tmp_path):
     file.write('{"case": "la')  # ended while it wrote
   assert run(cases, Records(path, RUN)) == []
   assert done[4:] == ['last']
+  states = [line['state'] for line in Records(path, RUN).own() if line['case'] == 'last']
+  assert states == ['begun', 'done']
   lines = [line for line in Records(path, RUN).own() if line['state'] != 'begun']
   assert [(line['case'], line['state']) for line in lines] == [
     ('first', 'done'), ('bad', 'failed'), ('last', 'done')
@@ -82,7 +86,46 @@ def test_the_report(tmp_path, capsys):
   planned, _ = devices.utilisation(devices.find('h100'), 'bfloat16', 256)
   assert f'bfloat16: 0.2 measured, {planned:.3g} assumed ({0.2 / planned - 1:+.0%})' in text
   assert device.main([f'--out={tmp_path / "none"}', '--report']) == 1
+  assert 'none has no measurement' in capsys.readouterr().err
   assert device_report.changes([], {**RUN, 'tiny': True})[0].startswith('Nothing')
+
+
+@pytest.mark.parametrize(
+  'flags, cause',
+  [
+    ('--out=DIR/a/b --tiny', 'b cannot be written: No such file or directory. Name a file'),
+    ('--out=DIR --tiny', 'cannot be read: .*Is a directory.*Name another file'),
+    ('--out=DIR/other --report', 'other has no measurement'),
+    ('--out=DIR/x --tiny --cases=agree,stepp', "begins with 'stepp'. There are torch/float32, "),
+    ('--out=DIR/x', 'JAX uses the CPU.*Add --tiny'),
+  ],
+)
+def test_what_cannot_be_measured_is_one_line(tmp_path, capsys, flags, cause):
+  (tmp_path / 'other').write_text('5\n{"loader": "arrays"}\n')
+  assert device.main(flags.replace('DIR', str(tmp_path)).split()) == 1
+  text = capsys.readouterr().err
+  assert re.fullmatch(f'Error: .*{cause}.*\n', text), text
+
+
+def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'benchmarks.device_cases', None)
+  monkeypatch.delattr('benchmarks.device_cases')
+  assert device.main([f'--out={tmp_path}/x', '--tiny']) == 1
+  assert 'is not installed' in capsys.readouterr().err
+
+
+def test_another_loader_is_not_measured_in_the_place_of_one(monkeypatch, capsys):
+  plain = importlib.util.find_spec
+
+  def find_spec(name, *of):
+    return None if name == 'tensorflow' else plain(name, *of)
+
+  monkeypatch.setattr(importlib.util, 'find_spec', find_spec)
+  with pytest.raises(RuntimeError, match='TensorFlow is not installed'):
+    device_cases.loop(device_cases.TINY, 'tfdata')
+  with pytest.raises(SystemExit):
+    input_pipeline.main([])
+  assert 'TensorFlow is not installed' in capsys.readouterr().err
 
 
 def test_a_case_for_real(tmp_path):

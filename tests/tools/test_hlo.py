@@ -140,6 +140,7 @@ def test_products_of_a_trace():
   x, w = np.zeros((3, 4), np.float32), np.zeros((4, 5), np.float32)
   traced = jax.jit(lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x @ w @ w.T @ w))
   assert flops.products(traced.trace(x, w).jaxpr) == 3 * 2 * 3 * 4 * 5  # the dearer branch
+  assert flops.products(traced.trace(x, w).jaxpr, min) == 2 * 3 * 4 * 5
   unused = jax.jit(lambda x, w: (x @ w, x)[1])
   assert flops.products(unused.trace(x, w).jaxpr) == 0
   open_ended = jax.jit(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x @ x, x))
