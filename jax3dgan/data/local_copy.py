@@ -47,6 +47,11 @@ def ensure(source, folder: str) -> str:
   if not mounts.is_remote(source):
     _say_local(source)
     return source
+  if (kind := mounts.kind(folder)) and mounts.is_remote(folder):
+    skips.report(
+      f'Warning: config.data.local_copy={folder} is no disk of this host either ({kind}): reads of '
+      'the copy may be as slow. Name a folder on one.'
+    )
   index = records.read_index(source)
   key = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:12]
   name = os.path.basename(os.path.normpath(source)) or 'data'
@@ -143,6 +148,9 @@ def _copy_file(path, target):
       digest.update(chunk)
       out.write(chunk)
       size += len(chunk)
+    # The index, which makes the copy count, must not be on the disk before the shards are.
+    out.flush()
+    os.fsync(out.fileno())
   os.replace(f'{target}.tmp', target)
   return size, digest.hexdigest()
 

@@ -135,6 +135,13 @@ def test_data_on_a_local_disk_is_not_copied(source, tmp_path, monkeypatch, capsy
   assert not (tmp_path / 'local').exists()
 
 
+def test_a_copy_on_a_network_is_warned_of(source, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(mounts, 'is_remote', lambda path: True)
+  monkeypatch.setattr(mounts, 'kind', lambda path: 'nfs4')
+  assert len(_open(source, tmp_path / 'local')) == 6
+  assert 'local is no disk of this host either (nfs4)' in capsys.readouterr().err
+
+
 def test_a_zip_has_no_copy(tmp_path):
   with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
     file.writestr('0.png', b'')
