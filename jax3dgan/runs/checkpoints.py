@@ -81,7 +81,8 @@ class Checkpoints:
     on_error: 'stop' raises if the disk refuses a save; 'warn' prints it and continues without that
       checkpoint, except in `close`, which raises. With several processes, which have to agree, it
       is always 'stop'.
-    say: Called with one line for a save that failed, and while a file system does not answer.
+    say: Called with one line for a save that failed, while a file system does not answer, and for
+      fields of the config that changed since the run's config.json.
   """
 
   def __init__(
@@ -122,7 +123,9 @@ class Checkpoints:
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
       if config is not None and steps(self._workdir):
-        workdirs.check_same_run(self._workdir, config)
+        changes = workdirs.check_same_run(self._workdir, config)
+        if changes and jax.process_index() == 0:
+          self._say(changes)
       if config is not None and jax.process_index() == 0:
         workdirs.save_config(self._workdir, config)
 

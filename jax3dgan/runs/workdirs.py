@@ -21,6 +21,9 @@ _FIXED_FIELDS = ('recipe', 'model', 'discriminator', 'ema.rates')
 _NAMES = ('recipe', 'model.name', 'discriminator.name')  # each stands for other fields
 # Except for these, which only set the precision in which the same network is computed.
 _FREE_FIELDS = ('model.matmul_dtype', 'discriminator.matmul_dtype')
+# Say where a run computes and how far it goes, not what it computes.
+_OF_MACHINES = ('platform', 'num_steps')
+_MAX_CHANGES = 8  # that are named in one line
 
 _DISK_ERRORS = {
   errno.ENOSPC: ('the disk is full', 'free some space, then run the same command'),
@@ -107,11 +110,18 @@ def check_free(workdir, overwrite: bool) -> None:
     )
 
 
-def check_same_run(workdir: pathlib.Path, config: dict) -> None:
-  """Raises a UserError if the run in `workdir` has another model than the plain `config`."""
+def check_same_run(workdir: pathlib.Path, config: dict) -> str:
+  """Compares the run in `workdir` with a plain config.
+
+  Returns:
+    A line that names the fields in which a run that goes on differs from what it was; '' for none.
+
+  Raises:
+    UserError: It has another model.
+  """
   path = workdir / CONFIG_FILE
   if not path.exists():
-    return
+    return ''
   before = load_config(workdir)
   changed = differences(plain(before), config)
   fixed = {
@@ -128,6 +138,20 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> None:
       f'{workdir} holds a checkpoint of another config: {fields}. '
       'Choose another --workdir, or set these fields as they are there.'
     )
+  return _changes({k: v for k, v in completed.items() if k in changed and k not in _OF_MACHINES})
+
+
+def _changes(changed: dict) -> str:
+  if not changed:
+    return ''
+  shown = [f'{k} was {_short(old)} and is {_short(new)}' for k, (old, new) in changed.items()]
+  more = f'; and {len(shown) - _MAX_CHANGES} more fields' if len(shown) > _MAX_CHANGES else ''
+  return f'Changed since this run last started: {"; ".join(shown[:_MAX_CHANGES])}{more}.'
+
+
+def _short(value) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def check_same_model(trained, config, name: str) -> None:

@@ -214,6 +214,35 @@ def test_precision_may_change_within_a_run_but_not_the_model(tmp_path):
     workdirs.check_same_run(tmp_path, workdirs.plain(config))
 
 
+def test_fields_that_change_within_a_run_are_named(tmp_path):
+  config = config_lib.base_config()
+  saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config)
+  saver.save(1, make_state())
+  saver.close()
+
+  def said():
+    lines = []
+    checkpoints.Checkpoints(tmp_path, 1, 1, config=config, say=lines.append).close()
+    return lines
+
+  config.update(platform='cpu', num_steps=7)  # of this machine, and how far the run goes
+  assert not said()
+  config.resolution = 32
+  config.data.source = '/data/other'
+  config.optimizer.lr_generator = 1e-3
+  changes = (
+    "data.source was 'toys' and is '/data/other'; optimizer.lr_generator was 6e-05 and is 0.001; "
+    'resolution was 64 and is 32.'
+  )
+  assert said() == [f'Changed since this run last started: {changes}']
+  assert not said()  # its config.json has the new values
+  config.stages = tuple(dict(from_step=i, batch_size=8) for i in range(1, 9))
+  config.eval.update(every=1, step=1, seed=1, num_real=1, num_latents=1, num_images=1, dims=768)
+  config.log.update(every=1, num_grid=1)
+  (line,) = said()
+  assert line.endswith('; and 2 more fields.') and len(line) < 600
+
+
 def test_a_run_of_another_recipe_is_refused_by_its_names_alone(tmp_path):
   workdirs.save_config(tmp_path, workdirs.plain(config_lib.base_config('pigan')))
   with pytest.raises(UserError) as error:
