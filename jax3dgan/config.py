@@ -92,7 +92,8 @@ def _common() -> dict:
       # Whether the cameras of the fakes are those of the photos' labels, not of the pose prior.
       use_labels=False,
       cache_dir='',
-      # How many of the toys to make; 0 for the usual 4,000.
+      # How many of the toys or ICT faces to make, 0 for the usual 4,000; of other data at most so
+      # many are used, the first in the order of names, 0 for all.
       num_images=0,
       # How many damaged images may be skipped before the run stops; 0 for none, -1 for one in a
       # thousand, but at least three.

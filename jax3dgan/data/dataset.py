@@ -22,6 +22,7 @@ class Dataset:
     on_device: whether to keep it on the device (`arrays.resident`).
     same_order: whether every epoch reads the images in the same order.
     read_threads: how many records are read at the same time.
+    first: only so many images, the first in the order of names; 0 for all.
     skips: the images found to be damaged, which others replace; by default none yet.
   """
 
@@ -35,14 +36,15 @@ class Dataset:
   on_device: bool = False
   same_order: bool = False
   read_threads: int = dataclasses.field(default_factory=reading.num_workers)
+  first: int = 0
   skips: skips_lib.Skips | None = None
 
   def __post_init__(self):
     if self.skips is None:
-      object.__setattr__(self, 'skips', skips_lib.Skips(len(self.source)))
+      object.__setattr__(self, 'skips', skips_lib.Skips(len(self)))
 
   def __len__(self):
-    return len(self.source)
+    return min(self.first or len(self.source), len(self.source))
 
   @property
   def scene(self) -> dict:

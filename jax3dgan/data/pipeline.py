@@ -54,7 +54,13 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       'where it has no test views), and set --config.data.source=DIR.'
     )
   copy_to = data_config.get('local_copy') or ''
-  if name.endswith('.zip'):
+  split = data_config.get('split') or 'train'
+  if name.lower().endswith('.zip') and not os.path.isdir(os.path.expanduser(name)):
+    if split != 'train':  # what configs say whose data has no splits
+      raise UserError(
+        f'config.data.split is {split!r}, and a zip has no splits: {name} would be read whole. Set '
+        '--config.data.split=train, or prepare a folder for each split.'
+      )
     directory = os.path.expanduser(name)
     source = _open_zip(name, loader, resolution, copy_to)
   else:
@@ -66,11 +72,12 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       if not os.path.isdir(directory) and '://' not in directory:
         origin = data_config.get('origin') or ''
         raise first_use.not_there(name, max(resolution, largest or 0), origin)
-      source = _open_split(
-        directory, name, resolution, data_config.get('split') or 'train', copy_to
-      )
+      source = _open_split(directory, name, resolution, split, copy_to)
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
+  # What is made is made with so many.
+  made = name == 'toys' or name.startswith(first_use.ICT)
+  first = 0 if made else int(data_config.get('num_images') or 0)
   return Dataset(
     name=name,
     source=source,
@@ -83,7 +90,11 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     read_threads=reading.num_readers(
       getattr(source, 'directory', directory), int(data_config.get('read_threads') or 0)
     ),
-    skips=skips_lib.Skips(len(source), int(data_config.get('max_skipped', skips_lib.AUTOMATIC))),
+    first=first,
+    skips=skips_lib.Skips(
+      min(first or len(source), len(source)),
+      int(data_config.get('max_skipped', skips_lib.AUTOMATIC)),
+    ),
   )
 
 
@@ -173,8 +184,15 @@ def _open_split(directory, name, resolution, split, copy_to):
     _refuse_split(name, split, there)
   source = _open_shards(directory, name, resolution, copy_to)
   # The split of a scene is named in its index. 'train' is also what configs say that have none.
-  if split != 'train' and 'scene' in source.index and source.index['scene']['split'] != split:
-    _refuse_split(name, split, [source.index['scene']['split']])
+  there = source.index.get('scene', {}).get('split')
+  if split != 'train' and there != split:
+    if there:
+      _refuse_split(name, split, [there])
+    raise UserError(
+      f'config.data.split is {split!r}, and {name} has no splits: it would be read whole. Set '
+      f'--config.data.split=train, or --config.data.source to a folder that holds a prepared one '
+      f'for each split, among them {split}.'
+    )
   return source
 
 

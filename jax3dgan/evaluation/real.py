@@ -43,7 +43,9 @@ def dataset_hash(dataset) -> str:
   elif isinstance(source, sources.ZipSource):
     parts = ['zip', *_zip_entries(os.path.expanduser(dataset.name))]
   else:
-    parts = ['files', *_mapped(lambda i: _file_hash(dataset, i), range(len(source)))]
+    parts = ['files', *_mapped(lambda i: _file_hash(dataset, i), range(len(dataset)))]
+  if len(dataset) < len(source):
+    parts.append(f'the first {len(dataset)}')
   return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
 

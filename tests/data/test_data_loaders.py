@@ -14,6 +14,7 @@ import pytest
 
 from jax3dgan.data import arrays, first_use, images, labels, order, pipeline, records, skips
 from jax3dgan.errors import UserError
+from jax3dgan.evaluation import real
 
 COUNT = 21
 
@@ -87,6 +88,26 @@ def test_hosts_may_read_more_than_a_batch(shards, loader):
   )
   for first in (2, 8, 14, 20):
     _assert_equal(next(batches), _expected(range(first + 4, first + 8), 64, 3))
+
+
+@pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
+def test_a_part_of_ones_own_data_is_its_first_images(shards, loader):
+  dataset = _open(shards, loader, 64, flip=False, num_images=5)
+  batch = next(pipeline.batches(dataset, 10, position=5))  # two epochs
+  expected = order.shuffled_index(np.arange(5, 15), 5, 0)
+  np.testing.assert_array_equal(batch['image'], [_example(i)['image'] for i in expected])
+  assert len(dataset) == 5 and len(_open(shards, num_images=COUNT + 1)) == COUNT
+  assert real.dataset_hash(dataset) != real.dataset_hash(_open(shards))
+
+
+def test_a_split_of_data_that_has_none_is_refused(shards, tmp_path):
+  with pytest.raises(UserError, match="split is 'test', and .* has no splits: .*split=train, or"):
+    _open(shards, split='test')
+  with zipfile.ZipFile(tmp_path / 'x.ZIP', 'w') as file:  # as Windows writes the ending
+    file.writestr('a.png', images.encode_png(np.zeros((64, 64, 3), np.uint8)))
+  assert len(_open(str(tmp_path / 'x.ZIP'))) == 1
+  with pytest.raises(UserError, match="split is 'test', and a zip has no splits"):
+    _open(str(tmp_path / 'x.ZIP'), split='test')
 
 
 @pytest.fixture(scope='module')
