@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jax3dgan import programs
+
 
 class Verb(NamedTuple):
   """A program.
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
   # that no file there replaces a module.
   if not {'', os.getcwd()} & set(sys.path):
     sys.path.append(os.getcwd())
-  args = list(sys.argv[1:] if argv is None else argv)
+  args = programs.arguments(argv)
   if not args or args[0] in ('-h', '--help', 'help'):
     print(usage())
     return 0 if args else 2

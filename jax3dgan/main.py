@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import ml_collections
 from absl import flags
 
-from jax3dgan import command_line, config_files
+from jax3dgan import command_line, config_files, programs
 from jax3dgan.errors import UserError
 from jax3dgan.training import checks
 
@@ -51,6 +51,7 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     raise UserError(f'{rest[0]!r} is not a flag. Flags begin with --, as --config=configs/toys.py.')
   if values.config is None:
     raise UserError(f'--config is missing. Choose one of {config_files.listing()}.')
+  programs.expand_home(values.config)
   chosen += _choose_workdir(values, path)
   _, separator, rest = values.workdir.partition('://')
   if separator:
@@ -174,7 +175,7 @@ def _stopped(workdir: str, argv: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
-  argv = list(sys.argv if argv is None else argv)
+  argv = programs.arguments(sys.argv if argv is None else argv)
   if any(a in ('-h', '--help', '-help') for a in argv[1:]):
     print(f'{__doc__}\n{command_line.define_flags(argv[:1]).get_help()}')
     return 0

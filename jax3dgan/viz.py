@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from jax3dgan import json_text
 from jax3dgan.errors import UserError
 
 # Anchors of a colour ramp from far to near; lightness grows evenly: depth reads in grey too.
@@ -166,6 +167,7 @@ def sheet(rows: Sequence[tuple[str, np.ndarray]], pad: int = 2, size: int = 13) 
     uint8 [h, w, 3].
   """
   font = ImageFont.load_default(size)
+  rows = [(json_text.encodable(title), image) for title, image in rows]
   widths = [max(image.shape[1], math.ceil(font.getlength(title))) for title, image in rows]
   heights = [image.shape[0] + pad + (size + 4 if title else 0) for title, image in rows]
   canvas = Image.new('RGB', (max(widths) + 2 * pad, sum(heights) + pad), 'white')
@@ -199,7 +201,7 @@ def png_bytes(image: np.ndarray, texts: dict[str, str] | None = None) -> bytes:
   """
   info = PngImagePlugin.PngInfo()
   for key, value in (texts or {}).items():
-    info.add_itxt(key, str(value))
+    info.add_itxt(key, json_text.encodable(str(value)))
   file = io.BytesIO()
   Image.fromarray(to_uint8(image)).save(file, 'PNG', pnginfo=info, optimize=True)
   return file.getvalue()

@@ -1,12 +1,12 @@
 """Camera paths for other programs: an animated camera in glTF, and matrices in JSON."""
 
-import json
 import math
 import pathlib
 
 import flax.struct
 import numpy as np
 
+from jax3dgan import json_text
 from jax3dgan.apps import turntable
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
@@ -120,7 +120,7 @@ def _from_record(model, path):
 
 def save_json(path, film: Film) -> None:
   """Writes `Film.to_json`."""
-  text = json.dumps(film.to_json(), indent=1) + '\n'
+  text = json_text.dumps(film.to_json(), indent=1)
   pathlib.Path(path).write_text(text, encoding='utf-8')
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jax3dgan import programs
 from jax3dgan.errors import UserError
 from jax3dgan.pictures import display
 from jax3dgan.runs import provenance
@@ -144,6 +145,7 @@ def parser(
 
 def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
   """Returns the flags, with those of a record from `--repeat` as defaults."""
+  argv = programs.arguments(argv)
   return provenance.parse(flags, argv, flags.get_default('app'), ('workdir', 'pretrained'))
 
 

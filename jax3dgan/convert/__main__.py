@@ -14,6 +14,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from jax3dgan import programs
 from jax3dgan.convert import curricula, eg3d_curricula
 from jax3dgan.errors import UserError
 
@@ -255,7 +256,7 @@ def export(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
   try:
-    args = parse(sys.argv[1:] if argv is None else argv)
+    args = parse(programs.arguments(argv))
     {'pigan': convert, 'eg3d': convert_eg3d, 'nerf-npz': convert_nerf, None: export}[args.release](
       args
     )

@@ -32,6 +32,7 @@ import sys
 import numpy as np
 import tqdm
 
+from jax3dgan import programs
 from jax3dgan.data import images, posed, records, sources, unfinished, workers
 from jax3dgan.data.posed import flags as posed_flags
 from jax3dgan.errors import UserError
@@ -213,8 +214,8 @@ def _parse(argv):
 def main(argv=None):
   """Runs the command line; returns the exit status."""
   try:
-    args, options = _parse(argv)
-    out = os.path.expanduser(args.out)
+    args, options = _parse(programs.arguments(argv))
+    out = args.out
     if args.source.startswith(_ICT):
       scene_options = posed_flags.options(args)
       posed_flags.refuse(args.source, scene_options)
@@ -240,7 +241,7 @@ def main(argv=None):
 
 def _prepare_splits(args, out, options):
   """Prepares the source; of a scene with several splits each."""
-  source = os.path.expanduser(args.source)
+  source = args.source
   labels_file = args.labels if options.use_labels else None
   scene_options = posed_flags.options(args)
   splits = posed_flags.outputs(source, out, args.split, scene_options, args.labels)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jax3dgan import json_text
 from jax3dgan.errors import UserError
 
 NUM_STYLES = 2048  # latents of means and standard deviations: 1.6 % error of the latter
@@ -128,7 +129,7 @@ class Directions:
     if path.suffix.lower() != '.npz':
       raise UserError(f'{path} does not end in .npz. Directions are kept as npz files.')
     about = {'names': self.names, 'source': self.source, 'report': self.report}
-    text = np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), np.uint8)
+    text = np.frombuffer(json_text.dumps(about, None).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.part')
     with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as file:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import jax3dgan
-from jax3dgan import config_json, viz
+from jax3dgan import config_json, json_text, viz
 from jax3dgan.evaluation.results import Result
 
 FOLDER = 'eval'
@@ -116,7 +116,7 @@ def write(workdir, about: dict, results: Mapping[str, Result], writer=None) -> p
   sheets = {name: result.sheet for name, result in results.items() if result.sheet is not None}
   for name, sheet in sheets.items():
     viz.save_png(folder / f'{name}.png', sheet, {'protocol': results[name].protocol})
-  text = json.dumps(about, indent=2, ensure_ascii=False) + '\n'
+  text = json_text.dumps(about)
   temporary = folder / f'.{FILE}'
   temporary.write_text(text, encoding='utf-8')
   temporary.replace(folder / FILE)

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax3dgan import cameras
+from jax3dgan import cameras, json_text
 from jax3dgan.errors import UserError
 from jax3dgan.export import loader
 from jax3dgan.export.programs import PLATFORMS, programs, require_flatbuffers, weights_of
@@ -111,7 +111,7 @@ def write(
   if record is not None:
     facts['provenance'] = record
   files['weights.npz'] = _npz(weights_of(model))
-  files['about.json'] = (json.dumps(facts, indent=2, ensure_ascii=False) + '\n').encode()
+  files['about.json'] = json_text.dumps(facts).encode()
   files['load.py'] = pathlib.Path(loader.__file__).read_bytes()
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{os.getpid()}-{path.name}')

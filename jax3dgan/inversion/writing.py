@@ -3,12 +3,11 @@
 import argparse
 import csv
 import io
-import json
 import pathlib
 
 import numpy as np
 
-from jax3dgan import viz
+from jax3dgan import json_text, viz
 from jax3dgan.data import records
 from jax3dgan.inversion import figure, jobs, pivotal, poses, quality, results
 from jax3dgan.runs import provenance
@@ -57,7 +56,7 @@ def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   picture = figure.compose(tuned, image, shown, views, title, sides)
   results.save(path, np.asarray(w), camera, losses, [photo.name for photo in batch])
   viz.save_png(job.out / f'{name}.png', picture, provenance.texts(record))
-  text = json.dumps(record, indent=2, ensure_ascii=False) + '\n'
+  text = json_text.dumps(record)
   records.write_atomically(provenance.beside(path), text.encode())
   return row
 
@@ -81,11 +80,11 @@ def _flags_of(args, batch):
 
 
 def write_summary(out: pathlib.Path, summary: dict) -> None:
-  text = json.dumps(summary, indent=2, ensure_ascii=False) + '\n'
+  text = json_text.dumps(summary)
   records.write_atomically(out / 'summary.json', text.encode())
   table = io.StringIO()
   writer = csv.DictWriter(table, COLUMNS, lineterminator='\n')
   writer.writeheader()
   for row in summary['photos']:
     writer.writerow({key: f'{v:.5g}' if isinstance(v, float) else v for key, v in row.items()})
-  records.write_atomically(out / 'summary.csv', table.getvalue().encode())
+  records.write_atomically(out / 'summary.csv', json_text.encodable(table.getvalue()).encode())

@@ -9,6 +9,8 @@ import struct
 
 import numpy as np
 
+from jax3dgan import json_text
+
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 _FLOAT = 5126
 _TYPES = {(): 'SCALAR', (3,): 'VEC3', (4,): 'VEC4'}
@@ -115,7 +117,7 @@ class Glb:
     data = bytes(self.data) + bytes(-len(self.data) % 4)
     if data:
       self.tree['buffers'] = [{'byteLength': len(data)}]
-    text = json.dumps(self.tree, separators=(',', ':')).encode()
+    text = json_text.dumps(self.tree, None, separators=(',', ':')).encode()
     text += b' ' * (-len(text) % 4)
     chunks = struct.pack('<II', len(text), _JSON) + text
     if data:

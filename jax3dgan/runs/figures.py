@@ -1,11 +1,12 @@
 """The figures of a training: those of the terminal's line, and summary.json."""
 
-import json
 import pathlib
 import resource
 
 import jax
 import numpy as np
+
+from jax3dgan import json_text
 
 # Names on the terminal's line.
 _SHORT = {
@@ -41,4 +42,4 @@ def summary(config, timings, step, images_seen, rates, mesh) -> dict:
 def write_summary(workdir, values: dict) -> None:
   """Writes summary.json; on process 0."""
   if jax.process_index() == 0:
-    (pathlib.Path(workdir) / 'summary.json').write_text(json.dumps(values, indent=2) + '\n')
+    (pathlib.Path(workdir) / 'summary.json').write_text(json_text.dumps(values), encoding='utf-8')

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import config_json, generators
+from jax3dgan import config_json, generators, json_text
 from jax3dgan.errors import UserError
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
@@ -90,7 +90,7 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
     'num_parameters': sum(value.size for value in flat.values()),
     'config': config_json.plain(model.config),
   }
-  text = json.dumps(facts, indent=2, ensure_ascii=False) + '\n'
+  text = json_text.dumps(facts)
   (directory / f'{model.name}.json').write_text(text, encoding='utf-8')
   return path
 

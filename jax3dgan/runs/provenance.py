@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jax3dgan import json_text
 from jax3dgan.errors import UserError
 
 KEY = 'jax3dgan'  # of the PNG text chunk, and of the version in a record
@@ -77,7 +78,7 @@ def _plain(value):
 
 def texts(entry: dict[str, Any]) -> dict[str, str]:
   """Returns the text chunks of a PNG file, for `viz.save_png`."""
-  return {KEY: json.dumps(entry, ensure_ascii=False)}
+  return {KEY: json_text.dumps(entry, None)}
 
 
 def beside(path) -> pathlib.Path:
@@ -89,7 +90,7 @@ def beside(path) -> pathlib.Path:
 def save_beside(path, entry: dict[str, Any]) -> pathlib.Path:
   """Writes the record of a file beside it, and returns its path."""
   file = beside(path)
-  file.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+  file.write_text(json_text.dumps(entry), encoding='utf-8')
   return file
 
 

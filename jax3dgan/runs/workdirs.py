@@ -8,6 +8,7 @@ import pathlib
 
 import ml_collections
 
+from jax3dgan import json_text
 from jax3dgan.config import complete
 from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
@@ -92,7 +93,7 @@ def load_config(workdir) -> ml_collections.ConfigDict:
   """Returns the config of the run in `workdir`; UserError where there is none."""
   path = pathlib.Path(workdir) / CONFIG_FILE
   try:
-    return config_from(json.loads(path.read_text()))
+    return config_from(json.loads(path.read_text(encoding='utf-8')))
   except FileNotFoundError:
     what = 'has no config.json' if path.parent.is_dir() else 'does not exist'
     raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None
@@ -170,5 +171,5 @@ def save_config(workdir: pathlib.Path, config: dict) -> None:
   """Writes config.json atomically."""
   path = workdir / CONFIG_FILE
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(json.dumps(config, indent=2) + '\n')
+  temporary.write_text(json_text.dumps(config), encoding='utf-8')
   temporary.replace(path)

@@ -13,13 +13,13 @@ another figure, which has not been measured yet. FLOPs do not depend on it.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
 
 import jax
 
+from jax3dgan import json_text, programs
 from jax3dgan import main as main_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
@@ -171,7 +171,7 @@ def run(argv=None) -> int:
   """The program; returns its exit code."""
   from jax3dgan.tools import plan_table
 
-  argv = list(sys.argv if argv is None else argv)
+  argv = programs.arguments(sys.argv if argv is None else argv)
   try:
     args, config = parse(argv)
     name = args.device or devices_lib.name_of(jax.devices()[0].device_kind)
@@ -189,7 +189,7 @@ def run(argv=None) -> int:
   except UserError as error:
     print(f'Error: {error}', file=sys.stderr)
     return 1
-  print(json.dumps(result, indent=2) if args.json else plan_table.table(result))
+  print(json_text.dumps(result).rstrip() if args.json else plan_table.table(result))
   return 0
 
 

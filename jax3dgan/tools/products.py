@@ -23,7 +23,7 @@ import sys
 import jax
 import numpy as np
 
-from jax3dgan import cameras, config_files, discriminators, generators, trained
+from jax3dgan import cameras, config_files, discriminators, generators, programs, trained
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
@@ -170,7 +170,7 @@ def run(argv=None) -> int:
   parser.add_argument('configs', nargs='+', help='files of configs')
   parser.add_argument('--full_precision', action='store_true', help='with the policy float32')
   parser.add_argument('--test', action='store_true', help='of the test configs, which are small')
-  args = parser.parse_args(argv)
+  args = parser.parse_args(programs.arguments(argv))
   try:
     paths = [config_files.find(name)[0] for name in args.configs]
     configs = [load(path, args.test) for path in paths]

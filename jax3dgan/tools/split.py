@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from jax3dgan import main as main_lib
+from jax3dgan import programs
 from jax3dgan.errors import UserError
 from jax3dgan.training import schedule
 
@@ -37,7 +38,7 @@ def _numbers(text: str) -> list[int]:
 
 def main(argv=None) -> int:
   """The program; returns its exit code."""
-  argv = list(sys.argv if argv is None else argv)
+  argv = programs.arguments(sys.argv if argv is None else argv)
   own = argparse.ArgumentParser(
     prog='python -m jax3dgan.tools.split',
     description=__doc__,

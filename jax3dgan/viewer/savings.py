@@ -1,14 +1,13 @@
 """Downloads of a client: snapshots, videos and meshes, with the record of how they were made."""
 
 import argparse
-import json
 import pathlib
 import tempfile
 import time
 
 import numpy as np
 
-from jax3dgan import cameras, viz
+from jax3dgan import cameras, json_text, viz
 from jax3dgan.errors import UserError
 from jax3dgan.runs import provenance
 from jax3dgan.viewer import path as path_lib
@@ -177,7 +176,7 @@ def video(session) -> None:
       viz.write_video(file, video_frames(model, scene, path, resolution, step, draw), FPS)
       data = file.read_bytes()
     session.client.send_file_download(name, data, save_immediately=True)
-    text = json.dumps(entry, indent=2, ensure_ascii=False) + '\n'
+    text = json_text.dumps(entry)
     session.client.send_file_download(f'{name}.json', text.encode())  # as a second download
 
   session.jobs.start('Video', work)

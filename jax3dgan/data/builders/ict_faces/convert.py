@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import tqdm
 
+from jax3dgan import programs
 from jax3dgan.data.builders.ict_faces import model
 from jax3dgan.errors import UserError
 
@@ -141,10 +142,10 @@ def main(argv=None):
   )
   parser.add_argument('--source', required=True, help='folder FaceXModel of the release')
   parser.add_argument('--out', required=True, help=f'folder for {model.FILE}')
-  args = parser.parse_args(argv)
+  args = parser.parse_args(programs.arguments(argv))
   try:
-    arrays = convert(os.path.expanduser(args.source))
-    out = os.path.expanduser(args.out)
+    arrays = convert(args.source)
+    out = args.out
     temporary = os.path.join(out, f'.{model.FILE}')  # np.savez insists on the ending.
     try:
       os.makedirs(out, exist_ok=True)

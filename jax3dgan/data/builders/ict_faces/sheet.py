@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from jax3dgan import viz
+from jax3dgan import programs, viz
 from jax3dgan.data.builders.ict_faces import generate, looks, model, scene
 from jax3dgan.errors import UserError
 
@@ -89,7 +89,7 @@ def main(argv=None):
   parser.add_argument('--resolution', type=int, default=128, help='pixels of a picture')
   parser.add_argument('--num-images', type=int, default=16, help='faces')
   parser.add_argument('--split', choices=looks.SPLITS, default='train')
-  args = parser.parse_args(argv)
+  args = parser.parse_args(programs.arguments(argv))
   try:
     if args.resolution < 8 or args.num_images < 1:
       raise UserError('--resolution is at least 8 and --num-images at least 1. Set them so.')
