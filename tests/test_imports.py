@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'jax3dgan'
 # From the lowest to the highest. A module may import those of its own layer and of lower ones; an
 # entry stands for a module or for a folder with all that is in it.
 LAYERS = (
-  ('', 'errors', 'config_json', 'registry'),
+  ('', 'errors', 'camera_checks', 'config_json', 'lenses', 'registry', 'texts'),
   ('nn', 'cameras', 'viz', 'augment'),
   ('rendering',),
   ('fields',),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.camera_checks import NUM_NUMBERS, check_labels
 from jax3dgan.errors import UserError
 from jax3dgan.nn import precision
 
@@ -40,13 +41,19 @@ class Camera:
 
 
 def from_label(label) -> Camera:
-  """Camera of a 25-vector [..., 25]."""
+  """Camera of a 25-vector [..., 25].
+
+  Raises:
+    UserError: it is no camera, see `camera_checks.check_labels`. Inside of a compiled function, and
+      of arrays that lie on several hosts, only the shape is checked.
+  """
+  shape = np.shape(label)
+  is_known = not isinstance(label, jax.core.Tracer)
+  if is_known and getattr(label, 'is_fully_addressable', True):
+    check_labels(label)
+  elif not shape or shape[-1] != NUM_NUMBERS:
+    raise UserError(f'A camera label has {NUM_NUMBERS} numbers, not the last axis of {shape}.')
   label = jnp.asarray(label)
-  if label.shape[-1] != 25:
-    raise UserError(
-      f'A camera label has 25 numbers, this one has {label.shape[-1]}. '
-      'Give cam2world (16, row by row) and normalised intrinsics (9).'
-    )
   return Camera(
     label[..., :16].reshape(*label.shape[:-1], 4, 4),
     label[..., 16:].reshape(*label.shape[:-1], 3, 3),

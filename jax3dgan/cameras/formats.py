@@ -9,11 +9,15 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan import lenses
+from jax3dgan.camera_checks import check_intrinsics, check_pose
 from jax3dgan.cameras.camera import Camera
 from jax3dgan.errors import UserError
 
 # The worlds of Blender and of NeRF's transforms.json have z up: (x, y, z) → (x, z, −y).
 Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+# Of the image's size: less is beyond what a photo of some hundred pixels shows.
+_MAX_SHIFT = 0.01
 _OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # axes of the camera: y and z the other way
 
 
@@ -32,37 +36,8 @@ def pixel_intrinsics(fx, fy, cx, cy, width, height, first_centre=0.5, skew=0.0) 
   return np.stack([fx, skew, cx, zero, fy, cy, zero, zero, one], -1).reshape(*fx.shape, 3, 3)
 
 
-def check_pose(pose, what='cam2world') -> np.ndarray:
-  """Poses [..., 4, 4] (or [..., 3, 4]) as float64 [..., 4, 4]; UserError if it is not a pose."""
-  pose = np.asarray(pose, np.float64)
-  if pose.shape[-2:] == (3, 4):
-    bottom = np.broadcast_to([0.0, 0.0, 0.0, 1.0], (*pose.shape[:-2], 1, 4))
-    pose = np.concatenate([pose, bottom], axis=-2)
-  if pose.shape[-2:] != (4, 4):
-    raise UserError(f'{what} is [..., 4, 4], not {list(pose.shape)}. Give whole matrices.')
-  if not np.isfinite(pose).all():
-    raise UserError(f'{what} has values that are not finite. Leave such cameras out.')
-  rotation = pose[..., :3, :3]
-  apart = np.abs(np.swapaxes(rotation, -1, -2) @ rotation - np.eye(3)).max(initial=0)
-  if apart > 1e-3 or np.abs(pose[..., 3, :] - [0, 0, 0, 1]).max(initial=0) > 1e-6:
-    raise UserError(
-      f'{what} is not a rotation and a position: its axes are not of unit length, or not at right '
-      'angles, or its last row is not 0 0 0 1. Take the scale out; do not give a transpose.'
-    )
-  if (np.linalg.det(rotation) < 0).any():
-    raise UserError(f'{what} mirrors space: one of its axes points the wrong way. Negate it.')
-  return pose
-
-
 def _camera(cam2world, intrinsics) -> Camera:
-  intrinsics = np.asarray(intrinsics, np.float64)
-  if intrinsics.shape[-2:] != (3, 3) or not np.isfinite(intrinsics).all():
-    raise UserError('Intrinsics are finite numbers [..., 3, 3]. See cameras.pixel_intrinsics.')
-  if np.abs(intrinsics[..., 0, 2]).max(initial=0) > 10:
-    raise UserError(
-      'These intrinsics seem to be in pixels. Normalise them by the size of the image, with '
-      'cameras.pixel_intrinsics.'
-    )
+  intrinsics = check_intrinsics(intrinsics, 'These intrinsics')
   batch = np.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
   cam2world = np.broadcast_to(cam2world, (*batch, 4, 4))
   intrinsics = np.broadcast_to(intrinsics, (*batch, 3, 3))
@@ -143,28 +118,69 @@ def colmap_pose(quaternion, translation) -> np.ndarray:
 
 
 def from_nerf(transforms: dict) -> Camera:
-  """Cameras [n] of a NeRF data set's transforms.json: Blender's matrices, and `camera_angle_x` (in
-  radians, the horizontal field of view of square images) or `fl_x`, `fl_y`, `cx`, `cy`, `w`, `h`
-  in pixels, for all frames or in each."""
-  frames = transforms.get('frames') or []
-  if not frames or not all('transform_matrix' in frame for frame in frames):
-    raise UserError('This transforms.json has no frames with a transform_matrix each.')
+  """Cameras [n] of a NeRF data set's transforms.json: Blender's matrices, and intrinsics, for all
+  frames or in each.
 
-  def intrinsics(frame):
-    entries = {**transforms, **frame}
-    if 'fl_x' in entries and 'w' in entries:
-      w, fx = entries['w'], entries['fl_x']
-      h = entries.get('h', w)
-      centre = entries.get('cx', w / 2), entries.get('cy', h / 2)
-      return pixel_intrinsics(fx, entries.get('fl_y', fx), *centre, w, h)
-    if 'camera_angle_x' not in entries:
-      raise UserError('This transforms.json has neither camera_angle_x nor fl_x with w.')
-    focal = 0.5 / math.tan(entries['camera_angle_x'] / 2)
-    aspect = entries['w'] / entries['h'] if {'w', 'h'} <= entries.keys() else 1.0
-    return pixel_intrinsics(focal, focal * aspect, 0.5, 0.5, 1, 1)
+  Intrinsics are `fl_x`, `fl_y`, `cx`, `cy`, `w`, `h` in pixels, or instead of the focal lengths
+  `camera_angle_x`, `camera_angle_y` (fields of view in radians); one of two serves for both, the
+  image is square without `w` and `h`, and the principal point is its middle without `cx` and `cy`.
+  Distortion that moves no point of the image by more than a hundredth of its size is left out;
+  `data.posed.load` undistorts photos.
 
-  poses = np.stack([np.asarray(frame['transform_matrix'], np.float64) for frame in frames])
-  return from_blender(poses, np.stack([intrinsics(frame) for frame in frames]))
+  Raises:
+    UserError: it is no such description, or of cameras that are no pinholes: fisheye,
+      equirectangular, or with stronger distortion.
+  """
+  what = 'This transforms.json'
+  frames = transforms.get('frames') if isinstance(transforms, dict) else None
+  if not isinstance(frames, list | tuple) or not frames:
+    raise UserError(f'{what} is no object with a list of frames. Give the whole file, parsed.')
+  poses, intrinsics = [], []
+  for i, frame in enumerate(frames):
+    if not isinstance(frame, dict) or frame.get('transform_matrix') is None:
+      raise UserError(f'{what}: frame {i} has no transform_matrix. Add it, or leave the frame out.')
+    where = f'{what}: frame {i}'
+    poses.append(check_pose(frame['transform_matrix'], f'{where}: its transform_matrix'))
+    if poses[-1].shape != (4, 4):
+      raise UserError(f'{where}: its transform_matrix is not one matrix, 4 x 4. Mend it.')
+    intrinsics.append(_nerf_intrinsics({**transforms, **frame}, where))
+  return from_blender(np.stack(poses), np.stack(intrinsics))
+
+
+def _nerf_intrinsics(entries, where):
+  """Normalised intrinsics [3, 3] of a frame's entries, see `from_nerf`."""
+  coefficients = lenses.coefficients(entries, where)
+  names = ('fl_x', 'fl_y', 'cx', 'cy', 'w', 'h', 'camera_angle_x', 'camera_angle_y')
+  fx, fy, cx, cy, w, h, *angles = (lenses.number(entries, name, where) for name in names)
+  for name, value in zip(names, (fx, fy, cx, cy, w, h, *angles), strict=True):
+    is_free = name in ('cx', 'cy')
+    if value is not None and not (abs(value) < 1e9 if is_free else 1e-6 < value < 1e9):
+      raise UserError(f'{where}: {name} is {value:g}. Give a finite number above 0.')
+  if any(angle is not None and angle >= math.pi for angle in angles):
+    raise UserError(f'{where}: a field of view is not below π. Give it in radians.')
+  if w is None and h is None:
+    if any(value is not None for value in (cx, cy)) or (angles == [None] * 2 and fx is not None):
+      raise UserError(f'{where} has fl_x, cx or cy in pixels without w and h. Add the image size.')
+    fx, fy, w, h = None, None, 1.0, 1.0
+  w, h = (h if w is None else w), (w if h is None else h)
+  if fx is None and angles[0] is not None:
+    fx = 0.5 * w / math.tan(angles[0] / 2)
+  if fy is None and angles[1] is not None:
+    fy = 0.5 * h / math.tan(angles[1] / 2)
+  fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
+  if fx is None:
+    raise UserError(
+      f'{where} has no intrinsics: neither camera_angle_x nor fl_x with w. Add one of them.'
+    )
+  cx, cy = (w / 2 if cx is None else cx), (h / 2 if cy is None else cy)
+  matrix = pixel_intrinsics(fx, fy, cx, cy, w, h)
+  moved = lenses.largest_shift(matrix, coefficients)
+  if moved > _MAX_SHIFT:
+    raise UserError(
+      f'{where} has lens distortion (k1, k2, ...) that moves points by {moved:.1%} of the image, '
+      'and a Camera is a pinhole. Undistort the photos, or read the scene with data.posed.load.'
+    )
+  return matrix
 
 
 def move_world(camera: Camera, rotation=None, translation=(0.0, 0.0, 0.0), scale=1.0) -> Camera:

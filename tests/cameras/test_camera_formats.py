@@ -176,7 +176,7 @@ def test_intrinsics_in_pixels_and_files_without_cameras(rig):
   pixels = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1]])
   with pytest.raises(UserError, match='seem to be in pixels'):
     cameras.from_opencv(np.eye(4), pixels)
-  with pytest.raises(UserError, match='no frames'):
+  with pytest.raises(UserError, match='list of frames'):
     cameras.from_nerf({'camera_angle_x': 1})
   with pytest.raises(UserError, match='neither camera_angle_x nor fl_x'):
     cameras.from_nerf({'frames': [{'transform_matrix': np.eye(4).tolist()}]})

@@ -140,7 +140,7 @@ def test_label_round_trip():
   back = cameras.from_label(np.asarray(label))
   np.testing.assert_array_equal(back.cam2world, camera.cam2world)
   np.testing.assert_array_equal(back.intrinsics, camera.intrinsics)
-  with pytest.raises(UserError, match='25 numbers, this one has 16'):
+  with pytest.raises(UserError, match='25 numbers, not 16'):
     cameras.from_label(np.zeros((2, 16)))
 
 

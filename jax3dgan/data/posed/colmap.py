@@ -8,9 +8,10 @@ import struct
 
 import numpy as np
 
-from jax3dgan.data.posed import files as files_lib
+from jax3dgan import lenses as lenses_lib
+from jax3dgan import texts
 from jax3dgan.data.posed.frames import Capture, Frame, in_order
-from jax3dgan.data.posed.lens import LARGEST, Lens, refuse_other_projections
+from jax3dgan.data.posed.lens import LARGEST, Lens
 from jax3dgan.errors import UserError
 
 _IMAGE_FOLDERS = ('images', 'input', '')
@@ -94,7 +95,7 @@ def _frame(files, folder, model, lenses, name, quaternion, translation, camera):
 
 
 def _lens(where, model, width, height, parameters):
-  refuse_other_projections(model, where)
+  lenses_lib.refuse_other_projections(model, where)
   names = (_PARAMETERS.get(model) or '').split()
   if not names or len(parameters) != len(names):
     raise UserError(f'{where} ({model}) has {len(parameters)} parameters. Fetch the scene again.')
@@ -131,7 +132,7 @@ class _Reader:
     end = self._data.find(b'\0', self._position)
     if end < 0:
       raise UserError(f'{self._name} is cut short. Fetch it again.')
-    text = files_lib.as_text(self._data[self._position : end], self._name)
+    text = texts.decode(self._data[self._position : end], self._name)
     self._position = end + 1
     return text
 
@@ -165,7 +166,7 @@ def _open(files, model, name, words=-1):
   data = files.read_description(path)
   if extension == 'bin':
     return _Reader(data, path), None
-  lines = files_lib.as_text(data, path).splitlines()
+  lines = texts.decode(data, path).splitlines()
   return None, [line.split(maxsplit=words) for line in lines if not line.startswith('#')]
 
 
@@ -193,7 +194,7 @@ def _read_cameras(files, model):
     for _ in range(*reader.take('Q')):
       number, kind, width, height = reader.take('iiQQ')
       name = _MODELS[kind][0] if 0 <= kind < len(_MODELS) else f'number {kind}'
-      refuse_other_projections(name, f'camera {number} of {where}')
+      lenses_lib.refuse_other_projections(name, f'camera {number} of {where}')
       parameters = reader.take(f'{len(_PARAMETERS[name].split())}d')
       lenses[number] = _lens(f'camera {number} of {where}', name, width, height, parameters)
     return lenses

@@ -14,6 +14,7 @@ import functools
 import numpy as np
 
 from jax3dgan.data import images
+from jax3dgan.lenses import distort
 
 _ROWS = 256  # resampled at a time, so that a large photo needs little memory beside itself
 # A zoom beyond this is no lens of a photo but a damaged calibration.
@@ -21,32 +22,6 @@ _ZOOMS = (0.5, 4.0)
 _BISECTIONS = 24  # the zoom is exact to a 10⁻⁷
 _STEP = 1e-6  # outwards, in shares of a radius, by which the derivative is measured
 _EPSILON = 1e-9
-
-
-def distort(points, coefficients):
-  """Where the lens moves points to.
-
-  Args:
-    points: [..., 2] normalised coordinates.
-    coefficients: (k1, k2, p1, p2, k3, k4, k5, k6); missing ones at the end are 0.
-
-  Returns:
-    [..., 2], of the points' dtype.
-  """
-  k1, k2, p1, p2, k3, k4, k5, k6 = (tuple(coefficients) + (0.0,) * 8)[:8]
-  x, y = points[..., 0], points[..., 1]
-  r2 = x * x + y * y
-  radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-  if k4 or k5 or k6:
-    radial = radial / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-  xy = 2 * x * y
-  return np.stack(
-    [
-      x * radial + p1 * xy + p2 * (r2 + 2 * x * x),
-      y * radial + p1 * (r2 + 2 * y * y) + p2 * xy,
-    ],
-    axis=-1,
-  )
 
 
 def undistorted_intrinsics(intrinsics, coefficients):

@@ -128,11 +128,3 @@ def _list_tar(path):
 def _is_hidden(name):
   parts = name.split('/')
   return '__MACOSX' in parts or any(part.startswith('.') for part in parts)
-
-
-def as_text(data, name):
-  """UTF-8 text of a file; UserError where it is none."""
-  try:
-    return data.decode('utf-8-sig')
-  except UnicodeDecodeError as error:
-    raise UserError(f'{name} is not UTF-8 text. Write it anew.') from error

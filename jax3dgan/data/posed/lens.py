@@ -8,27 +8,6 @@ import numpy as np
 from jax3dgan.data import images
 from jax3dgan.errors import UserError
 
-# Names of perspective cameras: COLMAP's, nerfstudio's, Blender's. With any distortion that is
-# zero they are the same camera.
-_PERSPECTIVE = (
-  'SIMPLE_PINHOLE PINHOLE SIMPLE_RADIAL RADIAL OPENCV FULL_OPENCV PERSPECTIVE PERSP'.split()
-)
-_PROJECTIONS = (  # part of a model's name, what it is
-  ('FISHEYE', 'fisheye'),
-  ('FTHETA', 'fisheye'),
-  ('FOV', 'fisheye'),
-  ('EQUIRECT', 'equirectangular'),
-  ('LATLONG', 'equirectangular'),
-  ('SPHERICAL', 'equirectangular'),
-  ('PANO', 'panoramic'),
-  ('ORTHO', 'orthographic'),
-)
-_REMEDIES = {
-  'fisheye': 'Make pinhole photos of them first, such as with colmap image_undistorter.',
-  'equirectangular': 'Cut perspective views out of them first.',
-  'panoramic': 'Cut perspective views out of them first.',
-  'orthographic': 'Render the scene with perspective cameras.',
-}
 # Beyond these numbers are damaged, and their squares may overflow.
 LARGEST, _SMALLEST = 1e9, 1e-6
 # Photos are resized by whole pixels: a side may be half a pixel longer or shorter than exactly.
@@ -106,17 +85,3 @@ class Lens:
     """All that it is, float64 [8 + 8], NaN where it says nothing."""
     values = dataclasses.astuple(self)[:-1] + self.distortion + (0.0,) * 8
     return np.array([np.nan if v is None else v for v in values[:16]], np.float64)
-
-
-def refuse_other_projections(model, where):
-  """UserError where a camera model's name is not one of a perspective camera."""
-  name = str(model).upper()
-  if name in _PERSPECTIVE:
-    return
-  kind = next((kind for part, kind in _PROJECTIONS if part in name), None)
-  if kind is None:
-    raise UserError(
-      f'{where} has the camera model {model}, which is not read. Undistort the photos first, such '
-      f'as with colmap image_undistorter; read are {", ".join(_PERSPECTIVE[:6])}.'
-    )
-  raise UserError(f'{where} is of a {kind} camera ({model}), which is not read. {_REMEDIES[kind]}')

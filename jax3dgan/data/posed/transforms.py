@@ -3,16 +3,14 @@
 All have cam2world matrices with OpenGL axes in a world with z up, of one scene or of one split.
 """
 
-import json
-import math
 import posixpath
 
 import numpy as np
 
+from jax3dgan import lenses, texts
 from jax3dgan.data import images
-from jax3dgan.data.posed import files as files_lib
 from jax3dgan.data.posed.frames import Capture, Frame, in_order
-from jax3dgan.data.posed.lens import LARGEST, Lens, refuse_other_projections
+from jax3dgan.data.posed.lens import LARGEST, Lens
 from jax3dgan.errors import UserError
 
 FILE = 'transforms.json'
@@ -20,13 +18,6 @@ SPLIT_FILES = {split: f'transforms_{split}.json' for split in ('train', 'val', '
 # instant-ngp maps a point p of the file to scale·p + offset, and the scene is a cube around
 # (.5, .5, .5) whose side is aabb_scale; these are its defaults.
 _NGP_SCALE, _NGP_OFFSET = 0.33, 0.5
-_COEFFICIENTS = ('k1', 'k2', 'p1', 'p2', 'k3', 'k4', 'k5', 'k6')
-_FLAGS = (  # of instant-ngp
-  ('is_fisheye', 'OPENCV_FISHEYE'),
-  ('ftheta_p0', 'FTHETA'),
-  ('equirectangular', 'EQUIRECTANGULAR'),
-  ('latlong', 'LATLONG'),
-)
 
 
 def is_here(files, folder):
@@ -79,11 +70,7 @@ def read(files, folder) -> Capture:
 
 
 def _parse(files, path):
-  text = files_lib.as_text(files.read_description(path), path)
-  try:
-    document = json.loads(text)
-  except (ValueError, RecursionError) as error:
-    raise UserError(f'{path} is not JSON ({error}). Write or fetch it anew.') from error
+  document = texts.parse_json(files.read_description(path), path)
   frames = document.get('frames') if isinstance(document, dict) else None
   if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
     raise UserError(f'{path} has no list of frames. Name a scene with a transforms.json of NeRF.')
@@ -130,43 +117,18 @@ def _find(files, path):
   return next((name for name in candidates if name in files), '')
 
 
-def _number(entries, name, where):
-  value = entries.get(name)
-  if value is None:
-    return None
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    raise UserError(f'{where}: {name} is {str(value)[:40]!r}, not a number. Mend it.')
-  try:
-    return float(value)
-  except OverflowError:  # a whole number of hundreds of digits
-    return math.inf
-
-
 def _lens(entries, where):
-  for name in ('camera_model', 'camera_type'):
-    if entries.get(name) is not None:
-      refuse_other_projections(entries[name], where)
-  for flag, model in _FLAGS:
-    if entries.get(flag):
-      refuse_other_projections(model, where)
-  numbers = {name: _number(entries, name, where) for name in _COEFFICIENTS}
-  if numbers['k4'] and not (numbers['k5'] or numbers['k6']):
-    # OpenCV's k4 divides, nerfstudio's multiplies r⁸.
-    if str(entries.get('camera_model')).upper() != 'FULL_OPENCV':
-      raise UserError(
-        f'{where} has the distortion k4, which has two meanings. Set camera_model to FULL_OPENCV '
-        "if it is OpenCV's; else undistort the photos first."
-      )
+  coefficients = lenses.coefficients(entries, where)
   lens = Lens(
-    fx=_number(entries, 'fl_x', where),
-    fy=_number(entries, 'fl_y', where),
-    angle_x=_number(entries, 'camera_angle_x', where),
-    angle_y=_number(entries, 'camera_angle_y', where),
-    cx=_number(entries, 'cx', where),
-    cy=_number(entries, 'cy', where),
-    width=_number(entries, 'w', where),
-    height=_number(entries, 'h', where),
-    distortion=tuple(numbers[name] or 0.0 for name in _COEFFICIENTS),
+    fx=lenses.number(entries, 'fl_x', where),
+    fy=lenses.number(entries, 'fl_y', where),
+    angle_x=lenses.number(entries, 'camera_angle_x', where),
+    angle_y=lenses.number(entries, 'camera_angle_y', where),
+    cx=lenses.number(entries, 'cx', where),
+    cy=lenses.number(entries, 'cy', where),
+    width=lenses.number(entries, 'w', where),
+    height=lenses.number(entries, 'h', where),
+    distortion=coefficients,
   )
   lens.check(where)
   return lens
@@ -193,8 +155,8 @@ def _listed_splits(path, document, frames):
 
 def _region(document, path):
   """((centre, half side), whether the centre is given) of instant-ngp's cube, or (None, False)."""
-  side = _number(document, 'aabb_scale', path)
-  scale = _number(document, 'scale', path)
+  side = lenses.number(document, 'aabb_scale', path)
+  scale = lenses.number(document, 'scale', path)
   offset = document.get('offset')
   if side is None and scale is None and offset is None:
     return None, False
