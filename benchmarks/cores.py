@@ -29,7 +29,7 @@ def build(config, number):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = state_lib.create(config, generator, discriminator)
-  b, rng = stage.batch_size, np.random.default_rng(0)
+  b, rng = stage.padded_batch_size, np.random.default_rng(0)
   shape = (b, stage.resolution, stage.resolution, 3)
   batch = {'image': rng.integers(0, 256, shape, np.uint8)}
   if config.data.use_labels:

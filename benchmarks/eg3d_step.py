@@ -44,7 +44,9 @@ def toys(batch):
 
 def build(config):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  mesh = parallel.make_mesh()
+  # Both sides compute the same images: none that do not count.
+  number = device_count.largest(config, jax.device_count())
+  mesh = parallel.make_mesh(jax.devices()[:number])
   stage = schedule.stages(config, mesh.size)[0]
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)

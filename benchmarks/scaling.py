@@ -54,7 +54,7 @@ def compiled_step(config, num_devices, forms='gpu'):
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   state = jax.eval_shape(lambda: state_lib.create(config, generator, discriminator))
-  size = (stage.batch_size, stage.resolution, stage.resolution, 3)
+  size = (stage.padded_batch_size, stage.resolution, stage.resolution, 3)
   batch = {'image': jax.ShapeDtypeStruct(size, np.uint8)}
   step = step_lib.make_train_step(config, generator, discriminator, stage)
   step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
@@ -95,7 +95,7 @@ def main(argv=None):
       alone = alone or program.flops * n
       reduced, gathered = program.bytes('all-reduce'), program.bytes('all-gather')
       every = sum(c.bytes * c.count for c in program.collectives)
-      row = [case, n, config.batch_size // n, f'{program.flops / 1e9:.1f}']
+      row = [case, n, f'{own.batch_size / n:.3g}', f'{program.flops / 1e9:.1f}']
       row += [f'{n * program.flops / alone:.4f}', f'{reduced:,}']
       row += [f'{gradient_bytes(state):,}', gathered]
       row += [every - reduced - gathered, f'{sum(c.sent for c in program.collectives) / 1e6:.1f}']
