@@ -12,6 +12,7 @@ does it, within `--coordinator_timeout` seconds. The exit code is 1 after an err
 and 0 after SIGTERM, or what JAX3DGAN_SIGTERM_EXIT_CODE says.
 """
 
+import shlex
 import signal
 import sys
 import traceback
@@ -169,7 +170,7 @@ def _stopped(workdir: str, argv: Sequence[str]) -> str:
 
   steps = checkpoints.steps(workdir)
   state = f'saved at step {steps[-1]:,}' if steps else 'nothing was saved yet'
-  command = ' '.join(['python -m jax3dgan.main', *argv[1:]])
+  command = f'python -m jax3dgan.main {shlex.join(argv[1:])}'
   return f'Stopped; {state}. The same command goes on from there: {command}'
 
 

@@ -46,7 +46,9 @@ def run(config, workdir) -> dict:
   # Mesh, stages, and what can be checked without data.
   with timings('start'):
     checks.check(config)
-    platforms.check(config.get('platform', 'auto'))
+    platform = config.get('platform', 'auto')
+    platforms.choose(platform)  # `main` has; a notebook has not
+    platforms.check(platform)
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
     agreement.check_same(config)

@@ -184,9 +184,9 @@ def test_a_stop_says_how_to_go_on(here, monkeypatch, capsys):
     signal.pause()
 
   monkeypatch.setattr(train, 'run', work)
-  assert call('--config=configs/good.py', '--workdir=runs/x', '--config.seed=1') == 0
+  assert call('--config=configs/good.py', '--workdir=runs/a b', '--config.seed=1') == 0
   output = capsys.readouterr().err
-  command = 'python -m jax3dgan.main --config=configs/good.py --workdir=runs/x --config.seed=1'
+  command = "python -m jax3dgan.main --config=configs/good.py '--workdir=runs/a b' --config.seed=1"
   assert f'Stopped; saved at step 1,234. The same command goes on from there: {command}' in output
   assert signal.getsignal(signal.SIGTERM) == before
 

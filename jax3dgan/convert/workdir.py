@@ -12,7 +12,7 @@ import numpy as np
 
 from jax3dgan import config_json, discriminators, generators
 from jax3dgan.augment import AdaState
-from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.runs import checkpoints, ownership, workdirs
 from jax3dgan.training import state as state_lib
 
 
@@ -30,7 +30,7 @@ def save(
     buffers: Of the generator, where it has any.
 
   Raises:
-    UserError: There is a run already, or the disk cannot be written.
+    UserError: There is a run already, or one is at work there, or the disk cannot be written.
   """
   workdir = pathlib.Path(workdir)
   workdirs.check_free(workdir, overwrite)
@@ -57,15 +57,16 @@ def save(
     ema={'generator': {rate: _like(averaged, average) for rate, average in ema.items()}},
     buffers=own,
   )
-  if overwrite:
-    with workdirs.disk_errors(workdir):
-      shutil.rmtree(workdir / checkpoints.FOLDER, ignore_errors=True)
-      (workdir / workdirs.CONFIG_FILE).unlink(missing_ok=True)
-  saver = checkpoints.Checkpoints(
-    workdir, config.checkpoint.every, config.checkpoint.keep, config=config
-  )
-  saver.save(step, state, force=True)
-  saver.close()
+  with ownership.owned(workdir):
+    if overwrite:
+      with workdirs.disk_errors(workdir):
+        shutil.rmtree(workdir / checkpoints.FOLDER, ignore_errors=True)
+        (workdir / workdirs.CONFIG_FILE).unlink(missing_ok=True)
+    saver = checkpoints.Checkpoints(
+      workdir, config.checkpoint.every, config.checkpoint.keep, config=config
+    )
+    saver.save(step, state, force=True)
+    saver.close()
 
 
 def _like(expected, params):

@@ -31,7 +31,7 @@ from jax3dgan.convert import (
 )
 from jax3dgan.pictures import of_training
 from jax3dgan.rendering import hierarchical, rays
-from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.runs import checkpoints, ownership, workdirs
 from jax3dgan.training import state as state_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -460,6 +460,10 @@ def test_a_run_is_lost_only_where_asked(celeba, tmp_path, capsys):
   capsys.readouterr()
   assert cli.main(again) == 1
   assert 'add --overwrite' in capsys.readouterr().err
+  assert (workdir / 'config.json').read_bytes() == before
+  with ownership.owned(workdir):
+    assert cli.main([*again, '--overwrite']) == 1
+  assert 'Another run is at work' in capsys.readouterr().err
   assert (workdir / 'config.json').read_bytes() == before
   assert cli.main([*again, '--overwrite']) == 0
   assert checkpoints.steps(workdir) == [7]

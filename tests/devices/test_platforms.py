@@ -207,6 +207,17 @@ def test_a_run_does_not_begin_without_its_platform(tmp_path, monkeypatch, capsys
   assert not os.listdir(tmp_path)
 
 
+def test_a_notebook_chooses_the_platform_too(tmp_path, monkeypatch):
+  """It calls `train.run`, and JAX starts there."""
+  config, chosen = config_lib.base_config(), []
+  config.platform = 'cpu'
+  monkeypatch.setattr(platforms, 'choose', chosen.append)
+  monkeypatch.setattr(platforms, 'check', lambda name: (_ for _ in ()).throw(UserError(name)))
+  with pytest.raises(UserError, match='cpu'):
+    train.run(config, tmp_path)
+  assert chosen == ['cpu']
+
+
 def test_a_run_is_measured_and_goes_on_elsewhere(tmp_path):
   config = config_lib.base_config()
   config.platform = 'tpu'
