@@ -79,12 +79,28 @@ class Discriminator(nn.Module):
     """Fields of a small discriminator of the same structure, for tests: images of `resolution`."""
     raise not_written(self, 'tiny')
 
-  def check_resolution(self, resolution: int) -> None:
-    """UserError where it does not take images of a size."""
-    if resolution not in self.resolutions:
-      sizes = ', '.join(str(r) for r in self.resolutions if r >= 4)
-      raise UserError(
-        f'The discriminator takes images of {sizes} pixels, not {resolution}. Change '
-        'config.resolution, or give config.discriminator.channels an entry for each size up to the '
-        "images'."
-      )
+  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
+    """`channels` of the same network for images of another size; None where it has no such form."""
+    del resolution
+
+  def check_resolution(self, resolution: int, setting: str = '--config.resolution=') -> None:
+    """UserError where it does not take images of a size.
+
+    Args:
+      resolution: pixels on a side.
+      setting: what sets it, for the message, before a number; '' where it cannot be another one.
+    """
+    if resolution in self.resolutions:
+      return
+    sizes = [r for r in self.resolutions if r >= 4] or [*self.resolutions]
+    power = 1 << (resolution - 1).bit_length()  # at least as large
+    remedies = [f'{setting}{min(sizes, key=lambda r: abs(r - resolution))}'] if setting else []
+    if power not in sizes and (setting or power == resolution):
+      channels = self.channels_for(power)
+      if channels is not None:
+        more = '' if power == resolution else f'{setting}{power} '
+        remedies.append(f"{more}--config.discriminator.channels='{channels}'")
+    raise UserError(
+      f'The discriminator takes images of {", ".join(map(str, sizes))} pixels, not {resolution}. '
+      f'Set {", or ".join(remedies) or "config.discriminator.channels"}.'
+    )

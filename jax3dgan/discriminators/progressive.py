@@ -99,6 +99,14 @@ class ProgressiveDiscriminator(Discriminator):
     """The image sizes that it takes, ascending."""
     return tuple(2**i for i in range(1, len(self.channels) + 1))
 
+  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
+    """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come first."""
+    num = resolution.bit_length() - 1
+    if num < 1 or resolution != 1 << num:
+      return None
+    more = num - len(self.channels)
+    return self.channels[:1] * more + self.channels[max(0, -more) :]
+
   def setup(self):
     if self.block not in BLOCKS:
       raise UserError(

@@ -146,6 +146,13 @@ class StyleGAN2Discriminator(Discriminator):
     """The image sizes that it takes: the one."""
     return (self.resolution,)
 
+  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
+    """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come last."""
+    num = resolution.bit_length() - 2
+    if num < 2 or resolution != 2 << num:
+      return None
+    return (self.channels + self.channels[-1:] * (num - len(self.channels)))[:num]
+
   def __call__(self, image, fade=1.0, label=None) -> DiscriminatorOutput:
     """Images [b, r, r, image_channels] in [−1, 1] → logits [b] and heads.
 

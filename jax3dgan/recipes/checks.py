@@ -161,15 +161,19 @@ def no_label_inputs(config, generator, discriminator) -> None:
       )
 
 
-def resolutions(generator, discriminator, stages) -> None:
+def resolutions(config, generator, discriminator, stages) -> None:
   """The networks make and take images of every stage's size."""
-  for stage in stages:
+  setting = '--config.resolution='
+  for i, stage in enumerate(stages):
+    if i and 'resolution' in dict(config.stages[i - 1]):
+      setting = f'in config.stages[{i - 1}] resolution='
     needs_resolution(
-      generator, stage.options, f'set --config.resolution={generator.resolution}, or change its '
-      'layers in config.model.'
+      generator, stage.options, f'set {setting}{generator.resolution}, or change its layers in '
+      'config.model.'
     )  # fmt: skip
     if discriminator is not None:
-      discriminator.check_resolution(stage.resolution)
+      may_change = generator.resolution is None
+      discriminator.check_resolution(stage.resolution, setting if may_change else '')
 
 
 def rendering(config, generator) -> None:

@@ -1,5 +1,8 @@
 """What recipes refuse in one line, before anything is compiled."""
 
+import ast
+import re
+
 import pytest
 
 from jax3dgan import config as config_lib
@@ -54,3 +57,51 @@ def test_a_stage_changes_nothing_that_is_not_used():
   assert 'config.stages[0] has lr_discriminator, which would be ignored' in text
   text = refusal(config, stages=(dict(from_step=1, low_resolution=4),))
   assert "low_resolution=4, which would be ignored: 'nerf' has no up-sampler" in text
+
+
+def _accepted(config, flags):
+  """Whether a config is, after the flags of a remedy."""
+  config = config.copy_and_resolve_references()
+  for name, value in re.findall(r"--config\.([\w.]+)='?(\([^)]*\)|\w+)", flags):
+    config.update_from_flattened_dict({name: ast.literal_eval(value)})
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  recipes.check(config, *networks, schedule.stages(config))
+  return True
+
+
+@pytest.mark.parametrize(
+  'discriminator, generator, resolution, remedies',
+  [
+    (dict(name='progressive', channels=(8, 8, 16, 16, 16)), None, 48, 2),  # 32, or 64
+    (dict(name='progressive', channels=(8, 8, 16, 16, 16)), None, 256, 2),
+    (dict(name='progressive', channels=(8, 8, 16, 16, 16)), None, 20, 1),  # 16
+    (dict(name='stylegan2', channels=(8, 8, 4)), None, 48, 2),  # 16, or 64
+    (dict(name='stylegan2', channels=(8, 8, 4)), None, 8, 2),  # fewer sizes
+    (dict(name='stylegan2', channels=(8, 8, 4)), 'stylegan2', 32, 1),  # the generator makes 32²
+  ],
+)
+def test_a_resolution_that_the_discriminator_does_not_take_has_remedies_that_work(
+  discriminator, generator, resolution, remedies
+):
+  config = config_lib.base_config()
+  config_lib.set_discriminator(config, **discriminator)
+  config.loss.update(pose=0.0, latent=0.0)
+  if discriminator['name'] == 'progressive':
+    config.discriminator.latent_dim = config.discriminator.pose_dim = 0
+  if generator:
+    config_lib.set_model(config, generator, channels=(8, 8, 8, 8))
+  config.batch_size = 8
+  text = refusal(config, resolution=resolution)
+  assert f'pixels, not {resolution}. Set --config.' in text
+  said = text.partition(' Set ')[2].split(', or ')
+  assert len(said) == remedies
+  config.resolution = resolution
+  assert all(_accepted(config, flags) for flags in said)
+
+
+def test_a_resolution_of_a_stage_is_set_in_the_stage():
+  config = config_lib.tiny(config_lib.base_config())
+  text = refusal(config, stages=(dict(from_step=1, resolution=24),))
+  assert (
+    'not 24. Set in config.stages[0] resolution=16, or in config.stages[0] resolution=32' in text
+  )
