@@ -83,21 +83,26 @@ def _choose_workdir(values: flags.FlagValues, path: str | None) -> list[str]:
 
 def _with_config(argv: Sequence[str], path: str) -> list[str]:
   """The arguments with the path of the config in place of what names it."""
-  argv = list(argv)
-  for i, arg in enumerate(argv):
+  kept, place, skips = [], None, False
+  for arg in argv:
     name, equals, _ = arg.partition('=')
-    if name in ('--config', '-config'):
-      argv[i : i + (1 if equals else 2)] = [f'--config={path}']
-      break
-  return argv
+    if skips:
+      skips = False
+    elif name in ('--config', '-config'):
+      skips, place = not equals, len(kept) if place is None else place
+    else:
+      kept.append(arg)
+  return [*kept[:place], f'--config={path}', *kept[place:]]
 
 
 def _argument(argv: Sequence[str], flag: str) -> str | None:
+  """The value of a flag; the last one counts where it is repeated, as for all flags."""
+  found = None
   for arg, after in zip(argv, [*argv[1:], ''], strict=True):
     name, equals, value = arg.partition('=')
     if name in (f'--{flag}', f'-{flag}'):
-      return value if equals else after
-  return None
+      found = value if equals else after
+  return found
 
 
 def _config_of_model(workdir: str | None, pretrained: str | None) -> ml_collections.ConfigDict:

@@ -55,6 +55,16 @@ def test_fields_are_overridden(here, runs):
   assert other.batch_size == 4 and other.data.flip is False
 
 
+def test_the_last_of_repeated_flags_counts(here, runs):
+  (here / 'other.py').write_text(CONFIG)
+  flags = ('--config', 'other.py', '--config.seed=3', '--config=good', '--workdir=a', '--workdir=b')
+  assert call(*flags) == 0
+  ((config, workdir),) = runs
+  assert workdir == 'b' and config.seed == 3
+  assert call('--config=good', '--config=other.py') == 0
+  assert runs[1][1] == 'runs/other'
+
+
 @pytest.mark.parametrize(
   'name, path, line',
   [

@@ -65,6 +65,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     choices=['spatial', 'tall'],
     help="a π-GAN's field, where a state dict does not say it",
   )
+  there.add_argument(
+    '--entry',
+    metavar='NAME',
+    help='the generator in a file with several, as ema or model/generator',
+  )
+  there.add_argument(
+    '--low_resolution',
+    type=int,
+    metavar='PIXELS',
+    help="that an EG3D renders, where a state dict does not say it; default: the release's last",
+  )
   there.add_argument('--step', type=int, help='steps of training, where a file says none')
   there.add_argument('--overwrite', action='store_true', help='delete the run in the workdir')
   back = flags.add_argument_group('with --to')
@@ -86,8 +97,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
           f'--{name} goes with --from=pigan alone: a file of --from={args.release} holds all its '
           'networks. Leave it out.'
         )
-  if args.curriculum and args.release == 'nerf-npz':
-    raise UserError('--curriculum does not go with --from=nerf-npz. Leave it out.')
+  for name in ('curriculum', 'entry'):
+    if getattr(args, name) and args.release == 'nerf-npz':
+      raise UserError(f'--{name} does not go with --from=nerf-npz. Leave it out.')
+  if args.low_resolution is not None:
+    if args.release != 'eg3d':
+      raise UserError('--low_resolution goes with --from=eg3d alone. Leave it out.')
+    if not 1 <= args.low_resolution <= 1024:
+      raise UserError(f'--low_resolution is {args.low_resolution}. Give pixels, such as 128.')
   known = {'pigan': curricula, 'eg3d': eg3d_curricula}.get(args.release)
   if args.curriculum and args.curriculum not in known.CURRICULA:
     raise UserError(
@@ -99,7 +116,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   return args
 
 
-_IMPORT_FLAGS = ('input', 'ema', 'discriminator', 'curriculum', 'field', 'step', 'overwrite')
+_IMPORT_FLAGS = (
+  'input',
+  'ema',
+  'discriminator',
+  'curriculum',
+  'field',
+  'entry',
+  'low_resolution',
+  'step',
+  'overwrite',
+)
 _EXPORT_FLAGS = ('output', 'weights')
 _PIGAN_FLAGS = ('ema', 'discriminator', 'field')
 
@@ -116,7 +143,9 @@ def convert_eg3d(args: argparse.Namespace) -> None:
 
   workdir = pathlib.Path(args.workdir)
   workdirs.check_free(workdir, args.overwrite)
-  checkpoint = eg3d.read_checkpoint(_reading(args.input), say)
+  checkpoint = eg3d.read_checkpoint(
+    _reading(args.input), say, args.curriculum, args.low_resolution, args.entry
+  )
   from jax3dgan.convert import eg3d_runs
   from jax3dgan.devices import compilation
 
@@ -163,7 +192,7 @@ def convert(args: argparse.Namespace) -> None:
 
   workdir = pathlib.Path(args.workdir)
   workdirs.check_free(workdir, args.overwrite)
-  generator = official.read_generator(_reading(args.input), args.field)
+  generator = official.read_generator(_reading(args.input), args.field, args.entry)
   averages = [official.read_average(_reading(path), generator) for path in args.ema or ()]
   rates = [average.rate for average in averages]
   if len(set(rates)) < len(rates):

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import (
+  eg3d_curricula,
   eg3d_generator,
   eg3d_names,
   eg3d_rendering,
@@ -17,9 +18,10 @@ from jax3dgan.convert import (
   official,
   persistent,
   pigan,
+  wrapped,
 )
 from jax3dgan.convert.tensors import Tensor
-from jax3dgan.convert.values import DAMAGED, Inert, Object, show
+from jax3dgan.convert.values import DAMAGED, Global, Inert, Object, show
 from jax3dgan.errors import UserError
 
 _CLAMP = 256.0  # of official networks with half-precision blocks
@@ -70,32 +72,50 @@ class Checkpoint:
   notes: list[str]
 
 
-def read_checkpoint(path, say: Callable[[str], None] = lambda line: None) -> Checkpoint:
-  """Reads a pickle of the release.
+def read_checkpoint(
+  path,
+  say: Callable[[str], None] = lambda line: None,
+  curriculum: str | None = None,
+  low_resolution: int | None = None,
+  entry: str | None = None,
+) -> Checkpoint:
+  """Reads a pickle of the release, a whole generator, or state dicts.
 
   Args:
     path: The file.
     say: Called with lines of progress.
+    curriculum: Whose rendering state dicts are of: they do not say it.
+    low_resolution: Pixels on a side that are rendered, of state dicts; the curriculum's last by
+      default.
+    entry: The generator's name in a training state, where several are there.
 
   Raises:
     UserError: It is not a checkpoint of EG3D, is damaged, or has a network that is not supported.
   """
-  tree = convert.read(path)
-  if not persistent.is_checkpoint(tree):
-    raise UserError(
-      f'{path} {_description(tree)} Give a checkpoint of EG3D, such as ffhq512-128.pkl.'
-    )
-  modules_ = {name: tree.get(name) for name in ('G_ema', 'G', 'D')}
+  tree, notes = _networks(path, convert.read(path), entry), []
+  modules_ = {name: wrapped.unwrapped(tree.get(name)) for name in ('G_ema', 'G', 'D')}
   for name, module in modules_.items():
-    if module is not None and not persistent.is_persistent(module):
+    if wrapped.is_state_dict(module):
+      modules_[name] = _module_of(path, name, module, curriculum, low_resolution)
+    elif module is not None and not wrapped.is_module(module):
       what = repr(module) if isinstance(module, Inert) else show(module)
-      raise UserError(f'{path}: {name} is {what} and no network. {DAMAGED}')
+      raise UserError(
+        f'{path}: {name} is {what} and no network: neither a module nor a state dict. Give a '
+        'checkpoint of EG3D.'
+      )
+  weights_alone = any(wrapped.is_state_dict(tree.get(name)) for name in ('G_ema', 'G'))
+  if low_resolution is not None and not weights_alone:
+    raise UserError(f'{path} says at which resolution it renders. Leave out --low_resolution.')
   shown = modules_['G_ema'] or modules_['G']
   if shown is None:
     raise UserError(f'{path} holds no generator. {DAMAGED}')
   say(f'Checking {", ".join(name for name, module in modules_.items() if module)} ...')
   rendering = eg3d_rendering.read(path, shown)
-  notes = []
+  if weights_alone:
+    notes.append(
+      f'The weights do not say how they are rendered: it is {curriculum} at '
+      f'{_low_resolution(path, shown)}², which --curriculum and --low_resolution change.'
+    )
   average = _generator(path, 'G_ema' if modules_['G_ema'] else 'G', shown, rendering, notes)
   generator = None
   if modules_['G'] is not None and modules_['G'] is not shown:
@@ -107,21 +127,55 @@ def read_checkpoint(path, say: Callable[[str], None] = lambda line: None) -> Che
     generator,
     discriminator,
     rendering,
-    _low_resolution(path, shown, average.fields),
+    _low_resolution(path, shown),
     _num_images(path, tree),
     notes,
   )
+
+
+def _networks(path, tree, entry: str | None) -> dict:
+  """A tree with G_ema, G or D of a file that may have its generator alone, or by another name."""
+  if persistent.is_checkpoint(tree) and entry is None:
+    # {'G_ema': {'state_dict': ...}}
+    inside = {name: wrapped.parts(tree.get(name)) for name in ('G_ema', 'G', 'D')}
+    inside = {name: next(iter(p.values())) for name, p in inside.items() if len(p) == 1}
+    return {**tree, **inside}
+  generator = tree if official.is_eg3d(tree) else None
+  if generator is None or entry is not None:
+    generator = wrapped.choose(path, tree, entry, official.is_eg3d, 'generator of EG3D')
+  if not official.is_eg3d(generator):
+    raise UserError(
+      f'{path} {_description(generator)} Give a checkpoint of EG3D, such as ffhq512-128.pkl.'
+    )
+  return {'G_ema': generator, 'cur_nimg': tree.get('cur_nimg') if isinstance(tree, dict) else None}
+
+
+def _module_of(path, name: str, state: dict, curriculum, low_resolution) -> Object:
+  """A stand-in for the module of a state dict, which renders as a curriculum does."""
+  if name != 'D' and not official.is_eg3d(state):
+    raise UserError(f'{path}: {name} {_description(state)} Give a checkpoint of EG3D.')
+  if curriculum is None:
+    raise UserError(
+      f'{path}: {name} is a state dict, weights that do not say how they are rendered. Give '
+      f'--curriculum={", ".join(eg3d_curricula.CURRICULA)}: the one that they were trained by.'
+    )
+  rendering = eg3d_curricula.rendering(curriculum)
+  fields = dict(_parameters=wrapped.plain_names(state), rendering_kwargs=rendering)
+  fields['neural_rendering_resolution'] = low_resolution or eg3d_curricula.last_low_resolution(
+    curriculum
+  )
+  return Object(Global(path, 'state dict'), (), fields)
 
 
 def _description(tree) -> str:
   """What another file is: the rest of a sentence that begins with its path."""
   if isinstance(tree, Object):
     if tree.cls.module.startswith(tuple(name.removesuffix('.*') for name in pigan.CLASSES)) or (
-      tree.cls.module in official.PARALLEL
+      tree.cls.module in wrapped.PARALLEL
     ):
       return f'is {tree.cls.name} of π-GAN: convert it with --from=pigan.'
     return f'is {tree!r}.'
-  if isinstance(tree, dict) and any(str(key).startswith('siren.') for key in tree):
+  if any(name.startswith('siren.') for name in wrapped.names_of(tree)):
     return 'is a state dict of π-GAN: convert it with --from=pigan.'
   if isinstance(tree, dict) and 'shadow_params' in tree:
     return 'is an average of weights of π-GAN: convert it with --from=pigan.'
@@ -131,7 +185,7 @@ def _description(tree) -> str:
 def _weights(path, name: str, module: Object) -> dict[str, np.ndarray]:
   """float32 by official names, each with as many axes as such a weight has."""
   try:
-    state = modules.state_dict(module)
+    state = wrapped.plain_names(modules.state_dict(module))
   except UserError as error:
     raise UserError(f'{path}, {name}: {error}') from None
   if len(state) > official.MAX_WEIGHTS:
@@ -233,7 +287,7 @@ def _plane_axes(module: Object) -> str:
   return 'official'
 
 
-def _low_resolution(path, module: Object, fields) -> int:
+def _low_resolution(path, module: Object) -> int:
   value = module.attributes().get('neural_rendering_resolution', 64)
   if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
     raise UserError(

@@ -119,6 +119,31 @@ def create(curriculum: str):
   return config
 
 
+def rendering(curriculum: str) -> dict:
+  """The `rendering_kwargs` with which the release trains by a curriculum."""
+  config = create(curriculum)
+  render, model = config.render, config.model
+  return dict(
+    avg_camera_radius=render.radius,
+    avg_camera_pivot=list(render.pivot),
+    depth_resolution=render.num_coarse,
+    depth_resolution_importance=render.num_fine,
+    ray_start=render.near,
+    ray_end=render.far,
+    box_warp=model.box,
+    white_back=render.white_back,
+    c_scale=1.0,
+    c_gen_conditioning_zero=not model.label_scale,
+  )
+
+
+def last_low_resolution(curriculum: str) -> int:
+  """Pixels on a side that are rendered at the end of a curriculum."""
+  config = create(curriculum)
+  stages = [config.render.low_resolution, *(dict(s)['low_resolution'] for s in config.stages)]
+  return stages[-1]
+
+
 _DISCRIMINATOR = dict(
   channels=(512, 512, 512, 512, 512, 256, 128, 64),
   label_dim=_LABEL_DIM, cmap_dim=512, mapping_layers=8, clamp=256.0,

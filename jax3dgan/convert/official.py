@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from jax3dgan import convert
-from jax3dgan.convert import modules, persistent, pigan
+from jax3dgan.convert import modules, persistent, pigan, wrapped
 from jax3dgan.convert.tensors import Tensor
 from jax3dgan.convert.values import Inert, Object, show
 from jax3dgan.errors import UserError
@@ -19,9 +19,9 @@ _FIELD_OF_CLASS = {
   'TALLSIREN': 'tall',
   **dict.fromkeys(_EMBEDDED, 'spatial'),
 }
-PARALLEL = ('torch.nn.parallel.data_parallel', 'torch.nn.parallel.distributed')
 MAX_WEIGHTS = 500  # layers that take no time to compile; the release's models have up to 70
-_EMA_CLASS = 'ExponentialMovingAverage'
+# How the names of a model's weights begin.
+_BEGINNINGS = {'generator': ('siren.', 'network.'), 'discriminator': ('fromRGB.',)}
 
 
 @dataclasses.dataclass
@@ -59,17 +59,18 @@ class Average:
   weights: dict[str, np.ndarray]
 
 
-def read_generator(path, field: str | None = None) -> Generator:
-  """Reads a whole `ImplicitGenerator3d` or a state dict of one.
+def read_generator(path, field: str | None = None, entry: str | None = None) -> Generator:
+  """Reads a whole `ImplicitGenerator3d` or a state dict of one, also inside of a training state.
 
   Args:
     path: The file.
     field: 'spatial' or 'tall', where the file does not say it.
+    entry: The generator's name in a training state, where several are there.
 
   Raises:
     UserError: It is not a generator, or its field is not known.
   """
-  read = read_model(path, 'generator')
+  read = read_model(path, 'generator', entry)
   weights, attributes = read.weights, read.attributes
   if not any(key.startswith('siren.') for key in weights) and 'network.0.layer.weight' in weights:
     weights = {f'siren.{key}': value for key, value in weights.items()}
@@ -117,36 +118,44 @@ class _Model:
   class_name: str
 
 
-def read_model(path, role: str) -> _Model:
-  """A whole module or a state dict."""
+def read_model(path, role: str, entry: str | None = None) -> _Model:
+  """A whole module or a state dict; `entry` and `role` choose it from a training state."""
   tree = convert.read(path)
-  if persistent.is_checkpoint(tree) or persistent.is_persistent(tree):
+  if any(map(is_eg3d, (tree, *wrapped.parts(tree).values()))) or persistent.is_persistent(tree):
     raise UserError(
       f"{path} is a checkpoint of StyleGAN's kind, as EG3D's are: convert it with --from=eg3d."
     )
-  average = tree.cls.name == _EMA_CLASS if isinstance(tree, Object) else _is_average(tree)
-  if average:
+  beginnings = _BEGINNINGS[role]
+  chosen = wrapped.choose(
+    path,
+    tree,
+    entry,
+    lambda part: any(name.startswith(beginnings) for name in wrapped.names_of(part)),
+    f'{role} of π-GAN',
+  )
+  if wrapped.is_average(chosen):
     raise UserError(f'{path} is an average of weights: give it as --ema, and a {role} here.')
-  module = tree if isinstance(tree, Object) else None
-  if module is not None and module.cls.module in PARALLEL:
-    inner = module.attributes().get('_modules')
-    inner = inner.get('module') if isinstance(inner, dict) else None
-    module = tree = inner if isinstance(inner, Object) else tree
+  chosen = wrapped.unwrapped(chosen)
   try:
-    weights = modules.state_dict(tree)
+    weights = modules.state_dict(chosen)
   except UserError as error:
     raise UserError(f'{path}: {error}') from None
   if len(weights) > MAX_WEIGHTS:
     raise UserError(f'{path} has {len(weights):,} weights. Give a file of the release.')
-  if weights and all(key.startswith('module.') for key in weights):
-    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+  weights = wrapped.plain_names(weights)
   weights = {key: float32(path, key, value) for key, value in weights.items()}
-  attributes, class_name = (module.attributes(), module.cls.name) if module else ({}, '')
-  return _Model(weights, attributes, class_name)
+  attributes, class_name = {}, ''
+  if isinstance(chosen, Object):
+    attributes, class_name = chosen.attributes(), chosen.cls.name
+  step = wrapped.step_of(tree)
+  return _Model(weights, attributes if step is None else {'step': step, **attributes}, class_name)
 
 
-def _is_average(tree) -> bool:
-  return isinstance(tree, dict) and 'shadow_params' in tree
+def is_eg3d(value) -> bool:
+  """Whether it is a generator of EG3D, or a checkpoint with networks of StyleGAN's kind."""
+  if persistent.is_checkpoint(value):
+    return any(persistent.is_persistent(part) for part in value.values())
+  return any(name.startswith('backbone.') for name in wrapped.names_of(value))
 
 
 def float32(path, key: str, value: np.ndarray) -> np.ndarray:
@@ -268,11 +277,14 @@ def read_average(path, generator: Generator) -> Average:
   Raises:
     UserError: It is not an average, or of another generator.
   """
-  tree = convert.read(path)
-  state = tree.attributes() if isinstance(tree, Object) else tree
-  if not isinstance(state, dict) or not isinstance(state.get('shadow_params'), list):
+  tree = wrapped.choose(path, convert.read(path), None, wrapped.is_average, 'average of weights')
+  if not wrapped.is_average(tree):
     what = repr(tree) if isinstance(tree, Inert) else show(tree)
-    raise UserError(f"{path} is {what} and no average of weights. Give the release's ema.pth.")
+    hint = "Give the release's ema.pth."
+    if wrapped.is_state_dict(tree):
+      hint = "Averaged weights by a generator's names go to --input; this is for torch_ema's."
+    raise UserError(f'{path} is {what} and no average of weights. {hint}')
+  state = tree.attributes() if isinstance(tree, Object) else tree
   rate, num_updates = state.get('decay'), state.get('num_updates')
   if not isinstance(rate, float) or not 0 < rate < 1:
     raise UserError(f'{path} says decay {show(rate)}: it is damaged. Download it again.')
