@@ -120,7 +120,7 @@ def make_dataset(
       yield list(zip(indices.tolist(), flips.tolist(), strict=True))
 
   def read():
-    # Without end, unless the context has ended, or the interpreter: nobody wants this batch then.
+    # Without end, unless the context has ended, or the interpreter: then this batch is not needed.
     try:
       examples = next(found, [failed] * batch_size)
     except UserError as error:  # as in read_one

@@ -96,7 +96,7 @@ def _follow_parent():
   """Makes a worker process end with its parent, and leave Ctrl-C to it."""
   # Ctrl-C reaches the workers too; the parent alone has something to say about it.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # A worker whose parent was killed would wait for work for ever.
+  # A worker whose parent was killed would never end.
   parent = multiprocessing.parent_process().sentinel
 
   def leave():

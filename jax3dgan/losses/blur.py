@@ -27,7 +27,7 @@ def gaussian_blur(images, sigma, max_sigma: float = 10.0):
     max_sigma: what sigma is never above.
   """
   half = jnp.floor(3 * jnp.asarray(sigma, jnp.float32))
-  # Where the window has only its middle, σ is of no account, but must not divide by zero.
+  # Where the window has only its middle, σ has no effect, but must not divide by zero.
   safe = jnp.maximum(sigma, 0.25)
 
   def weight(t):

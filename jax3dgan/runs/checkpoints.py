@@ -6,7 +6,7 @@ ones intact.
 When it is read, its arrays are compared with their checksums: a damaged checkpoint is reported and
 moved to `damaged/`, and the one before it is used. A checkpoint that cannot be read for another
 reason stays where it is, and the run ends (see `read_failures`). After each save its structure is
-read back, so that no run replaces good checkpoints by ones that nobody can read.
+read back, so that no run replaces good checkpoints by ones that cannot be read.
 
 In `train.py`:
 

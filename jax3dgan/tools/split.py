@@ -17,14 +17,14 @@ from jax3dgan.training import schedule
 
 def rows(config, numbers: list[int]) -> list[str]:
   """A line for each stage and number of devices; UserError where that is not possible."""
-  lines = ['stage  resolution  devices  images/device  micro-batches  computed in vain']
+  lines = ['stage  resolution  devices  images/device  micro-batches  padding']
   divided = [schedule.stages(config, number) for number in numbers]
   for i, stages in enumerate(zip(*divided, strict=True)):
     for stage in stages:
       split = stage.split
       lines.append(
         f'{i:5d}  {stage.resolution:10d}  {split.num_devices:7d}  {split.images_per_device:13d}'
-        f'  {split.micro_batches:13d}  {split.padding:16d}'
+        f'  {split.micro_batches:13d}  {split.padding:7d}'
       )
   return lines
 

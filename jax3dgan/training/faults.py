@@ -19,7 +19,7 @@ PREFIX = 'fault/'
 NONE = -1  # the number of no leaf
 MAX_RESTORES = 3
 # Steps that are dispatched and not finished. A device of XLA's CPU client takes 32 computations;
-# where one device's places are full and another's are not, a collective waits for ever.
+# where one device's places are full and another's are not, a collective never ends.
 MAX_IN_FLIGHT = 8
 
 

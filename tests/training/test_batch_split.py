@@ -75,7 +75,7 @@ def test_what_cannot_be_divided(arguments, words):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_config_trains_on_any_number_of_devices(name, capsys):
-  """As it stands; what the devices compute in vain is less than one micro-batch each."""
+  """As it stands; each with no more images at a time than on one device."""
   assert split_tool.main(['split', f'--config={config_files.find(name)[0]}']) == 0
   config = main.parse(['main', f'--config={config_files.find(name)[0]}', '--workdir=.']).config
   lines = capsys.readouterr().out.splitlines()
