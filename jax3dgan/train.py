@@ -89,19 +89,19 @@ def run(config, workdir) -> dict:
     compiled, stage, images_seen, rates, diverged = None, None, 0, [], []
     watch = faults.Watch(state.networks, phases, config.faults.max_loss)
     broken = faults.Broken(phases)
-    source.tell(line.say)
+    source.tell(line.say, stop.stops_alone)
     monitor = health.Health(health.photos_diversity(source.dataset), line.say)
     while step < config.num_steps:
       if stage is None or step >= stage.to_step:
         stage = schedule.stage_at(stages, step)
-        with timings('data'), _saved_first(saver, state, step, watch, broken, line):
+        with timings('data'), _saved_first(saver, state, step, watch, broken, line, stop):
           source.enter(stage, step)
         with timings('compilation'):
           line.say(f'Compiling the step: {stage.resolution}², {stage.split} ...')
           compiled = _compile(config, generator, discriminator, stage, source, state, step, mesh)
         line.restart_clock()
       with timings('steps'):
-        with _saved_first(saver, state, step, watch, broken, line):
+        with _saved_first(saver, state, step, watch, broken, line, stop):
           batch = source.batch(step)
         state, step_metrics = compiled(state, batch)
         watch.note(step, step_metrics)
@@ -225,7 +225,7 @@ def _go_back(saver, abstract, fresh, diverged, line, config):
 
 
 @contextlib.contextmanager
-def _saved_first(saver, state, step, watch, broken, line):
+def _saved_first(saver, state, step, watch, broken, line, stop):
   """Around what reads data: an error there must not cost the steps since the last checkpoint."""
   try:
     yield
@@ -240,4 +240,6 @@ def _saved_first(saver, state, step, watch, broken, line):
       except UserError as error:  # the data's own is the one to raise
         line.say(f'Warning: {error}')
     line.close()
+    if stop.stops_alone():  # which ended the wait for the data
+      raise stop.reason() from None
     raise

@@ -114,8 +114,10 @@ class Feed:
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
     return shapes(self._config, self._stage.padded_batch_size, self._stage.resolution, sharding)
 
-  def tell(self, say):
-    """Reports skipped images and unreachable files to `say` instead of stderr."""
+  def tell(self, say, stops=lambda: False):
+    """Reports skipped images and unreachable files to `say` instead of stderr; does not wait for
+    files once `stops()` is true."""
+    self._dataset.skips.stops = stops
     if jax.process_index() == 0:  # the others show stderr alone
       self._dataset.skips.say = say
 

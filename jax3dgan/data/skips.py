@@ -5,6 +5,7 @@ read. Which one that is follows from the files alone, so that both loaders, all 
 run agree. A file that cannot be reached is tried again.
 """
 
+import math
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from jax3dgan.errors import UserError
 
 # Seconds before each further try: a network disk that is mounted again takes some.
 PAUSES = (1.0, 4.0, 15.0, 60.0)
+_POLL = 0.25  # seconds between calls of `Skips.stops`
 AUTOMATIC = -1
 _SHARE = 1000  # one image in so many may be damaged ...
 _FEW = 3  # ... or so many
@@ -41,6 +43,7 @@ class Skips:
 
   Attributes:
     say: called with one line for each skipped image and for each further try.
+    stops: whether the program is to stop: then no file that is away is waited for.
     limit: how many images may be skipped.
   """
 
@@ -50,6 +53,7 @@ class Skips:
     limit = max(_FEW, count // _SHARE) if limit == AUTOMATIC else limit
     self.limit = min(limit, count - 1)  # one has to be left
     self.say = report
+    self.stops = lambda: False
     self._count = count
     self._causes = {}
     self._lock = threading.Lock()
@@ -118,10 +122,19 @@ class Skips:
             f'Warning: {str(first).split(". ")[0]}. Trying again in {pause:g} s '
             f'({number} of {len(PAUSES)}).'
           )
-          time.sleep(pause)
+          if not self._waits(pause):
+            raise first
         try:
           return read(i)
         except UnreachableError as error:
           first = error
       self._gave_up = first
       raise first
+
+  def _waits(self, seconds):
+    """Waits so long; False, at once, where the program is to stop."""
+    for _ in range(math.ceil(seconds / _POLL)):
+      if self.stops():
+        return False
+      time.sleep(_POLL)
+    return not self.stops()

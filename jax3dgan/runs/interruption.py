@@ -66,6 +66,10 @@ class Interruption:
     if jax.config.jax_enable_preemption_service:
       os.kill(os.getpid(), signal.SIGTERM)
 
+  def stops_alone(self) -> bool:
+    """Returns whether this process, the only one, is to stop: it need not agree on a step."""
+    return self._signal is not None and jax.process_count() == 1
+
   def requested(self, step: int) -> bool:
     """Returns whether to stop after `step`."""
     if jax.process_count() == 1:

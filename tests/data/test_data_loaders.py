@@ -249,7 +249,8 @@ def test_a_shard_that_is_away_is_tried_again(tmp_path, monkeypatch):
   dataset, told = _open(str(tmp_path)), []
   dataset.skips.say = told.append
   away = path.rename(tmp_path / 'away')
-  monkeypatch.setattr(skips.time, 'sleep', lambda s: len(told) == 2 and away.rename(path))
+  come_back = lambda: away.exists() and away.rename(path)  # noqa: E731
+  monkeypatch.setattr(skips.time, 'sleep', lambda s: len(told) == 2 and come_back())
   np.testing.assert_array_equal(dataset[1][0], _example(1)['image'])
   assert len(told) == 2 and 'Trying again in 4 s (2 of 4)' in told[1] and path.name in told[1]
   dataset.source.close()
@@ -258,6 +259,19 @@ def test_a_shard_that_is_away_is_tried_again(tmp_path, monkeypatch):
   with pytest.raises(UserError, match='shard-00000.tfrecord: No such file.*Bring the file'):
     dataset[0]
   assert len(dataset.skips) == 0
+
+
+def test_a_program_that_is_to_stop_waits_for_no_shard(tmp_path, monkeypatch):
+  index = records.write_dataset(tmp_path, [_example(0), _example(1)], resolution=64)
+  dataset, slept = _open(str(tmp_path)), []
+  dataset.skips.say = lambda line: None
+  (tmp_path / index['shards'][0]['file']).unlink()
+  monkeypatch.setattr(skips.time, 'sleep', slept.append)
+  dataset.skips.stops = lambda: len(slept) == 3  # within the first second
+  for _ in range(2):  # also what other threads ask for
+    with pytest.raises(UserError, match='No such file'):
+      dataset[0]
+  assert len(slept) == 3
 
 
 def test_tensorflow_reads_the_shards(shards):

@@ -3,7 +3,9 @@
 import errno
 import importlib.util
 import json
+import os
 import pathlib
+import signal
 
 import imageio_ffmpeg
 import jax
@@ -295,16 +297,21 @@ def test_a_run_that_always_breaks_stops_and_keeps_its_checkpoint(cache, tmp_path
   _assert_sound(tmp_path)
 
 
-def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('end', [UserError, interruption.Terminated])
+def test_an_error_of_the_data_saves_the_state_first(cache, tmp_path, monkeypatch, capsys, end):
+  """Also where it was being waited for and a scheduler, or a user, stops the run."""
   batch = feed.Feed.batch
 
   def away(self, step):
     if step == 3:
+      if end is not UserError:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert self.dataset.skips.stops()
       raise UserError('Cannot read shard 7.')
     return batch(self, step)
 
   monkeypatch.setattr(feed.Feed, 'batch', away)
-  with pytest.raises(UserError, match='shard 7'):
+  with pytest.raises(end, match='shard 7' if end is UserError else None):
     train.run(tiny(cache, **{'checkpoint.every': 100}), tmp_path)
   assert checkpoints.steps(tmp_path) == [3]
   said = capsys.readouterr()
