@@ -26,7 +26,7 @@ def _add_flags(flags: argparse.ArgumentParser) -> None:
   add('--space', default='w+', help='z, w (one style for all layers) or w+; default: w+')
   add('--yaw', type=common.parse_degrees, help='azimuth of the camera in degrees, 0 in front')
   add('--pitch', type=common.parse_degrees, help='its elevation in degrees; default: the middle')
-  add('--labels', metavar='FILE', help="cameras: a dataset.json (default: the folder's own), or 25")
+  add('--labels', metavar='FILE', help="dataset.json (default: the folder's), 25 numbers, none")
   add('--no-labels', action='store_true', help="ignore the folder's own dataset.json")
   add('--fit-frame', action='store_true', help="fit the labels' world to the generator's first")
   add('--find', metavar='LIST', help='what of the cameras to search: yaw,pitch,roll,distance, none')
@@ -60,6 +60,8 @@ def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     flags.error('--pitch needs --yaw')
   if not args.one_identity and any(len(x or ()) > 1 for x in (args.yaw, args.pitch)):
     flags.error('several angles need --one-identity; cameras of a folder come from --labels')
+  if args.labels == 'none':  # as of `prepare`
+    args.labels, args.no_labels = None, True
   if args.yaw is not None and args.labels:
     flags.error('--yaw and --labels both give the cameras: leave out one')
   if args.learning_rate is not None and not args.learning_rate > 0:
@@ -78,13 +80,17 @@ def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
   say = lambda line: print(line, file=sys.stderr)  # noqa: E731  two words for one thing
   summary = folder.run(model, args, say)
-  done, failed = summary['photos'], summary['left_out']
-  if not done:
+  done, failed, without = (summary[key] for key in ('photos', 'left_out', 'no_result'))
+  if not done and not without:
     first = next(iter(failed.items()))
     raise UserError(f'No photo of {args.input} can be used: {first[0]}: {first[1]}.')
-  mean = sum(row['psnr'] for row in done) / len(done)
   left = f', {len(failed)} left out' if failed else ''
-  print(f'{args.out}: {len(done)} photos{left}; mean PSNR {mean:.1f} dB by {model.name}')
+  if done:
+    mean = f'mean PSNR {summary["mean_psnr"]:.1f} dB by {model.name}'
+    print(f'{args.out}: {len(done)} photos{left}; {mean}')
+  if without:
+    path, cause = next(iter(without.items()))
+    raise UserError(f'{len(without)} photos have no result, such as {path}: {cause}.')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Inverts the photos of a folder, batch by batch, and continues where it was killed."""
 
 import json
+import math
 import pathlib
 import time
 
@@ -10,7 +11,7 @@ import tqdm
 
 from jax3dgan.data import images, records
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import jobs, photos, writing
+from jax3dgan.inversion import inputs, jobs, photos, results, writing
 from jax3dgan.inversion import search as search_lib
 from jax3dgan.runs import provenance
 
@@ -19,15 +20,17 @@ def run(model, args, say) -> dict:
   """Inverts the photos of the flags of `apps.invert`; returns the summary that it writes."""
   model.check_latents()
   out = pathlib.Path(args.out)
-  files = photos.names(args.input)
+  files = inputs.names(args.input, out, say)
+  one = pathlib.Path(args.input).resolve().stem
+  inputs.check_free(args.input, out, files.values(), [one] if args.one_identity else files)
   job = jobs.prepare(model, args, out, files, say)
   out.mkdir(parents=True, exist_ok=True)
   if args.one_identity:
-    name = pathlib.Path(args.input).resolve().stem
-    rows, skipped = _identity(job, name, files, say)
+    rows, skipped, without = _identity(job, one, files, say)
   else:
-    rows, skipped = _each(job, files, say)
-  summary = {'photos': rows, 'left_out': skipped}
+    rows, skipped, without = _each(job, files, say)
+  # Of what was searched for in vain nothing is kept: the same command tries it again.
+  summary = {'photos': rows, 'left_out': skipped, 'no_result': without}
   for key in ('psnr', 'ssim'):
     values = [row[key] for row in rows]
     summary[f'mean_{key}'] = float(np.mean(values)) if values else None
@@ -42,6 +45,8 @@ def _done(job, name: str, files) -> dict | None:
     record = json.loads(provenance.beside(path).read_text(encoding='utf-8'))
     row, settings = record['row'], record['settings']
     before = sorted(photo['sha256'] for photo in record['photos'])
+    if not all(math.isfinite(row[key]) for key in ('psnr', 'ssim')):
+      return None  # of a version that kept results without numbers
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError):
@@ -63,8 +68,8 @@ def _sha256(path) -> str:
 
 
 def _each(job, files, say):
-  """(rows, {name: cause}) of photos one by one, in batches."""
-  rows, skipped, todo = {}, {}, []
+  """(rows, left out, no result: {file: cause}) of photos one by one, in batches."""
+  rows, skipped, without, todo = {}, {}, {}, []
   for name in files:
     row = _done(job, name, [files[name]])
     if row is None:
@@ -86,10 +91,10 @@ def _each(job, files, say):
         if photo is not None:
           batch.append(photo)
       if batch:
-        for row in _batch(job, batch, size, bar.update):
+        for row in _batch(job, batch, size, bar.update, without, say):
           rows[row['name']] = row
         batch = []
-  return [rows[name] for name in files if name in rows], skipped
+  return [rows[name] for name in files if name in rows], skipped, without
 
 
 def _read(job, name, file, skipped, say):
@@ -119,7 +124,7 @@ def _search(job, batch, update, one_identity=False):
   )
 
 
-def _batch(job, batch, size, update):
+def _batch(job, batch, size, update, without, say):
   """Inverts up to `size` photos in one go and writes their results; yields their rows."""
   began = time.perf_counter()
   padded = batch + [batch[-1]] * (size - len(batch))
@@ -129,20 +134,33 @@ def _batch(job, batch, size, update):
     camera = jax.tree.map(lambda x, i=i: x[i : i + 1], found.camera)
     losses = {name: values[:, i : i + 1] for name, values in found.losses.items()}
     arguments = (found.w[i : i + 1], camera, losses, seconds, update)
-    yield writing.write(job, photo.name, [photo], *arguments)
+    row = _written(job, photo.name, [photo], arguments, without, say)
+    if row is not None:
+      yield row
+
+
+def _written(job, name, batch, arguments, without, say):
+  """The row of a result that is written; None if there is none, which is added to `without`."""
+  try:
+    return writing.write(job, name, batch, *arguments)
+  except results.NoResult as cause:
+    for photo in batch:
+      without[str(photo.path)] = str(cause)
+      say(f'No result: {photo.path}: {cause}.')
+    return None
 
 
 def _identity(job, name, files, say):
-  """(rows, {name: cause}) of photos of one object."""
-  skipped = {}
+  """(rows, left out, no result: {file: cause}) of photos of one object."""
+  skipped, without = {}, {}
   batch = [_read(job, n, file, skipped, say) for n, file in files.items()]
   batch = [photo for photo in batch if photo is not None]
   if not batch:
-    return [], skipped
+    return [], skipped, without
   row = _done(job, name, [photo.path for photo in batch])
   if row is not None:
     say(f'{name} is done already.')
-    return [row], skipped
+    return [row], skipped, without
   extra = 0 if jobs.cameras_known(job) else job.options.start_steps * min(len(batch), 2)
   total = job.options.num_steps + extra + job.args.tune
   with tqdm.tqdm(desc='invert', total=total, unit='step', disable=None) as bar:
@@ -150,4 +168,5 @@ def _identity(job, name, files, say):
     found = _search(job, batch, bar.update, one_identity=True)
     seconds = time.perf_counter() - began
     arguments = (found.w, found.camera, found.losses, seconds, bar.update)
-    return [writing.write(job, name, batch, *arguments)], skipped
+    row = _written(job, name, batch, arguments, without, say)
+    return [] if row is None else [row], skipped, without

@@ -9,7 +9,7 @@ import pathlib
 import jax
 import numpy as np
 
-from jax3dgan import cameras
+from jax3dgan import camera_checks, cameras
 from jax3dgan.cameras import Camera
 from jax3dgan.data import images, records
 from jax3dgan.errors import UserError
@@ -63,6 +63,9 @@ def prepare(model, args, out, files, say) -> Job:
     table = photos.label_table(args.input, args.labels)
   elif given and not model.has_camera:
     raise UserError(f'{model.name} is a 2D model: its images have no camera. Leave out --yaw.')
+  if table:
+    for oddity in camera_checks.oddities(np.stack(list(table.values()))):
+      say(f'Warning: the labels: {oddity}')
   known = given or table is not None
   asked = args.find or ('none' if known else 'yaw,pitch')
   find = () if asked == 'none' else tuple(part.strip() for part in asked.split(','))

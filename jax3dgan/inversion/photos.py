@@ -6,14 +6,15 @@ white, grey, palette, CMYK and 16 bits converted, files with too many pixels ref
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
-import re
 
 import numpy as np
 from PIL import Image
 
+from jax3dgan import camera_checks, texts
 from jax3dgan.data import images, labels, sources
 from jax3dgan.errors import UserError
 
@@ -37,29 +38,6 @@ class Photo:
   label: np.ndarray | None
   sha256: str
   note: str = ''
-
-
-def names(path) -> dict[str, pathlib.Path]:
-  """{name: file} of a photo or of the photos of a folder at any depth, in the names' order.
-
-  Raises:
-    UserError: There is no photo.
-  """
-  path = pathlib.Path(path).expanduser()
-  if path.is_file():
-    return {path.stem: path}
-  if not path.is_dir():
-    raise UserError(f'--input={path} does not exist. Give a photo, or a folder of photos.')
-  source = sources.FolderSource(path)
-  files = [source.describe(i) for i in range(len(source))]
-  if not files:
-    raise UserError(f'{path} has no photo ({", ".join(images.EXTENSIONS)}). Give another folder.')
-  stems = [re.sub(r'\.[^.]*$', '', file).replace('/', '__') for file in files]
-  whole = [file.replace('/', '__').replace('.', '_') for file in files]
-  # Of car.png and car.jpg neither is named 'car'.
-  twice = {stem for stem in stems if stems.count(stem) > 1}
-  chosen = [w if s in twice else s for s, w in zip(stems, whole, strict=True)]
-  return {name: path / file for name, file in zip(chosen, files, strict=True)}
 
 
 def read(name: str, path, resolution: int, crop: str = 'centre', table=None, root=None) -> Photo:
@@ -115,8 +93,8 @@ def label_table(path, file=None) -> dict[str, np.ndarray] | None:
   Args:
     path: the photo or folder.
     file: a dataset.json (`{"labels": [[name, [25 numbers]], ...]}`), or a file of nothing but 25
-      numbers, as text or JSON, for all photos; None for the folder's own dataset.json, if
-      there is one.
+      numbers, as text, JSON or NumPy's npy, for all photos; None for the folder's own
+      dataset.json, if there is one.
 
   Raises:
     UserError: It is neither.
@@ -124,19 +102,28 @@ def label_table(path, file=None) -> dict[str, np.ndarray] | None:
   if file is None:
     own = pathlib.Path(path).expanduser() / sources.LABELS_FILE
     return sources.load_labels(own) if own.is_file() else None
-  try:
-    text = pathlib.Path(file).expanduser().read_text(encoding='utf-8')
-  except (OSError, UnicodeDecodeError) as error:
-    raise UserError(f'--labels={file} cannot be read ({error}). Give a dataset.json.') from None
-  numbers = _numbers(text)
+  numbers, content = _read_labels(file)
   if numbers is None:
-    return sources.parse_labels(text.encode(), str(file))
+    return sources.parse_labels(content, str(file))
   if len(numbers) != labels.NUM_NUMBERS or not np.isfinite(numbers).all():
     raise UserError(
       f'--labels={file} has {len(numbers)} numbers. A label has 25 finite ones: cam2world row by '
       'row, then the normalised intrinsics.'
     )
-  return {'': np.float32(numbers)}
+  return {'': np.float32(camera_checks.check_labels(numbers, f'--labels={file}'))}
+
+
+def _read_labels(file):
+  """The numbers of a file of nothing else, or None; and its content."""
+  try:
+    content = pathlib.Path(file).expanduser().read_bytes()
+    if content.startswith(np.lib.format.MAGIC_PREFIX):
+      numbers = np.load(io.BytesIO(content), allow_pickle=False)
+      return np.asarray(numbers, np.float64).ravel(), content
+  except (OSError, ValueError, TypeError) as error:
+    remedy = 'Give a dataset.json, or 25 numbers as text or npy.'
+    raise UserError(f'--labels={file} cannot be read ({error}). {remedy}') from None
+  return _numbers(texts.decode(content, f'--labels={file}')), content
 
 
 def _numbers(text: str):

@@ -18,6 +18,10 @@ from jax3dgan.data import records
 from jax3dgan.errors import UserError
 
 
+class NoResult(Exception):
+  """An inversion whose numbers are not finite, with the cause and the remedy."""
+
+
 def save(path, w, camera: Camera, losses: dict[str, np.ndarray], names: list[str]) -> None:
   """Writes a result, whole or not at all.
 

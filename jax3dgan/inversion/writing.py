@@ -5,6 +5,7 @@ import csv
 import io
 import pathlib
 
+import jax
 import numpy as np
 
 from jax3dgan import json_text, viz
@@ -23,9 +24,14 @@ def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   if job.args.tune:
     options = pivotal.TuneOptions(job.args.tune, samples=job.options.samples)
     arguments = (image, w, camera, job.perceptual, options, job.args.seed, update)
+    _check_finite(job, w, *jax.tree.leaves(camera))  # before steps that cannot mend them
     tuned = pivotal.tune(model, *arguments)
-    pivotal.save(job.out / f'{name}.tuned', tuned)
   shown = tuned.render(w, camera, job.resolution, **_pixels(model))
+  last = [values[-1] for values in losses.values()]
+  _check_finite(job, w, shown.image, *jax.tree.leaves(camera), *last)
+
+  if job.args.tune:
+    pivotal.save(job.out / f'{name}.tuned', tuned)
   views = figure.new_views(model, camera)
   sides = () if views is None else poses.angles(views)[0]
   if views is not None:
@@ -59,6 +65,17 @@ def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   text = json_text.dumps(record)
   records.write_atomically(provenance.beside(path), text.encode())
   return row
+
+
+def _check_finite(job, *arrays) -> None:
+  if not all(np.isfinite(array).all() for array in arrays):
+    rate = 'set a smaller --learning-rate'
+    if job.table is None:
+      raise results.NoResult(f'the search ended in numbers that are not finite: {rate}')
+    raise results.NoResult(
+      f'the search ended in numbers that are not finite: check that the label is a camera that '
+      f'looks at the object, leave out the labels (--no-labels), or {rate}'
+    )
 
 
 def _pixels(model) -> dict:

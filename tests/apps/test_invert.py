@@ -1,9 +1,11 @@
 """The app `invert`: what it writes, where it goes on, and what it says of what it cannot use."""
 
+import io
 import json
 import pathlib
 import re
 import shlex
+import sys
 
 import jax
 import numpy as np
@@ -176,6 +178,54 @@ def test_what_cannot_be_done(pretrained, photos, tmp_path, capsys):
     assert message in capsys.readouterr().err
   assert refused(f'--pretrained=tiny {out}') == '2'
   assert '--input is required' in capsys.readouterr().err
+
+
+def test_results_below_the_photos_are_not_inverted(pretrained, photos, searched, capsys):
+  command = f'{QUICK} --input={photos} --out={photos}/inverted'
+  run(command)
+  run(command)
+  run(f'{command}2')
+  assert searched == [2] * 4 and '3 photos, 1 left out' in capsys.readouterr().out
+  before = {path: path.read_bytes() for path in photos.glob('*.png')}
+  assert 'is the folder of the photos' in refused(f'{QUICK} --input={photos} --out={photos}')
+  assert 'replace this photo' in refused(f'{QUICK} --input={photos}/a.png --out={photos}')
+  assert before == {path: path.read_bytes() for path in photos.glob('*.png')}
+
+
+def test_what_is_not_a_number_is_no_result(pretrained, photos, tmp_path, monkeypatch, capsys):
+  search = search_lib.search
+
+  def failing(*args):
+    found = search(*args)
+    return found._replace(w=np.array(found.w) * np.float32([np.nan, 1]).reshape(2, 1, 1, 1))
+
+  monkeypatch.setattr(search_lib, 'search', failing)
+  command = f'{QUICK} --input={photos} --out={tmp_path}/out'
+  message = refused(command)
+  assert message.startswith(f'Error: 2 photos have no result, such as {photos}/a.png: the search')
+  text = capsys.readouterr()
+  assert '1 photos, 1 left out; mean PSNR' in text.out and 'nan' not in text.out
+  summary = json.loads((tmp_path / 'out/summary.json').read_text(), parse_constant=pytest.fail)
+  assert [row['name'] for row in summary['photos']] == ['b'] and summary['mean_psnr'] > 0
+  assert set(summary['no_result']) == {f'{photos}/a.png', f'{photos}/c.png'}
+  assert not list((tmp_path / 'out').glob('a*'))
+  monkeypatch.setattr(search_lib, 'search', search)
+  run(command)  # tries those again
+  assert '3 photos, 1 left out' in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other file systems take no such names')
+def test_names_that_are_not_utf8(pretrained, tmp_path, photos, monkeypatch):
+  folder = tmp_path / 'gr\udcfc\udcdfe'
+  folder.mkdir()
+  (photos / 'a.png').rename(folder / 'b\udcfc.png')
+  command = [*shlex.split(QUICK), f'--input={folder}', f'--out={folder}/out']
+  monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
+  invert.main(command)
+  summary = json.loads((folder / 'out/summary.json').read_text())
+  assert [row['name'] for row in summary['photos']] == ['b\udcfc']
+  assert inversion.load(folder / 'out/b\udcfc.npz')[0].shape[0] == 1
+  invert.main([f'--repeat={folder}/out/b\udcfc.png', f'--out={tmp_path}/again'])
 
 
 def test_the_commands_of_the_docs(pretrained, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from PIL import Image
 from jax3dgan import cameras
 from jax3dgan.data import images
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import photos, results
+from jax3dgan.inversion import inputs, photos, results
 
 RNG = np.random.default_rng(0)
 
@@ -109,15 +109,15 @@ def test_names_of_a_folder(tmp_path):
   ):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b'')
-  found = photos.names(tmp_path)
+  found = inputs.names(tmp_path)
   assert list(found) == ['a', 'b', 'c_jpg', 'c_png', 'sub__a', 'sub__c']
   assert found['sub__a'] == tmp_path / 'sub/a.png'
-  assert photos.names(tmp_path / 'b.png') == {'b': tmp_path / 'b.png'}
+  assert inputs.names(tmp_path / 'b.png') == {'b': tmp_path / 'b.png'}
   with pytest.raises(UserError, match='does not exist. Give a photo'):
-    photos.names(tmp_path / 'none')
+    inputs.names(tmp_path / 'none')
   (tmp_path / 'bare').mkdir()
   with pytest.raises(UserError, match='has no photo'):
-    photos.names(tmp_path / 'bare')
+    inputs.names(tmp_path / 'bare')
 
 
 LABEL = np.asarray(cameras.orbit(0.3, 0.1, 1.0, 40).label())
@@ -166,3 +166,59 @@ def test_results_come_back(tmp_path):
   results.save(tmp_path / 'c.npz', w * np.nan, camera, {}, ['a', 'b'])
   with pytest.raises(UserError, match='finite numbers'):
     results.load(tmp_path / 'c.npz')
+
+
+def test_two_files_never_have_one_name(tmp_path):
+  for name in ('a/b.png', 'a__b.png', 'A__B.jpg', f'{"x" * 150}/{"ü" * 100}.png', 'c.png'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b'')
+  found = inputs.names(tmp_path)
+  assert len({name.casefold() for name in found}) == 5 and 'c' in found
+  assert {str(file.relative_to(tmp_path)) for file in found.values()} >= {'a/b.png', 'a__b.png'}
+  assert all(len(f'.{name}.npz.json.part'.encode()) < 255 for name in found)
+  (tmp_path / 'd.png').write_bytes(b'')
+  assert set(found.items()) < set(inputs.names(tmp_path).items())  # another photo renames none
+
+
+def test_results_are_no_photos(tmp_path):
+  for name in ('a.png', 'out/a.png', 'out/b.png', 'old/a.png', 'old/a.npz', 'old/a.npz.json'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b'')
+  lines = []
+  assert list(inputs.names(tmp_path, tmp_path / 'out', lines.append)) == ['a']
+  assert lines[0].startswith('3 pictures of inversions')
+  assert list(inputs.names(tmp_path / 'out', tmp_path)) == ['a', 'b']
+
+
+@pytest.mark.parametrize('out, message', [('', 'is the folder of the photos'), ('..', 'replace')])
+def test_results_replace_no_photo(tmp_path, out, message):
+  photo = tmp_path / 'photos/a.png'
+  photo.parent.mkdir()
+  for path in (photo, tmp_path / 'a.png', tmp_path / 'other.png'):
+    Image.new('RGB', (8, 8)).save(path)
+  with pytest.raises(UserError, match=message):
+    inputs.check_free(photo.parent, photo.parent / out, [photo], ['a'])
+  with pytest.raises(UserError, match='would replace this photo'):
+    inputs.check_free(photo, photo.parent, [photo], ['a'])
+  (tmp_path / 'a.png').unlink()
+  inputs.check_free(photo.parent, tmp_path, [photo], ['a'])
+  (tmp_path / 'summary.json').write_text('{"steps": 3}')  # of a training
+  with pytest.raises(UserError, match='is of something else'):
+    inputs.check_free(photo.parent, tmp_path, [photo], ['a'])
+
+
+def test_labels_as_other_programs_write_them(tmp_path):
+  for name, content in (
+    ('bom.txt', b'\xef\xbb\xbf' + ' '.join(map(str, LABEL.ravel())).encode()),
+    ('powershell.txt', '\n'.join(map(str, LABEL.ravel())).encode('utf-16')),
+  ):
+    (tmp_path / name).write_bytes(content)
+  np.save(tmp_path / 'cam.npy', LABEL.astype(np.float64).reshape(1, 25))
+  for name in ('bom.txt', 'powershell.txt', 'cam.npy'):
+    table = photos.label_table(tmp_path, tmp_path / name)
+    np.testing.assert_array_equal(table[''], np.float32(LABEL.ravel()))
+  np.save(tmp_path / 'bad.npy', np.array([None]), allow_pickle=True)
+  np.save(tmp_path / 'short.npy', np.zeros(16))
+  for name, message in (('bad.npy', 'cannot be read'), ('short.npy', 'has 16 numbers')):
+    with pytest.raises(UserError, match=message):
+      photos.label_table(tmp_path, tmp_path / name)
