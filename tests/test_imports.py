@@ -14,7 +14,17 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'jax3dgan'
 # From the lowest to the highest. A module may import those of its own layer and of lower ones; an
 # entry stands for a module or for a folder with all that is in it.
 LAYERS = (
-  ('', 'errors', 'camera_checks', 'config_json', 'lenses', 'registry', 'texts'),
+  (
+    '',
+    'errors',
+    'camera_checks',
+    'config_json',
+    'json_text',
+    'lenses',
+    'programs',
+    'registry',
+    'texts',
+  ),
   ('nn', 'cameras', 'viz', 'augment'),
   ('rendering',),
   ('fields',),

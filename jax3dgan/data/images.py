@@ -3,14 +3,24 @@
 Everything becomes uint8 RGB [h, w, 3].
 """
 
+import functools
 import io
 
 import numpy as np
 from PIL import Image, ImageOps
 
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm')
-# Named, so that no file makes Pillow start Ghostscript (EPS) or another exotic parser.
-_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
+EXTENSIONS = (
+  *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.avif', '.bmp', '.gif', '.tif', '.tiff'),
+  *('.ppm', '.pgm', '.pnm', '.tga', '.jp2', '.j2k'),
+)
+# Pictures too, which are not read: their number is reported.
+OTHER_EXTENSIONS = (
+  *('.heic', '.heif', '.jxl', '.psd', '.exr', '.hdr', '.svg', '.ico', '.raw', '.dng', '.cr2'),
+  *('.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf'),
+)
+# Named, so that no file makes Pillow start Ghostscript (EPS) or another exotic parser. TGA, which
+# has no signature, is tried last.
+_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'AVIF', 'JPEG2000', 'TGA')
 # A file of some kilobytes can claim billions of pixels. This is 256 MiB of RGB, where Pillow warns.
 MAX_PIXELS = 2**28 // 3
 # Larger files are not photographs; a zip may also lie about its sizes.
@@ -22,6 +32,10 @@ _NAMED_CROPS = {'centre': 1.0, 'celeba': 256 / 320}
 
 class ImageError(ValueError):
   """An image that cannot be used; the message is the cause, in a few words."""
+
+
+class UnreachableImageError(ImageError):
+  """An image whose file cannot be read now, perhaps later."""
 
 
 class OutOfMemoryError(ImageError):
@@ -51,7 +65,7 @@ def decode(data, background='white', upright=True):
   if len(data) > MAX_BYTES:
     raise ImageError(f'more than {MAX_BYTES >> 20} MiB')
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image = Image.open(io.BytesIO(data), formats=_formats())
     width, height = image.size
     if width * height > MAX_PIXELS:
       raise ImageError(f'{width} x {height} are too many pixels')
@@ -70,6 +84,13 @@ def decode(data, background='white', upright=True):
     if 'truncated' in cause or 'end of file' in cause.lower():
       raise ImageError('truncated') from error
     raise ImageError(f'corrupt ({cause[:120]})') from error
+
+
+@functools.cache
+def _formats():
+  """Those of the formats that the installed Pillow has."""
+  Image.init()
+  return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _upright(image):
@@ -144,7 +165,7 @@ def parse_crop(crop):
   raise ValueError(f'crop {text!r} is not centre, celeba, a fraction in (0, 1] or LEFT,TOP,SIZE')
 
 
-def crop_and_resize(image, resolution, crop='centre', resize='lanczos'):
+def crop_and_resize(image, resolution, crop='centre', resize='lanczos', enlarge=False):
   """Crops a square and resizes it, by default with an antialiasing filter.
 
   Args:
@@ -153,15 +174,16 @@ def crop_and_resize(image, resolution, crop='centre', resize='lanczos'):
     crop: see `crop_box`.
     resize: 'lanczos', or 'nearest': row i is the square's row ⌊i·size/resolution⌋, columns too, as
       the nearest-neighbour interpolation of pi-GAN's release.
+    enlarge: whether a square smaller than the resolution is enlarged.
 
   Returns:
     uint8 [resolution, resolution, 3].
 
   Raises:
-    ImageError: where the cropped square is smaller than the resolution.
+    ImageError: where the cropped square is smaller than the resolution, unless it is enlarged.
   """
   left, top, size = crop_box(*image.shape[:2], crop)
-  if size < resolution:
+  if size < resolution and not enlarge:
     raise ImageError(f'too small ({size} pixels after the crop, {resolution} wanted)')
   square = np.ascontiguousarray(image[top : top + size, left : left + size])
   if size == resolution:

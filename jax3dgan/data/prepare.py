@@ -18,8 +18,9 @@ pixels; labels follow the crop. `--mirror` adds each image mirrored, its label t
 A killed run continues where it stopped: run the same command again. Finished shards are checked by
 their sha256 and kept; one that is half written has another name. An image that is unreadable,
 truncated, too small or, where others have one, without a label, is left out and named in
-report.json; more than a tenth of them is an error. The shards do not depend on the number of
-workers.
+report.json; more than a tenth of them is an error, or than --max-left-out. --enlarge takes small
+images all the same. Images that have changed since their shards were made are an error. The shards
+do not depend on the number of workers.
 `--out` is a local folder; copy it to a bucket afterwards.
 """
 
@@ -32,8 +33,8 @@ import sys
 import numpy as np
 import tqdm
 
-from jax3dgan import programs
-from jax3dgan.data import images, posed, records, sources, unfinished, workers
+from jax3dgan import camera_checks, programs
+from jax3dgan.data import images, names, posed, records, sources, unfinished, workers
 from jax3dgan.data.posed import flags as posed_flags
 from jax3dgan.errors import UserError
 
@@ -41,6 +42,8 @@ from jax3dgan.errors import UserError
 _MAX_RESOLUTION = 4096
 _TFDS = 'tfds:'
 _ICT = 'ict:'
+# Labels of records that are read before the work begins, to warn of odd ones.
+_CHECKED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Options:
   shard_size: int = 1024
   use_labels: bool = True
   resize: str = images.RESIZES[0]
+  enlarge: bool = False
 
 
 def prepare(
@@ -65,6 +69,7 @@ def prepare(
   num_workers=None,
   scene_options=None,
   files=None,
+  max_left_out=unfinished.MAX_SKIPPED,
 ):
   """Prepares a data set.
 
@@ -77,6 +82,7 @@ def prepare(
     num_workers: number of processes; by default one for each core.
     scene_options: posed.Options where the source is a scene with cameras; None where it is none.
     files: the TFRecord files of 'tfds:NAME', where they are known.
+    max_left_out: the share of the images that may be left out.
 
   Returns:
     the index, a dict.
@@ -84,16 +90,21 @@ def prepare(
   Raises:
     UserError: for anything the user can mend.
   """
+  _refuse_same_folder(source, out)
   if source.startswith(_TFDS) and files is None:
     from jax3dgan.data.builders import tfds_files
 
     files = tfds_files.tfrecord_files(source, split, resolution=options.resolution)
-  opener = (source, labels_file, files)
+  opener = (source, labels_file if options.use_labels else False, files)
   about = {}
   if scene_options is not None:
     scene = posed.PosedSource(source, split, scene_options)
     opener, about = (scene,), {'scene': scene.about}
   opened = sources.open_source(*opener)
+  for line in opened.notes:
+    print(f'note: {line}', file=sys.stderr)
+  for line in _oddities(opened) if options.use_labels else ():
+    print(f'warning: {line}', file=sys.stderr)
   settings = {
     **dataclasses.asdict(options),
     'files': len(opened),
@@ -102,10 +113,13 @@ def prepare(
     **({'scene': scene.settings} if about else {}),
   }
   with unfinished.explained(out), unfinished.locked(out):
-    key = unfinished.claim(out, settings)
+    all_names = [names.readable(opened.describe(i)) for i in range(len(opened))]
+    stamps = [opened.stamp(i) for i in range(len(opened))]
+    key = unfinished.claim(out, settings, all_names)
     shards = _plan(len(opened), options)
     done = {i: unfinished.finished(out, i, key) for i in range(len(shards))}
     done = {i: sidecar for i, sidecar in done.items() if sidecar}
+    unfinished.check_contents(out, opened, shards, done, stamps)
     todo = [i for i in range(len(shards)) if i not in done]
     if done:
       print(f'{len(done)} of {len(shards)} shards are finished already.', file=sys.stderr)
@@ -115,13 +129,42 @@ def prepare(
     with bar, contextlib.closing(workers.run(opener, options, tasks, num_workers)) as results:
       for i in todo:
         prepared = [next(results) for _ in unfinished.ticking(shards[i], bar)]
-        done[i] = unfinished.write_shard(out, i, key, prepared)
+        done[i] = unfinished.write_shard(out, i, key, prepared, [stamps[j] for j in shards[i]])
         skipped = unfinished.left_out(done)
         bar.set_postfix(left_out=len(skipped))
-        if len(skipped) > unfinished.MAX_SKIPPED * len(opened):
+        if len(skipped) > max_left_out * len(opened):
           break
-    unfinished.write_report(out, unfinished.left_out(done), len(opened))
+    unfinished.write_report(out, unfinished.left_out(done), len(opened), max_left_out)
     return _finish(out, done, opened, options, {'source': source, **about})
+
+
+def _refuse_same_folder(source, out):
+  """UserError where shards would lie among the files that they are made of."""
+  folder = source if os.path.isdir(source) else os.path.dirname(source)
+  if os.path.exists(out) and os.path.isdir(folder) and os.path.samefile(folder, out):
+    if folder == source or '.tfrecord' in os.path.basename(source):
+      raise UserError(f'--out={out} is the folder of the source. Choose another --out.')
+
+
+def _oddities(source):
+  """What is odd about the cameras of a source, a line each."""
+  if not source.labelled:
+    return []
+  if isinstance(source, posed.PosedSource):
+    return []  # its framing decided on centre and scale, and says what it found
+  chosen = np.unique(np.linspace(0, len(source) - 1, _CHECKED).astype(int)).tolist()
+  if source.label_table is not None:
+    found = list(source.label_table.values())
+  else:
+    found = [label for i in chosen if (label := _label_of(source, i)) is not None]
+  return camera_checks.oddities(np.stack(found)) if found else []
+
+
+def _label_of(source, i):
+  try:
+    return source.read(i).label
+  except images.ImageError:
+    return None
 
 
 def render_faces(source, out, resolution, *, split='train', num_images=None, num_workers=None):
@@ -178,6 +221,13 @@ def _parse(argv):
   parser.add_argument(
     '--resize', default=images.RESIZES[0], choices=images.RESIZES, help='how; nearest aliases'
   )
+  parser.add_argument('--enlarge', action='store_true', help='take images that are too small')
+  parser.add_argument(
+    '--max-left-out',
+    type=float,
+    metavar='SHARE',
+    help=f'of the images, that may be left out (0 to 1; {unfinished.MAX_SKIPPED:g} by default)',
+  )
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
   parser.add_argument('--split', help='of a TFDS data set, of faces, or of a scene: train, ...')
@@ -192,11 +242,12 @@ def _parse(argv):
     raise UserError('--shard-size and --workers are at least 1. Set them so, or leave them out.')
   faces = args.source.startswith(_ICT)
   if faces:
-    given = (args.crop, args.labels, args.shard_size)
-    if any(value is not None for value in given) or args.mirror or args.resize != images.RESIZES[0]:
+    given = (args.crop, args.labels, args.shard_size, args.max_left_out)
+    flags = args.mirror or args.enlarge or args.resize != images.RESIZES[0]
+    if flags or any(value is not None for value in given):
       raise UserError(
-        'Faces are rendered as they are wanted. Leave out --crop, --resize, --mirror, --labels and '
-        '--shard-size.'
+        'Faces are rendered as they are wanted. Leave out --crop, --resize, --enlarge, --mirror, '
+        '--labels, --max-left-out and --shard-size.'
       )
   elif args.num_images is not None:
     raise UserError(f'--num-images is of faces alone. Set --source={_ICT}FOLDER, or leave it out.')
@@ -207,7 +258,11 @@ def _parse(argv):
     raise UserError(f'--crop: {error}.') from error
   use_labels = args.labels != 'none'
   shard_size = args.shard_size or records.default_shard_size(args.resolution)
-  options = Options(args.resolution, crop, args.mirror, shard_size, use_labels, args.resize)
+  if args.max_left_out is not None and not 0 <= args.max_left_out <= 1:
+    raise UserError(f'--max-left-out={args.max_left_out:g} is no share. Give 0 to 1, as 0.2.')
+  options = Options(
+    args.resolution, crop, args.mirror, shard_size, use_labels, args.resize, args.enlarge
+  )
   return args, options
 
 
@@ -257,6 +312,7 @@ def _prepare_splits(args, out, options):
       split=split,
       num_workers=args.workers,
       scene_options=scene_options,
+      max_left_out=unfinished.MAX_SKIPPED if args.max_left_out is None else args.max_left_out,
     )
     _print_result(folder, index)
 

@@ -1,64 +1,77 @@
 """Where images come from: a folder, a zip, TFRecord files. No TensorFlow.
 
-A source has `len`, `read(i) -> Record`, `describe(i)` (a name for messages), `size(i)`, `labelled`
-and `label_table`, and is in the order of the sorted names: the same files give the same data set
-anywhere. An image that cannot be read is an `images.ImageError`.
+A source has `len`, `read(i) -> Record`, `describe(i)` (a name for messages), `size(i)`, `stamp(i)`,
+`labelled`, `label_table` and `notes`, and is in the order of the sorted names: the same files give
+the same data set anywhere. An image that cannot be read is an `images.ImageError`.
 """
 
 import errno
 import glob
 import hashlib
-import json
 import os
+import posixpath
 import threading
 import zipfile
 import zlib
 
-import numpy as np
-
-from jax3dgan.data import images, labels, skips, tfrecord, zip_entries
+from jax3dgan.data import folders, images, label_files, names, record_source, zip_entries
+from jax3dgan.data.label_files import LABELS_FILE, load_labels, parse_labels
 from jax3dgan.data.records import Record
 from jax3dgan.errors import UserError
 
-LABELS_FILE = 'dataset.json'
+__all__ = ['LABELS_FILE', 'FolderSource', 'ZipSource', 'load_labels', 'open_source', 'parse_labels']
 
 
-class UnreachableImageError(images.ImageError):
-  """An image whose file cannot be read now, perhaps later."""
+UnreachableImageError = images.UnreachableImageError
 
 
 class FolderSource:
-  """The images below a folder, at any depth.
+  """The images below a folder, at any depth, also through links to folders.
 
   Args:
     directory: the folder.
-    labels_file: path of a dataset.json; by default the folder's own, if it has one.
+    labels_file: path of a dataset.json; by default those of the folder and of folders below it;
+      False for no labels.
+
+  Attributes:
+    notes: lines on what was found and is not used.
   """
 
   def __init__(self, directory, labels_file=None):
     self._directory = os.fspath(directory)
-    names = []
-    for folder, _, files in os.walk(self._directory):
-      for name in files:
-        if is_image(name):
-          path = os.path.relpath(os.path.join(folder, name), self._directory)
-          names.append(path.replace(os.sep, '/'))
-    self._names = sorted(names)
-    own = os.path.join(self._directory, LABELS_FILE)
-    if labels_file is None and os.path.exists(own):
-      labels_file = own
-    self.label_table = load_labels(labels_file)
+    skipped = []
+    files = sorted(folders.walk(self._directory, skipped))
+    self._names = [name for name in files if is_image(name)]
+    if labels_file is False:
+      tables = []
+    elif labels_file is not None:
+      tables = [('', labels_file, load_labels(labels_file))]
+    else:
+      tables = [
+        (os.path.dirname(name), path, load_labels(path))
+        for name in files
+        if os.path.basename(name) == LABELS_FILE and not _is_hidden(name)
+        for path in [os.path.join(self._directory, name)]
+      ]
+    self._labels = label_files.Labels(self._names, tables)
+    self.label_table = self._labels.table
     self.labelled = self.label_table is not None
+    self.notes = [*_notes(files), *self._labels.notes, *skipped]
 
   def __len__(self):
     return len(self._names)
 
   def describe(self, i):
+    """The path of file i below the folder."""
     return self._names[i]
 
   def size(self, i):
-    """Bytes of file i."""
-    return os.path.getsize(os.path.join(self._directory, self._names[i]))
+    """Bytes of file i, 0 where a link leads nowhere."""
+    return folders.size(os.path.join(self._directory, self._names[i]))
+
+  def stamp(self, i):
+    """A text that changes whenever the content of file i does, and sometimes without."""
+    return folders.stamp(os.path.join(self._directory, self._names[i]))
 
   def read(self, i):
     name = self._names[i]
@@ -71,7 +84,7 @@ class FolderSource:
       lasting |= error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
       kind = images.ImageError if lasting else UnreachableImageError
       raise kind(error.strerror or 'cannot be read') from error
-    return Record(data, find_label(self.label_table, name), name)
+    return Record(data, self._labels.find(name), names.readable(name))
 
 
 class ZipSource:
@@ -79,7 +92,10 @@ class ZipSource:
 
   Args:
     path: the zip.
-    labels_file: path of a dataset.json; by default the one at the zip's root, if there is one.
+    labels_file: path of a dataset.json; by default those in the zip; False for no labels.
+
+  Attributes:
+    notes: lines on what was found and is not used.
   """
 
   def __init__(self, path, labels_file=None):
@@ -89,33 +105,52 @@ class ZipSource:
       self._zip = zipfile.ZipFile(self._path)
     except (zipfile.BadZipFile, OSError) as error:
       raise UserError(f'{path} cannot be read ({error}). Is it whole? Fetch it again.') from error
-    entries = {entry.filename: entry for entry in self._zip.infolist() if not entry.is_dir()}
-    self._entries = [entries[name] for name in sorted(entries) if is_image(name)]
+    entries = {
+      zip_entries.name(entry): entry for entry in self._zip.infolist() if not entry.is_dir()
+    }
+    self._names = [name for name in sorted(entries) if is_image(name)]
+    self._entries = [entries[name] for name in self._names]
     self._lock = threading.Lock()
-    if labels_file is not None:
-      self.label_table = load_labels(labels_file)
+    if labels_file is False:
+      tables = []
+    elif labels_file is not None:
+      tables = [('', labels_file, load_labels(labels_file))]
     else:
-      entry = entries.get(LABELS_FILE)
-      try:
-        content = None if entry is None else self._read(entry)
-      except images.ImageError as error:
-        raise UserError(f'{LABELS_FILE} of {path} is damaged: {error}. Fetch it again.') from error
-      self.label_table = content and parse_labels(content, f'{LABELS_FILE} of {path}')
+      tables = [
+        (posixpath.dirname(name), f'{name} of {path}', self._parse_labels(name, entry))
+        for name, entry in sorted(entries.items())
+        if posixpath.basename(name) == LABELS_FILE and not _is_hidden(name)
+      ]
+    self._labels = label_files.Labels(self._names, tables)
+    self.label_table = self._labels.table
     self.labelled = self.label_table is not None
+    self.notes = [*_notes(entries), *self._labels.notes]
+
+  def _parse_labels(self, name, entry):
+    try:
+      content = self._read(entry)
+    except images.ImageError as error:
+      raise UserError(f'{name} of {self._path} is damaged: {error}. Fetch it again.') from error
+    return label_files.parse_labels(content, f'{name} of {self._path}')
 
   def __len__(self):
     return len(self._entries)
 
   def describe(self, i):
-    return self._entries[i].filename
+    """The name of entry i."""
+    return self._names[i]
 
   def size(self, i):
     """Bytes of file i, as the zip has it."""
     return self._entries[i].file_size
 
+  def stamp(self, i):
+    """A text that changes whenever the content of file i does."""
+    return f'{self._entries[i].file_size}:crc{self._entries[i].CRC:08x}'
+
   def read(self, i):
     name = self.describe(i)
-    return Record(self._read(self._entries[i]), find_label(self.label_table, name), name)
+    return Record(self._read(self._entries[i]), self._labels.find(name), name)
 
   def _read(self, entry):
     # The directory's sizes may lie: never more than this is unpacked.
@@ -139,81 +174,18 @@ class ZipSource:
     self._zip.close()
 
 
-class TFRecordSource:
-  """The images of TFRecord files of tf.train.Example, also those of a prepared TFDS data set.
-
-  Args:
-    paths: the files.
-    labels_file: path of a dataset.json whose names are the records' keys.
-  """
-
-  _IMAGE_FEATURES = ('image/encoded', 'image', 'image_raw', 'encoded')
-  _KEY_FEATURES = ('image/key', 'image/filename', 'key', 'filename')
-
-  def __init__(self, paths, labels_file=None):
-    offsets = []
-    for path in paths:
-      try:
-        with open(path, 'rb') as file:
-          offsets.append(tfrecord.scan(file))
-      except (tfrecord.RecordError, OSError) as error:
-        raise UserError(
-          f'{path} is not a whole TFRecord file ({error}). '
-          'Copy it again; if it is compressed, unpack it first.'
-        ) from error
-    self._files = tfrecord.RecordFiles(paths, offsets)
-    self._sizes = np.concatenate([np.diff(part) for part in offsets] or [np.zeros(0, int)])
-    self._names = [f'{os.path.basename(path)}' for path in paths]
-    self.label_table = load_labels(labels_file)
-    self.labelled = self.label_table is not None or (len(self) > 0 and self._has_label())
-
-  def __len__(self):
-    return len(self._files)
-
-  def describe(self, i):
-    file, number = self._files.where(i)
-    return f'{self._names[file]}:{number:06d}'
-
-  def size(self, i):
-    """Bytes of record i."""
-    return int(self._sizes[i])
-
-  def read(self, i):
-    try:
-      features = tfrecord.decode_example(self._files.payload(i))
-    except skips.UnreachableError as error:
-      raise UnreachableImageError(str(error)) from error
-    except (UserError, tfrecord.RecordError) as error:
-      raise images.ImageError(f'damaged record ({error})') from error
-    data = _first(features, self._IMAGE_FEATURES)
-    if not isinstance(data, bytes):
-      raise images.ImageError(f'record without an image (features: {", ".join(sorted(features))})')
-    key = _first(features, self._KEY_FEATURES)
-    key = key.decode(errors='replace') if isinstance(key, bytes) else self.describe(i)
-    if self.label_table is not None:
-      return Record(data, find_label(self.label_table, key), key)
-    label = features.get('label')
-    return Record(data, label if _is_label(label) else None, key)
-
-  def _has_label(self):
-    try:
-      return self.read(0).label is not None
-    except images.ImageError:
-      return False
-
-  def close(self):
-    """Closes the files."""
-    self._files.close()
-
-
 def fingerprint(source):
   """A hash (hex) of the names and sizes of a source's files and of its labels."""
   digest = hashlib.sha256()
   for i in range(len(source)):
-    digest.update(f'{source.describe(i)}\0{source.size(i)}\n'.encode())
+    digest.update(_bytes(f'{source.describe(i)}\0{source.size(i)}\n'))
   for name, label in sorted((source.label_table or {}).items()):
-    digest.update(name.encode() + b'\0' + label.tobytes())
+    digest.update(_bytes(name) + b'\0' + label.tobytes())
   return digest.hexdigest()
+
+
+def _bytes(text):
+  return text.encode('utf-8', 'surrogateescape')
 
 
 def open_source(spec, labels_file=None, files=None):
@@ -221,7 +193,7 @@ def open_source(spec, labels_file=None, files=None):
 
   Args:
     spec: a path, a pattern of TFRecord files, or a `posed.PosedSource`, which is open already.
-    labels_file: path of a dataset.json.
+    labels_file: path of a dataset.json; False for no labels.
     files: the TFRecord files, where they are already known (TFDS).
 
   Returns:
@@ -233,93 +205,69 @@ def open_source(spec, labels_file=None, files=None):
   if not isinstance(spec, str | os.PathLike):
     source = spec
   elif files is not None:
-    source = TFRecordSource(files, labels_file)
+    source = record_source.TFRecordSource(files, labels_file)
   elif os.path.isdir(spec):
     source = FolderSource(spec, labels_file)
-    if not len(source) and (records := sorted(glob.glob(os.path.join(spec, '*.tfrecord*')))):
-      source = TFRecordSource(records, labels_file)
+    if not len(source) and (records := _matching(os.fspath(spec), '*.tfrecord*')):
+      source = record_source.TFRecordSource(records, labels_file)
   elif os.path.isfile(spec) and zipfile.is_zipfile(spec):
     source = ZipSource(spec, labels_file)
-  elif paths := sorted(path for path in glob.glob(spec) if os.path.isfile(path)):
+  elif paths := [os.fspath(spec)] if os.path.isfile(spec) else _matching(*os.path.split(spec)):
     if any('.tfrecord' not in os.path.basename(path) for path in paths):
       raise UserError(
         f'--source={spec} is neither a folder, a zip, nor *.tfrecord files. Name one of these.'
       )
-    source = TFRecordSource(paths, labels_file)
+    source = record_source.TFRecordSource(paths, labels_file)
   else:
     raise UserError(f'--source={spec} does not exist. Name a folder, a zip or TFRecord files.')
   if not len(source):
-    raise UserError(f'{spec} holds no image ({", ".join(images.EXTENSIONS)}). Name another folder.')
+    found = f' {" ".join(source.notes)}' if source.notes else ''
+    raise UserError(
+      f'{spec} holds no image ({", ".join(images.EXTENSIONS)}).{found} Name another folder.'
+    )
   return source
+
+
+def _matching(folder, pattern):
+  """The files of a folder whose names match; where there is no such folder, it is a pattern too."""
+  if os.path.isdir(folder or '.'):
+    folder = glob.escape(folder)  # a folder's name may have brackets
+  return sorted(path for path in glob.glob(os.path.join(folder, pattern)) if os.path.isfile(path))
 
 
 def is_image(name):
   """Whether a file of this name is taken for an image (hidden files and macOS's forks are not)."""
+  return name.lower().endswith(images.EXTENSIONS) and not _is_hidden(name)
+
+
+def _is_hidden(name):
   parts = name.replace('\\', '/').split('/')
-  hidden = any(part.startswith('.') for part in parts) or '__MACOSX' in parts
-  return name.lower().endswith(images.EXTENSIONS) and not hidden
+  return '__MACOSX' in parts or any(part.startswith('.') for part in parts if part not in '..')
 
 
-def load_labels(path):
-  """The labels of a dataset.json, see `parse_labels`; None without one."""
-  if path is None:
-    return None
-  try:
-    with open(path, 'rb') as file:
-      return parse_labels(file.read(), path)
-  except OSError as error:
-    raise UserError(f'The labels {path} cannot be read ({error.strerror}).') from error
-
-
-def parse_labels(content, where):
-  """Parses EG3D's dataset.json: {"labels": [[name, [25 numbers]], ...]}, or null.
-
-  Args:
-    content: bytes of the file.
-    where: its name, for messages.
-
-  Returns:
-    dict of name -> float32 [25], or None where there are no labels.
-
-  Raises:
-    UserError: where it is of another form.
-  """
-  try:
-    pairs = json.loads(content)['labels']
-    if pairs is None:
-      return None
-    pairs = pairs.items() if isinstance(pairs, dict) else pairs
-    table = {str(name).replace('\\', '/'): np.array(x, np.float32) for name, x in pairs}
-  except (ValueError, TypeError, KeyError) as error:
-    raise UserError(
-      f'{where} is not of the form {{"labels": [[name, [25 numbers]], ...]}}. Mend or remove it.'
-    ) from error
-  for name, label in table.items():
-    if not _is_label(label):
-      raise UserError(
-        f'{where}: the label of {name} is not {labels.NUM_NUMBERS} finite numbers '
-        f'(cam2world row by row, then intrinsics). Mend it, or prepare with --labels=none.'
-      )
-  return table
-
-
-def find_label(table, name):
-  """The label of a file; None without labels; ImageError where only this one has none."""
-  if table is None:
-    return None
-  if name not in table:
-    raise images.ImageError('has no label')
-  return table[name]
-
-
-def _is_label(label):
-  return (
-    isinstance(label, np.ndarray)
-    and label.dtype == np.float32
-    and label.shape == (labels.NUM_NUMBERS,)
-    and bool(np.all(np.isfinite(label)))
-  )
-
-
-def _first(features, names):
-  return next((features[name] for name in names if name in features), None)
+def _notes(files):
+  """Lines on files that look as if they should be used, and are not."""
+  counts, cameras = {}, {}
+  for name in files:
+    if _is_hidden(name):
+      continue
+    lower = name.lower().replace('\\', '/')
+    ending = posixpath.splitext(lower)[1]
+    if ending in images.OTHER_EXTENSIONS:
+      counts[ending] = counts.get(ending, 0) + 1
+    folder, _, last = lower.rpartition('/')
+    is_camera = last.startswith('transforms') and ending == '.json'
+    is_camera |= last in ('cameras.bin', 'cameras.txt') and 'sparse' in folder.split('/')
+    if is_camera:
+      cameras.setdefault(last, name)
+  result = []
+  if counts:
+    kinds = ', '.join(f'{count} {ending}' for ending, count in sorted(counts.items()))
+    result.append(f'Pictures of kinds that are not read are left out ({kinds}). Make .png of them.')
+  if cameras:
+    first = next(iter(cameras.values()))
+    result.append(
+      f'Cameras are described in {names.readable(first)}, and the images are taken without them. '
+      'To use them, name the folder of this one scene as --source, see docs/posed_data.md.'
+    )
+  return result

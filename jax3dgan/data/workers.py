@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import hashlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -28,8 +29,8 @@ def run(opener, options, tasks, num_workers=None):
     num_workers: number of processes; 1 is this one.
 
   Yields:
-    (name, examples, cause) for each task, in order: examples as `records.write_dataset` takes them
-    and no cause, or no example and the cause.
+    (name, examples, cause, digest) for each task, in order: examples as `records.write_dataset`
+    takes them and no cause, or no example and the cause; and a hash of what was read.
 
   Raises:
     UserError: where a process was killed, or the source has changed meanwhile.
@@ -123,11 +124,13 @@ def _process_chunk(chunk, source_and_options=None):
 
 
 def _process(source, options, i, name):
-  """(examples, cause) of one image."""
+  """(examples, cause, digest) of one image."""
   if i >= len(source) or source.describe(i) != name:
     raise UserError('The source has changed while it was read. Run again when it is at rest.')
+  content = ''
   try:
     record = _read(source, i, name)
+    content = digest(record.image)
     image = images.decode(record.image)
     box = images.crop_box(*image.shape[:2], options.crop)
     label = record.label if options.use_labels else None
@@ -135,20 +138,27 @@ def _process(source, options, i, name):
       label = labels.crop(label, *image.shape[:2], box)
     elif options.use_labels and source.labelled:
       raise images.ImageError('has no label')
-    image = images.crop_and_resize(image, options.resolution, options.crop, options.resize)
+    image = images.crop_and_resize(
+      image, options.resolution, options.crop, options.resize, options.enlarge
+    )
   except images.OutOfMemoryError as error:
     raise UserError(
       f'{name} cannot be decoded: {error}. Run the same command again with fewer --workers: '
       'finished shards are kept.'
     ) from error
   except images.ImageError as error:
-    return [], str(error)
+    return [], str(error), content
   examples = [{'image': images.encode_png(image), 'label': label, 'key': record.key}]
   if options.mirror:
     mirrored = None if label is None else labels.mirror(label)
     png = images.encode_png(image[:, ::-1])
     examples.append({'image': png, 'label': mirrored, 'key': record.key + '#mirrored'})
-  return examples, None
+  return examples, None, content
+
+
+def digest(data) -> str:
+  """A hash of a file's content: it is compared, not trusted."""
+  return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _read(source, i, name):

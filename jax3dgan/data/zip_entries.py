@@ -22,6 +22,18 @@ def is_plain(entry: zipfile.ZipInfo) -> bool:
   return plain and not entry.flag_bits & 0x1
 
 
+def name(entry: zipfile.ZipInfo) -> str:
+  """The name of an entry. macOS writes UTF-8 without saying so, which reads as code page
+  437; Windows may write backslashes."""
+  text = entry.filename.replace('\\', '/')
+  if entry.flag_bits & 0x800 or text.isascii():
+    return text
+  try:
+    return text.encode('cp437').decode('utf-8')
+  except UnicodeError:
+    return text
+
+
 class Entries:
   """The entries of a zip; safe with threads.
 

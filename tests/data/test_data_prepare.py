@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jax3dgan import cameras
 from jax3dgan.data import images, labels, prepare, records, sources, unfinished, workers
 from jax3dgan.errors import UserError
 
@@ -31,7 +32,9 @@ def _folder(path, count=12, **size):
 
 
 def _label(i):
-  return np.random.default_rng(100 + i).normal(size=25).astype(np.float32)
+  """A camera of its own, which looks at the origin."""
+  camera = cameras.orbit(0.1 * i - 0.5, 0.05 * i, 2.0 + 0.1 * i, 30.0 + i)
+  return np.asarray(camera.label())
 
 
 def _run(source, out, *args, resolution=8, num_workers=1):
@@ -159,7 +162,10 @@ def test_labels_missing_for_one_image(tmp_path):
   (source / 'dataset.json').write_text(json.dumps({'labels': table}))
   assert _run(source, tmp_path / 'out') == 0
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
-  assert report['files'] == [{'file': 'd2/011.png', 'cause': 'has no label'}]
+  (left_out,) = report['files']
+  assert left_out['file'] == 'd2/011.png'
+  assert left_out['cause'].startswith('has no label (in ') and 'd0/000.png' in left_out['cause']
+  assert report['causes'] == {'has no label': 1}
 
 
 def _start(source, out, shard_size=8, num_workers=2):

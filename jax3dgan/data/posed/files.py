@@ -9,7 +9,8 @@ import tarfile
 import zipfile
 import zlib
 
-from jax3dgan.data import images
+from jax3dgan.data import folders as folders_lib
+from jax3dgan.data import images, names
 from jax3dgan.errors import UserError
 
 # A transforms.json of 10,000 frames has some MiB; a points3D.bin of a million points some 100.
@@ -73,6 +74,29 @@ class Files:
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed unusually
       raise images.ImageError(f'cannot be unpacked ({error})') from error
 
+  def find(self, path):
+    """The file of a path, perhaps of another case or other composed characters; '' without any."""
+    return path if path in self.sizes else self._spellings.get(names.canonical(path).casefold(), '')
+
+  @functools.cached_property
+  def _spellings(self):
+    """{spelling without case: file}; '' where several files have it."""
+    result = {}
+    for name in self.sizes:
+      key = names.canonical(name).casefold()
+      result[key] = '' if key in result else name
+    return result
+
+  def stamp(self, name):
+    """A text that changes whenever a file does, and sometimes without."""
+    if name not in self:
+      return 'missing'
+    if self._kind == 'zip':
+      entry = self._zip.getinfo(name)
+      return f'{entry.file_size}:crc{entry.CRC:08x}'
+    path = os.path.join(self.path, name) if self._kind == 'folder' else self.path
+    return folders_lib.stamp(path)
+
   def read_description(self, name):
     """The content of a file that describes the scene; UserError where it cannot be read."""
     try:
@@ -88,21 +112,18 @@ class Files:
 
 
 def _walk(folder):
-  for parent, folders, names in os.walk(folder):
-    folders[:] = [name for name in folders if not name.startswith('.')]
-    for name in names:
-      path = os.path.join(parent, name)
-      try:
-        size = os.path.getsize(path)
-      except OSError:  # a link that leads nowhere
-        continue
-      yield os.path.relpath(path, folder).replace(os.sep, '/'), size
+  for name in folders_lib.walk(folder):
+    try:
+      yield name, os.path.getsize(os.path.join(folder, name))
+    except OSError:  # a link that leads nowhere
+      continue
 
 
 def _list_zip(path):
   try:
     with zipfile.ZipFile(path) as archive:
-      return {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
+      entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+      return {entry.filename: entry.file_size for entry in entries}
   except (zipfile.BadZipFile, OSError) as error:
     raise UserError(f'{path} cannot be read ({error}). Is it whole? Fetch it again.') from error
 

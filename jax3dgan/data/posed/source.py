@@ -30,6 +30,7 @@ class PosedSource:
   """
 
   labelled = True
+  notes = ()  # the scene's are printed before
 
   def __init__(self, path, split='train', options=None):
     scene = Scene(path, options)
@@ -54,6 +55,10 @@ class PosedSource:
   def size(self, i):
     """Bytes of photo i, 0 where it is missing."""
     return self._files.sizes.get(self._frames[i].path, 0)
+
+  def stamp(self, i):
+    """A text that changes whenever photo i does, and sometimes without."""
+    return self._files.stamp(self._frames[i].path)
 
   def read(self, i):
     """Record i: the photo, undistorted and on the background, and the label of all of it."""

@@ -114,7 +114,7 @@ def _frame(files, path, parent, shared, i, entries):
 def _find(files, path):
   """The file of a frame, whose extension may be left out; '' where there is none."""
   candidates = (path, *(path + extension for extension in images.EXTENSIONS))
-  return next((name for name in candidates if name in files), '')
+  return next((name for name in map(files.find, candidates) if name), '')
 
 
 def _lens(entries, where):
