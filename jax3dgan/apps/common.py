@@ -155,8 +155,7 @@ def load(args: argparse.Namespace):
   from jax3dgan.devices import compilation, platforms
 
   compilation.use_cache()
-  platforms.choose()
-  platforms.check(strict=False)
+  platforms.start()
   model = trained.load(args.workdir, args.pretrained, ema=args.ema, step=args.step)
   recorded = getattr(args, 'recorded_weights', None)
   if recorded not in (None, provenance.fingerprint(model.params)):

@@ -147,9 +147,10 @@ def convert_eg3d(args: argparse.Namespace) -> None:
     _reading(args.input), say, args.curriculum, args.low_resolution, args.entry
   )
   from jax3dgan.convert import eg3d_runs
-  from jax3dgan.devices import compilation
+  from jax3dgan.devices import compilation, platforms
 
   compilation.use_cache()
+  platforms.start()
   curriculum = args.curriculum or eg3d_runs.curriculum_of(args.input, checkpoint)
   config = eg3d_runs.config_for(args.input, curriculum, checkpoint)
   step, known = eg3d_runs.step_of(curriculum, checkpoint, config)
@@ -169,10 +170,11 @@ def convert_nerf(args: argparse.Namespace) -> None:
   workdirs.check_free(workdir, args.overwrite)
   from jax3dgan.convert import nerf_npz
   from jax3dgan.convert import workdir as workdir_lib
-  from jax3dgan.devices import compilation
+  from jax3dgan.devices import compilation, platforms
 
   arrays = nerf_npz.read(_reading(args.input))
   compilation.use_cache()
+  platforms.start()
   step = args.step or 0
   say(f'Writing {workdir} ...')
   config, num = nerf_npz.create(workdir, arrays, args.input, step, args.overwrite)
@@ -207,9 +209,10 @@ def convert(args: argparse.Namespace) -> None:
       'resolution and where training goes on.'
     )
   from jax3dgan.convert import pigan_runs
-  from jax3dgan.devices import compilation
+  from jax3dgan.devices import compilation, platforms
 
   compilation.use_cache()
+  platforms.start()
   curriculum = args.curriculum or pigan_runs.curriculum_of(generator, discriminator)
   config = pigan_runs.config_for(curriculum, generator, averages, discriminator)
   say(f'Writing {workdir} ...')

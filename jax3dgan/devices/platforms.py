@@ -101,6 +101,16 @@ def check(name: str = 'auto', strict: bool = True) -> None:
   print(f'Warning: {line}{_BY_VARIABLE}', file=sys.stderr)
 
 
+def start() -> None:
+  """Starts JAX's devices for a program that trains nothing and has no field `platform`.
+
+  Raises:
+    UserError: The platform in JAX_PLATFORMS is not there.
+  """
+  choose()
+  check(strict=False)
+
+
 def _silent(platform: str) -> tuple[str, str]:
   """The cause and remedy where there is no obstacle that is known, and no error of JAX's."""
   extra = 'tpu' if platform == 'tpu' else 'cuda12'

@@ -21,6 +21,7 @@ import jax
 
 from jax3dgan import json_text, programs
 from jax3dgan import main as main_lib
+from jax3dgan.devices import platforms
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.tools import devices as devices_lib
@@ -174,6 +175,7 @@ def run(argv=None) -> int:
   argv = programs.arguments(sys.argv if argv is None else argv)
   try:
     args, config = parse(argv)
+    platforms.start()
     name = args.device or devices_lib.name_of(jax.devices()[0].device_kind)
     memory = parse_memory(args.memory) if args.memory else None
     say = print if sys.stderr.isatty() else (lambda *line, **options: None)

@@ -25,7 +25,7 @@ import numpy as np
 
 from jax3dgan import cameras, config_files, discriminators, generators, programs, trained
 from jax3dgan.data import feed
-from jax3dgan.devices import parallel
+from jax3dgan.devices import parallel, platforms
 from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.training import schedule
@@ -172,6 +172,7 @@ def run(argv=None) -> int:
   parser.add_argument('--test', action='store_true', help='of the test configs, which are small')
   args = parser.parse_args(programs.arguments(argv))
   try:
+    platforms.start()
     paths = [config_files.find(name)[0] for name in args.configs]
     configs = [load(path, args.test) for path in paths]
     if args.full_precision:

@@ -12,6 +12,7 @@ from jax3dgan import train
 from jax3dgan.devices import platforms
 from jax3dgan.errors import UserError
 from jax3dgan.runs import workdirs
+from jax3dgan.tools import plan, products
 
 _ALL = ['/dev/nvidia0', '/dev/nvidiactl']
 
@@ -205,6 +206,16 @@ def test_a_run_does_not_begin_without_its_platform(tmp_path, monkeypatch, capsys
   (line,) = [a for a in capsys.readouterr().err.splitlines() if not a.startswith('Config:')]
   assert code == 1 and line.startswith(f'Error: --config.platform={platform} asks for a')
   assert not os.listdir(tmp_path)
+
+
+def test_tools_too_need_the_platform_that_was_asked_for(machine, capsys):
+  machine(found=AssertionError(), chosen='cuda')
+  for program, flags in (
+    (plan.run, ['plan', '--config=toys']),
+    (products.run, ['configs/toys.py']),
+  ):
+    assert program(flags) == 1
+    assert 'JAX_PLATFORMS asks for a GPU, and none can be used' in capsys.readouterr().err
 
 
 def test_a_notebook_chooses_the_platform_too(tmp_path, monkeypatch):
