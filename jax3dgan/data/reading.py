@@ -29,6 +29,8 @@ _AHEAD = 2
 _NO_THREAD = "can't start new thread"
 # Seconds without a batch before this is reported; then again after two, four, ... times as long.
 STALL_SECONDS = 60.0
+# A program that is to stop waits so many seconds for an image: schedulers give it 30.
+STOP_SECONDS = 5.0
 
 
 def num_workers() -> int:
@@ -57,7 +59,8 @@ def num_ahead(batch_size: int, num_threads: int) -> int:
 
 @contextlib.contextmanager
 def threads(count: int, name: str) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
-  """A pool of threads; at the end nothing more is begun, and nothing that hangs is waited for."""
+  """A pool of threads; at the end nothing more is begun, and nothing that hangs is waited for, but
+  by the interpreter when it exits."""
   pool = concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix=name)
   # Bound here: when the interpreter exits, which ends the threads itself, modules lose their names.
   is_exiting = sys.is_finalizing
@@ -68,7 +71,9 @@ def threads(count: int, name: str) -> Iterator[concurrent.futures.ThreadPoolExec
       pool.shutdown(wait=False, cancel_futures=True)
 
 
-def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterator[list]:
+def in_order(
+  pool, function: Callable, batches: Iterable, ahead: int, stops: Callable = lambda: False
+) -> Iterator[list]:
   """Yields the results of each batch, in order; ends early where the pool has ended.
 
   Args:
@@ -76,10 +81,11 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
     function: of the arguments of one element.
     batches: iterable, perhaps without end, of lists of tuples of arguments.
     ahead: how many batches are requested beside the one that is waited for.
+    stops: () → whether the program is to stop: then a read that hangs is not waited for.
 
   Raises:
     what `function` raises, in its element's place.
-    UserError: the system refuses threads.
+    UserError: the system refuses threads, or the program is to stop.
   """
   queue = collections.deque()
   for batch in batches:
@@ -94,12 +100,21 @@ def in_order(pool, function: Callable, batches: Iterable, ahead: int) -> Iterato
       return
     if len(queue) > ahead:
       try:
-        results = [future.result() for future in queue.popleft()]
+        results = [_result(future, stops) for future in queue.popleft()]
       except concurrent.futures.CancelledError:
         return
       yield results
   while queue:
-    yield [future.result() for future in queue.popleft()]
+    yield [_result(future, stops) for future in queue.popleft()]
+
+
+def _result(future, stops):
+  """The result of a future; a UserError where it does not come and the program is to stop."""
+  while not future.done():
+    concurrent.futures.wait([future], STOP_SECONDS)
+    if not future.done() and stops():
+      raise UserError('An image was still being read when the program was to stop.')
+  return future.result()
 
 
 def examples(dataset, batches: Iterable[Iterable[int]], batch_size: int) -> Iterator[list]:
@@ -127,7 +142,8 @@ def examples(dataset, batches: Iterable[Iterable[int]], batch_size: int) -> Iter
 
   with threads(dataset.read_threads, 'read') as readers:
     numbers = ([(i,) for i in batch] for batch in batches)
-    yield from in_order(readers, read, numbers, num_ahead(batch_size, dataset.read_threads))
+    ahead = num_ahead(batch_size, dataset.read_threads)
+    yield from in_order(readers, read, numbers, ahead, lambda: dataset.skips.stops())
 
 
 def watched(iterator: Iterator, name: str, say: Callable[[str], None], seconds=None) -> Iterator:

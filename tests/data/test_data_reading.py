@@ -110,6 +110,18 @@ def test_an_error_comes_in_its_place():
       next(results)
 
 
+def test_a_read_that_hangs_is_not_waited_for_by_a_program_that_is_to_stop(shards, monkeypatch):
+  monkeypatch.setattr(reading, 'STOP_SECONDS', 0.01)
+  answers, asked = threading.Event(), []
+  monkeypatch.setattr(tfrecord.RecordFiles, 'payload', lambda self, i: answers.wait(20))
+  dataset, _ = _open(shards)
+  dataset.skips.stops = lambda: asked.append(1) or len(asked) > 2
+  with pytest.raises(UserError, match='when the program was to stop'):
+    next(pipeline.batches(dataset, 4))
+  assert len(asked) == 3 and not answers.is_set()
+  answers.set()
+
+
 @pytest.mark.parametrize('loader', ['arrays', 'tfdata'])
 def test_a_system_that_refuses_threads_is_one_line(shards, monkeypatch, loader):
   if loader == 'tfdata':
