@@ -118,6 +118,29 @@ def test_animated_images(tmp_path, ending):
   assert abs(last[16, 4] - [200, 30, 30]).max() < 12 and last[16, 40].min() > 240
 
 
+@pytest.mark.parametrize(
+  'ending, fps, milliseconds, said',
+  [
+    ('gif', 120, 20, '50 is the nearest'),
+    ('gif', 60, 20, '50 is'),
+    ('gif', 30, 30, '33.3 is'),
+    ('gif', 1e-6, 655350, '0.00153 is'),
+    ('gif', 24, 40, ''),
+    ('webp', 120, 11, '90.9 is'),
+    ('webp', 50, 20, ''),
+  ],
+)
+def test_frame_rates_that_a_format_cannot_have(tmp_path, capsys, ending, fps, milliseconds, said):
+  viz.write_video(tmp_path / f'x.{ending}', _frames(3), fps)
+  with Image.open(tmp_path / f'x.{ending}') as file:
+    for i in range(3):
+      file.seek(i)
+      file.load()
+      assert file.info['duration'] == milliseconds
+  text = capsys.readouterr().err
+  assert said in text and bool(said) == bool(text)
+
+
 def test_a_video_that_cannot_be_written(tmp_path):
   with pytest.raises(UserError, match=r'End it in one of .mp4, .gif, .webp'):
     viz.write_video(tmp_path / 'x.avi', _frames(2))

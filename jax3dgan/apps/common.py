@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,11 @@ from jax3dgan import programs
 from jax3dgan.errors import UserError
 from jax3dgan.pictures import display
 from jax3dgan.runs import provenance
+
+_SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second that ffmpeg takes
+# Flags of files that are read and that are written.
+_INPUTS = ('input', 'w', 'labels', 'directions', 'cameras')
+_OUTPUTS = ('out', 'save', 'preview')
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -66,10 +72,12 @@ def parse_count(text: str) -> int:
 
 
 def parse_rate(text: str) -> float:
-  """Returns frames per second, a number above 0."""
+  """Returns frames per second, a number that video files can have."""
   rate = parse_number(text)
-  if rate <= 0:
-    raise argparse.ArgumentTypeError(f'{text!r} is not a number of frames per second above 0')
+  if not _SLOWEST <= rate <= _FASTEST:
+    raise argparse.ArgumentTypeError(
+      f'{text!r} is not a number of frames per second from {_SLOWEST:g} to {_FASTEST:g}'
+    )
   return rate
 
 
@@ -171,7 +179,9 @@ def load(args: argparse.Namespace):
 def add_w(flags: argparse.ArgumentParser) -> None:
   """Adds `--w`, styles from a file in place of those of seeds; see `styles`."""
   flags.add_argument(
-    '--w', metavar='FILE', help='styles instead of seeds: an inverted photo (its NAME.npz)'
+    '--w',
+    metavar='FILE',
+    help='styles instead of seeds: NAME.npz of an inverted photo, or an npy file',
   )
 
 
@@ -184,16 +194,11 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   if not args.w:
     w = np.asarray(model.map(model.latents(args.seeds), args.psi))
     return w, [f'seed {seed}' for seed in args.seeds]
-  shape = model.average_w.shape
-  try:
-    with np.load(args.w, allow_pickle=False) as file:
-      w = np.asarray(file['w'], np.float32)
-  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-    raise UserError(
-      f"--w={args.w} holds no styles ({error}). Give an npz file with an array 'w'."
-    ) from None
+  shape, w = model.average_w.shape, _array(args.w)
   if w.shape == shape:
     w = w[None]
+  elif len(shape) == 2 and w.shape[1:] in (shape[1:], (1, *shape[1:])):
+    w = np.broadcast_to(w.reshape(len(w), 1, -1), (len(w), *shape))  # one style for all layers
   if w.shape[1:] != shape or not len(w) or not np.isfinite(w).all():
     raise UserError(
       f'--w={args.w}: styles {w.shape} are not finite and [n, {", ".join(map(str, shape))}], as '
@@ -203,11 +208,37 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
 
 
+def _array(path) -> np.ndarray:
+  """The array of an npy file, or 'w' of an npz file, as float32."""
+  try:
+    with open(path, 'rb') as content:
+      file = np.load(content, allow_pickle=False)
+      return np.asarray(file if isinstance(file, np.ndarray) else file['w'], np.float32)
+  except Exception as error:  # NumPy and zipfile raise a dozen kinds on other files
+    raise UserError(
+      f"--w={path} holds no styles ({error}). Give an npy file, or an npz file with an array 'w'."
+    ) from None
+
+
+def check_files(args: argparse.Namespace) -> None:
+  """Raises a UserError if a file that is written is also one that is read, or another output."""
+  taken = {}
+  for name in (*_INPUTS, *_OUTPUTS):
+    value = getattr(args, name, None)
+    if isinstance(value, str) and (name in _OUTPUTS or os.path.isfile(value)):
+      other = taken.setdefault(os.path.realpath(value), name)
+      if other != name and name in _OUTPUTS:
+        raise UserError(
+          f'--{name}={value} would replace the file of --{other}. Choose another --{name}.'
+        )
+
+
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
   """Calls `main(args)`; an error that the user can fix is one line and exit code 1."""
   from jax3dgan.runs.workdirs import disk_error
 
   try:
+    check_files(args)
     # Before the rendering, so that a folder that cannot be made is reported at once.
     pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     main(args)

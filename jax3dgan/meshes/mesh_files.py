@@ -1,8 +1,10 @@
 """Meshes as files: PLY, OBJ and GLB, written atomically, the same bytes for the same mesh."""
 
+import hashlib
 import io
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -27,7 +29,8 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   Args:
     mesh: A `trimesh.Trimesh`, with colours at its vertices or a texture or neither.
     path: .ply: binary, colours and normals at the vertices. .obj: text, with the same (colours
-      after the coordinates) or with a texture in STEM.mtl and STEM_texture.png. .glb: colours or
+      after the coordinates) or with a texture in STEM.mtl and STEM_texture.png, where characters
+      of the stem that readers of OBJ files do not find are replaced. .glb: colours or
       texture, and the camera.
     film: A `camera_export.Film` to put into a GLB file; other formats have no camera.
 
@@ -36,7 +39,7 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   """
   path = pathlib.Path(path)
   check(path, texturing.texture_of(mesh) is not None)
-  content = {'.ply': _ply, '.obj': _obj, '.glb': _glb}[path.suffix.lower()](mesh, path.stem, film)
+  content = {'.ply': _ply, '.obj': _obj, '.glb': _glb}[path.suffix.lower()](mesh, path, film)
   files = {path.name: content} if isinstance(content, bytes) else content
   path.parent.mkdir(parents=True, exist_ok=True)
   for name, data in reversed(files.items()):  # referenced files before the main file
@@ -49,19 +52,31 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   return [path, *(path.with_name(name) for name in files if name != path.name)]
 
 
-def _ply(mesh, stem, film) -> bytes:
+def _ply(mesh, path, film) -> bytes:
   ply = surfaces.require('trimesh.exchange.ply')
   return ply.export_ply(mesh, encoding='binary', vertex_normal=True)
 
 
-def _obj(mesh, stem, film) -> dict[str, bytes]:
+def _plain(name: str) -> str:
+  """A name that every reader of OBJ files finds: they split names at spaces, and some take ASCII.
+
+  A digest keeps the names of `a b` and `a_b` apart.
+  """
+  plain = re.sub(r'[^A-Za-z0-9._-]+', '_', name)
+  if plain == name:
+    return name
+  return f'{plain}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}'
+
+
+def _obj(mesh, path, film) -> dict[str, bytes]:
   trimesh, obj = surfaces.require('trimesh', 'trimesh.exchange.obj')
   texture = texturing.texture_of(mesh)
   if texture is None:
-    return {f'{stem}.obj': obj.export_obj(mesh, include_normals=True).encode()}
+    return {path.name: obj.export_obj(mesh, include_normals=True).encode()}
   from PIL import Image
 
   # An OBJ file's material has no metalness; its files are named after the mesh.
+  stem = _plain(path.stem)
   material = trimesh.visual.material.SimpleMaterial(image=Image.fromarray(texture), name=stem)
   other = mesh.copy()
   other.visual = trimesh.visual.TextureVisuals(uv=mesh.visual.uv, material=material)
@@ -71,10 +86,10 @@ def _obj(mesh, stem, film) -> dict[str, bytes]:
   Image.fromarray(texture).save(png, 'PNG', optimize=True)
   lines = [f'newmtl {stem}', 'Ka 0 0 0', 'Kd 1 1 1', 'Ks 0 0 0', 'illum 1', f'map_Kd {image}']
   mtl = '\n'.join([*lines, ''])
-  return {f'{stem}.obj': text.encode(), f'{stem}.mtl': mtl.encode(), image: png.getvalue()}
+  return {path.name: text.encode(), f'{stem}.mtl': mtl.encode(), image: png.getvalue()}
 
 
-def _glb(mesh, stem, film) -> bytes:
+def _glb(mesh, path, film) -> bytes:
   trimesh = surfaces.require('trimesh')
   other, colours = mesh, None
   if mesh.visual.kind == 'vertex':  # trimesh would write screen colours where linear ones belong

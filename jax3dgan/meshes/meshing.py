@@ -27,6 +27,7 @@ from jax3dgan.rendering import compositing, grid, rays
 
 _SLAB_POINTS = 2**21  # values of the grid that are in memory at a time, about
 _QUERY_CHUNK = 2**16  # vertices whose normals are computed at a time
+_COARSE = 32  # points of a grid on a side: fewer can miss an object
 # Of `default_level`: cameras, rays on a side of each, steps along a ray; and the share of opaque
 # rays below which it uses `interval_level`.
 _LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_MIN_SHARE = 6, 24, 96, 0.005
@@ -160,7 +161,8 @@ def extract(
   if not (math.isfinite(cube) and cube > 0):
     raise UserError(f'A cube of side {cube:g} is empty. Set --cube={default_cube(model):g}.')
   scene = scene_of(model, w)
-  level = default_level(model, scene) if level is None else float(level)
+  automatic = level is None
+  level = default_level(model, scene) if automatic else float(level)
   if not math.isfinite(level):
     raise UserError(f'{level} is no level. Leave out --level, or set a number.')
   extremes = [np.inf, -np.inf]
@@ -177,6 +179,11 @@ def extract(
 
   vertices, faces = surfaces.marching_cubes(slabs(), close)
   if not len(faces):
+    if automatic and resolution < _COARSE:  # the level is one that rays meet
+      raise UserError(
+        f'A grid of {resolution} points on a side has no surface: all of them are on one side of '
+        f'the level {level:.4g}, and what is between them is missed. Set --resolution=128.'
+      )
     raise UserError(_no_surface(level, cube, sign, *extremes))
   vertices, faces, parts, kept = surfaces.keep_components(vertices, faces, keep)
   if not len(faces):

@@ -147,6 +147,7 @@ def test_a_2d_model(flat, tmp_path):
     (samples, ['--psis=0,inf'], 'not a list of numbers such as 0,0.5,1'),
     (turntable, ['--frames=0'], 'not a whole number from 1'),
     (turntable, ['--fps=0'], 'not a number of frames per second'),
+    (turntable, ['--fps=1e9'], 'not a number of frames per second'),
     (interpolate, ['--mix=fine'], 'with --mix it is a table'),
     (interpolate, ['--space=y'], 'invalid choice'),
   ],

@@ -1,12 +1,15 @@
 """The styles of an inverted photo in place of those of seeds, in every app that shows objects."""
 
+import argparse
+
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
 
 from jax3dgan import inversion, trained
-from jax3dgan.apps import mesh, samples, turntable
+from jax3dgan.apps import common, edit, mesh, samples, turntable
+from jax3dgan.errors import UserError
 from jax3dgan.inversion import results
 from jax3dgan.runs import provenance
 
@@ -60,3 +63,48 @@ def test_styles_of_another_model(styles, tmp_path):
       [f'--w={tmp_path / "other.npz"}', '--pretrained=tiny', f'--out={tmp_path / "x.gif"}']
     )
   assert 'Give styles of this model' in stop.value.code
+
+
+def test_styles_as_other_programs_write_them(pretrained, tmp_path):
+  """[1, num_ws, w_dim] in an npy file, as EG3D's projector; one style for all layers."""
+  model = trained.load(pretrained='flat')
+  rng = np.random.default_rng(0)
+  every = rng.normal(size=(1, *model.average_w.shape))
+  one = every[:, :1]
+  for name, array in (('every', every), ('one', one), ('flat', one[0]), ('alone', every[0])):
+    np.save(tmp_path / f'{name}.npy', array)
+
+  def read(name):
+    return common.styles(model, argparse.Namespace(w=str(tmp_path / name)))
+
+  for name in ('every', 'alone'):
+    np.testing.assert_array_equal(read(f'{name}.npy')[0], np.float32(every))
+  for name in ('one', 'flat'):
+    w, names = read(f'{name}.npy')
+    np.testing.assert_array_equal(w, np.broadcast_to(np.float32(one), every.shape))
+    assert names == [name]
+  (tmp_path / 'cut.npz').write_bytes(b'PK\3\4 cut off')
+  (tmp_path / 'empty.npy').write_bytes(b'')
+  np.save(tmp_path / 'objects.npy', np.array([None]), allow_pickle=True)
+  for name in ('cut.npz', 'empty.npy', 'objects.npy', 'none.npy'):
+    with pytest.raises(UserError, match='Give an npy file, or an npz file'):
+      read(name)
+
+
+@pytest.mark.parametrize(
+  'flags, message',
+  [
+    ('--w={0}/w.npz --save={0}/w.npz', 'would replace the file of --w'),
+    ('--directions={0}/w.npz --names=pca0 --save={0}/../{1}/w.npz', 'the file of --directions'),
+    ('--labels={0}/x.csv --save={0}/x.csv', 'would replace the file of --labels'),
+    ('--save={0}/x.png', 'would replace the file of --out'),
+  ],
+)
+def test_no_output_replaces_an_input(tmp_path, flags, message):
+  for name in ('w.npz', 'x.csv'):
+    (tmp_path / name).write_bytes(b'precious')
+  flags = flags.format(tmp_path, tmp_path.name).split()
+  with pytest.raises(SystemExit) as stop:
+    edit.main(['--pretrained=tiny', f'--out={tmp_path}/x.png', *flags])
+  assert message in stop.value.code
+  assert {path.read_bytes() for path in tmp_path.iterdir()} == {b'precious'}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -150,6 +151,21 @@ def test_a_texture_comes_back(textured, ending, tmp_path):
   uv = again.visual.uv[again.faces]
   np.testing.assert_allclose(uv, textured.visual.uv[textured.faces], atol=1e-6)
   np.testing.assert_array_equal(texturing.texture_of(again), texturing.texture_of(textured))
+
+
+def test_names_that_readers_of_obj_files_do_not_find(textured, tmp_path):
+  path = tmp_path / 'mein auto (ü).obj'
+  files = mesh_files.save(textured, path)
+  lines = path.read_text().splitlines() + files[1].read_text().splitlines()
+  words = dict(line.split(' ', 1) for line in lines if line[:2] in ('mt', 'us', 'ne', 'ma'))
+  assert set(words) == {'mtllib', 'usemtl', 'newmtl', 'map_Kd'}
+  assert all(re.fullmatch(r'[A-Za-z0-9._-]+', name) for name in words.values())
+  assert words['usemtl'] == words['newmtl']
+  assert {words['mtllib'], words['map_Kd']} == {file.name for file in files[1:]}
+  np.testing.assert_array_equal(texturing.texture_of(load(path)), texturing.texture_of(textured))
+  # Another mesh, whose name looks the same without its spaces, keeps its texture.
+  others = mesh_files.save(textured, tmp_path / 'mein_auto_(ü).OBJ')
+  assert not set(files) & set(others) and all(file.is_file() for file in [*files, *others])
 
 
 def test_the_same_mesh_is_the_same_file(tmp_path):

@@ -176,6 +176,7 @@ def test_the_level_of_the_field():
 @pytest.mark.parametrize(
   'flags, message',
   [
+    (dict(resolution=2, level=None), r'A grid of 2 points .* Set --resolution=128'),
     (dict(level=1e3), r'never exceeds 1000: its extreme is 1\d\.\d+ \(between'),
     (dict(level=-1e3), 'All of the cube is inside'),
     (dict(level=float('nan')), 'nan is no level'),
