@@ -280,7 +280,7 @@ def test_preparing_waits_for_a_network_and_leaves_nothing_out(tmp_path, monkeypa
 
   monkeypatch.setattr(sources, 'open', opened, raising=False)
   monkeypatch.setattr(workers.time, 'sleep', lambda seconds: None)
-  ((_, examples, cause),) = workers._process_chunk([(0, '0.png')], (source, options))
+  ((_, examples, cause, _),) = workers._process_chunk([(0, '0.png')], (source, options))
   assert cause is None and len(examples) == 1
   assert capsys.readouterr().err.count('0.png cannot be read') == 2
   left += [errno.EIO] * 9
