@@ -132,6 +132,26 @@ def check_labels(labels, what='The label') -> np.ndarray:
   return labels
 
 
+def check_statistics(statistics, what) -> None:
+  """UserError where labels of these means and deviations are no cameras, most of them at least.
+
+  Of rotations the nine numbers' squares are 3 in sum, of each and therefore on average.
+
+  Args:
+    statistics: dict of mean [25] and std [25].
+    what: what the labels are called in messages.
+  """
+  mean, std = (np.asarray(statistics[name], np.float64) for name in ('mean', 'std'))
+  rotation = [0, 1, 2, 4, 5, 6, 8, 9, 10]
+  squares = float((mean[rotation] ** 2 + std[rotation] ** 2).sum())
+  last = np.abs(mean[12:16] - [0, 0, 0, 1]).max() + std[12:16].max()
+  if not abs(squares - 3) < 0.01 or not last < 1e-3:
+    cause = f'their axes are {np.sqrt(squares / 3):.3g} long on average, not 1'
+    cause = cause if last < 1e-3 else 'their last row is not 0 0 0 1'
+    raise UserError(f'{what} are no cameras: {cause}. Mend them, and prepare the data set again.')
+  check_intrinsics(mean[16:].reshape(3, 3), what)
+
+
 def oddities(labels) -> list[str]:
   """What is possible but rarely meant of the cameras of a data set, a line each.
 

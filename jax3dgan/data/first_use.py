@@ -1,7 +1,9 @@
 """Data that a config can make or fetch itself, at first use; and what to do about other data."""
 
 import os
+import shlex
 
+from jax3dgan.data import folders, names, records, sources, unfinished
 from jax3dgan.errors import UserError
 
 TFDS = 'tfds:'
@@ -71,4 +73,36 @@ def not_there(name, resolution, origin):
 
 def prepare_command(source, out, resolution):
   """The command that prepares a data set, for messages."""
+  source, out = shlex.quote(source), shlex.quote(out)
   return f'python -m jax3dgan.data.prepare --source={source} --out={out} --resolution={resolution}'
+
+
+def not_prepared(directory, name, resolution):
+  """The error of a folder, or a file, that is there and no prepared data set; None if it is one.
+
+  Args:
+    directory: the path.
+    name: config.data.source.
+    resolution: of the shards, in pixels.
+  """
+  if '://' in directory or os.path.exists(os.path.join(directory, records.INDEX)):
+    return None
+  if os.path.exists(os.path.join(directory, unfinished.SETTINGS)):
+    return UserError(
+      f'The preparation of {name} did not finish. Run the command that began it again: it goes on.'
+    )
+  if os.path.isfile(directory):
+    what = 'is a file, and config.data.source is a prepared folder or a zip'
+  elif (first := next(filter(_is_source, folders.walk(directory)), None)) is not None:
+    what = f'holds images that are not prepared, such as {names.readable(first)}'
+  else:
+    return None
+  out = f'{directory.rstrip("/")}_{resolution}' if os.path.isdir(directory) else 'DIR'
+  return UserError(
+    f'{name} {what}. Run {prepare_command(name, out, resolution)}, and set '
+    f'--config.data.source={shlex.quote(out)}.'
+  )
+
+
+def _is_source(name):
+  return sources.is_image(name) or '.tfrecord' in os.path.basename(name)

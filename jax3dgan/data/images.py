@@ -76,7 +76,8 @@ def decode(data, background='white', upright=True):
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
     raise ImageError('too many pixels') from error
   except Image.UnidentifiedImageError as error:
-    raise ImageError('not an image') from error
+    kind = 'HEIC, which is not read: make a .png of it' if _is_heic(data) else 'not an image'
+    raise ImageError(kind) from error
   except MemoryError as error:
     raise OutOfMemoryError('out of memory') from error
   except Exception as error:  # Pillow's plugins raise errors of many types.
@@ -84,6 +85,10 @@ def decode(data, background='white', upright=True):
     if 'truncated' in cause or 'end of file' in cause.lower():
       raise ImageError('truncated') from error
     raise ImageError(f'corrupt ({cause[:120]})') from error
+
+
+def _is_heic(data):
+  return data[4:8] == b'ftyp' and data[8:12] in (b'heic', b'heix', b'hevc', b'mif1', b'msf1')
 
 
 @functools.cache

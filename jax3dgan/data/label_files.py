@@ -8,6 +8,8 @@ from jax3dgan.errors import UserError
 
 LABELS_FILE = 'dataset.json'
 _SHOWN = 2  # names in a message
+# Labels of records that are read before the work begins, to warn of odd ones.
+_CHECKED = 64
 _WITHOUT = 'prepare with --labels=none'
 
 
@@ -141,3 +143,26 @@ class Labels:
 
 def _some(table):
   return ', '.join(names.readable(name) for name in list(table)[:_SHOWN])
+
+
+def oddities(source) -> list[str]:
+  """What is odd about the cameras of a source (see `sources`), a line each.
+
+  Of a scene its `cameras`; of labels in records some that are read.
+  """
+  if not source.labelled:
+    return []
+  if (found := getattr(source, 'cameras', None)) is None:
+    if source.label_table is not None:
+      found = list(source.label_table.values())
+    else:
+      chosen = np.unique(np.linspace(0, len(source) - 1, _CHECKED).astype(int)).tolist()
+      found = [label for i in chosen if (label := _label_of(source, i)) is not None]
+  return camera_checks.oddities(np.stack(found)) if len(found) else []
+
+
+def _label_of(source, i):
+  try:
+    return source.read(i).label
+  except images.ImageError:
+    return None

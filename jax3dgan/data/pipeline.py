@@ -13,8 +13,18 @@ import os
 import jax
 from etils import epath
 
+from jax3dgan import camera_checks
 from jax3dgan.data import dataset as dataset_lib
-from jax3dgan.data import first_use, images, local_copy, posed, reading, records, sources
+from jax3dgan.data import (
+  first_use,
+  images,
+  label_files,
+  local_copy,
+  posed,
+  reading,
+  records,
+  sources,
+)
 from jax3dgan.data import skips as skips_lib
 from jax3dgan.errors import UserError
 
@@ -69,10 +79,10 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       source = _open_shards(directory, name, resolution, copy_to)
     else:
       directory = os.path.expanduser(name)
-      if not os.path.isdir(directory) and '://' not in directory:
+      if not os.path.exists(directory) and '://' not in directory:
         origin = data_config.get('origin') or ''
         raise first_use.not_there(name, max(resolution, largest or 0), origin)
-      source = _open_split(directory, name, resolution, split, copy_to)
+      source = _open_split(directory, name, resolution, split, copy_to, largest)
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
   # What is made is made with so many.
@@ -174,7 +184,7 @@ def _without_tensorflow():
   return 'arrays'
 
 
-def _open_split(directory, name, resolution, split, copy_to):
+def _open_split(directory, name, resolution, split, copy_to, largest=None):
   """The shards of DIR, or of DIR/train where DIR holds a data set for each split."""
   top = epath.Path(directory)
   if not (top / records.INDEX).exists() and top.is_dir():
@@ -182,6 +192,8 @@ def _open_split(directory, name, resolution, split, copy_to):
       return _open_shards(os.path.join(directory, split), name, resolution, copy_to)
     there = [path.name for path in top.iterdir() if (path / records.INDEX).exists()]
     _refuse_split(name, split, there)
+  if (error := first_use.not_prepared(directory, name, max(resolution, largest or 0))) is not None:
+    raise error
   source = _open_shards(directory, name, resolution, copy_to)
   # The split of a scene is named in its index. 'train' is also what configs say that have none.
   there = source.index.get('scene', {}).get('split')
@@ -205,7 +217,10 @@ def _refuse_split(name, split, there):
 
 
 def _open_shards(directory, name, resolution, copy_to):
-  stored = int(records.read_index(directory)['resolution'])
+  index = records.read_index(directory)
+  if index['labels']:
+    camera_checks.check_statistics(index['labels'], f'{name}: its labels')
+  stored = int(index['resolution'])
   if stored < resolution or stored % resolution:
     problem = 'smaller than' if stored < resolution else 'not a multiple of'
     raise UserError(
@@ -232,4 +247,6 @@ def _open_zip(name, loader, resolution, copy_to):
   source = sources.ZipSource(path)
   if not len(source):
     raise UserError(f'{name} holds no image ({", ".join(images.EXTENSIONS)}). Name another zip.')
+  for line in [*source.notes, *label_files.oddities(source)]:
+    skips_lib.report(f'Warning: {name}: {line}')
   return source

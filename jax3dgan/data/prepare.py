@@ -33,8 +33,8 @@ import sys
 import numpy as np
 import tqdm
 
-from jax3dgan import camera_checks, programs
-from jax3dgan.data import images, names, posed, records, sources, unfinished, workers
+from jax3dgan import programs
+from jax3dgan.data import images, label_files, names, posed, records, sources, unfinished, workers
 from jax3dgan.data.posed import flags as posed_flags
 from jax3dgan.errors import UserError
 
@@ -42,8 +42,6 @@ from jax3dgan.errors import UserError
 _MAX_RESOLUTION = 4096
 _TFDS = 'tfds:'
 _ICT = 'ict:'
-# Labels of records that are read before the work begins, to warn of odd ones.
-_CHECKED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +101,7 @@ def prepare(
   opened = sources.open_source(*opener)
   for line in opened.notes:
     print(f'note: {line}', file=sys.stderr)
-  for line in _oddities(opened) if options.use_labels else ():
+  for line in label_files.oddities(opened) if options.use_labels else ():
     print(f'warning: {line}', file=sys.stderr)
   settings = {
     **dataclasses.asdict(options),
@@ -144,27 +142,6 @@ def _refuse_same_folder(source, out):
   if os.path.exists(out) and os.path.isdir(folder) and os.path.samefile(folder, out):
     if folder == source or '.tfrecord' in os.path.basename(source):
       raise UserError(f'--out={out} is the folder of the source. Choose another --out.')
-
-
-def _oddities(source):
-  """What is odd about the cameras of a source, a line each."""
-  if not source.labelled:
-    return []
-  if isinstance(source, posed.PosedSource):
-    return []  # its framing decided on centre and scale, and says what it found
-  chosen = np.unique(np.linspace(0, len(source) - 1, _CHECKED).astype(int)).tolist()
-  if source.label_table is not None:
-    found = list(source.label_table.values())
-  else:
-    found = [label for i in chosen if (label := _label_of(source, i)) is not None]
-  return camera_checks.oddities(np.stack(found)) if found else []
-
-
-def _label_of(source, i):
-  try:
-    return source.read(i).label
-  except images.ImageError:
-    return None
 
 
 def render_faces(source, out, resolution, *, split='train', num_images=None, num_workers=None):

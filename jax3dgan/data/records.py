@@ -258,7 +258,7 @@ def read_index(directory):
   except FileNotFoundError as error:
     raise UserError(
       f'{directory} has no {INDEX}: it is no prepared data set, or its preparation did not finish. '
-      f'Run python -m jax3dgan.data.prepare --source=IMAGES --out={directory} (again: it resumes).'
+      f'Run python -m jax3dgan.data.prepare --source=IMAGES --out=DIR.'
     ) from error
   except (ValueError, OSError) as error:
     raise UserError(f'{path} cannot be read ({error}). Prepare the data set again.') from error

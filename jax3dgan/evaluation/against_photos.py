@@ -59,6 +59,7 @@ class AgainstPhotos:
         self._extractor.dims,
         options.kid_subset_size,
         options.neighbours,
+        is_all=num_real == size,
       )
       if reason:
         raise UserError(reason)

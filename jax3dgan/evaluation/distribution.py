@@ -82,6 +82,7 @@ def problem(
   dims: int,
   kid_subset_size: int = 1000,
   neighbours: int = 3,
+  is_all: bool = False,
 ) -> str:
   """Returns the reason that a metric cannot be measured on so many images, and the remedy; or ''.
 
@@ -92,10 +93,12 @@ def problem(
     num_real, num_fake: Number of photos and of generated images.
     dims: Number of features.
     kid_subset_size, neighbours: As for `measure`.
+    is_all: Whether the photos are all of the data set.
   """
   kept = min(num_real, KEEP), min(num_fake, KEEP)
   if metric == 'fid':
-    return fid_lib.too_few(num_fake, dims) or fid_lib.too_few(num_real, dims, photos=True)
+    reason = fid_lib.too_few(num_fake, dims)
+    return reason or fid_lib.too_few(num_real, dims, photos=True, is_all=is_all)
   if metric == 'kid':
     return kid_lib.too_few(*kept, kid_subset_size)
   if metric == 'precision_recall':

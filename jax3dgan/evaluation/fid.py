@@ -6,20 +6,22 @@ from jax3dgan.errors import UserError
 from jax3dgan.evaluation.statistics import Statistics, check_same_dims
 
 
-def too_few(count: int, dims: int, photos: bool = False) -> str:
+def too_few(count: int, dims: int, photos: bool = False, is_all: bool = False) -> str:
   """Returns the reason that FID on `dims` features needs more than `count` images; or ''.
 
   Args:
     count: Number of images.
     dims: Number of features.
     photos: Whether the images are photos, for the remedy.
+    is_all: Whether these are all photos of the data set.
   """
   # n points span n − 1 dimensions: below that the covariance is singular and FID far too large.
   if count > dims:
     return ''
   remedies = [f'set --config.eval.num_images={dims + 1} or more']
   if photos:
-    remedies = ['set --config.eval.num_real=0, which takes all photos', 'give more photos']
+    more = 'give more photos, which --config.data.num_images=0 does if it limits them'
+    remedies = [more] if is_all else ['set --config.eval.num_real=0, which takes all photos', more]
   if dims > 768 and count > 768:
     remedies.append('set --config.eval.dims=768')
   remedy = ', or '.join(remedies)  # alternatives

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,18 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax3dgan import cameras
 from jax3dgan.data import arrays, first_use, images, labels, order, pipeline, records, skips
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import real
 
 COUNT = 21
+_LABELS = np.asarray(
+  cameras.orbit(0.1 * np.arange(COUNT), 0.05 * np.arange(COUNT), 2.0, 30.0).label()
+)
 
 
 def _example(i):
   rng = np.random.default_rng(i)
   return {
     'image': rng.integers(0, 256, (64, 64, 3), dtype=np.uint8),
-    'label': rng.normal(size=25).astype(np.float32),
+    'label': _LABELS[i],
     'key': str(i),
   }
 
@@ -393,6 +398,35 @@ def test_toys_are_made_at_need(shards, monkeypatch):
 
 def test_a_folder_that_is_not_prepared(tmp_path):
   with pytest.raises(UserError, match='jax3dgan.data.prepare'):
+    _open(str(tmp_path))
+  photos = tmp_path / 'my photos'
+  photos.mkdir()
+  (photos / 'a.jpg').write_bytes(b'')
+  # No advice that puts shards among the photos.
+  command = re.escape(f"--source='{photos}' --out='{photos}_32' --resolution=32")
+  with pytest.raises(UserError, match=f'such as a.jpg.*{command}.*data.source='):
+    _open(str(photos), resolution=32)
+  with pytest.raises(UserError, match='is a file'):
+    _open(str(photos / 'a.jpg'))
+  (photos / 'prepare.json').write_text('{}')
+  with pytest.raises(UserError, match='did not finish'):
+    _open(str(photos))
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda label: label * np.repeat(np.float32([0.5, 1]), [16, 9]), 'last row'),
+    (lambda label: label * np.float32([*[0.5, 0.5, 0.5, 1] * 3, *[1] * 13]), '0.5 long'),
+    (lambda label: label * np.repeat(np.float32([1, 512]), [16, 9]), 'in pixels'),
+    (lambda label: label * 0, 'no cameras'),
+  ],
+)
+def test_shards_of_labels_that_are_no_cameras(tmp_path, change, message):
+  """Of a version that did not check them: the index's means show it."""
+  examples = ({**_example(i), 'label': change(_LABELS[i])} for i in range(3))
+  records.write_dataset(tmp_path, examples, resolution=64)
+  with pytest.raises(UserError, match=message):
     _open(str(tmp_path))
 
 

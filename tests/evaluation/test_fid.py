@@ -130,6 +130,8 @@ def test_too_few_images_are_named_with_the_remedy():
   assert 'eval.num_images=2049' in text and text.endswith('--config.eval.dims=768.')
   assert 'dims' not in fid.too_few(700, 768) + fid.too_few(700, 2048)
   assert 'num_real=0' in fid.too_few(700, 768, photos=True)
+  assert 'num_real' not in (text := fid.too_few(700, 768, photos=True, is_all=True))
+  assert 'data.num_images=0' in text
 
 
 def test_bad_statistics_are_named():

@@ -26,6 +26,7 @@ class PosedSource:
   Attributes:
     about: what the index is to say of the scene, a dict.
     settings: what decides on the photos and labels beside the files, a dict as of JSON.
+    cameras: float64 [n, 25], the poses with intrinsics of unlimited width.
     label_table: dict of name -> what the label of a photo is made of, for the fingerprint.
   """
 
@@ -38,6 +39,9 @@ class PosedSource:
     self._files = scene.files
     self._background = scene.options.background
     self._poses = scene.framing.pose(np.stack([frame.cam2world for frame in self._frames]))
+    # Of unlimited width: the intrinsics are known when a photo is read.
+    wide = np.diag([1e-6, 1e-6, 1.0]) + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    self.cameras = np.stack([np.concatenate([p.ravel(), wide.ravel()]) for p in self._poses])
     self.framing = scene.framing
     self.about = scene.about(split)
     self.settings = json.loads(json.dumps({'split': split, **dataclasses.asdict(scene.options)}))
