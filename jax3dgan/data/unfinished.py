@@ -140,27 +140,30 @@ def explained(out):
     raise UserError(f'{out} cannot be written: {error.strerror or error}. {remedy}') from error
 
 
-def write_shard(out, i, key, results, stamps):
+def write_shard(out, i, key, results, stamps=None):
   """Writes shard i and, after it, its sidecar, which is what makes it count as finished.
 
   Args:
     out: the folder of the shards.
     key: from `claim`.
     results: of `workers.run`, one for each image.
-    stamps: of these images.
+    stamps: of these images; None where they are made of no files.
   """
   writer = records.ShardWriter(out, records.shard_name(i))
   skipped, read = [], []
-  for (name, examples, cause, digest), stamp in zip(results, stamps, strict=True):
-    name = names_lib.readable(name)
+  for name, examples, cause, digest in results:
     for example in examples:
       writer.add(example)
     if cause:
-      skipped.append({'file': name, 'cause': cause})
-    read.append([name, stamp, digest])
+      skipped.append({'file': names_lib.readable(name), 'cause': cause})
+    read.append((name, digest))
   entry, sums = writer.close() if len(writer) else (None, labels.sums(np.zeros((0, 25))))
   sidecar = {'settings': key, 'shard': entry, 'label_sums': sums.tolist(), 'skipped': skipped}
-  sidecar['sources'] = read
+  if stamps is not None:
+    sidecar['sources'] = [
+      [names_lib.readable(name), stamp, digest]
+      for (name, digest), stamp in zip(read, stamps, strict=True)
+    ]
   _write_json(os.path.join(out, _sidecar_name(i)), sidecar)
   return sidecar
 

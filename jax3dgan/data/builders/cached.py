@@ -147,7 +147,7 @@ def write(
     if hasattr(made, 'close'):  # a generator with threads or processes
       stack.callback(made.close)
     for k in todo:
-      results = ((None, [next(made)], None) for _ in unfinished.ticking(plan[k], bar))
+      results = ((None, [next(made)], None, '') for _ in unfinished.ticking(plan[k], bar))
       done[k] = unfinished.write_shard(directory, k, keys[k], results)
   total = labels.sums(np.zeros((0, labels.NUM_NUMBERS)))
   total = total + sum(np.array(each['label_sums']) for each in done.values())
