@@ -59,18 +59,13 @@ def _identity(path):
   return status.st_dev, status.st_ino
 
 
-def size(path):
-  """Bytes of a file, 0 where a link leads nowhere."""
-  try:
-    return os.path.getsize(path)
-  except OSError:
-    return 0
+def status(path):
+  """(bytes, stamp) of a file; the stamp is a text of its size and its time of change.
 
-
-def stamp(path):
-  """The size and the time of change of a file, as text; 'missing' where it cannot be reached."""
+  (0, 'missing') where it cannot be reached.
+  """
   try:
-    status = os.stat(path)
+    found = os.stat(path)
   except OSError:
-    return 'missing'
-  return f'{status.st_size}:{status.st_mtime_ns}'
+    return 0, 'missing'
+  return found.st_size, f'{found.st_size}:{found.st_mtime_ns}'

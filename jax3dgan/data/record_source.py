@@ -61,7 +61,7 @@ class TFRecordSource:
 
   def stamp(self, i):
     """A text that changes whenever the content of record i does, and sometimes without."""
-    return folders.stamp(self._paths[self._files.where(i)[0]])
+    return folders.status(self._paths[self._files.where(i)[0]])[1]
 
   def read(self, i):
     try:

@@ -5,9 +5,11 @@ A source has `len`, `read(i) -> Record`, `describe(i)` (a name for messages), `s
 the same data set anywhere. An image that cannot be read is an `images.ImageError`.
 """
 
+import collections
 import errno
 import glob
 import hashlib
+import itertools
 import os
 import posixpath
 import threading
@@ -21,6 +23,9 @@ from jax3dgan.errors import UserError
 
 __all__ = ['LABELS_FILE', 'FolderSource', 'ZipSource', 'load_labels', 'open_source', 'parse_labels']
 
+
+# Of a folder without images: files that are counted, and kinds that are shown.
+_LOOKED_AT, _SHOWN = 10_000, 4
 
 UnreachableImageError = images.UnreachableImageError
 
@@ -39,6 +44,7 @@ class FolderSource:
 
   def __init__(self, directory, labels_file=None):
     self._directory = os.fspath(directory)
+    self._statuses = {}
     skipped = []
     files = sorted(folders.walk(self._directory, skipped))
     self._names = [name for name in files if is_image(name)]
@@ -67,11 +73,17 @@ class FolderSource:
 
   def size(self, i):
     """Bytes of file i, 0 where a link leads nowhere."""
-    return folders.size(os.path.join(self._directory, self._names[i]))
+    return self._status(i)[0]
 
   def stamp(self, i):
     """A text that changes whenever the content of file i does, and sometimes without."""
-    return folders.stamp(os.path.join(self._directory, self._names[i]))
+    return self._status(i)[1]
+
+  def _status(self, i):
+    # Asked once: on a network it takes time.
+    if i not in self._statuses:
+      self._statuses[i] = folders.status(os.path.join(self._directory, self._names[i]))
+    return self._statuses[i]
 
   def read(self, i):
     name = self._names[i]
@@ -221,7 +233,7 @@ def open_source(spec, labels_file=None, files=None):
   else:
     raise UserError(f'--source={spec} does not exist. Name a folder, a zip or TFRecord files.')
   if not len(source):
-    found = f' {" ".join(source.notes)}' if source.notes else ''
+    found = ' '.join(['', *source.notes, *_kinds(spec)])
     raise UserError(
       f'{spec} holds no image ({", ".join(images.EXTENSIONS)}).{found} Name another folder.'
     )
@@ -233,6 +245,20 @@ def _matching(folder, pattern):
   if os.path.isdir(folder or '.'):
     folder = glob.escape(folder)  # a folder's name may have brackets
   return sorted(path for path in glob.glob(os.path.join(folder, pattern)) if os.path.isfile(path))
+
+
+def _kinds(spec):
+  """A line on what else a folder has."""
+  if not isinstance(spec, str | os.PathLike) or not os.path.isdir(spec):
+    return []
+  files = itertools.islice(folders.walk(spec), _LOOKED_AT)
+  kinds = collections.Counter(
+    os.path.splitext(name)[1] or 'without an ending' for name in files if not _is_hidden(name)
+  )
+  if not kinds:
+    return ['It is empty.']
+  found = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common(_SHOWN))
+  return [f'It has {found}.']
 
 
 def is_image(name):

@@ -335,3 +335,47 @@ def test_an_applied_transform_is_kept_and_changes_nothing(tmp_path):
   np.testing.assert_array_equal(views.labels, expected.labels)
   kept = views.framing.as_dict()['applied_transform']
   assert kept == [*document['applied_transform'], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize('archive', [False, True])
+def test_photos_of_another_case_or_composition_are_found(tmp_path, archive):
+  folder = tmp_path / 'scene'
+  scenes.write_photos(folder / 'Bäder', len(RIG))  # as this file has it: composed
+  decomposed = 'BA\u0308DER'
+  scenes.write_transforms(folder, RIG, photos=decomposed, ext='.PNG', camera_angle_x=ANGLE)
+  path = shutil.make_archive(tmp_path / 'x', 'zip', folder) if archive else folder
+  views = posed.load(path)
+  assert len(views.names) == len(RIG) and not views.left_out
+  np.testing.assert_array_equal(views.images[1], scenes.photo(1))
+
+
+def test_poses_with_three_decimals(tmp_path):
+  scenes.write_photos(tmp_path / 'images', len(RIG))
+  frames = [
+    {'file_path': f'images/img_{i}.png', 'transform_matrix': np.round(scenes.opengl(p), 3).tolist()}
+    for i, p in enumerate(RIG)
+  ]
+  frames[0]['transform_matrix'] = frames[0]['transform_matrix'][:3]  # rows of 3 and of 4 mixed
+  scenes.write_transforms(tmp_path, RIG, frames=frames, camera_angle_x=ANGLE)
+  expected = labels_of(RIG, cameras.intrinsics_from_fov(math.degrees(ANGLE)))
+  views = posed.load(tmp_path, framing='none')
+  np.testing.assert_allclose(views.labels, expected, atol=3e-3)
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda d: {**d, 'w': 0, 'h': 16}, 'above 0'),
+    (lambda d: [d], 'no list of frames'),
+    (lambda d: {**d, 'frames': {'0': {}}}, 'no list of frames'),
+    (lambda d: {**d, 'frames': [{**d['frames'][0], 'transform_matrix': None}]}, 'transform_matrix'),
+  ],
+)
+def test_files_of_another_form_are_one_line(tmp_path, change, message):
+  scenes.write_photos(tmp_path / 'images', 1)
+  scenes.write_transforms(tmp_path, RIG[:1], camera_angle_x=ANGLE)
+  path = tmp_path / 'transforms.json'
+  path.write_text(json.dumps(change(json.loads(path.read_text()))))
+  with pytest.raises(UserError, match=message) as error:
+    posed.load(tmp_path)
+  assert '\n' not in str(error.value)

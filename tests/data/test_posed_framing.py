@@ -7,6 +7,7 @@ import posed_scenes as scenes
 import pytest
 from scipy.spatial.transform import Rotation
 
+from jax3dgan import camera_checks
 from jax3dgan.cameras import formats
 from jax3dgan.data.posed import framing
 from jax3dgan.data.posed.frames import Capture, Frame
@@ -130,6 +131,19 @@ def test_cameras_that_look_outwards():
   one = np.stack([np.eye(4)] * 3)
   with pytest.raises(UserError, match='All cameras are at one place'):
     framing.find(capture(one), centre=(0, 0, 0))
+
+
+def test_matrices_of_the_other_axes_are_recognised():
+  rig = scenes.poses(8) * [1, -1, -1, 1]  # OpenCV axes where the file has OpenGL's
+  with pytest.raises(UserError, match='Negate columns 2 and 3'):
+    framing.find(capture(rig))
+  (line,) = camera_checks.oddities(posed_labels(framing.find(capture(rig), mode='none').pose(rig)))
+  assert 'OpenGL axes they look at it' in line
+
+
+def posed_labels(poses):
+  wide = np.diag([1e-6, 1e-6, 1.0]) + [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
+  return np.stack([np.concatenate([pose.ravel(), wide.ravel()]) for pose in poses])
 
 
 def test_limits_from_points():

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 import unicodedata
 import zipfile
 
@@ -11,7 +12,17 @@ import pytest
 from PIL import Image, features
 
 from jax3dgan import cameras, texts
-from jax3dgan.data import folders, images, names, prepare, records, sources, tfrecord, unfinished
+from jax3dgan.data import (
+  folders,
+  images,
+  names,
+  pipeline,
+  prepare,
+  records,
+  sources,
+  tfrecord,
+  unfinished,
+)
 from jax3dgan.errors import UserError
 
 COUNT = 4
@@ -135,7 +146,7 @@ def test_endings_of_browsers_and_phones(tmp_path):
     assert images.decode(source.read(i).image).shape == (12, 12, 3)
   for i, ending in enumerate(endings):
     (tmp_path / f'{i}{ending}').unlink()
-  with pytest.raises(UserError, match=r'holds no image.*\(1 \.heic\)'):
+  with pytest.raises(UserError, match=r'holds no image.*\(1 \.heic\).* It has 1 .HEIC\.'):
     sources.open_source(str(tmp_path))
 
 
@@ -344,3 +355,21 @@ def test_json_of_any_editor(encoding):
 def test_classes_are_no_cameras():
   with pytest.raises(UserError, match='classes'):
     sources.parse_labels(b'{"labels": [["a.png", 3]]}', 'dataset.json')
+
+
+def test_a_zip_in_training_says_what_is_odd(tmp_path, capsys):
+  table = dict.fromkeys(NAMES, _label(0).tolist())
+  entries = {name: _png(i) for i, name in enumerate(NAMES)} | {'a.heic': b''}
+  entries['dataset.json'] = json.dumps({'labels': table})
+  path = _zip(tmp_path / 'x.ZIP', entries)
+  pipeline.open_dataset({'source': str(path)}, 12)
+  error = capsys.readouterr().err
+  assert '1 .heic' in error and 'All cameras are the same' in error and error.count('\n') == 2
+
+
+def test_many_names_are_matched_in_little_time():
+  wanted = [f'{i // 100}/{i}.png' for i in range(20_000)]
+  began = time.process_time()
+  found = names.match(wanted, [f'/home/me/{name}' for name in wanted])
+  assert len(found) == len(wanted) and found['0/7.png'] == '/home/me/0/7.png'
+  assert time.process_time() - began < 10  # not the square of their number, some minutes

@@ -95,7 +95,7 @@ class Files:
       entry = self._zip.getinfo(name)
       return f'{entry.file_size}:crc{entry.CRC:08x}'
     path = os.path.join(self.path, name) if self._kind == 'folder' else self.path
-    return folders_lib.stamp(path)
+    return folders_lib.status(path)[1]
 
   def read_description(self, name):
     """The content of a file that describes the scene; UserError where it cannot be read."""

@@ -181,6 +181,13 @@ def _fit(capture, poses, given_centre):
     if centre is None and len(capture.points):
       centre = np.median(capture.points, axis=0)
     if centre is None:
+      # Photos that are taken outwards are still upright.
+      is_upside_down = capture.up == 'z' and poses[:, 2, 1].mean() > 0
+      if is_upside_down and look_at_point(poses * [1, -1, -1, 1]) is not None:
+        raise UserError(
+          'All cameras look away from one point, upside down: their matrices seem to have OpenCV '
+          'axes, and this format has OpenGL axes. Negate columns 2 and 3 of each matrix.'
+        )
       raise UserError(
         'The cameras do not look at one point, so where the scene is cannot be found. Give '
         "--centre=X,Y,Z in the file's world, or keep the file's with --framing=none."

@@ -102,7 +102,14 @@ class Views:
   left_out: dict[str, str]
 
 
-def load(path, split='train', background='white', resolution=None, **options) -> Views:
+def load(
+  path,
+  split='train',
+  background='white',
+  resolution=None,
+  max_left_out=_MAX_LEFT_OUT,
+  **options,
+) -> Views:
   """Reads the views of a split into memory.
 
   Args:
@@ -111,10 +118,11 @@ def load(path, split='train', background='white', resolution=None, **options) ->
     background: 'white' or 'black'.
     resolution: photos are cropped to the centred square and resized to this many pixels, as by
       `prepare`; None for all of them as they are, of whatever sizes.
+    max_left_out: the share of the photos that may be left out.
     options: others of `scene.Options`: framing, scale, centre, up, hold_out.
 
   Raises:
-    UserError: where the scene cannot be read, or more than a tenth of its photos.
+    UserError: where the scene cannot be read, or too many of its photos.
   """
   source = PosedSource(path, split, Options(background=background, **options))
   pictures, kept, names, left_out = [], [], [], {}
@@ -130,11 +138,11 @@ def load(path, split='train', background='white', resolution=None, **options) ->
     pictures.append(image)
     kept.append(label)
     names.append(source.describe(i))
-  if len(left_out) > _MAX_LEFT_OUT * len(source):
+  if len(left_out) > max_left_out * len(source) or not names:
     name, cause = next(iter(left_out.items()))
     raise UserError(
       f'{len(left_out)} of {len(source)} photos of {path} cannot be used, such as {name}: {cause}. '
-      'Mend them, or leave their frames out.'
+      'Mend them, leave their frames out, or give a larger max_left_out.'
     )
   pictures = pictures if resolution is None else np.stack(pictures)
   return Views(pictures, np.stack(kept), names, source.framing, left_out)
