@@ -10,7 +10,7 @@ LABELS_FILE = 'dataset.json'
 _SHOWN = 2  # names in a message
 # Labels of records that are read before the work begins, to warn of odd ones.
 _CHECKED = 64
-_WITHOUT = 'prepare with --labels=none'
+_WITHOUT = 'set --labels=none'
 
 
 def load_labels(path, without=_WITHOUT):

@@ -40,6 +40,7 @@ class FolderSource:
 
   Attributes:
     notes: lines on what was found and is not used.
+    label_notes: those of them on names that are spelled in another way in a dataset.json.
   """
 
   def __init__(self, directory, labels_file=None):
@@ -61,6 +62,7 @@ class FolderSource:
       ]
     self._labels = label_files.Labels(self._names, tables)
     self.label_table = self._labels.table
+    self.label_notes = self._labels.notes
     self.labelled = self.label_table is not None
     self.notes = [*_notes(files), *self._labels.notes, *skipped]
 

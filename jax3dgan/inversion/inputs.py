@@ -32,7 +32,9 @@ def names(path, out=None, say=None) -> dict[str, pathlib.Path]:
     return {_shortened(path.stem, path.name): path}
   if not path.is_dir():
     raise UserError(f'--input={path} does not exist. Give a photo, or a folder of photos.')
-  source = sources.FolderSource(path)
+  source = sources.FolderSource(path, labels_file=False)
+  for note in source.notes if say is not None else ():
+    say(note)
   listed = [source.describe(i) for i in range(len(source))]
   # Photos below a folder of results may be read; results below the folder of photos are none.
   own = out if out is not None and _is_below(out, path) else None

@@ -60,7 +60,7 @@ def prepare(model, args, out, files, say) -> Job:
   given = args.yaw is not None
   table = None
   if model.has_camera and not given and not args.no_labels:
-    table = photos.label_table(args.input, args.labels)
+    table = photos.label_table(args.input, args.labels, say)
   elif given and not model.has_camera:
     raise UserError(f'{model.name} is a 2D model: its images have no camera. Leave out --yaw.')
   if table:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from jax3dgan import camera_checks, texts
-from jax3dgan.data import images, labels, sources
+from jax3dgan.data import images, labels, names, sources
 from jax3dgan.errors import UserError
 
 
@@ -87,7 +87,7 @@ def read(name: str, path, resolution: int, crop: str = 'centre', table=None, roo
   return Photo(name, path, image, label, digest, ', '.join(notes))
 
 
-def label_table(path, file=None) -> dict[str, np.ndarray] | None:
+def label_table(path, file=None, say=None) -> dict[str, np.ndarray] | None:
   """The labels of a folder of photos, or of one photo.
 
   Args:
@@ -95,16 +95,19 @@ def label_table(path, file=None) -> dict[str, np.ndarray] | None:
     file: a dataset.json (`{"labels": [[name, [25 numbers]], ...]}`), or a file of nothing but 25
       numbers, as text, JSON or NumPy's npy, for all photos; None for the folder's own
       dataset.json, if there is one.
+    say: called with a line about labels whose names are spelled differently.
 
   Raises:
     UserError: It is neither.
   """
-  if file is None:
-    own = pathlib.Path(path).expanduser() / sources.LABELS_FILE
-    return sources.load_labels(own) if own.is_file() else None
-  numbers, content = _read_labels(file)
+  numbers, content = (None, None) if file is None else _read_labels(file)
+  if numbers is None and os.path.isdir(path):
+    source = sources.FolderSource(path, labels_file=file)
+    for note in source.label_notes if say is not None else ():
+      say(note)
+    return source.label_table
   if numbers is None:
-    return sources.parse_labels(content, str(file))
+    return None if file is None else sources.parse_labels(content, str(file))
   if len(numbers) != labels.NUM_NUMBERS or not np.isfinite(numbers).all():
     raise UserError(
       f'--labels={file} has {len(numbers)} numbers. A label has 25 finite ones: cam2world row by '
@@ -149,4 +152,9 @@ def _label_of(table, path, root):
   for name in fitting:
     if name in table:
       return table[name]
-  raise images.ImageError('has no label')
+  # A folder's table has the names of its photos, see `label_table`.
+  match = names.match(fitting[:1], table) if root is None else {}
+  if match:
+    return table[match[fitting[0]]]
+  example = f', only of such as {names.readable(next(iter(table)))}' if table else ''
+  raise images.ImageError(f'has no label{example}')

@@ -228,6 +228,13 @@ def test_names_that_are_not_utf8(pretrained, tmp_path, photos, monkeypatch):
   invert.main([f'--repeat={folder}/out/b\udcfc.png', f'--out={tmp_path}/again'])
 
 
+def test_labels_none_is_no_labels(pretrained, photos, tmp_path, capsys):
+  (photos / 'dataset.json').write_text('{"labels": [["a.png", 3]]}')
+  command = f'--input={photos} --out={tmp_path}/out'
+  assert '--labels=none' in refused(QUICK.replace(' --yaw=20', ' ') + command)
+  run(f'{QUICK} --labels=none {command}')
+
+
 def test_the_commands_of_the_docs(pretrained, tmp_path, monkeypatch):
   """On an untrained model of the toys' name."""
   text = (pathlib.Path(__file__).parents[2] / 'docs/inversion.md').read_text(encoding='utf-8')

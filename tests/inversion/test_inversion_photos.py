@@ -137,6 +137,14 @@ def test_labels_of_a_folder_and_of_one_photo(tmp_path):
   np.testing.assert_array_equal(read(tmp_path / 'sub/a.png', table=table).label, label)
   with pytest.raises(images.ImageError, match='has no label'):
     read(tmp_path / 'a.png', table=table, root=tmp_path)
+  # Other spellings, of a folder and of one photo.
+  content = {'labels': [['.\\SUB\\a.jpg', LABEL.tolist()]]}
+  (tmp_path / 'other.json').write_text(json.dumps(content))
+  lines = []
+  table = photos.label_table(tmp_path, tmp_path / 'other.json', lines.append)
+  assert list(table) == ['sub/a.png'] and 'another spelling' in lines[0]
+  table = photos.label_table(tmp_path / 'sub/a.png', tmp_path / 'other.json')
+  np.testing.assert_array_equal(read(tmp_path / 'sub/a.png', table=table).label, label)
   assert photos.label_table(tmp_path / 'sub') is None
   for text in (json.dumps(LABEL.tolist()), ' '.join(map(str, LABEL)), '\n'.join(map(str, LABEL))):
     (tmp_path / 'label.txt').write_text(text)
