@@ -379,7 +379,7 @@ def load(
     directory: Where the pretrained models lie.
 
   Raises:
-    UserError: No such folder, checkpoint, average or pretrained model.
+    UserError: No such folder, checkpoint, average or pretrained model; weights that are no numbers.
   """
   if (workdir is None) == (pretrained is None):
     raise UserError('Give either a workdir or the name of a pretrained model.')
@@ -397,6 +397,11 @@ def load(
   generator = generators.create(config)
   step, variables = checkpoints.read_variables(workdir, generator, rate, step=step)
   name = pathlib.Path(workdir).resolve().name
+  if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+    raise UserError(
+      f'The weights of {workdir} at step {step:,} are not finite: its training diverged. Take an '
+      'earlier checkpoint with --step.'
+    )
   return Trained(config, generator, jax.tree.map(jnp.asarray, variables), step, name)
 
 

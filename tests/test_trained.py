@@ -173,3 +173,11 @@ def test_the_field_is_asked_in_chunks(tiny_model):
 def test_a_scene_of_pigan_is_its_styles(tiny_model):
   w = tiny_model.map(tiny_model.latents([0]))
   assert tiny_model.prepare(w) is w
+
+
+def test_weights_of_a_training_that_diverged(tiny_model, monkeypatch):
+  broken = jax.tree.map(lambda x: x * np.nan, tiny_model.variables)
+  monkeypatch.setattr(trained, 'config_of', lambda *args: tiny_model.config)
+  monkeypatch.setattr(checkpoints, 'read_variables', lambda *args, **fields: (1234, broken))
+  with pytest.raises(UserError, match=r'at step 1,234 are not finite.* with --step'):
+    trained.load('runs/x')

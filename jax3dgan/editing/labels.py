@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from jax3dgan import texts
 from jax3dgan.errors import UserError
 
 
@@ -21,8 +22,8 @@ def read_labels(path) -> tuple[list[int], dict[str, np.ndarray]]:
   """
   path = pathlib.Path(path)
   try:
-    text = path.read_text(encoding='utf-8-sig')
-  except (OSError, UnicodeDecodeError) as error:
+    text = texts.decode(path.read_bytes(), f'--labels={path}')
+  except OSError as error:
     raise UserError(f'--labels={path} cannot be read as a CSV file: {error}.') from None
   rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
   header = [cell.strip() for cell in rows[0]] if rows else []

@@ -191,7 +191,7 @@ class Evaluator:
 
 def _skipping_errors(measure, metrics, strict: bool) -> dict[str, Result]:
   try:
-    return measure()
+    return {name: report.checked(name, result) for name, result in measure().items()}
   except UserError as error:
     if strict:
       raise

@@ -16,6 +16,7 @@ import numpy as np
 
 import jax3dgan
 from jax3dgan import config_json, json_text, viz
+from jax3dgan.errors import UserError
 from jax3dgan.evaluation.results import Result
 
 FOLDER = 'eval'
@@ -100,6 +101,20 @@ def _number(value) -> float | None:
   return value if np.isfinite(value) else None  # JSON has no NaN
 
 
+def _shown(value) -> str:
+  return 'not measurable' if _number(value) is None else f'{value:.5g}'
+
+
+def checked(name: str, result: Result) -> Result:
+  """Returns a result; UserError if none of its figures is a number."""
+  if result.values and all(_number(value) is None for value in result.values.values()):
+    raise UserError(
+      f'No figure of {name} is a number: nothing is solid, or the pictures are not finite. Render '
+      f'samples to look at them, or leave {name} out of --config.eval.metrics.'
+    )
+  return result
+
+
 def write(workdir, about: dict, results: Mapping[str, Result], writer=None) -> pathlib.Path:
   """Writes the files of one evaluation, the record last; returns its folder.
 
@@ -177,7 +192,7 @@ def table(about: dict, results: Mapping[str, Result]) -> str:
       continue
     lines.append(f'\n{name} ({result.protocol})')
     width = max(map(len, result.values), default=0)
-    lines += [f'  {key:{width}}  {value:.5g}' for key, value in result.values.items()]
+    lines += [f'  {key:{width}}  {_shown(value)}' for key, value in result.values.items()]
   return '\n'.join(lines)
 
 

@@ -93,6 +93,9 @@ def invert(
 
   Returns:
     The styles [1, ...].
+
+  Raises:
+    UserError: The search found no numbers.
   """
   options = model.options()
   if model.has_depth:
@@ -102,7 +105,7 @@ def invert(
     del rendered
     loss.block_until_ready()  # otherwise a cancellation would wait for everything that is queued
     step((i + 1) / num_steps)
-    if i % 20 == 19:
+    if i % 20 == 19 and np.isfinite(w).all():
       show(np.asarray(w))
 
   found = inversion.invert(
@@ -116,7 +119,13 @@ def invert(
     num_steps,
     callback=after,
   )
-  return np.asarray(found.w)
+  w = np.asarray(found.w)
+  if not np.isfinite(w).all():
+    raise UserError(
+      'The search ended in numbers that are not finite. Turn the view to the side that the photo '
+      'shows, and upload it again.'
+    )
+  return w
 
 
 def video_frames(model, scene, path: Camera, resolution: int, step, draw) -> Iterator[np.ndarray]:

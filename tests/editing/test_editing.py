@@ -264,6 +264,8 @@ def test_labels_of_a_table(tmp_path):
   seeds, labels = editing.read_labels(path)
   assert seeds == [3, 0] and labels.keys() == {'red', 'long'}
   assert labels['long'].tolist() == [0.5, -2]
+  path.write_bytes('seed,größe\n3,1'.encode('utf-16'))  # 'Unicode text' of Excel
+  assert editing.read_labels(path)[1].keys() == {'größe'}
   for text, message in (
     ('', 'must name its columns'),
     ('seed\n1', 'must name its columns'),

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import jax3dgan
+from jax3dgan.errors import UserError
 from jax3dgan.evaluation import report
 from jax3dgan.evaluation.results import Result
 
@@ -95,6 +96,14 @@ def test_the_table_names_each_protocol(tiny_model, results):
   text = report.table(about, results)
   assert 'tiny, step 12' in text and 'fid (64 images, random cameras)' in text
   assert '  FID-768  12.5' in text and 'pose: not measured. mine has no labels.' in text
+
+
+def test_what_is_not_a_number_is_not_measured(tiny_model, results):
+  about = report.record(tiny_model, tiny_model.config, results, {})
+  assert '  broken   not measurable' in report.table(about, results)
+  assert report.checked('fid', results['fid']) is results['fid']
+  with pytest.raises(UserError, match='No figure of nfs is a number.*leave nfs out'):
+    report.checked('nfs', Result({'nfs': float('nan'), 'nfs_solid': float('inf')}))
 
 
 def test_no_figures_no_plot(tmp_path):

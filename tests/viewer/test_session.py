@@ -14,7 +14,8 @@ from PIL import Image
 
 from benchmarks.viewer import Client
 from jax3dgan import cameras, trained, viz
-from jax3dgan.viewer import poses
+from jax3dgan.errors import UserError
+from jax3dgan.viewer import jobs, poses
 
 pytest.importorskip('viser', reason='viser is not installed')
 
@@ -364,3 +365,11 @@ def test_a_tall_window_gets_a_wider_view(viewer, connect):
   camera = next(iter(viewer.sessions.values())).client.camera
   expected = 2 * math.atan(2 * math.tan(viewer.fov / 2))
   assert camera.fov == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_inversion_without_numbers_is_a_message(lively, monkeypatch):
+  w = np.full((1, *np.shape(lively.average_w)), np.nan, np.float32)
+  found = types.SimpleNamespace(w=w)
+  monkeypatch.setattr(jobs.inversion, 'invert', lambda *args, **fields: found)
+  with pytest.raises(UserError, match='not finite. Turn the view'):
+    jobs.invert(lively, None, lively.front, 1, print, print)
