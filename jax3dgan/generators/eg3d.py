@@ -87,6 +87,11 @@ class EG3D(Generator):
         f"No plane_axes are called '{self.plane_axes}'. Choose one of "
         f'{", ".join(triplane.PLANE_AXES)}.'
       )
+    if self.box <= 0:
+      raise UserError(
+        f'config.model.box is {self.box}, and tri-planes span a cube. Set --config.model.box to '
+        'its side, such as 1.'
+      )
     if len(self.super_channels) != len(self.super_ups):
       raise UserError(
         f'super_channels {self.super_channels} and super_ups {self.super_ups} differ in length. '

@@ -48,6 +48,8 @@ class MappingNetwork(nn.Module):
         )
       embedded = EqualizedDense(self.w_dim, name='embed')(label)
       x = jnp.concatenate([x, normalize_2nd_moment(embedded)], axis=-1)
+    if self.num_layers < 1:
+      raise UserError('The mapping network needs a layer. Set --config.model.mapping_layers=1.')
     for i in range(self.num_layers):
       x = EqualizedDense(
         self.w_dim, activation='lrelu', lr_multiplier=self.lr_multiplier, name=f'fc_{i}'

@@ -63,4 +63,5 @@ def check(config, generator, discriminator, stages) -> None:
   checks.groups(config, recipe, fields_of_others(config.recipe))
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
+  checks.display(config)
   checks.resolutions(config, generator, discriminator, stages)

@@ -163,10 +163,13 @@ def no_label_inputs(config, generator, discriminator) -> None:
 
 def resolutions(config, generator, discriminator, stages) -> None:
   """The networks make and take images of every stage's size."""
-  setting = '--config.resolution='
+  settings, setting = [], '--config.resolution='
   for i, stage in enumerate(stages):
     if i and 'resolution' in dict(config.stages[i - 1]):
       setting = f'in config.stages[{i - 1}] resolution='
+    settings.append((stage, setting))
+  # The largest first: channels for its images serve the others too.
+  for stage, setting in sorted(settings, key=lambda pair: -pair[0].resolution):
     needs_resolution(
       generator, stage.options, f'set {setting}{generator.resolution}, or change its layers in '
       'config.model.'
@@ -174,6 +177,16 @@ def resolutions(config, generator, discriminator, stages) -> None:
     if discriminator is not None:
       may_change = generator.resolution is None
       discriminator.check_resolution(stage.resolution, setting if may_change else '')
+
+
+def display(config) -> None:
+  """Pictures can be rendered, which are made after many steps or at the end."""
+  from jax3dgan import generators
+
+  try:
+    generators.render_options(config, display=True)
+  except UserError as error:
+    raise UserError(f'config.display, whose fields come before config.render: {error}') from None
 
 
 def rendering(config, generator) -> None:

@@ -118,7 +118,6 @@ class EG3D(Recipe):
     checks.one_of('eg3d.density_kind', own.density_kind, eg3d_losses.DENSITY_KINDS)
     checks.has_discriminator(config, discriminator)
     checks.has_latents(config, generator)
-    checks.heads(config, generator, discriminator, ('pose',))
     checks.label_sizes(config, generator, discriminator)
     self._check_augment(config)
     checks.rendering(config, generator)
@@ -139,6 +138,7 @@ class EG3D(Recipe):
         f"config.loss.pose is {config.loss.pose}, but images of '{config.model.name}' do not "
         'depend on the camera. Set --config.loss.pose=0.'
       )
+    checks.heads(config, generator, discriminator, ('pose',))
     if discriminator.label_dim and not config.data.use_labels:
       raise UserError(
         f'config.discriminator.label_dim is {discriminator.label_dim}, but the photos have no '

@@ -80,7 +80,6 @@ class PiGAN(Recipe):
         f"'{config.discriminator.name}' takes pairs of two sizes. Take 'stylegan2' or "
         "'progressive', or the recipe 'eg3d'."
       )
-    checks.heads(config, generator, discriminator)
     checks.rendering(config, generator)
     loss = config.loss
     if loss.pose and not generator.uses_camera:
@@ -88,6 +87,7 @@ class PiGAN(Recipe):
         f"config.loss.pose is {loss.pose}, but images of '{config.model.name}' do not depend on "
         'the camera. Set --config.loss.pose=0.'
       )
+    checks.heads(config, generator, discriminator)
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """Latents, cameras of the pose prior, and the photos for the discriminator."""

@@ -41,7 +41,9 @@ class Range:
 
   def __str__(self):
     low, high = (None if end is None else f'{end:g}' for end in (self.low, self.high))
-    if low is not None and high is not None:
+    if low == high and low is not None:
+      text = low
+    elif low is not None and high is not None:
       text = f'between {low} and {high}' if self.above else f'from {low} to {high}'
       text = f'a number {text}'
       text += f', {high} excluded' if self.below and not self.above else ''
@@ -111,6 +113,9 @@ RANGES = {
     f'discriminator.{name}': _NOT_NEGATIVE
     for name in ('label_dim', 'cmap_dim', 'pose_dim', 'latent_dim', 'mapping_layers')
   },
+  'model.mapping_lr_multiplier': _POSITIVE,
+  'model.super_input': _COUNT,
+  'discriminator.image_channels': Range(3, 3, note='photos are RGB'),
   'discriminator.group_size': _OPTIONAL,
   'pose_prior.yaw_mean': _FINITE,
   'pose_prior.yaw_std': _NOT_NEGATIVE,
@@ -264,13 +269,13 @@ def _check_averages(ema) -> None:
   """The averaged generators: each rate a number in [0, 1), one of them shown."""
   if ema is None:
     return
-  rates = ema.get('rates')
+  rates, shown = ema.get('rates'), ema.get('display_rate')
   if not isinstance(rates, tuple | list) or not rates or not all(map(_DECAY.contains, rates)):
+    example = shown if _DECAY.contains(shown) else 0.999
     raise UserError(
       f'config.ema.rates is {rates!r}. Give one or more, each {_DECAY}, as '
-      "--config.ema.rates='(0.999,)'."
+      f"--config.ema.rates='({example},)'."
     )
-  shown = ema.get('display_rate')
   if str(shown) not in map(str, rates):
     raise UserError(
       f'config.ema.display_rate is {shown!r}, which is not one of config.ema.rates {tuple(rates)}. '

@@ -145,7 +145,7 @@ def stages(config, num_devices: int | None = 1) -> tuple[Stage, ...]:
       position=position,
       split=split,
       configured_micro_batches=values['micro_batches'],
-      options=RenderOptions(**options),
+      options=_options(options, index, config),
       **refreshed,
     )
     result.append(stage)
@@ -153,6 +153,16 @@ def stages(config, num_devices: int | None = 1) -> tuple[Stage, ...]:
   return tuple(
     stage for stage in result if stage.from_step < config.num_steps or stage.from_step == 0
   )
+
+
+def _options(options, index: int, config) -> RenderOptions:
+  """The options of a stage; an error names the group of the config that they are from."""
+  try:
+    return RenderOptions(**options)
+  except UserError as error:
+    entry = dict(config.stages[index - 1]) if index else {}
+    where = f'config.stages[{index - 1}]' if {*entry} & {*RENDER_FIELDS} else 'config.render'
+    raise UserError(f'{where}: {error}') from None
 
 
 def _whole(value, default):

@@ -105,3 +105,27 @@ def test_a_resolution_of_a_stage_is_set_in_the_stage():
   assert (
     'not 24. Set in config.stages[0] resolution=16, or in config.stages[0] resolution=32' in text
   )
+  stages = tuple(dict(from_step=i, resolution=8 << i) for i in (1, 2, 3))
+  text = refusal(config, stages=stages, num_steps=9)
+  assert 'not 64' in text  # the largest, whose channels serve all
+  config.update(stages=stages, num_steps=9)
+  assert _accepted(config, text.rpartition(', or ')[2])
+
+
+def test_pictures_that_cannot_be_rendered_are_refused_before_training():
+  config = config_lib.tiny(config_lib.base_config())
+  text = refusal(config, display__num_coarse=1)
+  assert text.startswith('config.display, whose fields come before config.render: num_coarse 1 is')
+  assert refusal(config, render__far=0.5).startswith(
+    'config.render: Rays from near 0.88 to far 0.5'
+  )
+  text = refusal(config, stages=(dict(from_step=1, num_coarse=1),))
+  assert text.startswith('config.stages[0]: num_coarse 1 is too small')
+
+
+def test_the_remedy_of_a_head_is_not_one_that_is_refused_next():
+  config = config_lib.tiny(config_lib.base_config())
+  config_lib.set_model(config, 'stylegan2', channels=(8, 8, 8))
+  config.discriminator.latent_dim = config.loss.latent = 0
+  text = refusal(config, loss__pose=0.5)
+  assert "images of 'stylegan2' do not depend on the camera. Set --config.loss.pose=0." in text
