@@ -14,6 +14,8 @@ NUM_NUMBERS = 25
 _EXACT, _ROUNDED = 1e-3, 1.8e-3
 # The principal point of a photo is near its middle, .5; an image of few pixels has 8.
 _IN_PIXELS = 5.0
+# Products of larger numbers are not finite in float32.
+_LARGEST = 1e18
 _MOST = 0.5  # a warning is of more than this share of the cameras
 _TURNED = np.diag([1.0, -1.0, -1.0])
 
@@ -32,8 +34,10 @@ def check_pose(pose, what='cam2world') -> np.ndarray:
     pose = np.concatenate([pose, bottom], axis=-2)
   if pose.shape[-2:] != (4, 4):
     raise UserError(f'{what} is [..., 4, 4], not {list(pose.shape)}. Give whole matrices.')
-  if not np.isfinite(pose).all():
-    raise UserError(f'{what} has values that are not finite. Leave such cameras out.')
+  if not (np.abs(pose) < _LARGEST).all():  # nor NaN
+    raise UserError(
+      f'{what} has values that are not finite, or beyond 1e18. Leave such cameras out.'
+    )
   rotation = pose[..., :3, :3]
   apart = np.abs(_gram(rotation) - np.eye(3)).max(axis=(-2, -1))  # [...]
   bottom = np.abs(pose[..., 3, :] - [0, 0, 0, 1]).max(axis=-1)

@@ -43,7 +43,7 @@ def parse_labels(content, where, without=_WITHOUT):
   document = texts.parse_json(content, where)
   try:
     pairs = document['labels']
-    if pairs is None:
+    if not pairs:  # null, or an empty list
       return None
     pairs = list(pairs.items() if isinstance(pairs, dict) else pairs)
     table = {str(name).replace('\\', '/'): label for name, label in pairs}

@@ -6,7 +6,9 @@ row-major (see `jax3dgan.cameras`).
 
 import numpy as np
 
-NUM_NUMBERS = 25
+from jax3dgan import camera_checks
+
+NUM_NUMBERS = camera_checks.NUM_NUMBERS
 _SIGN = np.array([-1, 1, 1, 1], np.float32)
 # A mirrored image of the scene is an image of the mirrored scene. With S = diag(-1, 1, 1, 1) points
 # go X -> S X, and as the camera's x axis is mirrored too, cam2world -> S cam2world S. A pixel goes

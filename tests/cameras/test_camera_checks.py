@@ -149,6 +149,14 @@ def test_three_decimals_are_enough():
     camera_checks.check_pose(np.round(poses[1] * 20) / 20)
 
 
+def test_numbers_beyond_float32():
+  pose = np.eye(4)
+  for value in (np.nan, np.inf, 1e200):
+    pose[0, 3] = value
+    with pytest.raises(UserError, match='not finite'):
+      cameras.from_opencv(pose, np.diag([1.0, 1.0, 1.0]))
+
+
 FRAME = {'transform_matrix': np.eye(4).tolist()}
 
 

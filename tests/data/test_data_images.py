@@ -88,6 +88,7 @@ def test_corrupt_exif_is_ignored():
   [
     (b'', 'empty'),
     (b'hello', 'not an image'),
+    (b'\0\0\0\x24ftypheic' + bytes(40), 'HEIC, which is not read'),
     (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'not an image'),
     (images.encode_png(_noise(40, 40))[:-1000], 'truncated'),
     (_encode(Image.fromarray(_noise(40, 40)), 'JPEG')[:-500], 'truncated'),

@@ -358,7 +358,8 @@ def test_bad_label_files(tmp_path, content):
 
 
 def test_null_labels_are_none():
-  assert sources.parse_labels(b'{"labels": null}', 'x') is None
+  for text in (b'{"labels": null}', b'{"labels": []}'):
+    assert sources.parse_labels(text, 'x') is None
 
 
 def test_empty_folder_and_foreign_files(tmp_path):
