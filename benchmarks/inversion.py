@@ -19,7 +19,7 @@ import time
 import jax
 import numpy as np
 
-from jax3dgan import cameras, inversion, trained, viz
+from jax3dgan import cameras, inversion, programs, trained, viz
 from jax3dgan.data import images
 from jax3dgan.devices import compilation
 from jax3dgan.evaluation import truth
@@ -159,7 +159,7 @@ def main(argv=None) -> None:
     flags.add_argument(f'--{name.replace("_", "-")}', type=kind)
   for name in ('noise', 'unlikely', 'perceptual_weight', 'pose_rate'):
     flags.add_argument(f'--{name.replace("_", "-")}', type=float)
-  args = flags.parse_args(argv)
+  args = flags.parse_args(programs.arguments(argv))
   if args.procedure == 'pigan' and args.camera == 'found':
     flags.error("π-GAN's procedure needs --camera=given")
   compilation.use_cache()

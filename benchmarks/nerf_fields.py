@@ -15,7 +15,7 @@ import numpy as np
 
 from configs import nerf_lego
 from jax3dgan import config as config_lib
-from jax3dgan import generators, recipes, trained
+from jax3dgan import generators, programs, recipes, trained
 from jax3dgan.data import feed
 from jax3dgan.devices import parallel
 from jax3dgan.evaluation import held_out
@@ -87,7 +87,7 @@ def main(argv=None):
   flags.add_argument('--views', type=int, default=4, help='held-out views to measure')
   flags.add_argument('--fields', default=','.join(FIELDS))
   flags.add_argument('--set', action='append', default=[], help='FIELD=NUMBER of the config')
-  args = flags.parse_args(argv)
+  args = flags.parse_args(programs.arguments(argv))
   overrides = {}
   for text in args.set:
     key, _, value = text.partition('=')

@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from jax3dgan import trained, viz
+from jax3dgan import programs, trained, viz
 from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import identity, pose, pose_direction, probes, turning
@@ -178,4 +178,4 @@ def flags() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-  main(flags().parse_args())
+  main(flags().parse_args(programs.arguments()))

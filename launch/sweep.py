@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -210,6 +211,10 @@ def _parse(argv):
   parser.add_argument('--max_parallel', type=int, default=1, help='runs at the same time')
   parser.add_argument('--dry_run', action='store_true', help='print the commands')
   args = parser.parse_args(argv)
+  # A shell leaves the ~ of --root=~/runs alone.
+  for name in ('config', 'root', 'list'):
+    value = getattr(args, name)
+    setattr(args, name, value and os.path.expanduser(value))
   places = set(re.findall(r'\{(\w*)\}', args.launcher))
   if not {'workdir', 'overrides'} <= places or not places <= _PLACES:
     parser.error(

@@ -199,11 +199,13 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
     w = w[None]
   elif len(shape) == 2 and w.shape[1:] in (shape[1:], (1, *shape[1:])):
     w = np.broadcast_to(w.reshape(len(w), 1, -1), (len(w), *shape))  # one style for all layers
-  if w.shape[1:] != shape or not len(w) or not np.isfinite(w).all():
+  if w.shape[1:] != shape or not len(w):
     raise UserError(
-      f'--w={args.w}: styles {w.shape} are not finite and [n, {", ".join(map(str, shape))}], as '
-      f'those of {model.name} are. Give styles of this model.'
+      f'--w={args.w}: its styles are {list(w.shape)}, and those of {model.name} are '
+      f'[n, {", ".join(map(str, shape))}]. Give styles of this model.'
     )
+  if not np.isfinite(w).all():
+    raise UserError(f'--w={args.w}: its styles are not finite. Make the file again.')
   name = pathlib.Path(args.w).stem
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
 

@@ -190,3 +190,10 @@ def test_a_stop_is_passed_on(program):
 def test_wrong_arguments(program, args, launcher, message):
   code, _, errors = program(*args, launcher=launcher)
   assert code == 2 and message in errors and 'Traceback' not in errors
+
+
+def test_folders_begin_at_home(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  args, root, runs, _ = sweep._parse(['--config=~/c.py', '--root=~/sweep', '--grid', 'seed=0,1'])
+  assert args.config == '/home/me/c.py' and root == '/home/me/sweep'
+  assert [run.workdir for run in runs] == ['/home/me/sweep/seed=0', '/home/me/sweep/seed=1']
