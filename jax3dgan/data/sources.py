@@ -64,7 +64,9 @@ class FolderSource:
     self.label_table = self._labels.table
     self.label_notes = self._labels.notes
     self.labelled = self.label_table is not None
-    self.notes = [*_notes(files), *self._labels.notes, *skipped]
+    self.notes = [*_pictures_not_read(files), *self._labels.notes, *skipped]
+    if labels_file is not False:
+      self.notes += _cameras_not_read(files, self._directory)
 
   def __len__(self):
     return len(self._names)
@@ -138,7 +140,9 @@ class ZipSource:
     self._labels = label_files.Labels(self._names, tables)
     self.label_table = self._labels.table
     self.labelled = self.label_table is not None
-    self.notes = [*_notes(entries), *self._labels.notes]
+    self.notes = [*_pictures_not_read(entries), *self._labels.notes]
+    if labels_file is not False:
+      self.notes += _cameras_not_read(entries)
 
   def _parse_labels(self, name, entry):
     try:
@@ -273,29 +277,33 @@ def _is_hidden(name):
   return '__MACOSX' in parts or any(part.startswith('.') for part in parts if part not in '..')
 
 
-def _notes(files):
-  """Lines on files that look as if they should be used, and are not."""
-  counts, cameras = {}, {}
-  for name in files:
-    if _is_hidden(name):
-      continue
-    lower = name.lower().replace('\\', '/')
-    ending = posixpath.splitext(lower)[1]
-    if ending in images.OTHER_EXTENSIONS:
-      counts[ending] = counts.get(ending, 0) + 1
-    folder, _, last = lower.rpartition('/')
-    is_camera = last.startswith('transforms') and ending == '.json'
-    is_camera |= last in ('cameras.bin', 'cameras.txt') and 'sparse' in folder.split('/')
-    if is_camera:
-      cameras.setdefault(last, name)
-  result = []
-  if counts:
-    kinds = ', '.join(f'{count} {ending}' for ending, count in sorted(counts.items()))
-    result.append(f'Pictures of kinds that are not read are left out ({kinds}). Make .png of them.')
-  if cameras:
-    first = next(iter(cameras.values()))
-    result.append(
-      f'Cameras are described in {names.readable(first)}, and the images are taken without them. '
-      'To use them, name the folder of this one scene as --source, see docs/posed_data.md.'
-    )
-  return result
+def _pictures_not_read(files):
+  endings = [os.path.splitext(name)[1].lower() for name in files if not _is_hidden(name)]
+  counts = collections.Counter(e for e in endings if e in images.OTHER_EXTENSIONS)
+  if not counts:
+    return []
+  kinds = ', '.join(f'{count} {ending}' for ending, count in sorted(counts.items()))
+  return [f'Pictures of kinds that are not read are left out ({kinds}). Make .png of them.']
+
+
+def _cameras_not_read(files, directory=None):
+  """A line on a scene's cameras among files, or in the folder above a directory."""
+  found = [name for name in files if not _is_hidden(name) and _describes_cameras(name)]
+  if not found and directory is not None:
+    above = os.path.join(directory, os.pardir)
+    candidates = ('transforms.json', 'transforms_train.json', 'sparse/0/cameras.bin')
+    candidates = (*candidates, 'sparse/0/cameras.txt')
+    found = [f'../{name}' for name in candidates if os.path.isfile(os.path.join(above, name))]
+  if not found:
+    return []
+  return [
+    f'Cameras are described in {names.readable(found[0])}, and the images are taken without them. '
+    'To use them, name the folder of this one scene as --source, see docs/posed_data.md.'
+  ]
+
+
+def _describes_cameras(name):
+  folder, _, last = name.lower().replace('\\', '/').rpartition('/')
+  if last in ('cameras.bin', 'cameras.txt'):
+    return 'sparse' in folder.split('/')
+  return last.startswith('transforms') and last.endswith('.json')

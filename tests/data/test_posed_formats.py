@@ -193,6 +193,7 @@ def test_what_is_a_scene(tmp_path):
   assert posed.is_scene(tmp_path / 'scenes')
   (tmp_path / 'scenes' / 'a' / 'dataset.json').write_text('{"labels": null}')
   assert not posed.is_scene(tmp_path / 'scenes' / 'a')
+  assert not posed.is_scene(tmp_path / 'scenes')
   for i in range(101):
     (tmp_path / 'many' / f'{i}').mkdir(parents=True)
   shutil.copy(tmp_path / 'scenes/a/transforms_train.json', tmp_path / 'many/50')
@@ -234,7 +235,7 @@ def _matrix(change):
 
 
 def _far(matrix):
-  return matrix + np.outer([1e300, 0, 0, 0], [0, 0, 0, 1])
+  return matrix + np.outer([1e12, 0, 0, 0], [0, 0, 0, 1])
 
 
 REFUSED = {

@@ -194,6 +194,11 @@ def test_cameras_that_are_not_read_are_a_line(tmp_path):
   (tmp_path / 'a' / 'b' / 'transforms_train.json').write_text('{}')
   (note,) = sources.open_source(str(tmp_path)).notes
   assert 'a/b/transforms_train.json' in note and '--source' in note
+  assert sources.open_source(str(tmp_path), False).notes == []  # --labels=none asks for this
+  _write(tmp_path, ['c/images/0.png'])
+  (tmp_path / 'c' / 'transforms.json').write_text('{}')
+  (note,) = sources.open_source(str(tmp_path / 'c' / 'images')).notes
+  assert '../transforms.json' in note
 
 
 def test_a_folder_whose_name_is_a_pattern(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import posixpath
 
 from jax3dgan.data.posed import colmap, framing, transforms
 from jax3dgan.data.posed.files import Files
@@ -118,7 +119,9 @@ def is_scene(path):
     view = Files(path)
   else:
     return False
-  return _LABELS_FILE not in view and _locate(view, path) is not None
+  if _LABELS_FILE in view or (folder := _locate(view, path)) is None:
+    return False
+  return posixpath.join(folder, _LABELS_FILE) not in view
 
 
 class _Glance:
