@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import os
 import posixpath
+import re
 import threading
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ __all__ = ['LABELS_FILE', 'FolderSource', 'ZipSource', 'load_labels', 'open_sour
 
 # Of a folder without images: files that are counted, and kinds that are shown.
 _LOOKED_AT, _SHOWN = 10_000, 4
+_ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz', '.7z', '.rar')
 
 UnreachableImageError = images.UnreachableImageError
 
@@ -65,6 +67,11 @@ class FolderSource:
     self.label_notes = self._labels.notes
     self.labelled = self.label_table is not None
     self.notes = [*_pictures_not_read(files), *self._labels.notes, *skipped]
+    if self._names and (packed := [name for name in files if _is_packed(name)]):
+      self.notes.append(
+        f'{len(packed)} archives or TFRecord files among the images are not read, such as '
+        f'{names.readable(packed[0])}. To use them, name them as --source.'
+      )
     if labels_file is not False:
       self.notes += _cameras_not_read(files, self._directory)
 
@@ -284,6 +291,12 @@ def _pictures_not_read(files):
     return []
   kinds = ', '.join(f'{count} {ending}' for ending, count in sorted(counts.items()))
   return [f'Pictures of kinds that are not read are left out ({kinds}). Make .png of them.']
+
+
+def _is_packed(name):
+  last = os.path.basename(name).lower()
+  is_own = re.match(r'shard-\d+\.tfrecord', last)  # prepared in a folder below
+  return not (is_own or _is_hidden(name)) and ('.tfrecord' in last or last.endswith(_ARCHIVES))
 
 
 def _cameras_not_read(files, directory=None):

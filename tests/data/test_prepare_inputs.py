@@ -210,6 +210,15 @@ def test_a_folder_whose_name_is_a_pattern(tmp_path):
     assert len(sources.open_source(str(spec))) == 1
 
 
+def test_archives_beside_images_are_a_line(tmp_path):
+  _write(tmp_path, ['preview.png'])
+  (tmp_path / 'out').mkdir()
+  for name in ('a.tfrecord-00000-of-00001', 'b.zip', 'out/shard-00000.tfrecord'):
+    (tmp_path / name).write_bytes(b'')
+  (note,) = sources.open_source(str(tmp_path)).notes
+  assert note.startswith('2 archives or TFRecord files')
+
+
 def test_records_of_stylegan(tmp_path):
   for level in (2, 3):
     size = 2**level
