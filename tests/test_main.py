@@ -55,6 +55,15 @@ def test_fields_are_overridden(here, runs):
   assert other.batch_size == 4 and other.data.flip is False
 
 
+def test_paths_begin_at_home(here, runs, monkeypatch):
+  monkeypatch.setenv('HOME', str(here))
+  flags = ('--workdir=~/runs/x', '--config.data.source=~/photos', '--config.data.cache_dir=~')
+  assert call('--config=~/configs/good.py', *flags) == 0
+  config, workdir = runs[0]
+  assert workdir == f'{here}/runs/x' and config.data.source == f'{here}/photos'
+  assert config.data.cache_dir == str(here) and not (here / '~').exists()
+
+
 def test_the_last_of_repeated_flags_counts(here, runs):
   (here / 'other.py').write_text(CONFIG)
   flags = ('--config', 'other.py', '--config.seed=3', '--config=good', '--workdir=a', '--workdir=b')

@@ -22,7 +22,8 @@ def run(model, args, say) -> dict:
   out = pathlib.Path(args.out)
   files = inputs.names(args.input, out, say)
   one = pathlib.Path(args.input).resolve().stem
-  inputs.check_free(args.input, out, files.values(), [one] if args.one_identity else files)
+  chosen = [one] if args.one_identity else list(files)
+  inputs.check_free(args.input, out, files.values(), chosen, args.tune > 0, args.workdir)
   job = jobs.prepare(model, args, out, files, say)
   out.mkdir(parents=True, exist_ok=True)
   if args.one_identity:

@@ -90,7 +90,7 @@ def is_result(picture: pathlib.Path) -> bool:
   return picture.suffix == '.png' and provenance.beside(arrays).is_file() and arrays.is_file()
 
 
-def check_free(path, out, files, chosen) -> None:
+def check_free(path, out, files, chosen, tuned: bool = False, workdir=None) -> None:
   """Raises a UserError if results would replace photos, or files that no inversion wrote.
 
   Args:
@@ -98,6 +98,8 @@ def check_free(path, out, files, chosen) -> None:
     out: the folder of the results.
     files: the photos.
     chosen: the results' names.
+    tuned: whether workdirs of tuned weights are written, too.
+    workdir: that of the model, if it has one.
   """
   path, out = pathlib.Path(path), pathlib.Path(out)
   if path.is_dir() and os.path.realpath(path) == os.path.realpath(out):
@@ -127,6 +129,18 @@ def check_free(path, out, files, chosen) -> None:
         f'{arrays} is a file that jax3dgan invert did not write, and its result would replace it. '
         'Choose another --out.'
       )
+    if tuned:
+      _check_tuned(out / f'{name}.tuned', picture, workdir)
+
+
+def _check_tuned(folder, picture, workdir) -> None:
+  if workdir is not None and os.path.realpath(workdir) == os.path.realpath(folder):
+    raise UserError(f'{folder} is the model itself and would be replaced. Choose another --out.')
+  if folder.exists() and not is_result(picture):
+    raise UserError(
+      f'{folder} is a folder that jax3dgan invert did not write, and tuned weights would replace '
+      'it. Choose another --out.'
+    )
 
 
 def _is_summary(path) -> bool:

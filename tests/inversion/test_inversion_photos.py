@@ -210,6 +210,12 @@ def test_results_replace_no_photo(tmp_path, out, message):
     inputs.check_free(photo, photo.parent, [photo], ['a'])
   (tmp_path / 'a.png').unlink()
   inputs.check_free(photo.parent, tmp_path, [photo], ['a'])
+  (tmp_path / 'a.tuned').mkdir()
+  inputs.check_free(photo.parent, tmp_path, [photo], ['a'])
+  for workdir, message in ((None, 'tuned weights would replace'), ('a.tuned', 'the model itself')):
+    workdir = workdir and tmp_path / workdir
+    with pytest.raises(UserError, match=message):
+      inputs.check_free(photo.parent, tmp_path, [photo], ['a'], True, workdir)
   (tmp_path / 'summary.json').write_text('{"steps": 3}')  # of a training
   with pytest.raises(UserError, match='is of something else'):
     inputs.check_free(photo.parent, tmp_path, [photo], ['a'])
