@@ -17,7 +17,15 @@ import threading
 import zipfile
 import zlib
 
-from jax3dgan.data import folders, images, label_files, names, record_source, zip_entries
+from jax3dgan.data import (
+  folders,
+  images,
+  label_files,
+  names,
+  own_pictures,
+  record_source,
+  zip_entries,
+)
 from jax3dgan.data.label_files import LABELS_FILE, load_labels, parse_labels
 from jax3dgan.data.records import Record
 from jax3dgan.errors import UserError
@@ -50,7 +58,10 @@ class FolderSource:
     self._statuses = {}
     skipped = []
     files = sorted(folders.walk(self._directory, skipped))
-    self._names = [name for name in files if is_image(name)]
+    own = own_pictures.own_pictures(files)
+    if own:
+      skipped.append(f'{len(own)} pictures of runs and inversions are no photos: left out.')
+    self._names = [name for name in files if is_image(name) and name not in own]
     if labels_file is False:
       tables = []
     elif labels_file is not None:

@@ -38,13 +38,9 @@ def names(path, out=None, say=None) -> dict[str, pathlib.Path]:
   listed = [source.describe(i) for i in range(len(source))]
   # Photos below a folder of results may be read; results below the folder of photos are none.
   own = out if out is not None and _is_below(out, path) else None
-  files = [
-    file
-    for file in listed
-    if not (is_result(path / file) or (own is not None and _is_below(path / file, own)))
-  ]
+  files = [file for file in listed if own is None or not _is_below(path / file, own)]
   if say is not None and len(files) < len(listed):
-    say(f'{len(listed) - len(files)} pictures of inversions below {path} are no photos: left out.')
+    say(f'{len(listed) - len(files)} pictures in {out} are no photos: left out.')
   if not files:
     raise UserError(f'{path} has no photo ({", ".join(images.EXTENSIONS)}). Give another folder.')
   return dict(zip(_names(files), (path / file for file in files), strict=True))

@@ -194,7 +194,7 @@ def test_results_are_no_photos(tmp_path):
     (tmp_path / name).write_bytes(b'')
   lines = []
   assert list(inputs.names(tmp_path, tmp_path / 'out', lines.append)) == ['a']
-  assert lines[0].startswith('3 pictures of inversions')
+  assert lines[0].startswith('1 pictures of runs') and lines[1].startswith('2 pictures in')
   assert list(inputs.names(tmp_path / 'out', tmp_path)) == ['a', 'b']
 
 
