@@ -133,7 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   flags.add_argument('--layers', help='change these alone, as 0-3')
   common.add_w(flags)
-  flags.add_argument('--azimuth', type=float, help='of the camera, degrees; 0 is the front')
+  flags.add_argument(
+    '--azimuth', type=common.parse_number, help='of the camera, degrees; 0 is the front'
+  )
   flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
   args = common.parse(flags, argv)
   if pathlib.Path(args.out).suffix.lower() not in endings:

@@ -126,7 +126,7 @@ def _text(path: pathlib.Path) -> str:
       return text
   if path.suffix.lower() != '.json' or beside(path).is_file():
     path = beside(path)
-  return path.read_text(encoding='utf-8')
+  return path.read_text(encoding='utf-8-sig')
 
 
 def parse(

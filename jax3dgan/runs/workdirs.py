@@ -93,7 +93,7 @@ def load_config(workdir) -> ml_collections.ConfigDict:
   """Returns the config of the run in `workdir`; UserError where there is none."""
   path = pathlib.Path(workdir) / CONFIG_FILE
   try:
-    return config_from(json.loads(path.read_text(encoding='utf-8')))
+    return config_from(json.loads(path.read_text(encoding='utf-8-sig')))
   except FileNotFoundError:
     what = 'has no config.json' if path.parent.is_dir() else 'does not exist'
     raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None

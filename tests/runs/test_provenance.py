@@ -103,3 +103,11 @@ def test_arrays_in_a_record_become_lists(tiny_model):
   entry = provenance.record('samples', args, tiny_model, camera=tiny_model.orbit([0.0]).cam2world)
   assert np.shape(json.loads(json.dumps(entry))['camera']) == (1, 4, 4)
   assert 'out' not in entry['flags']
+
+
+def test_a_record_that_an_editor_saved_with_a_byte_order_mark(tmp_path):
+  entry = {'app': 'turntable', 'flags': {'w': 'gr\udcfcn.npz'}}
+  file = provenance.save_beside(tmp_path / 'x.gif', entry)
+  (tmp_path / 'x.gif').write_bytes(b'')
+  file.write_text(file.read_text(encoding='utf-8'), encoding='utf-8-sig')
+  assert provenance.read(tmp_path / 'x.gif') == provenance.read(file) == entry
