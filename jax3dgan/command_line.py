@@ -77,7 +77,20 @@ def explain(error: Exception, argv: Sequence[str], path: str | None, config=None
       return UserError(f'The config has no field {name!r}. {_nearest(name, fields)}')
     if f'config.{name}' in str(error):
       return UserError(f'--config.{name}={value} does not fit. {_expected(name, fields)}')
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return UserError(f'There is no flag --{error.flagname}. {_meant(error.flagname, fields)}')
   return UserError(_first_line(error))
+
+
+def _meant(name: str, fields: dict) -> str:
+  """Which flag, or field of the config, a flag that does not exist may stand for."""
+  of_program = [*define_flags(['main'])]
+  if not (name in fields or any(field.rpartition('.')[2] == name for field in fields)):
+    if near := difflib.get_close_matches(name, [f for f in of_program if f != 'config'], n=1):
+      return f'Did you mean --{near[0]}?'
+    if not difflib.get_close_matches(name, fields, n=1):
+      return 'See python -m jax3dgan.main --help.'
+  return f'Fields of the config are set with --config. in front. {_nearest(name, fields)}'
 
 
 def _expected(name: str, fields: dict) -> str:

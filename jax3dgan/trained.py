@@ -400,7 +400,7 @@ def load(
   if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
     raise UserError(
       f'The weights of {workdir} at step {step:,} are not finite: its training diverged. Take an '
-      'earlier checkpoint with --step.'
+      'earlier checkpoint with --step (of main: --config.eval.step).'
     )
   return Trained(config, generator, jax.tree.map(jnp.asarray, variables), step, name)
 

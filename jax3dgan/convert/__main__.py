@@ -38,6 +38,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   )
   way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
   flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
+  flags.add_argument(
+    '--step',
+    type=int,
+    help='with --from: steps of training, where a file says none; with --to: the checkpoint, '
+    'default: the latest',
+  )
   there = flags.add_argument_group('with --from')
   there.add_argument(
     '--input',
@@ -76,7 +82,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     metavar='PIXELS',
     help="that an EG3D renders, where a state dict does not say it; default: the release's last",
   )
-  there.add_argument('--step', type=int, help='steps of training, where a file says none')
   there.add_argument('--overwrite', action='store_true', help='delete the run in the workdir')
   back = flags.add_argument_group('with --to')
   back.add_argument('--output', metavar='FILE', help='file to write')
@@ -124,7 +129,6 @@ _IMPORT_FLAGS = (
   'field',
   'entry',
   'low_resolution',
-  'step',
   'overwrite',
 )
 _EXPORT_FLAGS = ('output', 'weights')
@@ -270,7 +274,7 @@ def export(args: argparse.Namespace) -> None:
   from jax3dgan.runs import workdirs
 
   say(f'Reading {args.workdir} ...')
-  released = runs.release(args.workdir, args.weights or 'ema')
+  released = runs.release(args.workdir, args.weights or 'ema', args.step)
   with workdirs.disk_errors(args.output):
     {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
   num = sum(value.size for value in released.weights.values())

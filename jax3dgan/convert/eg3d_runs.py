@@ -173,11 +173,11 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
   )
 
 
-def release(workdir, config, weights: str) -> workdir_lib.Released:
+def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
   rate = str(config.ema.display_rate)
   step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None
+    workdir, generators.create(config), rate if weights == 'ema' else None, step
   )
   params = {**variables['params'], **variables['buffers']}
   params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}

@@ -81,7 +81,7 @@ def overrides(config, curriculum: str) -> list[str]:
   return workdir_lib.flags_between(file, config)
 
 
-def release(workdir, config, weights: str) -> workdir_lib.Released:
+def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`.
 
   Scales that the release does not have (`density_gain`, another `input_scale`) are multiplied into
@@ -100,7 +100,7 @@ def release(workdir, config, weights: str) -> workdir_lib.Released:
     )
   rate = str(config.ema.display_rate)
   keys = ('ema', 'generator', rate) if weights == 'ema' else ('networks', 'generator')
-  step, params = checkpoints.read(workdir, *keys)
+  step, params = checkpoints.read(workdir, *keys, step=step)
   field = params['field']
   for name in ('density_kernel', 'density_bias'):
     field[name] = field[name] * np.float32(model.density_gain)

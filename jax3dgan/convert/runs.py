@@ -9,12 +9,13 @@ from jax3dgan.runs import workdirs
 _RELEASES = {'pigan': pigan_runs.release, 'eg3d': eg3d_runs.release}  # by config.model.name
 
 
-def release(workdir, weights: str = 'ema') -> Released:
-  """Reads the generator of a workdir's latest checkpoint.
+def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
+  """Reads the generator of a workdir's checkpoint.
 
   Args:
     workdir: Of a π-GAN or an EG3D.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
+    step: Of the checkpoint; the latest by default.
 
   Raises:
     UserError: No such run, or one of a model that has no official form.
@@ -23,4 +24,4 @@ def release(workdir, weights: str = 'ema') -> Released:
   name = config.model.name
   if name not in _RELEASES:
     raise UserError(f'{workdir} holds a {name}. Give a workdir of a π-GAN or an EG3D.')
-  return _RELEASES[name](workdir, config, weights)
+  return _RELEASES[name](workdir, config, weights, step)

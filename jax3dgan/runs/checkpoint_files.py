@@ -86,7 +86,9 @@ def read(workdir, *keys: str, step: int | None = None) -> tuple[int, Any]:
     return step, read_failures.read(lambda: _read(path, keys), path, _to_stderr)
   except Damaged as error:
     others = [other for other in available if other != step]
-    remedy = f'Take another, such as --step={others[-1]}.' if others else 'Train again.'
+    remedy = 'Train again.'
+    if others:
+      remedy = f'Take another, such as --step={others[-1]} (of main: --config.eval.step).'
     raise UserError(f'The checkpoint {path} is damaged ({error}). {remedy}') from error
 
 

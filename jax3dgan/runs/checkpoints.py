@@ -122,11 +122,19 @@ class Checkpoints:
   def _prepare(self, config: dict | None) -> None:
     with workdirs.disk_errors(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
+      # Of a run that goes on, it is replaced when it is certain that the run does.
+      self._config = config
       if config is not None and steps(self._workdir):
         changes = workdirs.check_same_run(self._workdir, config)
         if changes and jax.process_index() == 0:
           self._say(changes)
-      if config is not None and jax.process_index() == 0:
+      else:
+        self._write_config()
+
+  def _write_config(self) -> None:
+    config, self._config = self._config, None
+    if config is not None and jax.process_index() == 0:
+      with workdirs.disk_errors(self._workdir):
         workdirs.save_config(self._workdir, config)
 
   def _open(self):
@@ -166,6 +174,7 @@ class Checkpoints:
     self.wait()
     if self.latest_step == step:
       return False
+    self._write_config()
     sums = {CHECKSUMS: checksums.tree(state)}
     # A forced save is the last one: there is no later one that could succeed.
     with self._disk(step, self._warns and not force):
@@ -202,6 +211,7 @@ class Checkpoints:
       if reports:
         say(f'{" ".join(reports)} Going on from step {step:,}.')
       self._latest = step
+      self._write_config()
       return state
     if self._reports:
       raise UserError(

@@ -93,12 +93,22 @@ def load_config(workdir) -> ml_collections.ConfigDict:
   """Returns the config of the run in `workdir`; UserError where there is none."""
   path = pathlib.Path(workdir) / CONFIG_FILE
   try:
-    return config_from(json.loads(path.read_text(encoding='utf-8-sig')))
+    return _read_config(path)
   except FileNotFoundError:
     what = 'has no config.json' if path.parent.is_dir() else 'does not exist'
     raise UserError(f'{workdir} {what}: no run began there. Give the --workdir of a run.') from None
-  except json.JSONDecodeError as error:
-    raise UserError(f'{path} is damaged ({error}). Run the training command again.') from None
+  except ValueError as error:
+    raise UserError(
+      f'{path} is damaged ({error}). Run the training command again: it writes the file anew.'
+    ) from None
+
+
+def _read_config(path: pathlib.Path) -> ml_collections.ConfigDict:
+  """A config.json; ValueError where it is none."""
+  value = json.loads(path.read_text(encoding='utf-8-sig'))
+  if not isinstance(value, dict):
+    raise ValueError('it holds no config')
+  return config_from(value)
 
 
 def check_free(workdir, overwrite: bool) -> None:
@@ -115,7 +125,8 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> str:
   """Compares the run in `workdir` with a plain config.
 
   Returns:
-    A line that names the fields in which a run that goes on differs from what it was; '' for none.
+    A line that names the fields in which a run that goes on differs from what it was, or says that
+    they cannot be read; '' for none.
 
   Raises:
     UserError: It has another model.
@@ -123,7 +134,10 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> str:
   path = workdir / CONFIG_FILE
   if not path.exists():
     return ''
-  before = load_config(workdir)
+  try:
+    before = _read_config(path)
+  except ValueError as error:
+    return f'{path} was damaged ({error}) and is written anew, without a look at what changed.'
   changed = differences(plain(before), config)
   fixed = {
     k: v for k, v in changed.items() if any(f'{k}.'.startswith(f'{s}.') for s in _FIXED_FIELDS)

@@ -157,7 +157,10 @@ def test_another_config_is_named_once_there_is_a_checkpoint(tmp_path):
   assert '\n' not in str(error.value)
   assert workdirs.load_config(tmp_path).model.hidden_dim == 16
   longer = make_config(model={'hidden_dim': 16}, num_steps=20)
-  checkpoints.Checkpoints(tmp_path, 1, 1, config=longer).close()
+  saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=longer)
+  assert workdirs.load_config(tmp_path).num_steps == 10  # until it is certain that the run goes on
+  saver.restore(make_state())
+  saver.close()
   assert workdirs.load_config(tmp_path).num_steps == 20
 
 
@@ -178,8 +181,19 @@ def test_a_missing_or_damaged_config(tmp_path):
   with pytest.raises(UserError, match='has no config.json'):
     workdirs.load_config(tmp_path)
   (tmp_path / 'config.json').write_text('{')
-  with pytest.raises(UserError, match='is damaged'):
+  with pytest.raises(UserError, match='is damaged .* the training command again: it writes'):
     workdirs.load_config(tmp_path)
+  config, state = make_config(), make_state()
+  saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config)
+  saver.save(1, state)
+  saver.close()
+  for damage in (b'{', b'[]', b'\xff\xfe'):
+    (tmp_path / 'config.json').write_bytes(damage)
+    lines = []
+    saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config, say=lines.append)
+    assert saver.restore(state) is not None and len(lines) == 1 and 'is written anew' in lines[0]
+    saver.close()
+    assert workdirs.plain(workdirs.load_config(tmp_path)) == workdirs.plain(config)
 
 
 def test_a_signal_asks_for_a_stop_and_a_second_one_insists():
@@ -220,9 +234,13 @@ def test_fields_that_change_within_a_run_are_named(tmp_path):
   saver.save(1, make_state())
   saver.close()
 
-  def said():
+  def said(state=None):
     lines = []
-    checkpoints.Checkpoints(tmp_path, 1, 1, config=config, say=lines.append).close()
+    saver = checkpoints.Checkpoints(tmp_path, 1, 1, config=config, say=lines.append)
+    try:
+      saver.restore(state or make_state())
+    finally:
+      saver.close()
     return lines
 
   config.update(platform='cpu', num_steps=7)  # of this machine, and how far the run goes
@@ -234,6 +252,10 @@ def test_fields_that_change_within_a_run_are_named(tmp_path):
     "data.source was 'toys' and is '/data/other'; optimizer.lr_generator was 6e-05 and is 0.001; "
     'resolution was 64 and is 32.'
   )
+  before = workdirs.load_config(tmp_path)
+  with pytest.raises(UserError, match='another config: .* or the config in its config.json'):
+    said(make_state(width=4))
+  assert workdirs.load_config(tmp_path) == before  # the refused run has left it
   assert said() == [f'Changed since this run last started: {changes}']
   assert not said()  # its config.json has the new values
   config.stages = tuple(dict(from_step=i, batch_size=8) for i in range(1, 9))

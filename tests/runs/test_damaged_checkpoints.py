@@ -109,7 +109,7 @@ def test_apps_name_a_damaged_checkpoint_and_another(run, tmp_path):
   for file in _files(workdir):
     if 'ocdbt.process' in str(file) or '/d/' in str(file):
       DAMAGE['zeros'](workdir / file)
-  with pytest.raises(UserError, match=r'is damaged .*Take another, such as --step=1\.'):
+  with pytest.raises(UserError, match=r'is damaged .*Take another, such as --step=1 \(of main'):
     checkpoints.read(workdir, 'ema', '0.99')
   step, part = checkpoints.read(workdir, 'ema', '0.99', step=1)
   np.testing.assert_array_equal(part['w'], _state(1)['ema']['0.99']['w'])
