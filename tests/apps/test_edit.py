@@ -110,6 +110,7 @@ def test_wrong_flags(capsys):
   for flag, message in (
     ('--strengths=a', 'not a list of strengths'),
     ('--out=x.avi', 'must end in'),
+    ('--azimuth=nan', 'is not a number'),
     ('--frames=0', 'at least 1'),
   ):
     with pytest.raises(SystemExit):
