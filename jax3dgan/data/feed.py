@@ -15,6 +15,19 @@ def names(config) -> tuple[str, ...]:
   return ('image', 'label') if config.data.use_labels else ('image',)
 
 
+def _unlabelled(config, name: str) -> UserError:
+  """The error of data without labels, with all flags of training without them."""
+  from jax3dgan import recipes
+
+  remedy = 'Prepare it with a dataset.json'
+  if not recipes.create(config.recipe).needs_labels:
+    flags = '--config.data.use_labels=False'
+    if config.discriminator.get('label_dim'):
+      flags += ' --config.discriminator.label_dim=0'
+    remedy += f', or train with cameras of the pose prior: {flags}'
+  return UserError(f'{name} has no camera labels. {remedy}.')
+
+
 def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
   """A batch of examples in shapes alone."""
   image = ((batch_size, resolution, resolution, 3), np.uint8)
@@ -71,10 +84,7 @@ class Feed:
       ),
     )
     if self._config.data.use_labels and not self._dataset.labelled:
-      raise UserError(
-        f'{self._dataset.name} has no camera labels. Prepare it with a dataset.json, or train with '
-        'cameras of the pose prior: --config.data.use_labels=False.'
-      )
+      raise _unlabelled(self._config, self._dataset.name)
     if before is not None:  # at another resolution the same images are damaged
       self._dataset = dataclasses.replace(self._dataset, skips=before.skips)
     self._resident = None

@@ -13,10 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import cameras
-from jax3dgan.data import arrays, first_use, images, labels, order, pipeline, records, skips
+from jax3dgan import cameras, discriminators, generators, recipes
+from jax3dgan import config as config_lib
+from jax3dgan.data import arrays, feed, first_use, images, labels, order, pipeline, records, skips
+from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import real
+from jax3dgan.training import schedule
 
 COUNT = 21
 _LABELS = np.asarray(
@@ -476,3 +479,30 @@ def test_closed_shards_open_again(shards):
   source.close()
   assert source.read(1).key == '1'
   source.close()
+
+
+@pytest.mark.parametrize(
+  'recipe, label_dim, remedy',
+  [
+    ('eg3d', 25, 'pose prior: --config.data.use_labels=False --config.discriminator.label_dim=0.'),
+    ('eg3d', 0, 'pose prior: --config.data.use_labels=False.'),
+    ('nerf', 0, 'no camera labels. Prepare it with a dataset.json.'),  # it needs them
+  ],
+)
+def test_data_without_labels_name_all_flags_of_training_without(
+  recipe, label_dim, remedy, tmp_path
+):
+  examples = [{'image': np.zeros((16, 16, 3), np.uint8), 'key': 'a'}]
+  records.write_dataset(tmp_path, examples, resolution=16)
+  config = config_lib.tiny(config_lib.base_config(recipe))
+  config.data.update(source=str(tmp_path), loader='arrays', use_labels=True)
+  if recipe == 'eg3d':
+    config.discriminator.label_dim = label_dim
+  mesh = parallel.make_mesh()
+  with pytest.raises(UserError) as error:
+    feed.Feed(config, mesh, schedule.stages(config, mesh.size)[0])
+  assert str(error.value).endswith(remedy)
+  if recipe == 'eg3d':  # which is accepted
+    config.data.use_labels, config.discriminator.label_dim = False, 0
+    networks = generators.create(config), discriminators.create(config.discriminator)
+    recipes.check(config, *networks, schedule.stages(config, mesh.size))
