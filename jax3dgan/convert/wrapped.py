@@ -1,6 +1,7 @@
 """What training programs put around weights: dicts of a training state, prefixes of wrappers.
 
 {'epoch': 3, 'state_dict': {...}}   {'model': {...}, 'ema': {...}}   module._orig_mod.siren...
+{'state_dict': {'generator.siren...': ..., 'discriminator.fromRGB...': ...}}
 """
 
 import re
@@ -90,6 +91,21 @@ def parts(tree) -> dict[str, Any]:
   return found
 
 
+def _networks(inside: Mapping[str, Any], suits: Callable[[Any], bool]) -> dict[str, Any]:
+  """Parts, and instead of a state dict of several networks, as 'generator.siren...' and
+  'discriminator.fromRGB...', those of them that suit."""
+  found = {}
+  for name, part in inside.items():
+    networks = {}
+    if is_state_dict(part) and not suits(part):
+      for key, value in plain_names(part).items():
+        head, _, rest = key.partition('.')
+        networks.setdefault(f'{name}/{head}'.removeprefix('/'), {})[rest] = value
+      networks = {head: state for head, state in networks.items() if suits(state)}
+    found |= networks or {name: part}
+  return found
+
+
 def choose(path, tree, entry: str | None, suits: Callable[[Any], bool], what: str):
   """The part of a training state that is meant; the tree itself where it is none.
 
@@ -103,7 +119,9 @@ def choose(path, tree, entry: str | None, suits: Callable[[Any], bool], what: st
   Raises:
     UserError: Several parts suit, or there is no such entry.
   """
-  inside = {} if is_state_dict(tree) or is_average(tree) else parts(tree)
+  whole = is_state_dict(tree) or is_average(tree)
+  inside = _networks({'': tree} if whole else parts(tree), suits)
+  inside.pop('', None)
   if entry is not None:
     if entry not in inside:
       there = f'It has {", ".join(inside)}' if inside else 'It has none: leave out --entry'

@@ -73,6 +73,24 @@ def test_one_file_of_both_networks_serves_both_flags(weights, discriminator, tmp
   assert official_discriminator.read_discriminator(path).fields['block'] == 'ccs'
 
 
+@pytest.mark.parametrize('place', [lambda state: state, lambda state: {'state_dict': state}])
+def test_a_state_dict_of_several_networks_has_each_by_its_prefix(
+  place, weights, discriminator, triplane, tmp_path
+):
+  both = tensors(weights, 'generator.') | tensors(discriminator, 'critic._orig_mod.')
+  path = save(tmp_path, place(both))
+  assert official.read_generator(path, 'spatial').weights.keys() == weights.keys()
+  assert official_discriminator.read_discriminator(path).fields['block'] == 'ccs'
+  averaged = both | tensors(weights, 'ema.')
+  path = save(tmp_path, place(averaged))
+  with pytest.raises(UserError, match='--entry=.*generator or --entry=.*ema'):
+    official.read_generator(path, 'spatial')
+  name = 'state_dict/ema' if 'state_dict' in place({}) else 'ema'
+  assert official.read_generator(path, 'spatial', name).weights.keys() == weights.keys()
+  path = save(tmp_path, place(tensors(triplane, 'netG.')))
+  assert eg3d.read_checkpoint(path, curriculum='ffhq', low_resolution=16).average.fields
+
+
 def test_two_generators_need_a_flag_that_says_which(weights, tmp_path):
   averaged = {name: 2 * value for name, value in weights.items()}
   path = save(tmp_path, {'model': tensors(weights), 'ema': tensors(averaged)})
