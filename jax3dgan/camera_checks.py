@@ -156,11 +156,12 @@ def check_statistics(statistics, what) -> None:
   check_intrinsics(mean[16:].reshape(3, 3), what)
 
 
-def oddities(labels) -> list[str]:
+def oddities(labels, of_training=True) -> list[str]:
   """What is possible but rarely meant of the cameras of a data set, a line each.
 
   Args:
     labels: [n, 25], which `check_labels` accepts. The object is taken to be at the origin.
+    of_training: whether a model learns from them, to which one camera for all shows one view.
   """
   labels = np.asarray(labels, np.float64).reshape(-1, NUM_NUMBERS)
   if not len(labels):
@@ -174,15 +175,20 @@ def oddities(labels) -> list[str]:
       inverse = np.swapaxes(rotation, -1, -2)
       turned = _looks_at_origin(inverse, -np.einsum('nij,nj->ni', inverse, origin))
       is_inverse = reach > 0 and turned.mean() > _MOST
-      hint = 'these seem to be world2cam: invert them' if is_inverse else 'is this cam2world?'
-      return [f'All cameras are at one place ({_numbers(origin[0])}); {hint}.']
-    return ['All cameras are the same: a model cannot learn other views from them.']
+      hint = '; these seem to be world2cam: invert them.' if is_inverse else '. Is this cam2world?'
+      return [f'All cameras are at one place ({_numbers(origin[0])}){hint}']
+    if of_training:
+      return ['All cameras are the same: a model cannot learn other views from them.']
   looks = _looks_at_origin(rotation, origin)
   away = 1 - looks.mean()
   if away > _MOST:
     says = f'{away:.0%} of the cameras look away from the origin, where the object should be'
     if _looks_at_origin(rotation @ _TURNED, origin).mean() > _MOST:
-      return [f'{says}; with OpenGL axes they look at it: negate columns 2 and 3 of cam2world.']
+      # Whether the axes are wrong or the photos show a room around, poses alone cannot say.
+      return [
+        f'{says}; with OpenGL axes they look at it: negate columns 2 and 3 of cam2world, unless '
+        'the photos are taken outwards, as in a room.'
+      ]
     return [f'{says}. Move the world so that the object is there (cameras.move_world).']
   depth = np.einsum('nij,nj->ni', np.swapaxes(rotation, -1, -2), -origin)  # the origin, as viewed
   with np.errstate(divide='ignore', invalid='ignore'):

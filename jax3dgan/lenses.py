@@ -47,7 +47,10 @@ def refuse_other_projections(model, where):
       f'{where} has the camera model {model}, which is not read. Undistort the photos first, such '
       f'as with colmap image_undistorter; read are {", ".join(_PERSPECTIVE[:6])}.'
     )
-  raise UserError(f'{where} is of a {kind} camera ({model}), which is not read. {_REMEDIES[kind]}')
+  article = 'an' if kind[0] in 'aeiou' else 'a'
+  raise UserError(
+    f'{where} is of {article} {kind} camera ({model}), which is not read. {_REMEDIES[kind]}'
+  )
 
 
 def number(entries, name, where):

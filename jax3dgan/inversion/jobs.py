@@ -64,7 +64,7 @@ def prepare(model, args, out, files, say) -> Job:
   elif given and not model.has_camera:
     raise UserError(f'{model.name} is a 2D model: its images have no camera. Leave out --yaw.')
   if table:
-    for oddity in camera_checks.oddities(np.stack(list(table.values()))):
+    for oddity in camera_checks.oddities(np.stack(list(table.values())), of_training=False):
       say(f'Warning: the labels: {oddity}')
   known = given or table is not None
   asked = args.find or ('none' if known else 'yaw,pitch')
