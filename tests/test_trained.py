@@ -136,7 +136,9 @@ def test_a_config_from_before_some_of_its_groups(tiny_model, tmp_path):
   with pytest.raises(AttributeError):
     loaded.config.compat.top_k = True  # locked, as it was
   # Training goes on there under a config of today.
-  checkpoints.Checkpoints(tmp_path / 'run', 1, 1, config=tiny_model.config).close()
+  saver = checkpoints.Checkpoints(tmp_path / 'run', 1, 1, config=tiny_model.config)
+  saver.save(2, state)
+  saver.close()
   assert 'compat' in workdirs.load_config(tmp_path / 'run')
 
 
