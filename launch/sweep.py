@@ -224,7 +224,7 @@ def _parse(argv):
   if args.max_parallel < 1:
     parser.error(f'--max_parallel is {args.max_parallel}; it must be 1 or more')
   try:
-    lines = pathlib.Path(args.list).read_text().splitlines() if args.list else []
+    lines = pathlib.Path(args.list).read_text('utf-8-sig').splitlines() if args.list else []
     points = combinations(args.grid, lines)
     common = [_field(text) for text in args.set]
   except (ValueError, OSError) as error:

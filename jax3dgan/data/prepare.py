@@ -296,7 +296,8 @@ def _prepare_splits(args, out, options):
 
 def _print_result(out, index):
   left_out = index['report']['left_out']
-  print(f'{out}: {index["count"]} images of {index["resolution"]} pixels, {left_out} left out.')
+  size, cameras = index['resolution'], 'with cameras' if index['labels'] else 'without labels'
+  print(f'{out}: {index["count"]} images of {size} pixels, {left_out} left out, {cameras}.')
   if 'scene' in index:
     print(posed_flags.summary(index['scene']))
 

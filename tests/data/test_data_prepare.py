@@ -72,7 +72,7 @@ def test_nested_folder(tmp_path, capsys):
   for i, key in enumerate(keys):
     expected = images.crop_and_resize(_image(int(key[3:6])), 8)
     np.testing.assert_array_equal(images.decode(shards.read(i).image), expected)
-  assert '12 images of 8 pixels, 0 left out' in capsys.readouterr().out
+  assert '12 images of 8 pixels, 0 left out, without labels.' in capsys.readouterr().out
 
 
 def test_eg3d_zip_with_labels_mirrored_and_cropped(tmp_path):

@@ -108,7 +108,7 @@ def test_a_config_that_names_a_scene_gets_the_command(tmp_path, scene):
 def test_photos_left_out_are_named(tmp_path, scene, capsys):
   (scene / 'images/img_3.png').unlink()
   assert run(scene, tmp_path / 'out') == 0
-  assert '10 images of 8 pixels, 1 left out' in capsys.readouterr().out
+  assert '10 images of 8 pixels, 1 left out, with cameras.' in capsys.readouterr().out
   report = json.loads((tmp_path / 'out/report.json').read_text())
   assert report['files'] == [{'file': 'images/img_3.png', 'cause': 'missing'}]
   (scene / 'images/img_4.png').write_bytes(b'')
