@@ -6,7 +6,6 @@
 import contextlib
 import itertools
 import os
-import re
 import socket
 import sys
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from jax3dgan.errors import UserError
+from jax3dgan.errors import UserError, first_line
 
 # A process without a heartbeat for so many seconds counts as dead, and the others end.
 HEARTBEAT_SECONDS = 60
@@ -311,10 +310,3 @@ def leave(code: int) -> None:
   if first:
     time.sleep(_ERROR_OUTPUT_SECONDS)
   os._exit(code)
-
-
-def first_line(error: BaseException) -> str:
-  """The first line of an error's text, shortened, for a message of one line."""
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  first = re.sub(r'\s+', ' ', lines[0]) if lines else type(error).__name__
-  return first[:160].rstrip('.')

@@ -16,7 +16,7 @@ import sys
 import jax
 
 from jax3dgan.devices import cpu_devices, hosts
-from jax3dgan.errors import UserError
+from jax3dgan.errors import UserError, first_line
 
 NAMES = ('auto', 'any', 'gpu', 'tpu', 'cpu')
 # Names in JAX_PLATFORMS; of others nothing is known, and nothing is checked.
@@ -90,7 +90,7 @@ def check(name: str = 'auto', strict: bool = True) -> None:
   if platform != 'auto':
     raise _missing(name, platform, _obstacles(platform), failure, found) from failure
   if failure:
-    raise UserError(f'JAX cannot start: {hosts.first_line(failure)}. {_ON_CPU}') from failure
+    raise UserError(f'JAX cannot start: {first_line(failure)}. {_ON_CPU}') from failure
   if jax.config.jax_platforms or not (seen := visible()):
     return
   platform, what = seen
@@ -130,7 +130,7 @@ def _missing(name, platform, causes, failure=None, found=None) -> UserError:
     found: The platform that JAX has taken instead.
   """
   if not causes and failure is not None and str(failure) and _UNKNOWN not in str(failure):
-    causes = [(f'JAX says: {hosts.first_line(failure)}', '')]
+    causes = [(f'JAX says: {first_line(failure)}', '')]
   elif not causes and found:
     causes = [(f'JAX has started with the {found.upper()} already', 'Start a new process')]
   causes, remedies = _sentences(causes or [_silent(platform)])

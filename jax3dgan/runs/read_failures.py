@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
-from jax3dgan.errors import UserError
+from jax3dgan.errors import UserError, first_line
 
 # Seconds between the attempts after failures of the file system: an outage of a minute and a half
 # passes.
@@ -71,7 +71,7 @@ def classify(error: Exception, folder) -> tuple[Kind, str]:
     if found := of_error(found_there):
       return found
   kind = Kind.PROGRAM if isinstance(error, _OF_PROGRAMS) else Kind.DAMAGE
-  return kind, _first_line(error)
+  return kind, first_line(error)
 
 
 def of_error(error: BaseException) -> tuple[Kind, str] | None:
@@ -90,9 +90,9 @@ def of_error(error: BaseException) -> tuple[Kind, str] | None:
   if number is not None:
     return Kind.FILE_SYSTEM, os.strerror(number)
   if code == 'RESOURCE_EXHAUSTED':
-    return Kind.MEMORY, _first_line(error)
+    return Kind.MEMORY, first_line(error)
   if code in _TRANSIENT_CODES or isinstance(error, OSError):
-    return Kind.FILE_SYSTEM, _first_line(error)
+    return Kind.FILE_SYSTEM, first_line(error)
   return None
 
 
@@ -235,8 +235,3 @@ def _ignore_closed_loops() -> None:
 
   hook.drops = _CLOSED_LOOP
   sys.unraisablehook = hook
-
-
-def _first_line(error: BaseException) -> str:
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return (lines[0] if lines else type(error).__name__)[:160]
