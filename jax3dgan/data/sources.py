@@ -40,6 +40,25 @@ _ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz', '.7z', '.rar')
 UnreachableImageError = images.UnreachableImageError
 
 
+def _label_tables(labels_file, members, load):
+  """The tables for `label_files.Labels`, (folder, what it is called, labels) each.
+
+  Args:
+    labels_file: the file to use alone; False for none, None for every dataset.json there is.
+    members: names in the folder or archive.
+    load: name → (what it is called, labels).
+  """
+  if labels_file is False:
+    return []
+  if labels_file is not None:
+    return [('', labels_file, load_labels(labels_file))]
+  return [
+    (posixpath.dirname(name), *load(name))
+    for name in members
+    if posixpath.basename(name) == LABELS_FILE and not _is_hidden(name)
+  ]
+
+
 class FolderSource:
   """The images below a folder, at any depth, also through links to folders.
 
@@ -62,17 +81,12 @@ class FolderSource:
     if own:
       skipped.append(f'{len(own)} pictures of runs and inversions are no photos: left out.')
     self._names = [name for name in files if is_image(name) and name not in own]
-    if labels_file is False:
-      tables = []
-    elif labels_file is not None:
-      tables = [('', labels_file, load_labels(labels_file))]
-    else:
-      tables = [
-        (os.path.dirname(name), path, load_labels(path))
-        for name in files
-        if os.path.basename(name) == LABELS_FILE and not _is_hidden(name)
-        for path in [os.path.join(self._directory, name)]
-      ]
+
+    def load(name):
+      path = os.path.join(self._directory, name)
+      return path, load_labels(path)
+
+    tables = _label_tables(labels_file, files, load)
     self._labels = label_files.Labels(self._names, tables)
     self.label_table = self._labels.table
     self.label_notes = self._labels.notes
@@ -145,16 +159,11 @@ class ZipSource:
     self._names = [name for name in sorted(entries) if is_image(name)]
     self._entries = [entries[name] for name in self._names]
     self._lock = threading.Lock()
-    if labels_file is False:
-      tables = []
-    elif labels_file is not None:
-      tables = [('', labels_file, load_labels(labels_file))]
-    else:
-      tables = [
-        (posixpath.dirname(name), f'{name} of {path}', self._parse_labels(name, entry))
-        for name, entry in sorted(entries.items())
-        if posixpath.basename(name) == LABELS_FILE and not _is_hidden(name)
-      ]
+    tables = _label_tables(
+      labels_file,
+      sorted(entries),
+      lambda name: (f'{name} of {path}', self._parse_labels(name, entries[name])),
+    )
     self._labels = label_files.Labels(self._names, tables)
     self.label_table = self._labels.table
     self.labelled = self.label_table is not None
