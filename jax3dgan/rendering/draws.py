@@ -11,7 +11,8 @@ class Draws(NamedTuple):
   """The random numbers of one rendering; None in a place means deterministic there.
 
   Attributes:
-    jitter: [b, r, s] uniforms that place the coarse samples in their strata.
+    jitter: [b, r, s] uniforms that place the coarse samples in their strata; [b, r, 1] where the
+      samples of a ray share one.
     coarse_noise: [b, r, s] normals added to the coarse density, times noise_std.
     pdf: [b, r, k] uniforms of the importance sampling.
     final_noise: [b, r, s + k] normals of the final integration, in ascending depth.
@@ -38,7 +39,7 @@ def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Dra
     jitter, coarse, pdf, final = jax.random.split(key, 4)
     of_passes = options.marcher == 'midpoints'
     return Draws(
-      jax.random.uniform(jitter, (num_rays, s)),
+      jax.random.uniform(jitter, (num_rays, 1 if options.jitter == 'ray' else s)),
       jax.random.normal(coarse, (num_rays, s)) if noise and (k or of_passes) else None,
       jax.random.uniform(pdf, (num_rays, k)) if k else None,
       jax.random.normal(final, (num_rays, s + k)) if noise and not of_passes else None,

@@ -41,7 +41,17 @@ def ray_limits(rays: Rays, options: RenderOptions) -> Limits | None:
 
   A ray's limits are its own, except with `compat_box_limits`, where they are those of all these
   rays.
+
+  Raises:
+    UserError: Limits along the axis of a camera that is not known.
   """
+  if options.limits_along == 'axis':
+    if rays.axis_cosine is None:
+      raise UserError(
+        "limits_along 'axis' needs the rays' angles to their camera's axis. Make them with "
+        'rays.rays_through or rays.camera_rays.'
+      )
+    return sampling.axis_limits(rays.axis_cosine, options.near, options.far)
   if not options.box:
     return None
   limits = sampling.release_box_limits if options.compat_box_limits else sampling.box_limits
@@ -138,7 +148,8 @@ def _last_interval(depths, options: RenderOptions, limits: Limits | None):
     return compositing.INFINITE_INTERVAL
   near, far = (options.near, options.far) if limits is None else (x[..., 0] for x in limits[:2])
   half_stratum = 0.5 * (far - near) / max(options.num_coarse - 1, 1)
-  return jnp.maximum(far + half_stratum - depths[..., -1], 0.0)
+  end = far if options.strata == 'cells' else far + half_stratum
+  return jnp.maximum(end - depths[..., -1], 0.0)
 
 
 def _hit(limits: Limits | None):
@@ -258,6 +269,7 @@ def render_images(
   """
   b, r = rays.directions.shape[:2]
   limits = ray_limits(rays, options) if limits is None else limits
+  rays = rays.replace(axis_cosine=None)  # has done its work
   images, num_rays = tile(field, b, r, options, fine_field)
   options = dataclasses.replace(options, ray_chunk=num_rays)
 

@@ -9,7 +9,9 @@ _CHOICES = {
   'last_interval': ('far', 'infinite'),
   'saved_activations': ('all', 'phases'),
   'marcher': ('samples', 'midpoints'),
-  'strata': ('centred', 'forward'),
+  'strata': ('centred', 'forward', 'cells'),
+  'jitter': ('sample', 'ray'),
+  'limits_along': ('ray', 'axis'),
   'spacing': ('linear', 'disparity'),
   'importance': ('weights', 'smoothed'),
 }
@@ -22,12 +24,14 @@ class RenderOptions:
 
   Attributes:
     resolution: pixels on a side.
-    near, far: ends of the sampled part of a ray, world units along the unit ray.
+    near, far: ends of the sampled part of a ray, world units, see `limits_along`.
+    limits_along: 'ray': near and far are distances from the camera; 'axis': distances of planes
+      across the camera's axis, between which every ray is sampled (StyleSDF, StyleNeRF).
     num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
     density: 'softplus' or 'relu', see `compositing.activate_density`; 'field': the field returns a
       density, not a raw one.
-    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, so that a
-      ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
+    last_interval: 'far': the last sample's interval ends half a stratum behind `far`, or at `far`
+      with the strata 'cells', so that a ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
       opaque there).
     white_back, last_back: the background, see `compositing.composite`.
     lock_view_direction: the field gets the view direction (0, 0, −1) for every ray.
@@ -37,6 +41,8 @@ class RenderOptions:
     marcher: 'samples': every sample stands for the interval behind it (NeRF, π-GAN); 'midpoints':
       EG3D's, see `compositing.march_midpoints`: between neighbours, with softplus(raw density − 1),
       or with the field's density under density 'field'. There is no last interval then.
+    jitter: 'sample': each coarse sample has a random place in its stratum; 'ray': all samples of a
+      ray have the same (StyleSDF).
     strata, spacing: which depths a coarse sample may have, see `sampling.stratified_depths`.
     importance: 'weights' or 'smoothed', see `sampling.importance_depths` and
       `sampling.smoothed_importance_depths`; the latter needs 'midpoints'.
@@ -67,6 +73,8 @@ class RenderOptions:
   saved_activations: str = 'all'
   marcher: str = 'samples'
   strata: str = 'centred'
+  jitter: str = 'sample'
+  limits_along: str = 'ray'
   spacing: str = 'linear'
   importance: str = 'weights'
   box: float = 0.0
@@ -98,6 +106,11 @@ class RenderOptions:
       )
     if self.compat_box_limits and not self.box:
       raise UserError('compat_box_limits is for rays that miss a box. Set box, or leave it out.')
+    if self.box and self.limits_along == 'axis':
+      raise UserError(
+        "limits_along 'axis' has no effect with a box, which says where rays are sampled. Set "
+        "limits_along='ray', or box=0."
+      )
     if self.importance == 'smoothed' and self.marcher != 'midpoints' and self.num_fine:
       raise UserError(
         "importance 'smoothed' needs weights between samples. Set marcher='midpoints'."

@@ -15,10 +15,13 @@ class Rays:
   Attributes:
     origins: [..., r, 3].
     directions: [..., r, 3], of unit length, so that distance along a ray is Euclidean distance.
+    axis_cosine: [..., r, 1] cosine of the angle between a ray and its camera's axis; None where the
+      camera is not known.
   """
 
   origins: jax.Array
   directions: jax.Array
+  axis_cosine: jax.Array | None = None
 
 
 def pixel_grid(resolution: int, align_corners: bool = False):
@@ -50,7 +53,8 @@ def rays_through(camera: Camera, uv) -> Rays:
   y = (uv[..., 1] - centre[..., None, 1]) / focal[..., None, 1]  # [..., r]
   x = (uv[..., 0] - centre[..., None, 0] - skew[..., None] * y) / focal[..., None, 0]
   local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
-  local = local / jnp.linalg.norm(local, axis=-1, keepdims=True)
+  length = jnp.linalg.norm(local, axis=-1, keepdims=True)
+  local = local / length
   directions = precision.einsum('...ij,...rj->...ri', camera.cam2world[..., :3, :3], local)
   origins = jnp.broadcast_to(camera.origin[..., None, :], directions.shape)
-  return Rays(origins, directions)
+  return Rays(origins, directions, 1 / length)

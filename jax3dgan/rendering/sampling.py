@@ -34,28 +34,42 @@ def stratified_depths(
   Args:
     near, far: distances along the unit ray, scalars or [..., 1].
     num_samples: s.
-    u: [..., s] uniforms in [0, 1), or None for deterministic depths.
+    u: [..., s] uniforms in [0, 1), or [..., 1] for all samples of a ray; None for deterministic
+      depths.
     strata: 'centred': around `s` evenly spaced depths with both ends included (π-GAN); 'forward':
       from each of them up to the next, so that the last one may be a stratum behind `far` (EG3D).
-      Without u both give the evenly spaced depths themselves.
+      Without u both give the evenly spaced depths themselves. 'cells': in `s` equal parts of
+      [near, far]; without u at their beginnings (StyleSDF).
     spacing: 'linear', or 'disparity': even in 1/depth.
 
   Returns:
-    depths, ascending, of u's shape, or [s] or [..., s].
+    depths, ascending, [s] or [..., s].
   """
-  step = 1 / max(num_samples - 1, 1)
+  cells = strata == 'cells'
+  step = 1 / num_samples if cells else 1 / max(num_samples - 1, 1)
   if spacing == 'linear':
     # jnp.linspace puts the samples of per-ray limits last as well.
     near, far = (jnp.squeeze(x, -1) if jnp.ndim(x) else x for x in (near, far))
-    centres = jnp.linspace(near, far, num_samples, axis=-1)
+    centres = jnp.linspace(near, far, num_samples, endpoint=not cells, axis=-1)
     if u is None:
       return centres
     shift = u - 0.5 if strata == 'centred' else u
     return centres.astype(u.dtype) + shift * (step * jnp.expand_dims(far - near, -1))
-  even = jnp.linspace(0.0, 1.0, num_samples)
+  even = jnp.linspace(0.0, 1.0, num_samples, endpoint=not cells)
   if u is not None:
     even = even.astype(u.dtype) + (u - 0.5 if strata == 'centred' else u) * step
   return 1 / ((1 - even) / near + even / far)
+
+
+def axis_limits(axis_cosine, near, far) -> 'Limits':
+  """Where rays meet the planes across their camera's axis at the distances near and far.
+
+  Args:
+    axis_cosine: [..., 1] cosine of the angle between a ray and the axis, positive.
+    near, far: scalars, world units.
+  """
+  hit = jnp.ones(axis_cosine.shape, bool)
+  return Limits(near / axis_cosine, far / axis_cosine, hit)
 
 
 class Limits(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 import x64
 
 from jax3dgan import cameras
+from jax3dgan.errors import UserError
 from jax3dgan.rendering import compositing, hierarchical, rays, sampling
 from jax3dgan.rendering.hierarchical import Draws, RenderOptions
 
@@ -261,3 +262,34 @@ def test_locked_view_direction():
   locked, free = render(every)
   np.testing.assert_allclose(locked, np.broadcast_to([0, 0, -1], (2, NUM_RAYS, 3)), atol=1e-6)
   np.testing.assert_allclose(free, every.directions, atol=1e-6)
+
+
+def test_limits_along_the_axis_are_planes():
+  """Every ray is sampled between the same two planes across its camera's axis."""
+  camera = cameras.orbit(np.array([0.0, 1.0]), 0.3, radius=1.0, fov_degrees=50.0)
+  every = rays.camera_rays(camera, RESOLUTION)
+  options = dataclasses.replace(OPTIONS, limits_along='axis', strata='cells')
+  limits = hierarchical.ray_limits(every, options)
+  forward = camera.cam2world[:, None, :3, 2]
+  for distance, plane in ((limits.near, options.near), (limits.far, options.far)):
+    points = distance * every.directions  # from the camera
+    np.testing.assert_allclose(jnp.sum(points * forward, -1), plane, rtol=1e-6)
+
+
+def test_limits_along_the_axis_need_an_axis():
+  options = dataclasses.replace(OPTIONS, limits_along='axis')
+  with pytest.raises(UserError, match='rays_through'):
+    hierarchical.ray_limits(make_rays().replace(axis_cosine=None), options)
+  with pytest.raises(UserError, match='box'):
+    RenderOptions(limits_along='axis', box=1.0)
+
+
+def test_one_offset_for_all_samples_of_a_ray():
+  keys = jax.random.split(jax.random.key(0), 2)
+  options = dataclasses.replace(OPTIONS, jitter='ray')
+  draws = hierarchical.draw(keys, NUM_RAYS, options, noise=False)
+  assert draws.jitter.shape == (2, NUM_RAYS, 1)
+  one = hierarchical.render_rays(waves(PARAMS), make_rays(), options, Draws(jitter=draws.jitter))
+  same = np.broadcast_to(draws.jitter, (2, NUM_RAYS, options.num_coarse))
+  each = hierarchical.render_rays(waves(PARAMS), make_rays(), options, Draws(jitter=same))
+  np.testing.assert_array_equal(one.colour, each.colour)

@@ -132,3 +132,14 @@ def test_one_sample_is_at_the_near_end():
 
 def test_midpoint_uniforms():
   np.testing.assert_allclose(sampling.midpoint_uniforms(4), [0.125, 0.375, 0.625, 0.875])
+
+
+def test_cells_share_the_interval():
+  """Cell i of s is [i/s, (i + 1)/s] of the interval; without numbers, its beginning (StyleSDF)."""
+  even = sampling.stratified_depths(1.0, 2.0, 4, strata='cells')
+  np.testing.assert_allclose(even, [1.0, 1.25, 1.5, 1.75], rtol=1e-6)
+  offset = np.float32([[0.0], [0.5], [0.96]])  # one for all samples of a ray
+  depths = sampling.stratified_depths(1.0, 2.0, 4, offset, 'cells')
+  np.testing.assert_allclose(depths, even + 0.25 * offset, rtol=1e-6)
+  disparity = sampling.stratified_depths(1.0, 2.0, 2, offset[1:2], 'cells', 'disparity')
+  np.testing.assert_allclose(disparity, [[1 / 0.875, 1 / 0.625]], rtol=1e-6)
