@@ -16,14 +16,17 @@ _FOLDERS = (
   _TESTS / 'data' / 'style',
   _TESTS / 'data' / 'eg3d',
   _TESTS / 'data' / 'eg3d_d',
+  _TESTS / 'data' / 'stylenerf',
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
+  _SHARED / 'style',
 )
 # What stands in for files that are too large to lie in tests/data.
 _PARTS = {
   'generator_small': 'generator_tiny',
   'generator_small_extra': 'generator_tiny',
   'train_step_small': 'train_step_tiny',
+  'stylenerf_D': 'stylenerf_D_tiny',
 }
 FILES = (
   'generator_small',

@@ -11,6 +11,7 @@ DISCRIMINATORS = {
   'progressive': 'jax3dgan.discriminators.progressive:ProgressiveDiscriminator',
   'stylegan2': 'jax3dgan.discriminators.stylegan2:StyleGAN2Discriminator',
   'dual': 'jax3dgan.discriminators.dual:DualDiscriminator',
+  'stylenerf': 'jax3dgan.discriminators.stylenerf:StyleNeRFDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 
