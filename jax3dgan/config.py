@@ -288,7 +288,8 @@ def tiny(config) -> ml_collections.ConfigDict:
   generator = generators.create(config)
   discriminator = discriminators.create(config.discriminator)
   # Images of one size; a stage may render other sizes.
-  fixed = generator.resolution is not None
+  grows = bool(generator.resolutions)
+  fixed = generator.resolution is not None and not grows
   fixed = fixed or (discriminator is not None and not discriminator.fades)
   with config.unlocked():
     config.num_steps = 2
@@ -301,7 +302,7 @@ def tiny(config) -> ml_collections.ConfigDict:
       for i, stage in enumerate(config.stages[:1])
     )
     config.resolution = 8 if config.stages and not fixed else 16
-    config.model.update(generator.tiny(config.resolution))
+    config.model.update(generator.tiny(16 if grows else config.resolution))
     config.render.update(num_coarse=4, num_fine=4 if config.render.num_fine else 0, ray_chunk=0)
     if config.render.low_resolution:
       config.render.low_resolution = 4

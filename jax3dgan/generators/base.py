@@ -60,7 +60,10 @@ class Generator(nn.Module):
     field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
       distance, negative inside).
     prepares_scene: Whether `prepare` computes something that views of an object share.
-    resolution: Pixels on a side where the generator makes images of one size alone; None for any.
+    resolution: Pixels on a side where the generator makes images of one size alone, or of a few
+      (`resolutions`), of which it is the largest; None for any.
+    resolutions: The sizes of a generator that grows with its training, ascending; () for one that
+      does not.
     low_resolution: Pixels on a side that are rendered before an up-sampler where the options do not
       say it; 0 without an up-sampler.
     box: Side of the cube around the origin that the field covers, world units; 0 for no bound.
@@ -78,6 +81,7 @@ class Generator(nn.Module):
   field_kind = 'density'
   prepares_scene = False
   resolution = None
+  resolutions = ()
   low_resolution = 0
   box = 0.0
   makes_pairs = False
@@ -106,8 +110,12 @@ class Generator(nn.Module):
 
     Args:
       key: Per-example keys [b] of all that is random; None for a deterministic image.
-      options: `RenderOptions`, static.
+      options: `RenderOptions`, static; of a generator that grows their resolution is one of its
+        own.
       noise_std: Standard deviation of the density noise, scalar.
+
+    A generator that grows moreover takes `fade` in [0, 1], 1 by default, which may be traced: the
+    share of the layers of the newest size in the image. The rest is the image of half the size.
     """
     raise not_written(self, 'synthesize')
 
@@ -268,8 +276,10 @@ def truncated(w, truncation_psi, average_w):
 
 def needs_resolution(generator: Generator, options: RenderOptions | None, what: str) -> None:
   """UserError where options ask for images of another size than a generator makes."""
-  if options is None or generator.resolution in (None, options.resolution):
+  sizes = generator.resolutions or (generator.resolution,)
+  if options is None or generator.resolution is None or options.resolution in sizes:
     return
   raise UserError(
-    f'The generator makes images of {generator.resolution}², not {options.resolution}²: {what}'
+    f'The generator makes images of {", ".join(f"{size}²" for size in sizes)}, not '
+    f'{options.resolution}²: {what}'
   )

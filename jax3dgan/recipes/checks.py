@@ -175,7 +175,7 @@ def resolutions(config, generator, discriminator, stages) -> None:
       'config.model.'
     )  # fmt: skip
     if discriminator is not None:
-      may_change = generator.resolution is None
+      may_change = generator.resolution is None or bool(generator.resolutions)
       discriminator.check_resolution(stage.resolution, setting if may_change else '')
 
 
