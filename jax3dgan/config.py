@@ -36,6 +36,9 @@ def _common() -> dict:
     # that is visible; 'any' with a warning there. It may change when a run goes on.
     platform='auto',
     seed=0,
+    # A fresh run starts from the weights of another: its workdir, or a packaged model. What fits is
+    # taken; a run that goes on does not read it (`runs.init_from`).
+    init_from='',
     num_steps=200_000,
     # Of all devices and hosts together. Gradients are accumulated over equal micro-batches, of
     # which there are at least so many on all devices together: see `training.batch_split`.

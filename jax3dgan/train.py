@@ -15,6 +15,7 @@ from jax3dgan.pictures import of_training
 from jax3dgan.runs import (
   checkpoints,
   figures,
+  init_from,
   interruption,
   ownership,
   plain_paths,
@@ -55,6 +56,7 @@ def run(config, workdir) -> dict:
     generator = generators.create(config)
     discriminator = discriminators.create(config.discriminator)
     recipes.check(config, generator, discriminator, stages)
+    init_from.check(config, workdir)
 
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with timings('data'):
@@ -75,7 +77,9 @@ def run(config, workdir) -> dict:
       )
       phases = state_lib.phases_of(config, generator, discriminator)
       create = jax.jit(lambda: state_lib.create(config, generator, discriminator, phases))
-      fresh = lambda: parallel.replicate(create(), mesh)  # noqa: E731
+      fresh = lambda: init_from.start(  # noqa: E731
+        parallel.replicate(create(), mesh), config, lambda text: line.say(text)
+      )
       abstract = parallel.replicated_shapes(jax.eval_shape(create), mesh)
       state = saver.restore(abstract, line.say) or fresh()
       step = int(state.step)
@@ -87,7 +91,11 @@ def run(config, workdir) -> dict:
     # The loop.
     model = trained.Trained(config, generator, None, step, workdir.resolve().name)
     compiled, stage, images_seen, rates, diverged = None, None, 0, [], []
-    watch = faults.Watch(state.networks, phases, config.faults.max_loss)
+    trained_params = {
+      phase.network: state_lib.trained_params(config, phase.network, state.networks[phase.network])
+      for phase in phases
+    }
+    watch = faults.Watch(trained_params, phases, config.faults.max_loss)
     broken = faults.Broken(phases)
     source.tell(line.say, stop.stops_alone)
     monitor = health.Health(health.photos_diversity(source.dataset), line.say)
@@ -181,7 +189,8 @@ def _introduce(line, config, workdir, mesh, state, step):
   if step >= config.num_steps:
     line.say(f'All {step:,} steps are done; raise --config.num_steps to train on.')
   elif step:
-    line.say(f'Going on from step {step:,}.')
+    start = f'; nothing is read from {config.init_from}' if config.get('init_from') else ''
+    line.say(f'Going on from step {step:,}{start}.')
 
 
 def _compile(config, generator, discriminator, stage, source, state, step, mesh):

@@ -53,7 +53,10 @@ def save(
     step=jnp.asarray(step, jnp.int32),
     key=jax.random.key_data(jax.random.split(jax.random.key(config.seed), 3)[2]),
     networks=params,
-    optimizers={name: transform.init(params[name]) for name, (transform, _) in transforms.items()},
+    optimizers={
+      name: transform.init(state_lib.trained_params(config, name, params[name]))
+      for name, (transform, _) in transforms.items()
+    },
     ema={'generator': {rate: _like(averaged, average) for rate, average in ema.items()}},
     buffers=own,
   )

@@ -18,6 +18,7 @@ from jax3dgan.cameras import Camera
 from jax3dgan.discriminators import Discriminator
 from jax3dgan.errors import not_written
 from jax3dgan.generators import Generator
+from jax3dgan.training import frozen as frozen_lib
 from jax3dgan.training import streams
 
 
@@ -129,12 +130,21 @@ class Phase:
   scale: float = 1.0
   prepare: Callable | None = None
 
-  def gradients(self, params, networks: Networks, inputs: Inputs, now: Now):
-    """(gradients, (scalar, Terms)) of one micro-batch."""
+  def gradients(self, params, networks: Networks, inputs: Inputs, now: Now, frozen=()):
+    """(gradients, (scalar, Terms)) of one micro-batch.
+
+    Args:
+      frozen: Top-level names of `params` of which there are no gradients (`Recipe.frozen`).
+    """
+    trained, constant = frozen_lib.split(params, frozen)
     if self.gradient is not None:
-      return self.gradient(params, networks, inputs, now)
-    differentiate = jax.value_and_grad(self.loss, has_aux=True)
-    (value, terms), gradients = differentiate(params, networks, inputs, now)
+      gradients, aux = self.gradient(params, networks, inputs, now)
+      return frozen_lib.split(gradients, frozen)[0], aux
+
+    def loss(trained):
+      return self.loss(frozen_lib.joined(trained, constant), networks, inputs, now)
+
+    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
     return gradients, (value, terms)
 
 
@@ -213,6 +223,13 @@ class Recipe:
     yet. The optimizer's moments go on."""
     del network, config, now
     return updates
+
+  def frozen(self, network: str, config) -> tuple[str, ...]:
+    """Top-level names of a network's parameters that are not trained: those of a part whose weights
+    come from another run (`config.init_from`). They have no gradients and no optimizer's moments,
+    and their averages are they themselves. A network that no phase trains is frozen as a whole."""
+    del network, config
+    return ()
 
   def averaged_networks(self) -> tuple[str, ...]:
     """Networks of whose parameters moving averages are kept."""

@@ -128,6 +128,7 @@ class Checkpoints:
         changes = workdirs.check_same_run(self._workdir, config)
         if changes and jax.process_index() == 0:
           self._say(changes)
+        self._config = workdirs.with_beginnings(self._workdir, config)
       else:
         self._write_config()
 

@@ -24,6 +24,8 @@ _NAMES = ('recipe', 'model.name', 'discriminator.name')  # each stands for other
 _FREE_FIELDS = ('model.matmul_dtype', 'discriminator.matmul_dtype')
 # Say where a run computes and how far it goes, not what it computes.
 _OF_MACHINES = ('platform', 'num_steps')
+# Says what a run began from: in a run that goes on it stays as it is written.
+_OF_BEGINNINGS = ('init_from',)
 _MAX_CHANGES = 8  # that are named in one line
 
 _DISK_ERRORS = {
@@ -153,7 +155,17 @@ def check_same_run(workdir: pathlib.Path, config: dict) -> str:
       f'{workdir} holds a checkpoint of another config: {fields}. '
       'Choose another --workdir, or set these fields as they are there.'
     )
-  return _changes({k: v for k, v in completed.items() if k in changed and k not in _OF_MACHINES})
+  unsaid = (*_OF_MACHINES, *_OF_BEGINNINGS)
+  return _changes({k: v for k, v in completed.items() if k in changed and k not in unsaid})
+
+
+def with_beginnings(workdir: pathlib.Path, config: dict) -> dict:
+  """A plain config of a run that goes on, with what the run in `workdir` began from."""
+  try:
+    before = plain(_read_config(workdir / CONFIG_FILE))
+  except (FileNotFoundError, ValueError):
+    return config
+  return {**config, **{field: before.get(field, '') for field in _OF_BEGINNINGS}}
 
 
 def _changes(changed: dict) -> str:

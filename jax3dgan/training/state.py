@@ -10,6 +10,7 @@ import optax
 
 from jax3dgan import recipes
 from jax3dgan.errors import UserError
+from jax3dgan.training import frozen as frozen_lib
 from jax3dgan.training import schedule
 
 
@@ -98,11 +99,12 @@ def create(config, generator, discriminator, phases=None) -> TrainState:
       f"A phase of the recipe '{config.recipe}' trains '{unknown[0]}', and the networks are "
       f'{", ".join(params)}. Name one of them, or make it in `init_networks`.'
     )
+  trained = {name: trained_params(config, name, params[name]) for name in transforms}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(run_key),
     networks=params,
-    optimizers={name: transform.init(params[name]) for name, (transform, _) in transforms.items()},
+    optimizers={name: transform.init(trained[name]) for name, (transform, _) in transforms.items()},
     # Copies: the training step donates the state, and a buffer can be donated only once.
     ema={
       name: {str(rate): jax.tree.map(jnp.copy, params[name]) for rate in config.ema.rates}
@@ -110,6 +112,27 @@ def create(config, generator, discriminator, phases=None) -> TrainState:
     },
     buffers=buffers,
   )
+
+
+def trained_params(config, network: str, params):
+  """The parameters of a network that its optimizer trains: without those that are frozen.
+
+  Raises:
+    UserError: The recipe freezes what there is not, or all there is of a network with a phase.
+  """
+  frozen = recipes.create(config.recipe).frozen(network, config)
+  if unknown := [name for name in frozen if name not in params]:
+    raise UserError(
+      f"The recipe '{config.recipe}' freezes '{unknown[0]}' of the {network}, whose parameters are "
+      f'{", ".join(params)}. Return one of them from its method `frozen`.'
+    )
+  trained, _ = frozen_lib.split(params, frozen)
+  if not trained:
+    raise UserError(
+      f"The recipe '{config.recipe}' has a phase that trains the {network}, and freezes all of it. "
+      'Leave out the phase, or leave something to train.'
+    )
+  return trained
 
 
 def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):

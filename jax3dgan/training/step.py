@@ -19,6 +19,7 @@ from jax3dgan.devices import compilation, parallel
 from jax3dgan.losses import regularizers
 from jax3dgan.recipes import Networks, Now, Phase, Photos
 from jax3dgan.training import faults, microbatches, schedule, streams
+from jax3dgan.training import frozen as frozen_lib
 from jax3dgan.training import state as state_lib
 from jax3dgan.training.batch_split import BatchSplit
 from jax3dgan.training.schedule import Stage
@@ -53,19 +54,26 @@ def weights_of(split: BatchSplit):
 
 
 def gradients_of(
-  phase: Phase, networks: Networks, inputs, now: Now, num_micro_batches: int = 1, weights=None
+  phase: Phase,
+  networks: Networks,
+  inputs,
+  now: Now,
+  num_micro_batches: int = 1,
+  weights=None,
+  frozen=(),
 ):
   """(gradients, (scalar, Terms)) of a phase on this device: means over its micro-batches.
 
   Args:
     weights: Of the micro-batches, see `weights_of`.
+    frozen: See `Recipe.frozen`.
   """
   if phase.prepare is not None:
     inputs = phase.prepare(networks, inputs, now, num_micro_batches)
   params = networks.params[phase.network]
 
   def of_part(part):
-    return phase.gradients(params, networks, part, now)
+    return phase.gradients(params, networks, part, now, frozen)
 
   gradients, aux = microbatches.mean(of_part, inputs, num_micro_batches, weights)
   if phase.scale != 1:
@@ -94,17 +102,20 @@ def make_train_step(
   phases = recipe.phases(config, generator, discriminator, stage)
   transforms = state_lib.optimizers(config, phases)
   draw = draw or recipe.draw
+  frozen = {network: recipe.frozen(network, config) for network in transforms}
 
   def updated(params, moments, gradients, network, now):
     """Parameters and moments after a step of a network's optimizer."""
     transform, factor = transforms[network]
+    params, constant = frozen_lib.split(params, frozen[network])
     updates, moments = transform.update(gradients, moments, params)
     updates = recipe.scale_updates(network, updates, config, now)
     own = config.optimizer
     rate = schedule.learning_rate(
       factor * stage.learning_rates[network], now.step, own.decay, own.decay_steps
     )
-    return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
+    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+    return frozen_lib.joined(params, constant), moments
 
   def run(phase: Phase, state: TrainState, keys, photos, now, weights):
     """The state after a phase, and its metrics."""
@@ -116,7 +127,8 @@ def make_train_step(
         streams.named_keys(keys, name), name, config, generator, photos, now, state.buffers
       )
       gradients, (value, terms) = jax.lax.pmean(
-        gradients_of(phase, networks, inputs, now, stage.micro_batches, weights), parallel.AXIS
+        gradients_of(phase, networks, inputs, now, stage.micro_batches, weights, frozen[network]),
+        parallel.AXIS,
       )
       if phase.every > 1:
         gradients = jax.tree.map(lambda x: phase.every * x, gradients)
@@ -158,13 +170,15 @@ def make_train_step(
     for phase in phases:
       state, own = run(phase, state, keys, photos, now, weights)
       metrics |= own
+
+    def averaged(network, old, rate):
+      params, constant = frozen_lib.split(state.networks[network], recipe.frozen(network, config))
+      old = {name: old[name] for name in params} if constant else old
+      now = state_lib.ema_update(old, params, float(rate), state.step + 1, config.ema.ramp_up)
+      return frozen_lib.joined(now, constant)
+
     averages = {
-      network: {
-        rate: state_lib.ema_update(
-          old, state.networks[network], float(rate), state.step + 1, config.ema.ramp_up
-        )
-        for rate, old in by_rate.items()
-      }
+      network: {rate: averaged(network, old, rate) for rate, old in by_rate.items()}
       for network, by_rate in state.ema.items()
     }
     buffers = recipe.update_buffers(state.buffers, metrics, config, stage, now)

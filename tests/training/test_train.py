@@ -39,7 +39,8 @@ def compiled_once():
 
   def compile_once(config, generator, discriminator, stage, source, *args):
     text = config.to_json_best_effort(sort_keys=True)
-    parts = {k: v for k, v in json.loads(text).items() if k not in ('checkpoint', 'log')}
+    apart = ('checkpoint', 'log', 'init_from')
+    parts = {k: v for k, v in json.loads(text).items() if k not in apart}
     parts['data'] = {k: v for k, v in parts['data'].items() if k not in ('cache_dir', 'loader')}
     key = json.dumps(parts), repr(stage)
     if key not in programs:
@@ -117,6 +118,31 @@ def test_a_finished_run_is_not_trained_again(finished, cache):
   summary = train.run(tiny(cache, **PICTURES), workdir)
   assert summary['images_seen'] == 0
   jax.tree.map(np.testing.assert_array_equal, final_state(workdir), before)
+
+
+def test_a_run_starts_from_the_weights_of_another(finished, cache, tmp_path, capsys, monkeypatch):
+  source = final_state(finished[0])
+  train.run(tiny(cache, init_from=str(finished[0]), num_steps=0), tmp_path / 'at_once')
+  state = final_state(tmp_path / 'at_once')
+  average = source['ema']['generator'][str(tiny(cache).ema.display_rate)]
+  for weights in (state['networks']['generator'], *state['ema']['generator'].values()):
+    jax.tree.map(np.testing.assert_array_equal, weights, average)
+  networks = state['networks'], source['networks']
+  jax.tree.map(np.testing.assert_array_equal, *(x['discriminator'] for x in networks))
+  assert not any(np.any(x) for x in jax.tree.leaves(state['optimizers'])) and not state['step']
+  assert f'Starting from the weights of {finished[0]} (step 4, ' in capsys.readouterr().err
+
+  workdir = tmp_path / 'trained'
+  monkeypatch.setattr(interruption.Interruption, 'requested', lambda self, step: step == 2)
+  with pytest.raises(KeyboardInterrupt):
+    train.run(tiny(cache, init_from=str(finished[0])), workdir)
+  monkeypatch.undo()
+  capsys.readouterr()
+  train.run(tiny(cache, init_from='gone'), workdir)  # is no longer read
+  assert 'Going on from step 2; nothing is read from gone.' in capsys.readouterr().err
+  assert json.loads((workdir / 'config.json').read_text())['init_from'] == str(finished[0])
+  moved = final_state(workdir)['networks']['generator'], average
+  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), *moved)))
 
 
 @pytest.mark.parametrize('on_device', [True, False])
