@@ -12,6 +12,7 @@ DISCRIMINATORS = {
   'stylegan2': 'jax3dgan.discriminators.stylegan2:StyleGAN2Discriminator',
   'dual': 'jax3dgan.discriminators.dual:DualDiscriminator',
   'stylenerf': 'jax3dgan.discriminators.stylenerf:StyleNeRFDiscriminator',
+  'coordconv': 'jax3dgan.discriminators.coordconv:CoordConvDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 

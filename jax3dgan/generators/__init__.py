@@ -15,6 +15,7 @@ GENERATORS = {
   'eg3d': 'jax3dgan.generators.eg3d:EG3D',
   'stylegan2': 'jax3dgan.generators.stylegan2:StyleGAN2',
   'nerf': 'jax3dgan.generators.nerf:NeRF',
+  'stylesdf': 'jax3dgan.generators.stylesdf:StyleSDF',
 }
 
 __all__ = [

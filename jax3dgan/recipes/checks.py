@@ -124,6 +124,15 @@ def has_latents(config, generator) -> None:
     )
 
 
+def no_signed_distance(config, generator) -> None:
+  """The field is a density, for a recipe that has no terms that keep a distance one."""
+  if generator.has_field and generator.field_kind == 'sdf':
+    raise UserError(
+      f"The field of '{config.model.name}' is a signed distance, and the recipe '{config.recipe}' "
+      "has no term that keeps it one. Take the recipe 'stylesdf_stage1', or another model."
+    )
+
+
 def no_discriminator(config, discriminator) -> None:
   """There is none, for a recipe that would not train it."""
   if discriminator is not None:

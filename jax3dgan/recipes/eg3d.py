@@ -118,6 +118,7 @@ class EG3D(Recipe):
     checks.one_of('eg3d.density_kind', own.density_kind, eg3d_losses.DENSITY_KINDS)
     checks.has_discriminator(config, discriminator)
     checks.has_latents(config, generator)
+    checks.no_signed_distance(config, generator)
     checks.label_sizes(config, generator, discriminator)
     self._check_augment(config)
     checks.rendering(config, generator)

@@ -73,6 +73,7 @@ class PiGAN(Recipe):
     checks.labels(config, uses=False, needs=False)
     checks.has_discriminator(config, discriminator)
     checks.has_latents(config, generator)
+    checks.no_signed_distance(config, generator)
     checks.no_label_inputs(config, generator, discriminator)
     if discriminator.takes_pairs:
       raise UserError(

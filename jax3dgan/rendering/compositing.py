@@ -33,6 +33,8 @@ class Composite(NamedTuple):
     weights: [..., s], with the background's share on the last sample under `last_back`.
     coarse: the Composite of the coarse pass alone, where `hierarchical.render_rays` was called with
       `return_coarse`; else None.
+    means: [...] by name, of what else a field returned, see `hierarchical.Field`; empty for
+      nothing.
   """
 
   colour: jax.Array
@@ -40,6 +42,7 @@ class Composite(NamedTuple):
   opacity: jax.Array
   weights: jax.Array
   coarse: 'Composite | None' = None
+  means: dict[str, jax.Array] = {}
 
 
 def activate_density(raw, activation: str = 'softplus', noise=None):

@@ -23,8 +23,10 @@ from jax3dgan.rendering.rays import Rays
 from jax3dgan.rendering.sampling import Limits
 
 # field(points [b, r, s, 3], directions [b, r, 3]) -> (raw density [b, r, s], colour [b, r, s, c]);
-# the density itself instead of a raw one with RenderOptions.density 'field'.
-Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+# the density itself instead of a raw one with RenderOptions.density 'field'. A third result, where
+# there is one, is a dict of numbers of the samples, [b, r, s] by name: the Composite has the mean
+# of each over a ray's samples (terms that regularise a field where it is rendered).
+Field = Callable[[jax.Array, jax.Array], tuple[jax.Array, ...]]
 
 _DETERMINISTIC = Draws()
 
@@ -103,14 +105,14 @@ def render_rays(
     near, far, options.num_coarse, draws.jitter, options.strata, options.spacing
   )
   depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
-  raw, colour = field(points_at(rays, depths), directions)
+  raw, colour, *terms = field(points_at(rays, depths), directions)
   of_passes = options.marcher == 'midpoints'  # whose noise is each pass's
   coarse_noise = None if draws.coarse_noise is None else noise_std * draws.coarse_noise
   if of_passes and coarse_noise is not None:
     raw, coarse_noise = raw + coarse_noise, None
   final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
   if not options.num_fine:
-    return _march(raw, colour, depths, options, limits, final_noise)
+    return _march(raw, colour, depths, options, limits, final_noise)._replace(means=_means(terms))
 
   weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise)
   fine = _fine_depths(depths, weights, draws.pdf, options)
@@ -119,17 +121,24 @@ def render_rays(
   if return_coarse:
     coarse = _march(raw, colour, depths, options, limits, coarse_noise)
   if fine_field is None:
-    fine_raw, fine_colour = field(points_at(rays, fine), directions)
+    fine_raw, fine_colour, *more = field(points_at(rays, fine), directions)
+    terms += more
     if of_passes and draws.fine_noise is not None:
       fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
     out = _march(raw, colour, merged.depths, options, limits, final_noise, merged)
   else:
-    raw, colour = fine_field(points_at(rays, merged.depths), directions)
+    raw, colour, *terms = fine_field(points_at(rays, merged.depths), directions)
     if of_passes and draws.fine_noise is not None:
       raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
     out = _march(raw, colour, merged.depths, options, limits, final_noise)
-  return out._replace(coarse=coarse)
+  return out._replace(coarse=coarse, means=_means(terms))
+
+
+def _means(terms: list) -> dict:
+  """Means [b, r] over the samples of what fields returned beside density and colour, by name."""
+  names = terms[0] if terms else {}
+  return {name: jnp.concatenate([of[name] for of in terms], -1).mean(-1) for name in names}
 
 
 def _fine_depths(depths, weights, u, options: RenderOptions):

@@ -76,6 +76,14 @@ LIKE_ANOTHER = {
   ('stylegan2', 'stylenerf', 'eg3d'),
   ('eg3d', 'stylenerf', 'eg3d'),
 }
+# 'coordconv' is 'progressive' of one size, to everybody but itself.
+_COORDCONV = {
+  (generator, 'coordconv', recipe): changes
+  for (generator, discriminator, recipe), changes in TRAINS.items()
+  if discriminator == 'progressive'
+}
+TRAINS |= _COORDCONV
+LIKE_ANOTHER |= _COORDCONV.keys()
 # R1, the longest to compile, depends on recipe and discriminator alone: once for each of these.
 WITH_R1 = {
   ('stylegan2', 'progressive', 'eg3d'),
@@ -90,6 +98,11 @@ REFUSED = {
 }
 REFUSED |= {
   ('nerf', discriminator, recipe): "'nerf' is a single scene without latents"
+  for discriminator in discriminators.DISCRIMINATORS
+  for recipe in ('pigan', 'eg3d')
+}
+REFUSED |= {
+  ('stylesdf', discriminator, recipe): 'no term that keeps it one'
   for discriminator in discriminators.DISCRIMINATORS
   for recipe in ('pigan', 'eg3d')
 }

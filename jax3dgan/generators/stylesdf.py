@@ -1,0 +1,315 @@
+"""StyleSDF: High-Resolution 3D-Consistent Image and Geometry Generation (Or-El et al., CVPR 2022,
+arXiv 2112.11427).
+
+z gives a style, the style a field of signed distances (`fields.sdf_siren`), whose volume rendering
+is a small image and a map of features; a StyleGAN2 decoder makes the picture of the features. The
+first stage of training is the renderer alone: the generator without a decoder.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
+from jax3dgan.fields.sdf_siren import Penalties, SDFField, SDFSiren
+from jax3dgan.generators.base import (
+  BUFFERS,
+  FieldGenerator,
+  Rendering,
+  needs_resolution,
+  truncated,
+)
+from jax3dgan.nn import resample, siren_init
+from jax3dgan.nn.style_decoder import StyleDecoder
+from jax3dgan.nn.stylegan2 import MappingNetwork
+from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering import rays as rays_lib
+from jax3dgan.rendering.compositing import Composite
+from jax3dgan.rendering.options import RenderOptions
+
+# How StyleSDF samples and composites, in RenderOptions' fields.
+MARCHING = dict(
+  density='field',
+  last_interval='infinite',
+  align_corners=False,
+  limits_along='axis',
+  strata='cells',
+  jitter='ray',
+)
+RENDERER = ('mapping', 'field')  # the parameters' groups that the first stage trains
+
+
+class StyleMapping(nn.Module):
+  """z to the renderer's style: `hidden_{i}` dense layers with LeakyReLU 0.2 (Sec. 3.1).
+
+  Attributes:
+    w_dim, num_layers: width and number of the layers.
+  """
+
+  w_dim: int = 256
+  num_layers: int = 3
+
+  @nn.compact
+  def __call__(self, z):
+    """z [b, z_dim] → w [b, w_dim]."""
+    for i in range(self.num_layers):
+      z = nn.Dense(
+        self.w_dim,
+        kernel_init=siren_init.kaiming_normal(0.2),
+        bias_init=siren_init.uniform_fan_in(z.shape[-1]),
+        precision='highest',
+        name=f'hidden_{i}',
+      )(z)
+      z = jax.nn.leaky_relu(z, 0.2)
+    return z
+
+
+class StyleSDF(FieldGenerator):
+  """The generator of both stages.
+
+  Styles w are [b, w_dim] without a decoder. With one they are [b, num_ws, width], the width of the
+  wider of both kinds: first the renderer's style, with zeros behind it if it is shorter, then that
+  of each of the decoder's layers. So layers are mixed, truncated and edited as in StyleGAN2.
+
+  Attributes:
+    z_dim, w_dim, mapping_layers: sizes of latent, renderer's style and mapping network.
+    hidden_dim, num_layers, input_scale: see `SDFSiren`; input_scale is 2/(far − near).
+    beta: the density's β at first, world units.
+    decoder_channels: features of the decoder at `low_resolution`, twice it, ...; () for no decoder:
+      the rendering is the picture.
+    decoder_w_dim, decoder_mapping_layers: width of the decoder's styles and number of the layers
+      that make them from the renderer's.
+    low_resolution: pixels on a side that are rendered for the decoder.
+    use_noise: whether the decoder's layers have noise inputs.
+    matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
+  """
+
+  z_dim: int = 256
+  w_dim: int = 256
+  mapping_layers: int = 3
+  hidden_dim: int = 256
+  num_layers: int = 8
+  input_scale: float = 2 / 0.24
+  beta: float = 0.1
+  decoder_channels: tuple[int, ...] = ()
+  decoder_w_dim: int = 512
+  decoder_mapping_layers: int = 5
+  low_resolution: int = 64
+  use_noise: bool = True
+  matmul_dtype: str = 'float32'
+
+  # Not fields.
+  field_kind = 'sdf'
+  makes_pairs = True
+
+  def setup(self):
+    if self.beta <= 0:
+      raise UserError(
+        f'config.model.beta is {self.beta}, and a surface is not as wide. Set --config.model.beta '
+        'to a number above 0, such as 0.1.'
+      )
+    self.mapping = StyleMapping(self.w_dim, self.mapping_layers)
+    self.field = SDFSiren(
+      self.hidden_dim, self.num_layers, self.input_scale, self.beta, self.matmul_dtype
+    )
+    if self.decoder_channels:
+      self.decoder_mapping = MappingNetwork(self.decoder_w_dim, self.decoder_mapping_layers)
+      self.decoder = StyleDecoder(
+        tuple(self.decoder_channels), self.low_resolution, self.use_noise, self.matmul_dtype
+      )
+      sizes = self.decoder.noise_sizes if self.use_noise else ()
+      num = sum(size**2 for size in sizes)
+      self.noise_const = self.variable(
+        BUFFERS, 'noise_const', lambda: jax.random.normal(self.make_rng('params'), (num,))
+      )
+
+  @property
+  def pixels_alone(self) -> bool:
+    """Whether a pixel depends on its own ray alone: the decoder filters neighbours."""
+    return not self.decoder_channels
+
+  @property
+  def num_ws(self) -> int | None:
+    """Styles of an image with a decoder: the renderer's and its layers'."""
+    return 1 + 2 * len(self.decoder_channels) if self.decoder_channels else None
+
+  @property
+  def resolution(self) -> int | None:
+    """Pixels on a side of the pictures, where a decoder fixes them; else None."""
+    num = len(self.decoder_channels)
+    return self.low_resolution << (num - 1) if num else None
+
+  def unused_fields(self) -> dict[str, str]:
+    """See `Generator.unused_fields`."""
+    if self.decoder_channels:
+      return {}
+    names = ('decoder_w_dim', 'decoder_mapping_layers', 'low_resolution', 'use_noise')
+    return dict.fromkeys(names, 'there is no decoder (config.model.decoder_channels)')
+
+  def without_super_resolution(self) -> 'StyleSDF':
+    """See `Generator.without_super_resolution`; it takes the styles of both."""
+    return self.clone(decoder_channels=())
+
+  def map(self, z, label=None, truncation_psi=1.0, average_w=None):
+    """Latents z [b, z_dim] → styles w, see the class.
+
+    Args:
+      label: ignored; StyleSDF is not conditioned on the camera.
+      truncation_psi: pulls the renderer's style towards its mean, then the decoder's styles that
+        follow from it towards theirs; 1 does nothing.
+      average_w: means of both, w without the batch axis.
+    """
+    del label
+    style = self.mapping(z)
+    if not self.decoder_channels:
+      return truncated(style, truncation_psi, average_w)
+    means = (None, None) if average_w is None else (average_w[0, : self.w_dim], average_w[1:])
+    style = truncated(style, truncation_psi, means[0])
+    latent = self.decoder_mapping(style)
+    latents = jnp.broadcast_to(latent[:, None], (len(latent), self.num_ws - 1, latent.shape[-1]))
+    width = max(self.w_dim, self.decoder_w_dim)
+    if means[1] is not None:
+      means = (means[0], means[1][:, : self.decoder_w_dim])
+    latents = truncated(latents, truncation_psi, means[1])
+    rows = (style[:, None], latents)
+    return jnp.concatenate([_widened(row, width) for row in rows], axis=1)
+
+  def radiance_field(self, scene, options: RenderOptions | None = None) -> SDFField:
+    """The field of styles w, its colour without features."""
+    field = self.field(scene[:, 0, : self.w_dim] if scene.ndim == 3 else scene)
+    return field if options is None else field.replace(saved_activations=options.saved_activations)
+
+  def render(
+    self,
+    w,
+    camera: Camera,
+    key=None,
+    options: RenderOptions | None = None,
+    has_features: bool = False,
+    penalties: Penalties | None = None,
+    noise_std=0.0,
+  ):
+    """The volume rendering before a decoder: Composite of r rays of a square, colour [b, r, c].
+
+    Args:
+      key: per-example keys [b], the numbers themselves (`hierarchical.Draws`), or None.
+      has_features: whether the map of features comes behind the colour.
+      penalties: what of the distance is regularised: the Composite's `means` are of each ray.
+      noise_std: must be 0: a density that is the distance's has no noise.
+    """
+    options = options or self.default_options()
+    rays = rays_lib.camera_rays(camera, self._low_resolution(options), options.align_corners)
+    field = self.radiance_field(w, options).replace(has_features=has_features, penalties=penalties)
+    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+    return hierarchical.render_images(field, rays, options, key, noise_std, noise)
+
+  def default_options(self) -> RenderOptions:
+    """StyleSDF's way of marching along rays, for its cameras."""
+    size = self.resolution or self.low_resolution
+    return RenderOptions(resolution=size, num_coarse=24, num_fine=0, **MARCHING)
+
+  def _low_resolution(self, options: RenderOptions) -> int:
+    if not self.decoder_channels:
+      return options.resolution
+    needs_resolution(self, options, f'set the resolution to {self.resolution}.')
+    if options.low_resolution not in (0, self.low_resolution):
+      raise UserError(
+        f'The decoder takes {self.low_resolution}², not {options.low_resolution}². Set '
+        'low_resolution=0.'
+      )
+    return self.low_resolution
+
+  def decode(self, features, w, noise=None):
+    """Images [b, r, r, 3] of features [b, h, h, c] and styles w [b, num_ws, width].
+
+    Args:
+      noise: one [b or 1, h, w, 1] for each of the decoder's layers; None for the constant one.
+    """
+    if noise is None and self.use_noise:
+      noise = self.decoder.split_noise(self.noise_const.value[None])
+    return self.decoder(features, w[:, 1:, : self.decoder_w_dim], noise)
+
+  def draw_noise(self, keys):
+    """Noise of the decoder's layers from per-example keys [b]; None for one without noise."""
+    return self.decoder.draw_noise(keys) if self.use_noise else None
+
+  def synthesize(
+    self, w, camera: Camera, key=None, options: RenderOptions | None = None, noise_std=0.0
+  ) -> Rendering:
+    """See `Generator.synthesize`; depth and opacity, as small as `low_res`, are resized.
+
+    Args:
+      key: per-example keys [b] of all that is random, `hierarchical.Draws` for the rendering alone,
+        or None for a deterministic picture.
+    """
+    options = options or self.default_options()
+    size = self._low_resolution(options)
+    noise, render_key = None, key
+    if self.decoder_channels and key is not None and not isinstance(key, hierarchical.Draws):
+      noise_key, render_key = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+      noise = self.draw_noise(noise_key)
+    has_features = bool(self.decoder_channels)
+    out = self.render(w, camera, render_key, options, has_features, noise_std=noise_std)
+    rendering = as_rendering(out, size)
+    if not has_features:
+      return rendering
+    b = rendering.image.shape[0]
+    image = self.decode(out.colour[..., 3:].reshape(b, size, size, -1), w, noise)
+    depth, opacity = (
+      resample.resize_bilinear(x[..., None], image.shape[1])[..., 0]
+      for x in (rendering.depth, rendering.opacity)
+    )
+    return Rendering(image, depth, opacity, rendering.image)
+
+  def synthesize_part(
+    self, w, camera: Camera, index, count: int, options: RenderOptions | None = None
+  ) -> Rendering:
+    """See `Generator.synthesize_part`; only without a decoder."""
+    part = super().synthesize_part(w, camera, index, count, options or self.default_options())
+    return part.replace(low_res=part.image)
+
+  def query(self, w, points, directions=None):
+    """Signed distances [b, n], negative inside, and colours [b, n, 3] at points [b, n, 3]."""
+    if directions is None:
+      directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], points.dtype), points.shape)
+    return self.radiance_field(w).surface_colour(points, directions)
+
+  def distance(self, w, points):
+    """Signed distances [b, n] at points [b, n, 3], negative inside, world units."""
+    return self.radiance_field(w).distance(points)
+
+  def distance_and_gradient(self, w, points):
+    """Signed distances [b, n] and their gradients [b, n, 3]: normals outwards, of about unit
+    length."""
+    return self.radiance_field(w).distance_and_gradient(points)
+
+  def initialise(self, z):
+    """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
+    w = self.map(z)
+    total = jax.tree.map(jnp.sum, self.query(w, jnp.zeros((z.shape[0], 1, 3), z.dtype)))
+    if self.decoder_channels:
+      size = self.low_resolution
+      total += (self.decode(jnp.zeros((1, size, size, self.hidden_dim)), w),)
+    return total
+
+  def tiny(self, resolution: int) -> dict:
+    """See `Generator.tiny`."""
+    fields = dict(z_dim=8, w_dim=8, mapping_layers=1, hidden_dim=8, num_layers=2)
+    if self.decoder_channels:
+      fields |= dict(decoder_channels=(8, 8), decoder_w_dim=8, decoder_mapping_layers=1)
+      fields |= dict(low_resolution=resolution // 2)
+    return fields
+
+
+def _widened(x, width: int):
+  """[b, n, c] with zeros behind up to [b, n, width]."""
+  return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
+
+
+def as_rendering(out: Composite, size: int) -> Rendering:
+  """The Rendering, without a decoder, of a Composite of the rays of images of size²."""
+  b = out.depth.shape[0]
+  image = 2 * out.colour[..., :3].reshape(b, size, size, 3) - 1
+  depth, opacity = (x.reshape(b, size, size) for x in (out.depth, out.opacity))
+  return Rendering(image, depth, opacity, image)
