@@ -17,24 +17,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.fields import signed_distance
 from jax3dgan.fields.siren import FREQUENCY_OFFSET, FREQUENCY_SCALE
-from jax3dgan.losses import signed_distance
 from jax3dgan.nn import phases, precision, siren_init, thin_products
 from jax3dgan.nn.cpu import columns
 from jax3dgan.nn.cpu.sine import sine
 
 PHASE_SCALE = 0.25  # of β, as FREQUENCY_SCALE of γ
-
-
-# Below, a density would be infinite, and of the other sign below zero, where a step of an optimizer
-# may take β. A surface is 1e-3 of the paper's scene wide there.
-_LEAST_BETA = 1e-4
-
-
-def density_of(distance, beta):
-  """σ = sigmoid(−d/β)/β of signed distances d (eq. 3), for any shapes that broadcast."""
-  beta = jnp.maximum(beta, _LEAST_BETA)
-  return jax.nn.sigmoid(-distance / beta) / beta
 
 
 class Penalties(NamedTuple):
@@ -150,7 +139,7 @@ class SDFField:
 
     Returns:
       (density, colour), and with `penalties` the terms of each sample [b, r, s] by name: 'eikonal'
-      and 'minimal_surface', see `losses.signed_distance`.
+      and 'minimal_surface', see `signed_distance`.
     """
     if self.penalties is None:
       return self._render(points, directions)[:2]
@@ -185,7 +174,7 @@ class SDFField:
     else:
       x = self.trunk(flat)
       distance = self._distance(x)
-    density = density_of(distance, self.beta[:, None]).reshape(b, r, s)
+    density = signed_distance.density(distance, self.beta[:, None]).reshape(b, r, s)
     colour = self._colour(x, directions, s).reshape(b, r, s, -1)
     return density, colour, {name: term.reshape(b, r, s) for name, term in terms.items()}
 

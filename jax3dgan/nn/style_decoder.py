@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jax3dgan.nn.modulated_conv import SynthesisLayer, ToRGB
 from jax3dgan.nn.stylegan2 import SynthesisBlock
