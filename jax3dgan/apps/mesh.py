@@ -3,6 +3,7 @@
 python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --preview=car.png
 python -m jax3dgan.apps.mesh --workdir=runs/toys --out=car.obj --seeds=0-3 --texture=1024
 python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --cameras=orbit:60
+python -m jax3dgan.apps.mesh --workdir=runs/faces --out=face.ply --frustum
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from jax3dgan.apps import camera_export, common
 from jax3dgan.errors import UserError
-from jax3dgan.meshes import mesh_files, meshing
+from jax3dgan.meshes import frustum, mesh_files, meshing
 from jax3dgan.runs import provenance
 
 _RESOLUTION = 128
@@ -65,6 +66,8 @@ def _main(args: argparse.Namespace) -> None:
 
 def _one(args, model, w, name, path, preview, film) -> None:
   scene = model.prepare(w)
+  render = model.config.render
+  seen = frustum.Frustum(model.front, render.near, render.far) if args.frustum else None
   mesh = meshing.extract(
     model,
     scene,
@@ -77,20 +80,24 @@ def _one(args, model, w, name, path, preview, film) -> None:
     colours=args.directions if args.colour else None,
     texture=args.texture,
     progress=True,
+    frustum=seen,
   )
   record = provenance.record('mesh', args, model, surface=mesh.metadata)
   mesh_files.save(mesh, path, film)
   provenance.save_beside(path, record)
   about = mesh.metadata
   parts = '' if about['parts'] == 1 else f', {about["kept"]} of {about["parts"]} parts'
+  where = 'frustum' if args.frustum else f'cube {about["cube"]:.4g}'
   print(
     f'{path}: {name} of {model.name}, step {model.step:,}: {len(mesh.vertices):,} vertices, '
-    f'{len(mesh.faces):,} faces{parts}, level {about["level"]:.4g}, cube {about["cube"]:.4g}'
+    f'{len(mesh.faces):,} faces{parts}, level {about["level"]:.4g}, {where}'
   )
   if about['at_border'] > 0.01:
+    cause = '' if args.frustum else ', or --cube is too small'
     print(
-      f'{about["at_border"]:.0%} of the surface is on the faces of the cube: the field '
-      'continues beyond. It is a background, or --cube is too small.'
+      f'{about["at_border"]:.0%} of the surface is on the faces of the '
+      f'{"frustum" if args.frustum else "cube"}: the field continues beyond. It is a '
+      f'background{cause}.'
     )
   if preview is not None:
     from jax3dgan import viz
@@ -105,9 +112,18 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags = common.parser('mesh', __doc__, ', '.join(mesh_files.ENDINGS), seeds='0', depth=False)
   number = next(a for a in flags._actions if a.dest == 'resolution')
   number.default, number.help = _RESOLUTION, f'points of the grid on a side; default: {_RESOLUTION}'
-  flags.add_argument('--level', type=float, help='density of the surface; default: of the field')
+  flags.add_argument(
+    '--level',
+    type=float,
+    help='density, or signed distance, of the surface; default: of the field, 0 for a distance',
+  )
   flags.add_argument(
     '--cube', type=float, help='side; default: the view of the cameras of training'
+  )
+  flags.add_argument(
+    '--frustum',
+    action='store_true',
+    help='a grid in what the camera in front sees, from near to far, instead of a cube',
   )
   flags.add_argument(
     '--keep', type=keep_of, default='largest', help='largest (default) part, all, or a least share'
@@ -137,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     mesh_files.check(args.out, bool(args.texture))
   except UserError as error:
     flags.error(str(error))
+  if args.frustum and args.cube is not None:
+    flags.error('--cube has no effect with --frustum: leave one of them out')
   if args.texture and not args.colour:
     flags.error('--texture needs colours: leave out --no-colour')
   common.run(_main, args)

@@ -13,20 +13,17 @@ It uses `query` of the generator, and these attributes if it has them: `field_ki
 colours in [0, 1] among the features that `query` returns (the first three, by default).
 """
 
-import functools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import generators
 from jax3dgan.errors import UserError
-from jax3dgan.meshes import surfaces, texturing
+from jax3dgan.meshes import mesh_normals, surfaces, texturing
 from jax3dgan.rendering import compositing, grid, rays
 
 _SLAB_POINTS = 2**21  # values of the grid that are in memory at a time, about
-_QUERY_CHUNK = 2**16  # vertices whose normals are computed at a time
 _COARSE = 32  # points of a grid on a side: fewer can miss an object
 # Of `default_level`: cameras, rays on a side of each, steps along a ray; and the share of opaque
 # rays below which it uses `interval_level`.
@@ -128,6 +125,7 @@ def extract(
   texture: int | None = None,
   chunk: int | None = None,
   progress: bool = False,
+  frustum=None,
 ):
   """The surface of one style as a mesh.
 
@@ -144,11 +142,12 @@ def extract(
     texture: Texels on a side of a baked texture; None for colours at the vertices.
     chunk: Points of the grid in one query; None for a default that depends on the platform.
     progress: Whether to show bars.
+    frustum: A `frustum.Frustum` that the grid fills instead of a cube.
 
   Returns:
     A closed `trimesh.Trimesh` in world units (y up, front +z), normals outwards. Its `metadata`
-    are `level`, `cube`, `resolution`, the number of connected `parts` and of those that were
-    `kept`, and `at_border`, the share of its area on the cube's faces.
+    are `level`, `cube` (None with a frustum), `resolution`, the number of connected `parts` and of
+    those that were `kept`, and `at_border`, the share of its area on the cube's faces.
 
   Raises:
     UserError: No field, no surface at this level, or a package is missing.
@@ -157,7 +156,7 @@ def extract(
   sign = -1.0 if field_kind(model) == 'sdf' else 1.0
   if resolution < 2:
     raise UserError(f'A grid of {resolution} points on a side is too small. Set --resolution=128.')
-  cube = default_cube(model) if cube is None else float(cube)
+  cube = default_cube(model) if cube is None or frustum else float(cube)
   if not (math.isfinite(cube) and cube > 0):
     raise UserError(f'A cube of side {cube:g} is empty. Set --cube={default_cube(model):g}.')
   scene = scene_of(model, w)
@@ -168,7 +167,11 @@ def extract(
   extremes = [np.inf, -np.inf]
 
   def slabs():
-    for values in grid_slabs(model, scene, resolution, cube, chunk, progress):
+    if frustum:
+      every = frustum.slabs(model, scene, resolution, progress)
+    else:
+      every = grid_slabs(model, scene, resolution, cube, chunk, progress)
+    for values in every:
       extremes[0] = min(extremes[0], float(values.min()))
       extremes[1] = max(extremes[1], float(values.max()))
       if not np.isfinite(extremes).all():
@@ -184,28 +187,29 @@ def extract(
         f'A grid of {resolution} points on a side has no surface: all of them are on one side of '
         f'the level {level:.4g}, and what is between them is missed. Set --resolution=128.'
       )
-    raise UserError(_no_surface(level, cube, sign, *extremes))
+    raise UserError(_no_surface(level, None if frustum else cube, sign, *extremes))
   vertices, faces, parts, kept = surfaces.keep_components(vertices, faces, keep)
   if not len(faces):
     raise UserError(f'None of {parts} parts has {keep:g} of the area. Set --keep=largest.')
   border = ((vertices < 0.5) | (vertices > resolution - 1.5))[faces].all(1).any(-1)
   area = surfaces.areas(vertices, faces)
-  vertices = (vertices * (cube / (resolution - 1)) - cube / 2).astype(np.float32)
+  units, step = vertices / (resolution - 1), cube / (resolution - 1)
+  vertices = frustum.world(units) if frustum else cube * units - cube / 2
+  vertices = vertices.astype(np.float32)
   mesh = trimesh.Trimesh(vertices, faces, process=False)
-  smooth = _normals(mesh.vertices, mesh.faces)
+  smooth = mesh_normals.of_faces(mesh.vertices, mesh.faces)
   if normals == 'field':
-    smooth = field_normals(model, scene, vertices, smooth, sign, progress)
+    smooth = mesh_normals.of_field(model, scene, vertices, smooth, sign, progress)
   mesh.vertex_normals = smooth
   mesh.metadata.update(
     level=level,
-    cube=cube,
+    cube=None if frustum else cube,
     resolution=resolution,
     parts=parts,
     kept=kept,
     at_border=float(area[border].sum() / area.sum()),
   )
   if colours is not None:
-    step = cube / (resolution - 1)
     paint = texturing.painter(model, scene, step, colours)
     if texture:
       mesh = texturing.baked(mesh, paint, texture, progress)
@@ -216,7 +220,8 @@ def extract(
 
 def _no_surface(level, cube, sign, low, high) -> str:
   name = 'signed distance' if sign < 0 else 'density'
-  numbers = f'between {low:.4g} and {high:.4g} in the cube of side {cube:g}'
+  where = f'cube of side {cube:g}' if cube else 'frustum'
+  numbers = f'between {low:.4g} and {high:.4g} in the {where}'
   if (high < level) if sign > 0 else (low > level):
     end, value = ('exceeds', high) if sign > 0 else ('falls below', low)
     remedy = low + 0.5 * (high - low)
@@ -224,9 +229,10 @@ def _no_surface(level, cube, sign, low, high) -> str:
       f'The {name} never {end} {level:.4g}: its extreme is {value:.4g} ({numbers}). '
       f'Try --level={remedy:.3g}.'
     )
+  larger = ', or a larger --cube' if cube else ''
   return (
-    f'All of the cube is inside: the {name} is {numbers}, the level {level:.4g}. '
-    f'Try --level={low + 0.5 * (high - low):.3g}, or a larger --cube.'
+    f'All of the {"cube" if cube else "frustum"} is inside: the {name} is {numbers}, the level '
+    f'{level:.4g}. Try --level={low + 0.5 * (high - low):.3g}{larger}.'
   )
 
 
@@ -255,56 +261,3 @@ def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress:
       values = np.asarray(values)[: resolution - first]
       yield values
       bar.update(values.size)
-
-
-def _normals(vertices, faces) -> np.ndarray:
-  """Unit normals [v, 3] of a mesh, its faces weighted by their areas."""
-  a, b, c = (np.asarray(vertices, np.float64)[faces[:, i]] for i in range(3))
-  face = np.cross(b - a, c - a)
-  flat = np.asarray(faces).ravel()
-  total = [np.bincount(flat, np.repeat(face[:, i], 3), len(vertices)) for i in range(3)]
-  return _unit(np.stack(total, axis=-1))
-
-
-def _unit(v):
-  return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-30)
-
-
-def field_normals(model, scene, points, fallback, sign: float = 1.0, progress: bool = False):
-  """Unit normals [m, 3] from the field's gradient, towards the outside.
-
-  Args:
-    model: A `trained.Trained` with a field.
-    scene: Leaves [1, ...].
-    points: [m, 3] on the surface.
-    fallback: [m, 3] unit normals of the mesh, used where the gradient is not reliable: if it is 0,
-      on the cube's faces, or in folds that the grid cannot show (more than 60° from the mesh).
-    sign: 1 where the field is larger inside, −1 where smaller.
-    progress: Whether to show a bar.
-  """
-  import tqdm
-
-  size = min(_QUERY_CHUNK, max(len(points), 1))
-  out = np.empty((len(points), 3))
-  bar = tqdm.tqdm(
-    desc='normals', total=len(points), unit='vertex', unit_scale=True, disable=not progress
-  )
-  with bar:
-    for start in range(0, len(points), size):
-      rows = np.minimum(np.arange(start, start + size), len(points) - 1)  # the last one pads
-      part = _gradient(model.generator, model.variables, scene, points[rows])
-      part = np.asarray(part, np.float64)[: len(points) - start]
-      out[start : start + size] = -sign * part
-      bar.update(len(part))
-  out = _unit(np.where(np.isfinite(out), out, 0))
-  agrees = (out * fallback).sum(-1, keepdims=True) > 0.5
-  return np.where(agrees, out, fallback)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _gradient(generator, variables, scene, points):
-  def total(points):
-    out = generator.apply(variables, scene, points[None], method='query')
-    return jnp.sum(out[0])
-
-  return jax.grad(total)(points)

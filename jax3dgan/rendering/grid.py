@@ -1,9 +1,10 @@
-"""A generator's density on a regular grid of points in space: the base of a mesh."""
+"""What a generator's `query` says of points in space, on grids too: the base of a mesh."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax3dgan.errors import UserError
 
@@ -70,3 +71,40 @@ def query_planes(
 
   values = jax.lax.map(densities, jnp.arange(0, num, chunk))
   return values.reshape(-1)[:num].reshape(count, resolution, resolution)
+
+
+def query_points(generator, variables, scene, points, chunk: int = 2**14) -> np.ndarray:
+  """The density, or signed distance, at points [m, 3] of one scene: [m], NumPy.
+
+  Args:
+    generator, variables, scene: See `query_planes`.
+    chunk: points that are evaluated at a time.
+  """
+  return _by_chunks(_values, generator, variables, scene, points, chunk)
+
+
+def query_gradients(generator, variables, scene, points, chunk: int = 2**14) -> np.ndarray:
+  """Gradients [m, 3] of the density, or signed distance, in points [m, 3] of one scene, NumPy."""
+  return _by_chunks(_gradients, generator, variables, scene, points, chunk)
+
+
+def _by_chunks(function, generator, variables, scene, points, chunk: int) -> np.ndarray:
+  points = np.asarray(points, np.float32)
+  # Few sizes, since each is compiled.
+  size = min(chunk, 1 << max(len(points) - 1, 0).bit_length())
+  parts = []
+  for start in range(0, len(points), size):
+    rows = np.minimum(np.arange(start, start + size), len(points) - 1)  # the last one pads
+    part = function(generator, variables, scene, points[rows])
+    parts.append(np.asarray(part)[: len(points) - start])
+  return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _values(generator, variables, scene, points):
+  return generator.apply(variables, scene, points[None], method='query')[0][0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(generator, variables, scene, points):
+  return jax.grad(lambda at: jnp.sum(_values(generator, variables, scene, at)))(points)

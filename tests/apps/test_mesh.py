@@ -48,6 +48,18 @@ def test_one_file_for_each_seed(pretrained, tmp_path, monkeypatch):
   assert [frame['frame'] for frame in film['frames']] == [1, 2, 3] and film['resolution'] == 16
 
 
+def test_the_surface_in_what_the_camera_sees(pretrained, tiny_model, tmp_path, capsys):
+  out = tmp_path / 'x.ply'
+  mesh.main([*FLAGS, '--seeds=3', f'--out={out}', '--frustum', '--no-colour', '--normals=mesh'])
+  view = np.asarray(tiny_model.front.cam2world[0])
+  depth = (trimesh.load(out).vertices - view[:3, 3]) @ view[:3, 2]
+  assert depth.min() == pytest.approx(0.88, abs=1e-4) and depth.max() == pytest.approx(
+    1.12, abs=1e-4
+  )
+  assert 'level 0, frustum' in capsys.readouterr().out
+  assert provenance.read(out)['flags']['frustum'] is True
+
+
 def test_a_texture(pretrained, tmp_path):
   out = tmp_path / 'x.obj'
   mesh.main([*FLAGS, '--seeds=0', f'--out={out}', '--texture=32'])
@@ -80,6 +92,7 @@ def test_the_cameras_of_a_turntable(pretrained, tiny_model, tmp_path):
     (['--out=x.stl'], 'End it in one of .ply, .obj, .glb'),
     (['--out=x.ply', '--texture=64'], 'a PLY file has no texture'),
     (['--out=x.glb', '--texture=64', '--no-colour'], 'leave out --no-colour'),
+    (['--out=x.glb', '--frustum', '--cube=1'], 'leave one of them out'),
     (['--out=x.glb', '--keep=2'], 'none of largest, all, and shares'),
     (['--out=x.glb', '--preview=x.jpg'], 'must end in .png'),
   ],
