@@ -31,8 +31,8 @@ class RenderOptions:
     density: 'softplus' or 'relu', see `compositing.activate_density`; 'field': the field returns a
       density, not a raw one.
     last_interval: 'far': the last sample's interval ends half a stratum behind `far`, or at `far`
-      with the strata 'cells', so that a ray can pass; 'infinite': 1e10 as in π-GAN's release (any density at the last sample is
-      opaque there).
+      with the strata 'cells', so that a ray can pass; 'infinite': 1e10 as in π-GAN's release (any
+      density at the last sample is opaque there).
     white_back, last_back: the background, see `compositing.composite`.
     lock_view_direction: the field gets the view direction (0, 0, −1) for every ray.
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
