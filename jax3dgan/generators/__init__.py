@@ -14,6 +14,7 @@ GENERATORS = {
   'pigan': 'jax3dgan.generators.pigan:PiGAN',
   'eg3d': 'jax3dgan.generators.eg3d:EG3D',
   'stylegan2': 'jax3dgan.generators.stylegan2:StyleGAN2',
+  'stylenerf': 'jax3dgan.generators.stylenerf:StyleNeRF',
   'nerf': 'jax3dgan.generators.nerf:NeRF',
   'stylesdf': 'jax3dgan.generators.stylesdf:StyleSDF',
 }

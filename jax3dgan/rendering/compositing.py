@@ -35,6 +35,8 @@ class Composite(NamedTuple):
       `return_coarse`; else None.
     means: [...] by name, of what else a field returned, see `hierarchical.Field`; empty for
       nothing.
+    samples: [..., s, c] the colours of the samples in ascending depth, where it was called with
+      `return_samples`; else None.
   """
 
   colour: jax.Array
@@ -43,6 +45,7 @@ class Composite(NamedTuple):
   weights: jax.Array
   coarse: 'Composite | None' = None
   means: dict[str, jax.Array] = {}
+  samples: jax.Array | None = None
 
 
 def activate_density(raw, activation: str = 'softplus', noise=None):

@@ -16,8 +16,8 @@ class Draws(NamedTuple):
     coarse_noise: [b, r, s] normals added to the coarse density, times noise_std.
     pdf: [b, r, k] uniforms of the importance sampling.
     final_noise: [b, r, s + k] normals of the final integration, in ascending depth.
-    fine_noise: [b, r, k] normals added to the fine pass's densities (EG3D, which keeps the noise of
-      both passes and adds none in the integration).
+    fine_noise: [b, r, k] normals added to the fine pass's densities (EG3D and StyleNeRF, which keep
+      the noise of both passes and add none in the integration).
   """
 
   jitter: jax.Array | None = None
@@ -27,17 +27,21 @@ class Draws(NamedTuple):
   fine_noise: jax.Array | None = None
 
 
-def draw(keys, num_rays: int, options: RenderOptions, noise: bool = True) -> Draws:
+def draw(
+  keys, num_rays: int, options: RenderOptions, noise: bool = True, of_passes: bool | None = None
+) -> Draws:
   """Draws for per-example keys [b]: each example's numbers depend on its own key alone.
 
   Args:
     noise: whether to draw density noise.
+    of_passes: whether that is the noise of each pass (`fine_noise`) or of the integration
+      (`final_noise`); None for what the marcher takes.
   """
   s, k = options.num_coarse, options.num_fine
+  of_passes = options.marcher == 'midpoints' if of_passes is None else of_passes and k > 0
 
   def one(key):
     jitter, coarse, pdf, final = jax.random.split(key, 4)
-    of_passes = options.marcher == 'midpoints'
     return Draws(
       jax.random.uniform(jitter, (num_rays, 1 if options.jitter == 'ray' else s)),
       jax.random.normal(coarse, (num_rays, s)) if noise and (k or of_passes) else None,

@@ -7,6 +7,7 @@ No gradient goes through the choice of the fine depths.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -69,6 +70,7 @@ def render_rays(
   limits: Limits | None = None,
   fine_field: Field | None = None,
   return_coarse: bool = False,
+  return_samples: bool = False,
 ) -> Composite:
   """Renders rays [b, r] through a field.
 
@@ -83,6 +85,7 @@ def render_rays(
       None: `field` at the fine depths, together with the coarse samples (π-GAN).
     return_coarse: whether the result's `coarse` has the Composite of the coarse pass, for a loss of
       its own; None without a fine pass.
+    return_samples: whether the result has the colours of all samples too (`Composite.samples`).
 
   Returns:
     Composite with leaves [b, r, ...].
@@ -106,13 +109,15 @@ def render_rays(
   )
   depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
   raw, colour, *terms = field(points_at(rays, depths), directions)
-  of_passes = options.marcher == 'midpoints'  # whose noise is each pass's
+  # Whether the noise is each pass's, or that of the integration.
+  of_passes = options.marcher == 'midpoints' or draws.fine_noise is not None
   coarse_noise = None if draws.coarse_noise is None else noise_std * draws.coarse_noise
   if of_passes and coarse_noise is not None:
     raw, coarse_noise = raw + coarse_noise, None
   final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
   if not options.num_fine:
-    return _march(raw, colour, depths, options, limits, final_noise)._replace(means=_means(terms))
+    out = _march(raw, colour, depths, options, limits, final_noise)
+    return out._replace(means=_means(terms), samples=colour if return_samples else None)
 
   weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise)
   fine = _fine_depths(depths, weights, draws.pdf, options)
@@ -127,12 +132,15 @@ def render_rays(
       fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
     out = _march(raw, colour, merged.depths, options, limits, final_noise, merged)
+    colour = merged.together(*colour) if return_samples else None
   else:
     raw, colour, *terms = fine_field(points_at(rays, merged.depths), directions)
     if of_passes and draws.fine_noise is not None:
       raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
     out = _march(raw, colour, merged.depths, options, limits, final_noise)
-  return out._replace(coarse=coarse, means=_means(terms))
+  return out._replace(
+    coarse=coarse, means=_means(terms), samples=colour if return_samples else None
+  )
 
 
 def _means(terms: list) -> dict:
@@ -143,18 +151,21 @@ def _means(terms: list) -> dict:
 
 def _fine_depths(depths, weights, u, options: RenderOptions):
   """[b, r, k] depths, unsorted, from the weights of coarse ones [b, r, s]."""
-  if u is None:
-    u = sampling.midpoint_uniforms(options.num_fine)
+  choose, uniforms = {
+    'weights': (sampling.importance_depths, sampling.midpoint_uniforms),
+    'nerf': (functools.partial(sampling.importance_depths, floor=0.0), sampling.edge_uniforms),
+    'smoothed': (sampling.smoothed_importance_depths, sampling.midpoint_uniforms),
+  }[options.importance]
+  u = uniforms(options.num_fine) if u is None else u
   u = jnp.broadcast_to(u, (*depths.shape[:-1], options.num_fine)).astype(depths.dtype)
-  choose = sampling.importance_depths
-  if options.importance == 'smoothed':
-    choose = sampling.smoothed_importance_depths
   return jax.lax.stop_gradient(choose(depths, weights, u))
 
 
 def _last_interval(depths, options: RenderOptions, limits: Limits | None):
   if options.last_interval == 'infinite':
     return compositing.INFINITE_INTERVAL
+  if options.last_interval == 'none':
+    return 0.0
   near, far = (options.near, options.far) if limits is None else (x[..., 0] for x in limits[:2])
   half_stratum = 0.5 * (far - near) / max(options.num_coarse - 1, 1)
   end = far if options.strata == 'cells' else far + half_stratum

@@ -6,14 +6,14 @@ from jax3dgan.errors import UserError
 
 _CHOICES = {
   'density': ('softplus', 'relu', 'field'),
-  'last_interval': ('far', 'infinite'),
+  'last_interval': ('far', 'infinite', 'none'),
   'saved_activations': ('all', 'phases'),
   'marcher': ('samples', 'midpoints'),
-  'strata': ('centred', 'forward', 'cells'),
+  'strata': ('centred', 'forward', 'cells', 'between'),
   'jitter': ('sample', 'ray'),
   'limits_along': ('ray', 'axis'),
   'spacing': ('linear', 'disparity'),
-  'importance': ('weights', 'smoothed'),
+  'importance': ('weights', 'nerf', 'smoothed'),
 }
 
 
@@ -32,7 +32,8 @@ class RenderOptions:
       density, not a raw one.
     last_interval: 'far': the last sample's interval ends half a stratum behind `far`, or at `far`
       with the strata 'cells', so that a ray can pass; 'infinite': 1e10 as in π-GAN's release (any
-      density at the last sample is opaque there).
+      density at the last sample is opaque there); 'none': 0, where what is behind belongs to a
+      background.
     white_back, last_back: the background, see `compositing.composite`.
     lock_view_direction: the field gets the view direction (0, 0, −1) for every ray.
     align_corners: pixel grid with both ends included (π-GAN's release) instead of pixel centres.
@@ -44,8 +45,8 @@ class RenderOptions:
     jitter: 'sample': each coarse sample has a random place in its stratum; 'ray': all samples of a
       ray have the same (StyleSDF).
     strata, spacing: which depths a coarse sample may have, see `sampling.stratified_depths`.
-    importance: 'weights' or 'smoothed', see `sampling.importance_depths` and
-      `sampling.smoothed_importance_depths`; the latter needs 'midpoints'.
+    importance: 'weights' or 'nerf', see `sampling.importance_depths`, or 'smoothed', see
+      `sampling.smoothed_importance_depths`, which needs 'midpoints'.
     box: each ray is sampled where it passes the cube of this side around the origin, instead of
       from near to far, and a ray that misses it has opacity 0; 0 for near and far.
     compat_box_limits: samples rays that miss the box as EG3D's release does, within limits of all
@@ -93,7 +94,7 @@ class RenderOptions:
       )
     least = 1 if self.marcher == 'samples' else 2
     if self.num_fine:
-      least = 3 if self.importance == 'weights' else 4
+      least = 4 if self.importance == 'smoothed' else 3
     if self.num_coarse < least:
       raise UserError(
         f'num_coarse {self.num_coarse} is too small. Set at least {least}'

@@ -38,8 +38,10 @@ def stratified_depths(
       depths.
     strata: 'centred': around `s` evenly spaced depths with both ends included (π-GAN); 'forward':
       from each of them up to the next, so that the last one may be a stratum behind `far` (EG3D).
-      Without u both give the evenly spaced depths themselves. 'cells': in `s` equal parts of
-      [near, far]; without u at their beginnings (StyleSDF).
+      'between': around each of them between its mid-points with its neighbours, so that none is
+      outside of [near, far] (NeRF, StyleNeRF). Without u these give the evenly spaced depths
+      themselves. 'cells': in `s` equal parts of [near, far]; without u at their beginnings
+      (StyleSDF).
     spacing: 'linear', or 'disparity': even in 1/depth.
 
   Returns:
@@ -53,12 +55,25 @@ def stratified_depths(
     centres = jnp.linspace(near, far, num_samples, endpoint=not cells, axis=-1)
     if u is None:
       return centres
-    shift = u - 0.5 if strata == 'centred' else u
+    shift = _shift(u, strata, num_samples)
     return centres.astype(u.dtype) + shift * (step * jnp.expand_dims(far - near, -1))
   even = jnp.linspace(0.0, 1.0, num_samples, endpoint=not cells)
   if u is not None:
-    even = even.astype(u.dtype) + (u - 0.5 if strata == 'centred' else u) * step
+    even = even.astype(u.dtype) + _shift(u, strata, num_samples) * step
   return 1 / ((1 - even) / near + even / far)
+
+
+def _shift(u, strata: str, num_samples: int):
+  """From evenly spaced depths to random ones, in strata, of uniforms u [..., s or 1]."""
+  if strata in ('forward', 'cells'):
+    return u
+  shift = u - 0.5
+  if strata == 'between' and num_samples > 1:
+    index = jnp.arange(num_samples)  # the strata of both ends are halves
+    shift = jnp.where(
+      index == 0, 0.5 * u, jnp.where(index == num_samples - 1, 0.5 * (u - 1), shift)
+    )
+  return shift
 
 
 def axis_limits(axis_cosine, near, far) -> 'Limits':
@@ -152,21 +167,23 @@ def importance_sample(bins, weights, u, right: bool = False):
   return bin_below + (u - cdf_below) / width * (take(bins, above) - bin_below)
 
 
-def importance_depths(depths, weights, u):
+def importance_depths(depths, weights, u, floor: float = _WEIGHT_FLOOR):
   """Fine depths of a ray from its coarse weights, as π-GAN draws them.
 
-  NeRF's official code does the same, but adds the floor of 1e-5 to the weights once, not twice.
+  NeRF's and StyleNeRF's do the same, but add the floor of 1e-5 to the weights once, not twice, and
+  are deterministic at `edge_uniforms`.
 
   Args:
     depths: [..., s] ascending coarse depths, s >= 3.
     weights: [..., s] their compositing weights.
     u: [..., k] uniforms; see `midpoint_uniforms` for deterministic ones.
+    floor: added to the weights beside that of `importance_sample`.
 
   Returns:
     [..., k] depths between the first and the last mid-point, unsorted.
   """
   mid_points = 0.5 * (depths[..., 1:] + depths[..., :-1])  # [..., s - 1]
-  return importance_sample(mid_points, weights[..., 1:-1] + _WEIGHT_FLOOR, u)
+  return importance_sample(mid_points, weights[..., 1:-1] + floor, u)
 
 
 def smoothed_importance_depths(depths, weights, u):
@@ -197,3 +214,8 @@ def smoothed_importance_depths(depths, weights, u):
 def midpoint_uniforms(num_samples: int):
   """The deterministic stand-in for sorted uniforms: the centres of k equal parts of [0, 1], [k]."""
   return (jnp.arange(num_samples) + 0.5) / num_samples
+
+
+def edge_uniforms(num_samples: int):
+  """Instead, as in NeRF: evenly spaced with both ends included, [k]."""
+  return jnp.linspace(0.0, 1.0, num_samples)

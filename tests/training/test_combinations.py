@@ -60,6 +60,13 @@ TRAINS = {
   ('pigan', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('stylegan2', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('eg3d', 'stylenerf', 'eg3d'): _NO_DENSITY,
+  ('stylenerf', 'progressive', 'pigan'): {},
+  ('stylenerf', 'stylegan2', 'pigan'): _NO_HEADS,
+  ('stylenerf', 'stylenerf', 'pigan'): _NO_HEADS,
+  ('stylenerf', 'progressive', 'eg3d'): {},
+  ('stylenerf', 'stylegan2', 'eg3d'): _NO_DENSITY,
+  ('stylenerf', 'stylenerf', 'eg3d'): _NO_DENSITY,
+  ('stylenerf', 'dual', 'eg3d'): _NO_DENSITY,
 }
 # These train in tests of their own, with everything switched on.
 TRAINED_ELSEWHERE = {
@@ -75,6 +82,7 @@ LIKE_ANOTHER = {
   ('pigan', 'stylenerf', 'eg3d'),
   ('stylegan2', 'stylenerf', 'eg3d'),
   ('eg3d', 'stylenerf', 'eg3d'),
+  *(names for names in TRAINS if names[0] == 'stylenerf'),  # which trains under its own recipe
 }
 # 'coordconv' is 'progressive' of one size, to everybody but itself.
 _COORDCONV = {
@@ -95,6 +103,7 @@ REFUSED = {
   ('eg3d', 'dual', 'pigan'): 'label_dim is 25',
   ('pigan', 'dual', 'eg3d'): 'takes pairs',
   ('stylegan2', 'dual', 'eg3d'): 'takes pairs',
+  ('stylenerf', 'dual', 'pigan'): 'takes pairs of two sizes',
 }
 REFUSED |= {
   ('nerf', discriminator, recipe): "'nerf' is a single scene without latents"

@@ -1,0 +1,522 @@
+"""StyleNeRF: A Style-based 3D-Aware Generator for High-resolution Image Synthesis (Gu et al., ICLR
+2022, arXiv 2110.08985).
+
+A latent gives styles (StyleGAN2's mapping network). They modulate a NeRF, whose features are
+aggregated along rays at low resolution, and an up-sampler of 1x1 layers, which makes the image.
+Behind the foreground is NeRF++'s background, which depends on a latent code of its own.
+
+Latents z are [b, latent_dim + background_dim]: the object's, then the background's code, all of
+them N(0, 1). Styles w are [b, num_ws, w_dim]: one for each layer, then, where there is a
+background, a row that begins with its code and is zero behind it. So whatever interpolates,
+averages, mixes or optimises styles does the same with the background.
+
+Parameters, of which a converter is a map of names (`convert.stylenerf_generator`):
+
+| | |
+|---|---|
+| mapping/fc_{i} | kernel, bias |
+| foreground/fc_{i}, /density, /feature | affine/kernel, affine/bias, kernel [c, f], bias |
+| foreground/rgb, background/fc_{i}, /density, /feature, /rgb | kernel [c, f], bias |
+| upsampler/b{size}/conv0, /conv1, /torgb | affine/kernel, affine/bias, kernel, bias |
+| upsampler/b{size}/adapter_0, /adapter_1 | kernel, bias |
+
+Buffers: `w_average` [w_dim] and `powers` [num_blocks, 2], see `nn.stylenerf_upsampler`.
+
+Cameras are the library's. In the release's own axes a camera is at (sin φ cos θ, sin φ sin θ,
+cos φ) with z up; its (y, z, x) are our (x, y, z). A camera at θ and φ is `cameras.orbit(θ, π/2 −
+φ)`, or yaw π/2 − θ and pitch φ.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
+from jax3dgan.fields import stylenerf as fields
+from jax3dgan.generators.base import (
+  BUFFERS,
+  Generator,
+  Rendering,
+  Scene,
+  needs_resolution,
+  truncated,
+)
+from jax3dgan.nn import feature_upsampling, resample, stylenerf_upsampler
+from jax3dgan.nn.stylegan2 import MappingNetwork
+from jax3dgan.nn.stylenerf_upsampler import Upsampler
+from jax3dgan.rendering import background as background_lib
+from jax3dgan.rendering import hierarchical
+from jax3dgan.rendering import rays as rays_lib
+from jax3dgan.rendering.options import RenderOptions
+
+# How StyleNeRF samples and composites, in RenderOptions' fields.
+MARCHING = dict(
+  align_corners=False,
+  density='relu',
+  importance='nerf',
+  last_interval='none',
+  limits_along='axis',
+  strata='between',
+)
+
+
+# Floats of a layer of the NeRF path's samples that are in memory at a time: 64 MiB.
+_PATH_FLOATS = 2**24
+
+
+class Draws(NamedTuple):
+  """The random numbers of a rendering."""
+
+  foreground: hierarchical.Draws = hierarchical.Draws()
+  background: background_lib.BackgroundDraws = background_lib.BackgroundDraws()
+
+
+@flax.struct.dataclass
+class StyleNeRFScene(Scene):
+  """An object and its background, before any camera.
+
+  Attributes:
+    styles: [b, n, w_dim] of the foreground, then of the up-sampler.
+    code: [b, background_dim] of the background; None without one.
+  """
+
+  styles: jax.Array
+  code: jax.Array | None = None
+
+
+class Path(NamedTuple):
+  """Rays whose samples go through the layers of the up-sampler one by one.
+
+  Attributes:
+    uv: [b, n, 2] where they pass the image, see `losses.nerf_path.pixel_grid`.
+    key: per-example keys [b], the numbers themselves (`Draws`, of n rays), or None.
+    fade: instead of the image's; None for the same.
+  """
+
+  uv: jax.Array
+  key: Any = None
+  fade: Any = None
+
+
+@flax.struct.dataclass
+class Training:
+  """Images for a training step.
+
+  Attributes:
+    rendering: see `Rendering`.
+    path_colours: [b, n, 3] of a `Path`; None without one. `losses.nerf_path` compares them with the
+      image.
+    powers: [num_blocks, 2] the buffer `powers` after this batch.
+  """
+
+  rendering: Rendering
+  path_colours: jax.Array | None
+  powers: jax.Array
+
+
+class Layers(NamedTuple):
+  """The layers of scenes: pytrees of arrays."""
+
+  foreground: fields.ForegroundField
+  background: fields.BackgroundField | None
+  blocks: tuple[stylenerf_upsampler.Block, ...]
+
+
+class StyleNeRF(Generator):
+  """The generator; see the module for latents, styles, parameters and cameras.
+
+  Attributes:
+    latent_dim, w_dim, mapping_layers: sizes of an object's latent, of a style, of the mapping.
+    hidden_dim, num_layers, num_frequencies: of the foreground, see `fields.stylenerf.Foreground`.
+    feature_dim: features of a pixel before the up-sampler.
+    density_gain: factor on the foreground's raw density; 1 is the release's.
+    background: whether there is one; without it, `render.last_back` gives the light that passes all
+      samples to the last one (the release), `render.white_back` makes it white.
+    background_dim, background_hidden, background_layers, background_frequencies: length of its
+      code, and its network, see `fields.stylenerf.Background`.
+    background_samples: along a ray.
+    low_resolution: pixels on a side that are rendered.
+    channels: of the up-sampler's blocks, each of twice the size of the one before; none for none:
+      the rendering is the image.
+    upsampling, upsampling_blur: see `nn.feature_upsampling`.
+    clamp: bound of activations in the up-sampler; 0 for none.
+    compat_powers_first: training divides by running means that this batch is in already, as the
+      release does: an image then depends on its batch, and training on the number of devices. For
+      comparison with it alone.
+    matmul_dtype: precision policy of products, see `nn.precision`.
+  """
+
+  latent_dim: int = 512
+  w_dim: int = 512
+  mapping_layers: int = 8
+  hidden_dim: int = 128
+  num_layers: int = 8
+  num_frequencies: int = 10
+  feature_dim: int = 256
+  density_gain: float = 1.0
+  background: bool = True
+  background_dim: int = 32
+  background_hidden: int = 64
+  background_layers: int = 4
+  background_frequencies: int = 10
+  background_samples: int = 4
+  low_resolution: int = 32
+  channels: tuple[int, ...] = (512, 256, 128)
+  upsampling: str = 'nn_cat'
+  upsampling_blur: bool = True
+  clamp: float = 256.0
+  compat_powers_first: bool = False
+  matmul_dtype: str = 'float32'
+
+  # Not fields.
+  has_field = True
+  makes_pairs = True
+
+  def setup(self):
+    if self.background and self.background_dim > self.w_dim:
+      raise UserError(
+        f'config.model.background_dim is {self.background_dim}, and a row of styles has '
+        f'{self.w_dim} numbers. Set --config.model.background_dim to at most that.'
+      )
+    self.mapping = MappingNetwork(self.w_dim, self.mapping_layers)
+    self.foreground = fields.Foreground(
+      self.hidden_dim,
+      self.num_layers,
+      self.num_frequencies,
+      self.feature_dim,
+      self.density_gain,
+      self.matmul_dtype,
+    )
+    if self.background:
+      self.background_field = fields.Background(
+        self.background_hidden,
+        self.background_layers,
+        self.background_frequencies,
+        self.feature_dim,
+        self.matmul_dtype,
+        name='background',
+      )
+    if self.channels:
+      self.upsampler = Upsampler(
+        tuple(self.channels),
+        self.low_resolution,
+        self.upsampling,
+        self.upsampling_blur,
+        self.clamp,
+        self.matmul_dtype,
+      )
+      self.powers = self.variable(BUFFERS, 'powers', jnp.ones, (len(self.channels), 2))
+    self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
+
+  @property
+  def z_dim(self) -> int:
+    """Length of a latent: the object's and the background's code."""
+    return self.latent_dim + (self.background_dim if self.background else 0)
+
+  @property
+  def num_styles(self) -> int:
+    """Styles of layers."""
+    return self.num_layers + 2 + (2 * len(self.channels) + 1 if self.channels else 0)
+
+  @property
+  def num_ws(self) -> int:
+    """Rows of w: the styles of layers, and one with the background's code."""
+    return self.num_styles + self.background
+
+  @property
+  def resolution(self) -> int | None:
+    """Pixels on a side of the images, where an up-sampler makes them; else None."""
+    return self.low_resolution << len(self.channels) if self.channels else None
+
+  @property
+  def resolutions(self) -> tuple[int, ...]:
+    """All sizes of images that it makes: the rendering's and those of its blocks; () where the
+    rendering is the image, which may have any size."""
+    count = len(self.channels) + 1 if self.channels else 0
+    return tuple(self.low_resolution << i for i in range(count))
+
+  def default_options(self) -> RenderOptions:
+    """StyleNeRF's way of marching along rays, for FFHQ's cameras."""
+    return RenderOptions(
+      resolution=self.resolution or self.low_resolution,
+      num_coarse=14,
+      num_fine=14,
+      last_back=not self.background,
+      **MARCHING,
+    )
+
+  def average_w(self):
+    """The running mean of the styles, [num_ws, w_dim]; that of the background's code is 0."""
+    average = jnp.broadcast_to(self.w_average.value, (self.num_styles, self.w_dim))
+    return jnp.pad(average, ((0, int(self.background)), (0, 0)))
+
+  def without_super_resolution(self) -> 'StyleNeRF':
+    """The same with the rendering itself as the image, of any resolution; the variables fit, and
+    styles too."""
+    return self.clone(channels=()) if self.channels else self
+
+  def unused_fields(self) -> dict[str, str]:
+    """See `Generator.unused_fields`."""
+    unused = {}
+    if not self.background:
+      own = ('dim', 'hidden', 'layers', 'frequencies', 'samples')
+      unused |= {f'background_{name}': 'background is off' for name in own}
+    if not self.channels:
+      own = ('upsampling', 'upsampling_blur', 'clamp', 'compat_powers_first')
+      unused |= {name: 'there are no channels for an up-sampler' for name in own}
+    elif self.upsampling not in feature_upsampling.WITH_BLUR:
+      unused['upsampling_blur'] = f"the upsampling '{self.upsampling}' has no blur"
+    return unused
+
+  def map(self, z, label=None, truncation_psi=1.0, average_w=None, truncation_cutoff=None):
+    """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
+
+    Args:
+      label: ignored: the mapping is not conditioned on the camera.
+      truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
+      truncation_cutoff: how many of the rows, from the first on, are pulled; None for all.
+    """
+    del label
+    w = self.mapping(z[:, : self.latent_dim])
+    w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_styles, self.w_dim))
+    if self.background:
+      code = z[:, self.latent_dim :]
+      code = jnp.pad(code, ((0, 0), (0, self.w_dim - self.background_dim)))
+      w = jnp.concatenate([w, code[:, None]], axis=1)
+    pulled = truncated(w, truncation_psi, average_w)
+    if truncation_cutoff is None:
+      return pulled
+    return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
+
+  def prepare(self, w, key=None) -> StyleNeRFScene:
+    """Styles w [b, num_ws, w_dim] → the scene; nothing in it is random."""
+    del key
+    if isinstance(w, Scene):
+      return w
+    if not self.background:
+      return StyleNeRFScene(w)
+    return StyleNeRFScene(w[:, :-1], w[:, -1, : self.background_dim])
+
+  def layers(self, scene: StyleNeRFScene) -> Layers:
+    """The layers of scenes [b]."""
+    first = self.foreground.num_ws
+    return Layers(
+      self.foreground(scene.styles[:, :first]),
+      self.background_field(scene.code) if self.background else None,
+      self.upsampler(self.feature_dim, scene.styles[:, first:]) if self.channels else (),
+    )
+
+  def synthesize(
+    self,
+    w,
+    camera: Camera,
+    key=None,
+    options: RenderOptions | None = None,
+    noise_std=0.0,
+    fade=1.0,
+  ) -> Rendering:
+    """Images of styles w [b, num_ws, w_dim], or of a `Scene`, from cameras [b].
+
+    Args:
+      key: per-example keys [b] of all that is random, the numbers themselves (`Draws`), or None.
+      options: static rendering options; the resolution is one of `resolutions`. `last_back` leaves
+        the background out. Depth and opacity are the foreground's, resized to the image.
+      noise_std: standard deviation of the density noise; StyleNeRF is trained with 1.
+      fade: share of the resolution's own block in the image, see `stylenerf_upsampler.upsample`.
+    """
+    return self.synthesize_for_training(
+      w, camera, key, options, noise_std, fade, measure=False
+    ).rendering
+
+  def synthesize_for_training(
+    self,
+    w,
+    camera: Camera,
+    key=None,
+    options: RenderOptions | None = None,
+    noise_std=0.0,
+    fade=1.0,
+    path: Path | None = None,
+    measure: bool = True,
+  ) -> Training:
+    """`synthesize`, and what a training step needs beside the images.
+
+    Nothing is changed: a loss gives the new buffer `powers` back in `recipes.Terms.buffers`, whose
+    mean over devices is what one device with the whole batch has.
+
+    Args:
+      path: see `Path`; None for none.
+      measure: whether `powers` move.
+      The rest: see `synthesize`.
+    """
+    options = options or self.default_options()
+    num_blocks = self._num_blocks(options)
+    layers = self.layers(self.prepare(w))
+    layers = layers._replace(blocks=layers.blocks[:num_blocks])
+    powers = self.powers.value if self.channels else jnp.ones((0, 2))
+    size = self.low_resolution if self.channels else options.resolution
+    rays = rays_lib.camera_rays(camera, size, options.align_corners)
+    numbers = self._draws(key, size**2, options, noise_std)
+    rgb, features, depth, opacity = self._render(layers, rays, numbers, options, noise_std)
+    b = rgb.shape[0]
+    low, features = rgb.reshape(b, size, size, 3), features.reshape(b, size, size, -1)
+    run = dict(measure=measure, compat_first=self.compat_powers_first)
+    image, squares = stylenerf_upsampler.upsample(layers.blocks, features, low, powers, fade, **run)
+    moved = stylenerf_upsampler.moved_powers(powers, squares)
+    depth, opacity = (x.reshape(b, size, size) for x in (depth, opacity))
+    if num_blocks:
+      depth, opacity = (
+        resample.resize_bilinear(x[..., None], image.shape[1])[..., 0] for x in (depth, opacity)
+      )
+    colours = None
+    if path is not None:
+      rays = rays_lib.rays_through(camera, path.uv)
+      own = moved if self.compat_powers_first else powers
+      fade = fade if path.fade is None else path.fade
+      colours, squares = self._path(layers, rays, path.key, options, noise_std, own, fade, run)
+      moved = stylenerf_upsampler.moved_powers(moved, squares)
+    return Training(Rendering(image, depth, opacity, low), colours, moved)
+
+  def _num_blocks(self, options: RenderOptions) -> int:
+    if options.low_resolution not in (0, self.low_resolution):
+      raise UserError(
+        f'render.low_resolution is {options.low_resolution}, and the up-sampler is made for '
+        f'{self.low_resolution}². Set it to 0.'
+      )
+    if options.white_back and (self.background or options.last_back):
+      raise UserError(
+        'render.white_back would be ignored: what passes the foreground shows the background, or '
+        'with last_back the last sample. Set white_back=False, or background=False in config.model '
+        'and last_back=False.'
+      )
+    if not self.channels:
+      return 0
+    needs_resolution(
+      self, options, 'set the resolution to one of them, or train with other config.model.channels.'
+    )
+    return self.resolutions.index(options.resolution)
+
+  def _draws(self, key, num_rays: int, options: RenderOptions, noise_std) -> Draws:
+    if key is None or isinstance(key, Draws):
+      return key or Draws()
+    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
+    first, second = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+    return Draws(
+      hierarchical.draw(first, num_rays, options, noise, of_passes=True),
+      background_lib.draw(second, num_rays, self.background_samples, noise),
+    )
+
+  def _shows_background(self, options: RenderOptions) -> bool:
+    return self.background and not options.last_back
+
+  def _render(self, layers: Layers, rays, draws: Draws, options: RenderOptions, noise_std):
+    """Colours [b, r, 3] in about ±1 and features [b, r, f] of rays, depth and opacity [b, r]."""
+    field = layers.foreground
+    own = dataclasses.replace(options, white_back=False)
+    out = hierarchical.render_images(field, rays, own, draws.foreground, noise_std)
+    rgb, features = field.head(out.colour, 1.0 if options.last_back else out.opacity)
+    light = (1 - out.opacity)[..., None]
+    if self._shows_background(options):
+      field = layers.background
+      hidden = background_lib.render_images(
+        field, rays, self.background_samples, draws.background, noise_std, options.ray_chunk
+      )
+      behind = field.head(hidden)
+      rgb, features = rgb + light * behind[0], features + light * behind[1]
+    elif options.white_back:
+      rgb = rgb + light
+    return rgb, features, out.depth, out.opacity
+
+  def _path(self, layers: Layers, rays, key, options, noise_std, powers, fade, run):
+    """Colours [b, r, 3] of rays whose samples went through the up-sampler's layers one by one, and
+    mean squares; in chunks of rays, each rematerialised in the backward pass."""
+    b, r = rays.directions.shape[:2]
+    draws = self._draws(key, r, options, noise_std)
+    limits = hierarchical.ray_limits(rays, options)
+    rays = rays.replace(axis_cosine=None)
+    shows_background = self._shows_background(options)
+
+    def colours(chunk):
+      rays, limits, draws = chunk
+      own = dataclasses.replace(options, white_back=False)
+      out = hierarchical.render_rays(
+        layers.foreground, rays, own, draws.foreground, noise_std, limits, return_samples=True
+      )
+      rgb, features = layers.foreground.head(out.samples)
+      weights, light = out.weights, (1 - out.opacity)[..., None]
+      if shows_background:
+        behind = background_lib.render_rays(
+          layers.background,
+          rays,
+          self.background_samples,
+          draws.background,
+          noise_std,
+          return_samples=True,
+        )
+        other = layers.background.head(behind.samples)
+        rgb, features = (
+          jnp.concatenate(pair, axis=2) for pair in ((rgb, other[0]), (features, other[1]))
+        )
+        weights = jnp.concatenate([weights, light * behind.weights], axis=2)
+      rgb, squares = stylenerf_upsampler.upsample(
+        layers.blocks, features, rgb, powers, fade, double=False, **run
+      )
+      rgb = jnp.sum(weights[..., None] * rgb, axis=2)
+      return rgb + light if options.white_back else rgb, squares
+
+    size = hierarchical.divisor(r, min(options.ray_chunk or r, self._path_chunk(b, options)))
+    if size == r:
+      return colours((rays, limits, draws))
+    chunks = jax.tree.map(
+      lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0),
+      (rays, limits, draws),
+    )
+    rgb, squares = jax.lax.map(jax.checkpoint(colours), chunks)
+    squares = None if squares is None else squares.mean(0)
+    return jnp.moveaxis(rgb, 0, 1).reshape(b, r, 3), squares
+
+  def _path_chunk(self, num_images: int, options: RenderOptions) -> int:
+    """Rays of each image whose samples are in memory at a time."""
+    samples = options.num_coarse + options.num_fine + self.background_samples
+    widest = max(self.feature_dim, self.hidden_dim, *self.channels)
+    return max(_PATH_FLOATS // (num_images * samples * widest), 1)
+
+  def query(self, w, points, directions=None):
+    """Raw density [b, n] and features [b, n, 3 + feature_dim] of styles or a scene at points
+    [b, n, 3].
+
+    The first three are the colour in about [0, 1], as the up-sampler's layers make it of a single
+    sample; without an up-sampler the field's own. There is no view direction.
+    """
+    del directions
+    layers = self.layers(self.prepare(w))
+    raw, hidden = layers.foreground(points[:, :, None])
+    rgb, features = layers.foreground.head(hidden[:, :, 0])
+    if layers.blocks:
+      rgb, _ = stylenerf_upsampler.upsample(
+        layers.blocks, features, rgb, self.powers.value, double=False
+      )
+    return raw[:, :, 0], jnp.concatenate([0.5 * (rgb + 1), features], axis=-1)
+
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, fade=1.0):
+    """`map`, then `synthesize`."""
+    return self.synthesize(self.map(z), camera, key, options, noise_std, fade)
+
+  def initialise(self, z):
+    """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
+    return jax.tree.map(jnp.sum, self.layers(self.prepare(self.map(z))))
+
+  def tiny(self, resolution: int) -> dict:
+    """See `Generator.tiny`."""
+    fields = dict(latent_dim=8, w_dim=8, mapping_layers=1, hidden_dim=8, num_layers=2)
+    fields |= dict(num_frequencies=3, feature_dim=8, low_resolution=resolution)
+    if self.channels:
+      fields |= dict(low_resolution=resolution // 4, channels=(8, 4))
+    if self.background:
+      fields |= dict(background_dim=4, background_hidden=8, background_layers=2)
+      fields |= dict(background_frequencies=2, background_samples=3)
+    return fields

@@ -1,0 +1,201 @@
+"""StyleNeRF's up-sampler: from aggregated features to an image (Gu et al., ICLR 2022, arXiv
+2110.08985, Sec. 3.2).
+
+Blocks of modulated 1x1 layers, each of twice the size of the one before, without noise; to-RGB
+results add up. Only the doubling of the size looks at neighbours: without it the same layers make
+colours of single samples along rays, which is what the NeRF-path regularisation compares the image
+with (Sec. 3.3).
+
+The input of every layer but to-RGB is divided by its root mean square, as it was on average so far:
+the `powers` [num_blocks, 2] are running means of x² of both layers of each block. They are given
+and returned, never changed in place.
+"""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.nn import feature_upsampling, resample
+from jax3dgan.nn.equalized import activate
+from jax3dgan.nn.feature_upsampling import Adapter, upsample_features
+from jax3dgan.nn.modulated_dense import Linear, ModulatedDense, product
+
+POWER_DECAY = 0.999  # of the running means of x², a step
+
+
+@flax.struct.dataclass
+class Block:
+  """The layers of one size: kernels [b, c, f] and biases [1, f] of each.
+
+  Attributes:
+    conv0, conv1, torgb: (kernels, bias).
+    adapter: of the doubling, None where it has none.
+    mode, blur: see `feature_upsampling`.
+    clamp: bound of activations; 0 for none.
+    matmul_dtype: policy of `nn.precision`.
+  """
+
+  conv0: tuple
+  conv1: tuple
+  torgb: tuple
+  adapter: Adapter | None
+  mode: str = flax.struct.field(pytree_node=False, default='nn_cat')
+  blur: bool = flax.struct.field(pytree_node=False, default=True)
+  clamp: float = flax.struct.field(pytree_node=False, default=256.0)
+  matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
+
+  def colours(self, x):
+    """Features [b, ..., f] → what they add to the image, [b, ..., 3]."""
+    kernel, bias = self.torgb
+    return activate(product(x, kernel) + bias, 'linear', clamp=self.clamp or None)
+
+
+def moving_power(power, square):
+  """The running mean after another mean square."""
+  return POWER_DECAY * power + (1 - POWER_DECAY) * square
+
+
+def _layer(block: Block, layer, x, power, *, double=False, measure=False, compat_first=False):
+  """One layer: x [b, ..., c] → ([b, ..., f], the mean of x² or None)."""
+  kernel, bias = layer
+  square = jax.lax.stop_gradient(jnp.mean(jnp.square(x))) if measure else None
+  if measure and compat_first:
+    power = moving_power(power, square)
+  x = product(x, kernel * jax.lax.rsqrt(power), block.matmul_dtype)
+  if double:
+    x = upsample_features(x, block.mode, block.blur, block.adapter, block.matmul_dtype)
+  return activate(x + bias, clamp=block.clamp or None), square
+
+
+def run_block(block: Block, x, powers, *, double=True, measure=False, compat_first=False):
+  """The features of a block.
+
+  Args:
+    x: [b, h, w, c], or without doubling [b, ..., c].
+    powers: [2] of its two layers.
+    double: whether the size doubles.
+    measure: whether to return mean squares.
+    compat_first: measured squares enter the powers before these are used, as in the release; a
+      result then depends on the whole batch.
+
+  Returns:
+    ([b, 2h, 2w, f] or [b, ..., f], mean squares [2] or None).
+  """
+  common = dict(measure=measure, compat_first=compat_first)
+  x, first = _layer(block, block.conv0, x, powers[0], double=double, **common)
+  x, second = _layer(block, block.conv1, x, powers[1], **common)
+  return x, jnp.stack([first, second]) if measure else None
+
+
+def upsample(
+  blocks, features, rgb, powers, fade=1.0, *, double=True, measure=False, compat_first=False
+):
+  """Features and colours → the image of the last block.
+
+  Args:
+    blocks: of `Upsampler`, as many as shall be run.
+    features, rgb: [b, h, w, c] and [b, h, w, 3]; of single samples [b, ..., c] and [b, ..., 3]
+      without doubling.
+    powers: [num_blocks, 2], of more blocks as well.
+    fade: share of the last block in the image, 0 to 1, may be traced; the rest is the image before,
+      enlarged bilinearly.
+    double, measure, compat_first: see `run_block`.
+
+  Returns:
+    (image, mean squares [len(blocks), 2] or None).
+  """
+  squares = []
+  for i, block in enumerate(blocks):
+    features, square = run_block(
+      block, features, powers[i], double=double, measure=measure, compat_first=compat_first
+    )
+    squares.append(square)
+    before = rgb
+    rgb = (resample.upsample(rgb) if double else rgb) + block.colours(features)
+    if i == len(blocks) - 1 and not (isinstance(fade, int | float) and fade >= 1):
+      if double:
+        before = resample.resize_bilinear(before, rgb.shape[1])
+      rgb = before + fade * (rgb - before)
+  return rgb, jnp.stack(squares) if measure and squares else None
+
+
+def moved_powers(powers, squares):
+  """Powers [num_blocks, 2] after mean squares [n ≤ num_blocks, 2] of the first blocks."""
+  if squares is None:
+    return powers
+  n = len(squares)
+  return jnp.concatenate([moving_power(powers[:n], squares), powers[n:]])
+
+
+class Upsampler(nn.Module):
+  """The parameters: blocks `b{size}` of `conv0`, `conv1`, `torgb` (`ModulatedDense`), `adapter_0`
+  and `adapter_1` (`Linear`, equalised).
+
+  Attributes:
+    channels: features at twice the size of the input, four times, ...
+    low_resolution: pixels on a side of the input, for the blocks' names.
+    mode, blur, clamp, matmul_dtype: see `Block`.
+  """
+
+  channels: tuple[int, ...] = (512, 256, 128)
+  low_resolution: int = 32
+  mode: str = 'nn_cat'
+  blur: bool = True
+  clamp: float = 256.0
+  matmul_dtype: str = 'float32'
+
+  @property
+  def num_ws(self) -> int:
+    """Styles: of two layers of each block, and of the last to-RGB (the others share the style of
+    the next block's first layer)."""
+    return 2 * len(self.channels) + 1
+
+  @nn.compact
+  def __call__(self, in_features: int, w) -> tuple[Block, ...]:
+    """The blocks of styles w [b, num_ws, w_dim] for inputs of so many features."""
+    feature_upsampling.check(self.mode)
+    blocks = []
+    for i, features in enumerate(self.channels):
+      block = _BlockParams(
+        features,
+        self.mode,
+        self.blur,
+        self.clamp,
+        self.matmul_dtype,
+        name=f'b{self.low_resolution << (i + 1)}',
+      )
+      blocks.append(block(in_features, w[:, 2 * i : 2 * i + 3]))
+      in_features = features
+    return tuple(blocks)
+
+
+class _BlockParams(nn.Module):
+  """The parameters of a block, see `Upsampler`."""
+
+  features: int
+  mode: str
+  blur: bool
+  clamp: float
+  matmul_dtype: str
+
+  @nn.compact
+  def __call__(self, in_features: int, w) -> Block:
+    """Styles w [b, 3, w_dim] → the block."""
+    c, adapter = self.features, None
+    if self.mode in feature_upsampling.WITH_ADAPTER:
+      concatenates = self.mode == 'nn_cat'
+      hidden = max(c // 4, 1)
+      first = Linear(hidden, True, name='adapter_0')(2 * c if concatenates else c)
+      second = Linear(c if concatenates else 4 * c, True, name='adapter_1')(hidden)
+      adapter = Adapter(*(array[0] for array in (*first, *second)))
+    return Block(
+      ModulatedDense(c, name='conv0')(in_features, w[:, 0]),
+      ModulatedDense(c, name='conv1')(c, w[:, 1]),
+      ModulatedDense(3, demodulate=False, name='torgb')(c, w[:, 2]),
+      adapter,
+      self.mode,
+      self.blur,
+      self.clamp,
+      self.matmul_dtype,
+    )
