@@ -17,6 +17,7 @@ _FOLDERS = (
   _TESTS / 'data' / 'eg3d',
   _TESTS / 'data' / 'eg3d_d',
   _TESTS / 'data' / 'stylenerf',
+  _TESTS / 'data' / 'stylesdf',
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
   _SHARED / 'style',
@@ -40,11 +41,15 @@ FILES = (
   'train_step_small',
   'inverse_render_small',
   'extract_grid',
+  'stylesdf_stage1',
+  'stylesdf_full',
+  'stylesdf_camera_mesh',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
   r'(^|/)((param|param_before|image)/|draw_|h_stddev)'
   r'|^(z|z_d|z_g|real|config_json|gt|noise_\w+|voxel_\w+|fixed/pitch_yaw)$'
+  r'|^([gd]\..*|z2|t_rand|\w+_randn?|pl_noise_raw|trunc_z|locations|resolution)$'
   r'|^(pdf/(bins|weights|u)|integ/(rgb_sigma|z|noise_n)|grid/(grid|points))$'
 )
 

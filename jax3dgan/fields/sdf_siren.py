@@ -190,6 +190,8 @@ class SDFSiren(nn.Module):
     hidden_dim: width h; num_layers: FiLM layers before the distance.
     input_scale: factor on the points: 2/(far − near) takes those that are rendered to ±1.
     beta: β at first.
+    style_scale: factor on the initial weights that make γ and β of a style: how far apart the
+      fields of fresh latents are; 0.25 is the paper's.
     matmul_dtype: precision policy of the hidden products.
   """
 
@@ -197,6 +199,7 @@ class SDFSiren(nn.Module):
   num_layers: int = 8
   input_scale: float = 2 / 0.24
   beta: float = 0.1
+  style_scale: float = 0.25
   matmul_dtype: str = 'float32'
 
   @nn.compact
@@ -214,7 +217,7 @@ class SDFSiren(nn.Module):
       kernel, bias = linear(name, fan_in, h, init)
 
       def of_style(part):
-        init = siren_init.kaiming_normal(0.2, 0.25)
+        init = siren_init.kaiming_normal(0.2, self.style_scale)
         kernel, bias = linear(f'{name}_{part}', w.shape[-1], h, init)
         return precision.einsum('bi,io->bo', w, kernel) + bias
 

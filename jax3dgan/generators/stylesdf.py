@@ -76,6 +76,7 @@ class StyleSDF(FieldGenerator):
     z_dim, w_dim, mapping_layers: sizes of latent, renderer's style and mapping network.
     hidden_dim, num_layers, input_scale: see `SDFSiren`; input_scale is 2/(far − near).
     beta: the density's β at first, world units.
+    style_scale: see `SDFSiren`: how far apart the fields of fresh latents are.
     decoder_channels: features of the decoder at `low_resolution`, twice it, ...; () for no decoder:
       the rendering is the picture.
     decoder_w_dim, decoder_mapping_layers: width of the decoder's styles and number of the layers
@@ -92,6 +93,7 @@ class StyleSDF(FieldGenerator):
   num_layers: int = 8
   input_scale: float = 2 / 0.24
   beta: float = 0.1
+  style_scale: float = 0.25
   decoder_channels: tuple[int, ...] = ()
   decoder_w_dim: int = 512
   decoder_mapping_layers: int = 5
@@ -111,7 +113,12 @@ class StyleSDF(FieldGenerator):
       )
     self.mapping = StyleMapping(self.w_dim, self.mapping_layers)
     self.field = SDFSiren(
-      self.hidden_dim, self.num_layers, self.input_scale, self.beta, self.matmul_dtype
+      self.hidden_dim,
+      self.num_layers,
+      self.input_scale,
+      self.beta,
+      self.style_scale,
+      self.matmul_dtype,
     )
     if self.decoder_channels:
       self.decoder_mapping = MappingNetwork(self.decoder_w_dim, self.decoder_mapping_layers)
@@ -221,14 +228,14 @@ class StyleSDF(FieldGenerator):
     return self.low_resolution
 
   def decode(self, features, w, noise=None):
-    """Images [b, r, r, 3] of features [b, h, h, c] and styles w [b, num_ws, width].
+    """Images [b, r, r, 3] of features [b, h, h, c] and the decoder's styles [b, num_ws − 1, width].
 
     Args:
       noise: one [b or 1, h, w, 1] for each of the decoder's layers; None for the constant one.
     """
     if noise is None and self.use_noise:
       noise = self.decoder.split_noise(self.noise_const.value[None])
-    return self.decoder(features, w[:, 1:, : self.decoder_w_dim], noise)
+    return self.decoder(features, w[..., : self.decoder_w_dim], noise)
 
   def draw_noise(self, keys):
     """Noise of the decoder's layers from per-example keys [b]; None for one without noise."""
@@ -255,7 +262,7 @@ class StyleSDF(FieldGenerator):
     if not has_features:
       return rendering
     b = rendering.image.shape[0]
-    image = self.decode(out.colour[..., 3:].reshape(b, size, size, -1), w, noise)
+    image = self.decode(out.colour[..., 3:].reshape(b, size, size, -1), w[:, 1:], noise)
     depth, opacity = (
       resample.resize_bilinear(x[..., None], image.shape[1])[..., 0]
       for x in (rendering.depth, rendering.opacity)
@@ -290,7 +297,7 @@ class StyleSDF(FieldGenerator):
     total = jax.tree.map(jnp.sum, self.query(w, jnp.zeros((z.shape[0], 1, 3), z.dtype)))
     if self.decoder_channels:
       size = self.low_resolution
-      total += (self.decode(jnp.zeros((1, size, size, self.hidden_dim)), w),)
+      total += (self.decode(jnp.zeros((1, size, size, self.hidden_dim)), w[:, 1:]),)
     return total
 
   def tiny(self, resolution: int) -> dict:

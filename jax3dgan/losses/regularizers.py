@@ -1,5 +1,6 @@
 """Terms beside the adversarial loss: R1, and the regression of an image's pose and latent."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -36,11 +37,13 @@ def is_due(step, interval: int):
 def pose_target(yaw, pitch, encoding: str):
   """What a pose head should predict of cameras by π-GAN's angles [b], radians.
 
-  (pitch, yaw) [b, 2] for the encoding 'angles', the direction towards the camera [b, 3] for
-  'direction'.
+  (pitch, yaw) [b, 2] for the encoding 'angles'; (azimuth, elevation) [b, 2] around the front for
+  'view' (StyleSDF); the direction towards the camera [b, 3] for 'direction'.
   """
   if encoding == 'angles':
     return jnp.stack([pitch, yaw], axis=-1)
+  if encoding == 'view':
+    return math.pi / 2 - jnp.stack([yaw, pitch], axis=-1)
   return cameras.from_yaw_pitch(yaw, pitch).origin
 
 
@@ -50,12 +53,19 @@ def camera_pose_target(camera: Camera, encoding: str):
   if encoding == 'direction':
     return direction
   x, y, z = jnp.moveaxis(direction, -1, 0)
-  return jnp.stack([jnp.arccos(jnp.clip(y, -1, 1)), jnp.arctan2(z, x)], axis=-1)
+  return pose_target(jnp.arctan2(z, x), jnp.arccos(jnp.clip(y, -1, 1)), encoding)
 
 
 def pose_loss(predicted, true):
   """Mean squared error of pitch and yaw [b, 2], radians, over batch and angles."""
   return jnp.square(predicted - true).mean()
+
+
+def smooth_l1(predicted, true):
+  """Mean over batch and entries of e²/2 where |e| < 1 and of |e| − ½ elsewhere: errors e of a pose
+  [b, n] (Huber's loss)."""
+  error = jnp.abs(predicted - true)
+  return jnp.where(error < 1, 0.5 * jnp.square(error), error - 0.5).mean()
 
 
 def latent_loss(predicted, true):

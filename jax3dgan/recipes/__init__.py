@@ -9,6 +9,8 @@ RECIPES = {
   'pigan': 'jax3dgan.recipes.pigan:PiGAN',
   'eg3d': 'jax3dgan.recipes.eg3d:EG3D',
   'nerf': 'jax3dgan.recipes.nerf:NeRF',
+  'stylesdf': 'jax3dgan.recipes.stylesdf:StyleSDF',
+  'stylesdf_stage1': 'jax3dgan.recipes.stylesdf_stage1:StyleSDFStage1',
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
 
 LABEL_SIZE = 25  # numbers of a camera's label, see `cameras.from_label`
-POSE_SIZES = {'angles': 2, 'direction': 3}  # numbers of a pose encoding
+POSE_SIZES = {'angles': 2, 'view': 2, 'direction': 3}  # numbers of a pose encoding
 
 
 def one_of(field: str, value, choices: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 import functools
 
 import goldens
+import jax
 import numpy as np
 
 from jax3dgan.cameras import Camera
@@ -180,3 +181,23 @@ def camera(file: str) -> Camera:
 def draws(file: str) -> Draws:
   """The rendering's: one offset of each ray."""
   return Draws(jitter=flat(goldens.load(file)['t_rand'])[..., None])
+
+
+def in_official_layout(convert, names: dict, tree) -> dict:
+  """{official name: array} of a tree like convert's result.
+
+  Args:
+    convert: official(name) → a tree in our layout, which only moves numbers.
+    names: {official name: shape} of what it reads.
+    tree: Ours, of the same structure, as gradients are.
+  """
+  ends = np.cumsum([0, *(int(np.prod(shape)) for shape in names.values())])
+  index = {
+    name: np.arange(start, start + int(np.prod(shape))).reshape(shape)
+    for (name, shape), start in zip(names.items(), ends[:-1], strict=True)
+  }
+  places, values = (jax.tree.leaves(x) for x in (convert(index.__getitem__), tree))
+  flat = np.full(ends[-1], np.nan)
+  for place, value in zip(places, values, strict=True):
+    flat[np.ravel(place)] = np.ravel(value)
+  return {name: flat[place] for name, place in index.items()}

@@ -40,6 +40,8 @@ def combined(generator: str, discriminator: str, recipe: str):
 # What is not here is refused, see REFUSED.
 _NO_HEADS = {'loss.pose': 0.0}
 _NO_DENSITY = {'eg3d.density': 0.0}
+_DECODER = {'stylesdf.random_renderer': True, 'model.decoder_channels': (8, 8)}
+_DECODER |= {'model.low_resolution': 4, 'model.decoder_w_dim': 8, 'model.decoder_mapping_layers': 1}
 TRAINS = {
   ('pigan', 'progressive', 'pigan'): {},
   ('pigan', 'stylegan2', 'pigan'): _NO_HEADS,
@@ -67,6 +69,10 @@ TRAINS = {
   ('stylenerf', 'stylegan2', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'dual', 'eg3d'): _NO_DENSITY,
+  ('stylesdf', 'stylegan2', 'stylesdf_stage1'): _NO_HEADS,
+  ('stylesdf', 'coordconv', 'stylesdf_stage1'): {},
+  ('stylesdf', 'stylegan2', 'stylesdf'): _DECODER,
+  ('stylesdf', 'coordconv', 'stylesdf'): _DECODER,
 }
 # These train in tests of their own, with everything switched on.
 TRAINED_ELSEWHERE = {
@@ -74,6 +80,8 @@ TRAINED_ELSEWHERE = {
   ('stylegan2', 'progressive', 'pigan'): 'training/test_steps.py',
   ('stylegan2', 'stylegan2', 'pigan'): 'discriminators/test_stylegan2_discriminator.py',
   ('eg3d', 'dual', 'eg3d'): 'eg3d/test_eg3d_steps.py',
+  ('stylesdf', 'coordconv', 'stylesdf_stage1'): 'stylesdf/test_stylesdf_steps.py',
+  ('stylesdf', 'stylegan2', 'stylesdf'): 'stylesdf/test_stylesdf_steps.py',
 }
 # Each network of theirs trains in another pair, 'stylenerf' with 'stylegan2' under 'pigan'.
 LIKE_ANOTHER = {
@@ -83,6 +91,8 @@ LIKE_ANOTHER = {
   ('stylegan2', 'stylenerf', 'eg3d'),
   ('eg3d', 'stylenerf', 'eg3d'),
   *(names for names in TRAINS if names[0] == 'stylenerf'),  # which trains under its own recipe
+  ('stylesdf', 'stylegan2', 'stylesdf_stage1'),
+  ('stylesdf', 'coordconv', 'stylesdf'),
 }
 # 'coordconv' is 'progressive' of one size, to everybody but itself.
 _COORDCONV = {
@@ -114,6 +124,19 @@ REFUSED |= {
   ('stylesdf', discriminator, recipe): 'no term that keeps it one'
   for discriminator in discriminators.DISCRIMINATORS
   for recipe in ('pigan', 'eg3d')
+}
+_OF_SDFS = ('stylesdf', 'stylesdf_stage1')
+REFUSED |= {
+  (generator, discriminator, recipe): 'trains signed distances'
+  for generator in generators.GENERATORS.keys() - {'stylesdf'}
+  for discriminator in discriminators.DISCRIMINATORS
+  for recipe in _OF_SDFS
+}
+_NOT_SINGLE = {'dual': 'takes pairs', 'progressive': 'growing', 'stylenerf': 'growing'}
+REFUSED |= {
+  ('stylesdf', discriminator, recipe): message
+  for discriminator, message in _NOT_SINGLE.items()
+  for recipe in _OF_SDFS
 }
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
 ALL = list(

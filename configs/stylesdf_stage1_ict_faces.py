@@ -1,0 +1,44 @@
+"""The first stage of a small StyleSDF on rendered faces, 32²: signed distances, on two CPU cores.
+
+Data: faces of the user's own copy of the ICT face model, rendered at first use (docs/faces.md):
+--config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. Cameras 2.7 from the
+head's middle, focal length 4.2647, yaw 0.3 and pitch 0.15 radians around the front; the photos'
+labels are not read.
+"""
+
+import math
+import pathlib
+import runpy
+
+from jax3dgan import config as config_lib
+
+_TOYS = runpy.run_path(str(pathlib.Path(__file__).with_name('stylesdf_stage1_toys.py')))
+
+
+def get_config():
+  """The experiment: as of the toys, with the faces' cameras."""
+  config = _TOYS['get_config']()
+  config.data.source = 'ict:'
+  config.model.input_scale = 2.0
+  config.render.update(
+    radius=2.7,
+    fov_degrees=2 * math.degrees(math.atan(0.5 / 4.2647)),
+    # All heads lie between.
+    near=2.35,
+    far=3.15,
+  )
+  config.pose_prior.update(
+    name='truncated_gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.15
+  )
+  # Of directions within a few tenths of each other.
+  config.loss.pose = 15.0
+  return config
+
+
+def get_test_config():
+  """Two steps in seconds, on toys: the face model need not be there."""
+  config = config_lib.tiny(get_config())
+  toys = _TOYS['get_test_config']()
+  for group in ('data', 'render', 'pose_prior', 'stylesdf'):
+    config[group].update(toys[group])
+  return config

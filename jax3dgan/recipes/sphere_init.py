@@ -1,0 +1,70 @@
+"""The start of a signed distance: a sphere (StyleSDF, Or-El et al., CVPR 2022, arXiv 2112.11427,
+supplement), so that training begins with one surface around the origin."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax3dgan import cameras, generators
+from jax3dgan.fields import signed_distance
+from jax3dgan.recipes import base
+from jax3dgan.rendering import hierarchical, sampling
+from jax3dgan.rendering import rays as rays_lib
+from jax3dgan.training.streams import named, named_keys
+
+_STYLES = re.compile('_(gamma|beta)_')  # parameters of the field that latents go through
+
+
+def fit(config, generator, variables, key):
+  """Parameters whose distances are those of a sphere, for every latent.
+
+  Adam on the mean |d − (|x| − radius)| at points of random rays of the pose prior's cameras. What
+  makes γ and β of latents stays as it was drawn: were it fitted too, all latents would become the
+  same sphere, painted the same, and training would begin with one object.
+
+  Args:
+    config: `config.stylesdf` has the steps, the rays of each of a batch of images, the rate and the
+      radius, 0 for (far − near)/4.
+    variables: of the generator, fresh.
+  """
+  own, render = config.stylesdf, config.render
+  if not own.sphere_steps:
+    return variables['params']
+  options = generators.render_options(config)
+  prior = cameras.pose_prior(**config.pose_prior)
+  radius = own.sphere_radius or (render.far - render.near) / 4
+  adam = optax.adam(own.sphere_lr)
+
+  params = variables['params']
+  fitted = {name: x for name, x in params['field'].items() if not _STYLES.search(name)}
+
+  def error(fitted, keys):
+    now = {**variables, 'params': {**params, 'field': {**params['field'], **fitted}}}
+    w = generator.apply(now, base.draw_latents(keys, generator.z_dim), method='map')
+    points = draw_points(keys, config, prior, options)
+    distance = generator.apply(now, w, points, method='distance')
+    return jnp.mean(jnp.abs(distance - signed_distance.sphere(points, radius)))
+
+  def body(step, state):
+    fitted, moments = state
+    keys = jax.random.split(jax.random.fold_in(named(key, 'sphere'), step), config.batch_size)
+    updates, moments = adam.update(jax.grad(error)(fitted, keys), moments, fitted)
+    return optax.apply_updates(fitted, updates), moments
+
+  fitted, _ = jax.lax.fori_loop(0, own.sphere_steps, body, (fitted, adam.init(fitted)))
+  return {**params, 'field': {**params['field'], **fitted}}
+
+
+def draw_points(keys, config, prior, options):
+  """Points [b, n, 3] along random rays of cameras of the prior, from per-example keys [b]."""
+  num = config.stylesdf.sphere_rays
+  camera = base.camera_of(config, *base.draw_angles(named_keys(keys, 'camera'), prior))
+  uv = jax.vmap(lambda key: jax.random.uniform(key, (num, 2)))(named_keys(keys, 'pixels'))
+  rays = rays_lib.rays_through(camera, uv)
+  limits = hierarchical.ray_limits(rays, options)
+  near, far = (options.near, options.far) if limits is None else limits[:2]
+  draws = hierarchical.draw(named_keys(keys, 'depths'), num, options, noise=False)
+  depths = sampling.stratified_depths(near, far, options.num_coarse, draws.jitter, 'cells')
+  return hierarchical.points_at(rays, depths).reshape(len(keys), -1, 3)

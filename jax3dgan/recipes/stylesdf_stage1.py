@@ -1,0 +1,249 @@
+"""The first stage of StyleSDF (Or-El et al., CVPR 2022, arXiv 2112.11427, Sec. 3.2): the renderer.
+
+The fields begin as spheres. The discriminator, with R1 in each step and a head that guesses the
+view, then the generator: adversarial loss, view, and what keeps the field a signed distance with no
+hidden surfaces, eikonal and minimal-surface terms at the samples that are rendered.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jax3dgan.errors import UserError
+from jax3dgan.fields.sdf_siren import Penalties
+from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
+from jax3dgan.losses import adversarial, real_images, regularizers
+from jax3dgan.recipes import base, checks, sphere_init
+from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
+from jax3dgan.training.checks import Range
+from jax3dgan.training.streams import named, named_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """`config.loss`.
+
+  Attributes:
+    r1, r1_every: Weight of R1; every step with the discriminator's own loss, or each so many steps
+      as a step of its own.
+    pose, pose_encoding: Weight of the view's smooth L1, and what is regressed: 'view' (azimuth and
+      elevation; StyleSDF), 'angles' (pitch, yaw) or 'direction' (the unit vector towards the
+      camera, for priors that go all the way round, where azimuths jump).
+    eikonal, minimal_surface: Weights of the terms of the distance, see `fields.signed_distance`.
+  """
+
+  r1: float = 10.0
+  r1_every: int = 1
+  pose: float = 15.0
+  pose_encoding: str = 'view'
+  eikonal: float = 0.1
+  minimal_surface: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+  """`config.stylesdf`.
+
+  Attributes:
+    penalise_every: The distance is regularised at the samples of one of so many neighbouring rays.
+    sharpness: Of the minimal surface, 1/world unit: how near to a surface it counts.
+    sphere_steps, sphere_rays, sphere_lr, sphere_radius: How fields begin as spheres, see
+      `sphere_init`: steps, 0 for none; rays of each of `batch_size` images; rate; and radius, world
+      units, 0 for (far − near)/4.
+  """
+
+  penalise_every: int = 1
+  sharpness: float = 100.0
+  sphere_steps: int = 10_000
+  sphere_rays: int = 256
+  sphere_lr: float = 1e-4
+  sphere_radius: float = 0.0
+
+
+RENDERING = {
+  'render': dict(num_coarse=24, num_fine=0, **MARCHING),
+  'display': dict(num_coarse=48, num_fine=0, truncation_psi=0.5),
+  'pose_prior': dict(name='gaussian', yaw_std=0.3, pitch_std=0.15),
+}
+RANGES = {
+  'loss.eikonal': Range(0),
+  'loss.minimal_surface': Range(0),
+  'stylesdf.penalise_every': Range(1),
+  'stylesdf.sharpness': Range(0),
+  'stylesdf.sphere_steps': Range(0, note='0 for none'),
+  'stylesdf.sphere_rays': Range(1),
+  'stylesdf.sphere_lr': Range(0, above=True),
+  'stylesdf.sphere_radius': Range(0, note='0 for a quarter of the depth'),
+}
+
+
+def check_renderer(config, generator) -> None:
+  """The generator is StyleSDF's, whose density is its own, and no photo's label is read."""
+  checks.labels(config, uses=False, needs=False)
+  if not isinstance(generator, StyleSDF):
+    raise UserError(
+      f"The recipe '{config.recipe}' trains signed distances, which '{config.model.name}' does not "
+      "have. Take the model 'stylesdf', see config.set_model."
+    )
+  if config.render.density != 'field':
+    raise UserError(
+      f"config.render.density is '{config.render.density}', and the density of '"
+      f"{config.model.name}' is its own function of the distance. Set "
+      '--config.render.density=field.'
+    )
+
+
+def check_single_images(config, discriminator, usual: str) -> None:
+  """The discriminator takes single images of one size."""
+  if discriminator.takes_pairs or discriminator.fades:
+    what = 'takes pairs of two sizes' if discriminator.takes_pairs else 'is of growing images'
+    raise UserError(
+      f"The recipe '{config.recipe}' has single images of one size, and the discriminator "
+      f"'{config.discriminator.name}' {what}. Take '{usual}', see config.set_discriminator."
+    )
+
+
+class StyleSDFStage1(Recipe):
+  """See the module."""
+
+  groups = {'loss': Loss, 'stylesdf': Own}
+  defaults = {
+    'batch_size': 24,
+    **RENDERING,
+    'optimizer': dict(
+      lr_generator=2e-5, lr_discriminator=2e-4, beta1=0.0, beta2=0.9, grad_clip=0.0
+    ),
+    'ema': dict(rates=(0.5 ** (32 / 10_000),), display_rate=0.5 ** (32 / 10_000)),
+  }
+  model = 'stylesdf'
+  discriminator = 'coordconv'
+  has_convolutions = True
+
+  def check(self, config, generator, discriminator):
+    """See `Recipe.check`."""
+    checks.has_discriminator(config, discriminator)
+    check_renderer(config, generator)
+    checks.in_ranges(config, RANGES)
+    if generator.decoder_channels:
+      raise UserError(
+        f'config.model.decoder_channels is {generator.decoder_channels}, and the recipe '
+        f"'{config.recipe}' trains the renderer alone. Set --config.model.decoder_channels='()', "
+        "or take the recipe 'stylesdf' for the second stage."
+      )
+    check_single_images(config, discriminator, 'coordconv')
+    checks.no_label_inputs(config, generator, discriminator)
+    checks.rendering(config, generator)
+    checks.heads(config, generator, discriminator, ('pose',))
+    if not (config.loss.eikonal or config.loss.minimal_surface):
+      checks.unused(config, 'stylesdf.penalise_every', 1, 'nothing of the distance is penalised')
+    if not config.loss.minimal_surface:
+      checks.unused(config, 'stylesdf.sharpness', 100.0, 'config.loss.minimal_surface is 0')
+    if not config.stylesdf.sphere_steps:
+      for field in ('sphere_rays', 'sphere_lr', 'sphere_radius'):
+        default = Own.__dataclass_fields__[field].default
+        checks.unused(config, f'stylesdf.{field}', default, 'config.stylesdf.sphere_steps is 0')
+
+  def init_networks(self, config, generator, discriminator, keys):
+    """See `Recipe.init_networks`; the fields are spheres."""
+    networks = super().init_networks(config, generator, discriminator, keys)
+    variables, key = networks.variables('generator'), named(keys[0], 'sphere_init')
+    params = sphere_init.fit(config, generator, variables, key)
+    return networks._replace(params={**networks.params, 'generator': params})
+
+  def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
+    """Latents, cameras of the pose prior, and the photos for the discriminator."""
+    del now, buffers
+    if phase == 'r1':
+      return Inputs(images=photos.image)
+    yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
+    return Inputs(
+      z=base.draw_latents(keys, generator.z_dim),
+      camera=base.camera_of(config, yaw, pitch),
+      keys=named_keys(keys, 'rendering'),
+      images=photos.image if phase == 'discriminator' else None,
+      extras={'yaw': yaw, 'pitch': pitch},
+    )
+
+  def phases(self, config, generator, discriminator, stage):
+    """The discriminator, its R1 where that is lazy, the generator."""
+    loss, own, options = config.loss, config.stylesdf, stage.options
+    penalties = None
+    if loss.eikonal or loss.minimal_surface:
+      penalties = Penalties(own.penalise_every, own.sharpness)
+
+    def rendered(variables, inputs, penalties=None):
+      w = generator.apply(variables, inputs.z, method='map')
+      return generator.apply(
+        variables, w, inputs.camera, inputs.keys, options, False, penalties, method='render'
+      )
+
+    def view_error(out, inputs):
+      if not loss.pose:
+        return jnp.zeros(())
+      angles = inputs.extras['yaw'], inputs.extras['pitch']
+      target = regularizers.pose_target(*angles, loss.pose_encoding)
+      return regularizers.smooth_l1(out.heads['pose'], target)
+
+    def logits_of(params, images, networks):
+      variables = networks.variables('discriminator', params)
+      return discriminator.apply(variables, images).logits
+
+    def discriminator_loss(params, networks, inputs, now):
+      del now
+      out = jax.lax.stop_gradient(rendered(networks.variables('generator'), inputs))
+      fakes = as_rendering(out, options.resolution).image
+      fake = discriminator.apply(networks.variables('discriminator', params), fakes)
+      logit_fn = lambda params, images: logits_of(params, images, networks)  # noqa: E731
+      if loss.r1 and loss.r1_every == 1:
+        # A discriminator that compares images of a batch has no short cut.
+        alone = discriminator.independent_logits
+        terms_of = real_images.real_terms if alone else real_images.reference_terms
+        real = terms_of(logit_fn, params, inputs.images)
+      else:
+        logits = logit_fn(params, inputs.images)
+        real = real_images.RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
+      adversarial_loss = real.loss + adversarial.fake_loss(fake.logits)
+      error = view_error(fake, inputs)
+      metrics = {
+        'discriminator/adversarial': adversarial_loss,
+        'discriminator/real_logits': real.logits.mean(),
+        'discriminator/fake_logits': fake.logits.mean(),
+        'discriminator/pose_error': error,
+      }
+      if loss.r1 and loss.r1_every == 1:
+        metrics['discriminator/r1'] = real.r1
+      return adversarial_loss + 0.5 * loss.r1 * real.r1 + loss.pose * error, Terms(metrics)
+
+    def r1(params, networks, inputs, now):
+      del now
+      penalty = regularizers.r1_penalty(lambda x: logits_of(params, x, networks), inputs.images)
+      return 0.5 * loss.r1 * penalty, Terms({'discriminator/r1': penalty})
+
+    def generator_loss(params, networks, inputs, now):
+      del now
+      out = rendered(networks.variables('generator', params), inputs, penalties)
+      rendering = as_rendering(out, options.resolution)
+      judged = discriminator.apply(networks.variables('discriminator'), rendering.image)
+      adversarial_loss = adversarial.generator_loss(judged.logits)
+      error = view_error(judged, inputs)
+      total = adversarial_loss + loss.pose * error
+      terms = {name: values.mean() for name, values in out.means.items()}
+      for name in terms:
+        total += loss[name] * terms[name]
+      spread = jnp.std(rendering.depth, axis=(1, 2)).mean() / (options.far - options.near)
+      return total, Terms(
+        {
+          'generator/adversarial': adversarial_loss,
+          'generator/pose_error': error,
+          'generator/beta': params['field']['beta'],
+          # Of the depths of an image, as a share of the depth of the scene: 0 is flat.
+          'generator/depth_spread': spread,
+          **{f'generator/{name}': value for name, value in terms.items()},
+        }
+      )
+
+    phases = [Phase('discriminator', 'discriminator', discriminator_loss)]
+    if loss.r1 and loss.r1_every > 1:
+      phases.append(Phase('r1', 'discriminator', r1, loss.r1_every, lazy=True))
+    return (*phases, Phase('generator', 'generator', generator_loss))

@@ -1,0 +1,142 @@
+"""StyleSDF's training steps: what they train, their random numbers, devices; what is refused."""
+
+import functools
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny_steps
+
+from jax3dgan import discriminators, generators, recipes
+from jax3dgan.errors import UserError
+from jax3dgan.training import schedule
+
+NUM_STEPS = 4
+STAGES = ('stage1', 'stage2')
+# Which share groups of four images. In the first stage no image depends on another.
+NUM_DEVICES = 8
+
+
+def config_of(name, **fields):
+  """The smallest config of a stage, 8² (of 4²), every switch of its step on."""
+  file = {'stage1': 'stylesdf_stage1_toys', 'stage2': 'stylesdf_toys'}[name]
+  config = importlib.import_module(f'configs.{file}').get_test_config()
+  config.resolution, config.batch_size = 8, tiny_steps.BATCH
+  if name == 'stage1':
+    config.discriminator.channels = (4, 8, 8)
+    config.stylesdf.update(penalise_every=2, sphere_steps=0, sphere_rays=256, sphere_lr=1e-4)
+  else:
+    config.model.low_resolution = 4
+    config.discriminator.channels = (8, 8)
+    config.loss.r1_every = 3
+    config.stylesdf.path_length_every = 2
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+@functools.cache
+def trained(name):
+  """The program of a config, its state and metrics after some steps, its first step's draws."""
+  program = tiny_steps.program(config_of(name), notes_draws=True)
+  program.run()
+  drawn = list(program.drawn)
+  return program, *program.run(NUM_STEPS), drawn
+
+
+@pytest.mark.parametrize('name', STAGES)
+def test_a_step_changes_what_is_trained(name):
+  program, state, metrics, _ = trained(name)
+  assert state.step == NUM_STEPS and all(np.isfinite(v) for v in metrics[0].values()), metrics[0]
+  fresh = jax.device_get(program.create())
+  for network in ('generator', 'discriminator'):
+    old = dict(jax.tree_util.tree_leaves_with_path(fresh.networks[network]))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.networks[network]):
+      path_name = jax.tree_util.keystr(path)
+      frozen = name == 'stage2' and ('mapping' in path[0].key or path[0].key == 'field')
+      frozen = frozen and not path_name.startswith("['decoder")
+      # Without a hidden surface or a signal of its own, as at 4², a leaf may have no gradient.
+      assert bool(np.any(leaf != old[path])) != frozen, path_name
+  if name == 'stage2':
+    assert state.optimizers['generator'][1].mu.keys() == {'decoder', 'decoder_mapping'}
+    moved = state.ema['generator'][str(program.config.ema.display_rate)]['field']['beta']
+    assert moved == fresh.networks['generator']['field']['beta']
+    # The first lengths move the mean by a hundredth.
+    mean = state.buffers['path_length']['mean']
+    assert 0 < mean < 0.03 * metrics[0]['generator/path_length']
+  else:
+    assert metrics[0]['generator/eikonal'] > 0 and metrics[0]['generator/minimal_surface'] > 0
+    assert metrics[0]['generator/beta'] == np.float32(0.1) != metrics[-1]['generator/beta']
+
+
+# Draws of an example in a step: in each phase that renders z, yaw, pitch, jitter; the second stage
+# draws other latents, where they change over and whether, noise, directions of paths too.
+@pytest.mark.parametrize('name, least', [('stage1', 2 * 4), ('stage2', 3 * 8 + 1)])
+def test_no_two_streams_of_a_step_share_a_key(name, least):
+  tiny_steps.assert_no_shared_keys(trained(name)[-1], least)
+
+
+def test_lazy_terms_are_due_now_and_then():
+  terms = ('generator/path_length', 'discriminator/r1')
+  due = [tuple(bool(np.isfinite(m[term])) for term in terms) for m in trained('stage2')[2]]
+  assert due == [(True, True), (False, False), (True, False), (False, True)]
+
+
+_EIGHT = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', 8)
+sys.path[:0] = [{tests!r}, {own!r}]
+import test_stylesdf_steps as t
+program = t.tiny_steps.program(t.config_of('stage2'), t.NUM_DEVICES)
+t.tiny_steps.save({file!r}, program.run(t.NUM_STEPS))
+"""
+
+
+def test_eight_devices_train_as_one(tmp_path):
+  own, file = pathlib.Path(__file__).parent, tmp_path / 'eight.npz'
+  code = _EIGHT.format(tests=str(own.parent), own=str(own), file=str(file))
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
+  assert done.returncode == 0, done.stderr[-3000:]
+  _, state, metrics, _ = trained('stage2')
+  many = tiny_steps.load(file, (state, metrics))
+  for expected, found in zip(metrics, many[1], strict=True):
+    for key in expected:
+      np.testing.assert_allclose(found[key], expected[key], rtol=2e-4, atol=1e-6, err_msg=key)
+  assert tiny_steps.largest_difference(state.networks, many[0].networks) < 5e-6
+
+
+def refusal(name, **flat):
+  config = config_of(name, **{key.replace('__', '.'): value for key, value in flat.items()})
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  with pytest.raises(UserError) as error:
+    recipes.check(config, *networks, schedule.stages(config))
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('name', 'field', 'value', 'message'),
+  [
+    ('stage1', 'data__use_labels', True, 'Set --config.data.use_labels=False'),
+    ('stage1', 'render__density', 'softplus', 'Set --config.render.density=field'),
+    ('stage1', 'model__decoder_channels', (8, 8), "--config.model.decoder_channels='()'"),
+    ('stage1', 'model__use_noise', False, 'there is no decoder'),
+    ('stage1', 'stylesdf__sphere_rays', 3, 'Set --config.stylesdf.sphere_rays=256'),
+    ('stage1', 'stylesdf__penalise_every', 0, 'Set --config.stylesdf.penalise_every to 1 or more'),
+    ('stage1', 'loss__minimal_surface', 0.0, 'Set --config.stylesdf.sharpness=100.0'),
+    ('stage1', 'loss__pose_encoding', 'view', 'Set --config.discriminator.pose_dim=2'),
+    ('stage1', 'render__low_resolution', 4, 'Set --config.render.low_resolution=0'),
+    ('stage2', 'stylesdf__random_renderer', False, 'neither is set. Set --config.init_from'),
+    ('stage2', 'init_from', 'runs/a', 'Set --config.stylesdf.random_renderer=False'),
+    ('stage2', 'model__decoder_channels', (), 'or take the recipe'),
+    ('stage2', 'render__low_resolution', 8, 'Set --config.render.low_resolution=0'),
+    ('stage2', 'stylesdf__path_length', 0.0, 'Set --config.stylesdf.path_length_every=4'),
+    ('stage2', 'stylesdf__mixing', 1.5, 'Set --config.stylesdf.mixing to a number from 0 to 1'),
+  ],
+)
+def test_what_is_refused_in_one_line(name, field, value, message):
+  assert message in refusal(name, **{field: value})
