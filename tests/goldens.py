@@ -28,6 +28,7 @@ _PARTS = {
   'generator_small_extra': 'generator_tiny',
   'train_step_small': 'train_step_tiny',
   'stylenerf_D': 'stylenerf_D_tiny',
+  'stylesdf_full': 'stylesdf_full_tiny',
 }
 FILES = (
   'generator_small',
