@@ -27,7 +27,6 @@ cos φ) with z up; its (y, z, x) are our (x, y, z). A camera at θ and φ is `ca
 φ)`, or yaw π/2 − θ and pitch φ.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -45,34 +44,22 @@ from jax3dgan.generators.base import (
   needs_resolution,
   truncated,
 )
+from jax3dgan.generators.stylenerf_rendering import (
+  MARCHING,
+  Draws,
+  Layers,
+  check_options,
+  draw,
+  render,
+  render_path,
+)
 from jax3dgan.nn import feature_upsampling, resample, stylenerf_upsampler
 from jax3dgan.nn.stylegan2 import MappingNetwork
 from jax3dgan.nn.stylenerf_upsampler import Upsampler
-from jax3dgan.rendering import background as background_lib
-from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
-# How StyleNeRF samples and composites, in RenderOptions' fields.
-MARCHING = dict(
-  align_corners=False,
-  density='relu',
-  importance='nerf',
-  last_interval='none',
-  limits_along='axis',
-  strata='between',
-)
-
-
-# Floats of a layer of the NeRF path's samples that are in memory at a time: 64 MiB.
-_PATH_FLOATS = 2**24
-
-
-class Draws(NamedTuple):
-  """The random numbers of a rendering."""
-
-  foreground: hierarchical.Draws = hierarchical.Draws()
-  background: background_lib.BackgroundDraws = background_lib.BackgroundDraws()
+__all__ = ['MARCHING', 'Draws', 'Path', 'StyleNeRF', 'StyleNeRFScene', 'Training']
 
 
 @flax.struct.dataclass
@@ -116,14 +103,6 @@ class Training:
   rendering: Rendering
   path_colours: jax.Array | None
   powers: jax.Array
-
-
-class Layers(NamedTuple):
-  """The layers of scenes: pytrees of arrays."""
-
-  foreground: fields.ForegroundField
-  background: fields.BackgroundField | None
-  blocks: tuple[stylenerf_upsampler.Block, ...]
 
 
 class StyleNeRF(Generator):
@@ -358,16 +337,16 @@ class StyleNeRF(Generator):
     layers = self.layers(self.prepare(w))
     layers = layers._replace(blocks=layers.blocks[:num_blocks])
     powers = self.powers.value if self.channels else jnp.ones((0, 2))
-    size = self.low_resolution if self.channels else options.resolution
+    size, count = self._rendered_size(options), self.background_samples
     rays = rays_lib.camera_rays(camera, size, options.align_corners)
-    numbers = self._draws(key, size**2, options, noise_std)
-    rgb, features, depth, opacity = self._render(layers, rays, numbers, options, noise_std)
-    b = rgb.shape[0]
-    low, features = rgb.reshape(b, size, size, 3), features.reshape(b, size, size, -1)
+    numbers = draw(key, size**2, options, count, noise_std)
+    pixels = render(layers, rays, numbers, options, count, noise_std)
+    square = (pixels.rgb.shape[0], size, size)
+    low, features = (x.reshape(*square, -1) for x in pixels[:2])
+    depth, opacity = (x.reshape(square) for x in pixels[2:])
     run = dict(measure=measure, compat_first=self.compat_powers_first)
     image, squares = stylenerf_upsampler.upsample(layers.blocks, features, low, powers, fade, **run)
     moved = stylenerf_upsampler.moved_powers(powers, squares)
-    depth, opacity = (x.reshape(b, size, size) for x in (depth, opacity))
     if num_blocks:
       depth, opacity = (
         resample.resize_bilinear(x[..., None], image.shape[1])[..., 0] for x in (depth, opacity)
@@ -375,11 +354,17 @@ class StyleNeRF(Generator):
     colours = None
     if path is not None:
       rays = rays_lib.rays_through(camera, path.uv)
+      numbers = draw(path.key, path.uv.shape[1], options, count, noise_std)
       own = moved if self.compat_powers_first else powers
       fade = fade if path.fade is None else path.fade
-      colours, squares = self._path(layers, rays, path.key, options, noise_std, own, fade, run)
+      colours, squares = render_path(
+        layers, rays, numbers, options, count, noise_std, own, fade, **run
+      )
       moved = stylenerf_upsampler.moved_powers(moved, squares)
     return Training(Rendering(image, depth, opacity, low), colours, moved)
+
+  def _rendered_size(self, options: RenderOptions) -> int:
+    return self.low_resolution if self.channels else options.resolution
 
   def _num_blocks(self, options: RenderOptions) -> int:
     if options.low_resolution not in (0, self.low_resolution):
@@ -387,103 +372,13 @@ class StyleNeRF(Generator):
         f'render.low_resolution is {options.low_resolution}, and the up-sampler is made for '
         f'{self.low_resolution}². Set it to 0.'
       )
-    if options.white_back and (self.background or options.last_back):
-      raise UserError(
-        'render.white_back would be ignored: what passes the foreground shows the background, or '
-        'with last_back the last sample. Set white_back=False, or background=False in config.model '
-        'and last_back=False.'
-      )
+    check_options(options, self.background)
     if not self.channels:
       return 0
     needs_resolution(
       self, options, 'set the resolution to one of them, or train with other config.model.channels.'
     )
     return self.resolutions.index(options.resolution)
-
-  def _draws(self, key, num_rays: int, options: RenderOptions, noise_std) -> Draws:
-    if key is None or isinstance(key, Draws):
-      return key or Draws()
-    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    first, second = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
-    return Draws(
-      hierarchical.draw(first, num_rays, options, noise, of_passes=True),
-      background_lib.draw(second, num_rays, self.background_samples, noise),
-    )
-
-  def _shows_background(self, options: RenderOptions) -> bool:
-    return self.background and not options.last_back
-
-  def _render(self, layers: Layers, rays, draws: Draws, options: RenderOptions, noise_std):
-    """Colours [b, r, 3] in about ±1 and features [b, r, f] of rays, depth and opacity [b, r]."""
-    field = layers.foreground
-    own = dataclasses.replace(options, white_back=False)
-    out = hierarchical.render_images(field, rays, own, draws.foreground, noise_std)
-    rgb, features = field.head(out.colour, 1.0 if options.last_back else out.opacity)
-    light = (1 - out.opacity)[..., None]
-    if self._shows_background(options):
-      field = layers.background
-      hidden = background_lib.render_images(
-        field, rays, self.background_samples, draws.background, noise_std, options.ray_chunk
-      )
-      behind = field.head(hidden)
-      rgb, features = rgb + light * behind[0], features + light * behind[1]
-    elif options.white_back:
-      rgb = rgb + light
-    return rgb, features, out.depth, out.opacity
-
-  def _path(self, layers: Layers, rays, key, options, noise_std, powers, fade, run):
-    """Colours [b, r, 3] of rays whose samples went through the up-sampler's layers one by one, and
-    mean squares; in chunks of rays, each rematerialised in the backward pass."""
-    b, r = rays.directions.shape[:2]
-    draws = self._draws(key, r, options, noise_std)
-    limits = hierarchical.ray_limits(rays, options)
-    rays = rays.replace(axis_cosine=None)
-    shows_background = self._shows_background(options)
-
-    def colours(chunk):
-      rays, limits, draws = chunk
-      own = dataclasses.replace(options, white_back=False)
-      out = hierarchical.render_rays(
-        layers.foreground, rays, own, draws.foreground, noise_std, limits, return_samples=True
-      )
-      rgb, features = layers.foreground.head(out.samples)
-      weights, light = out.weights, (1 - out.opacity)[..., None]
-      if shows_background:
-        behind = background_lib.render_rays(
-          layers.background,
-          rays,
-          self.background_samples,
-          draws.background,
-          noise_std,
-          return_samples=True,
-        )
-        other = layers.background.head(behind.samples)
-        rgb, features = (
-          jnp.concatenate(pair, axis=2) for pair in ((rgb, other[0]), (features, other[1]))
-        )
-        weights = jnp.concatenate([weights, light * behind.weights], axis=2)
-      rgb, squares = stylenerf_upsampler.upsample(
-        layers.blocks, features, rgb, powers, fade, double=False, **run
-      )
-      rgb = jnp.sum(weights[..., None] * rgb, axis=2)
-      return rgb + light if options.white_back else rgb, squares
-
-    size = hierarchical.divisor(r, min(options.ray_chunk or r, self._path_chunk(b, options)))
-    if size == r:
-      return colours((rays, limits, draws))
-    chunks = jax.tree.map(
-      lambda x: jnp.moveaxis(x.reshape(b, r // size, size, x.shape[-1]), 1, 0),
-      (rays, limits, draws),
-    )
-    rgb, squares = jax.lax.map(jax.checkpoint(colours), chunks)
-    squares = None if squares is None else squares.mean(0)
-    return jnp.moveaxis(rgb, 0, 1).reshape(b, r, 3), squares
-
-  def _path_chunk(self, num_images: int, options: RenderOptions) -> int:
-    """Rays of each image whose samples are in memory at a time."""
-    samples = options.num_coarse + options.num_fine + self.background_samples
-    widest = max(self.feature_dim, self.hidden_dim, *self.channels)
-    return max(_PATH_FLOATS // (num_images * samples * widest), 1)
 
   def query(self, w, points, directions=None):
     """Raw density [b, n] and features [b, n, 3 + feature_dim] of styles or a scene at points

@@ -56,7 +56,7 @@ def moving_power(power, square):
   return POWER_DECAY * power + (1 - POWER_DECAY) * square
 
 
-def _layer(block: Block, layer, x, power, *, double=False, measure=False, compat_first=False):
+def run_layer(block: Block, layer, x, power, *, double=False, measure=False, compat_first=False):
   """One layer: x [b, ..., c] → ([b, ..., f], the mean of x² or None)."""
   kernel, bias = layer
   square = jax.lax.stop_gradient(jnp.mean(jnp.square(x))) if measure else None
@@ -83,8 +83,8 @@ def run_block(block: Block, x, powers, *, double=True, measure=False, compat_fir
     ([b, 2h, 2w, f] or [b, ..., f], mean squares [2] or None).
   """
   common = dict(measure=measure, compat_first=compat_first)
-  x, first = _layer(block, block.conv0, x, powers[0], double=double, **common)
-  x, second = _layer(block, block.conv1, x, powers[1], **common)
+  x, first = run_layer(block, block.conv0, x, powers[0], double=double, **common)
+  x, second = run_layer(block, block.conv1, x, powers[1], **common)
   return x, jnp.stack([first, second]) if measure else None
 
 
