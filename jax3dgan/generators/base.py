@@ -29,12 +29,15 @@ class Rendering:
     depth: [b, h, w] expected distance along the ray, world units; None without a field.
     opacity: [b, h, w] in [0, 1]; None without a field.
     low_res: [b, h', w', 3] the image before an up-sampler, where the model has one.
+    normals: [b, h, w, 3] unit vectors in camera axes (x right, y down, z forward), out of the
+      surface, where they are known; else None.
   """
 
   image: jax.Array
   depth: jax.Array | None = None
   opacity: jax.Array | None = None
   low_res: jax.Array | None = None
+  normals: jax.Array | None = None
 
 
 class Scene:

@@ -13,7 +13,7 @@ import numpy as np
 import tqdm
 
 from jax3dgan import cameras
-from jax3dgan.pictures import display, tiles
+from jax3dgan.pictures import display, normals, tiles
 
 
 @dataclasses.dataclass(eq=False)
@@ -24,12 +24,15 @@ class Views:
     image: uint8 [..., h, w, 3].
     depth, opacity: float32 [..., h, w], see `generators.Rendering`; None where not asked for.
     fov_degrees: [...] full field of view.
+    normals: float32 [..., h, w, 3] of the field, in camera axes; None where the field has none, or
+      not asked for.
   """
 
   image: np.ndarray
   depth: np.ndarray | None
   opacity: np.ndarray | None
   fov_degrees: np.ndarray
+  normals: np.ndarray | None = None
 
   def reshape(self, *shape: int) -> 'Views':
     """Returns the same with other leading axes."""
@@ -72,9 +75,11 @@ def render(
   resolution = resolution or model.resolution
   batches = []
   for i in range(len(w)):
-    scene = model.prepare(w[i : i + 1])
+    scene, start = model.prepare(w[i : i + 1]), 0
     for out in tiles.views(model, scene, camera, resolution, _report(bar), skip_empty, **overrides):
-      batches.append(_kept(out, kinds))
+      end = start + len(out.image)
+      batches.append(_kept(model, scene, _rows(camera, slice(start, end)), out, kinds))
+      start = end
   return _joined(batches, camera, len(w))
 
 
@@ -82,12 +87,13 @@ def render_pairs(
   model, w, camera, resolution=None, kinds: Sequence[str] = ('colour',), bar=None
 ) -> Views:
   """Renders each w [n, ...] from its own camera of n, or all from the same one: Views [n]."""
-  report, batches = _report(bar), []
-  for out in model.render_batches(w, camera, resolution or model.resolution):
-    batches.append(_kept(out, kinds))
-    report(len(out.image))
+  report, batches, start = _report(bar), [], 0
   if camera.cam2world.shape[0] == 1:
     camera = jax.tree.map(lambda x: np.repeat(np.asarray(x), len(w), axis=0), camera)
+  for out in model.render_batches(w, camera, resolution or model.resolution):
+    rows = slice(start, start := start + len(out.image))
+    batches.append(_kept(model, _rows(w, rows), _rows(camera, rows), out, kinds))
+    report(len(out.image))
   return _joined(batches, camera, 1)[0]
 
 
@@ -104,21 +110,28 @@ def _report(bar):
   return report
 
 
-def _kept(out, kinds):
-  """(image, depth, opacity) of a rendering, in the smallest types that a picture needs."""
+def _rows(tree, rows):
+  return jax.tree.map(lambda x: x[rows], tree)
+
+
+def _kept(model, w, camera, out, kinds):
+  """(image, depth, opacity, normals) of a rendering, in the smallest types that a picture needs."""
   from jax3dgan import viz
 
   depth = out.depth if {'depth', 'normals'} & set(kinds) else None
   opacity = out.opacity if set(kinds) != {'colour'} else None
-  return viz.to_uint8(out.image), depth, opacity
+  own = None
+  if 'normals' in kinds and normals.has_gradient(model):
+    own = normals.of_rendering(model, w, camera, depth, opacity)
+  return viz.to_uint8(out.image), depth, opacity, own
 
 
 def _joined(batches, camera, m: int) -> Views:
   columns = list(zip(*batches, strict=True))
-  image, depth, opacity = (None if c[0] is None else np.concatenate(c) for c in columns)
+  image, depth, opacity, own = (None if c[0] is None else np.concatenate(c) for c in columns)
   focal = np.asarray(camera.intrinsics, np.float64)[:, 1, 1]
   fov = np.degrees(2 * np.arctan(0.5 / focal))
-  views = Views(image, depth, opacity, np.tile(fov, m))
+  views = Views(image, depth, opacity, np.tile(fov, m), own)
   return views.reshape(m, len(fov))
 
 
@@ -173,8 +186,10 @@ def picture(model, views: Views, kind: str, limits: tuple[float, float] | None =
   if kind == 'depth':
     limits = limits or depth_limits(model, views)
     return viz.colour_depth(_surface(model, views), solid, limits)
-  normals = viz.normals_from_depth(_surface(model, views), views.fov_degrees)
-  return viz.colour_normals(normals, solid)
+  own = views.normals
+  if own is None:
+    own = viz.normals_from_depth(_surface(model, views), views.fov_degrees)
+  return viz.colour_normals(own, solid)
 
 
 def enlargement(views: Views) -> int:
