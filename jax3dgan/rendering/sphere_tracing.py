@@ -12,6 +12,7 @@ Pure functions; a distance is a callable, points [..., 3] → [...] world units,
 There are no gradients through the depth.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,10 @@ from jax3dgan.cameras import Camera
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
-_CHUNK = 2**12  # rays whose steps are taken together; the last of them ends the steps of all
+_CHUNK = 2**12  # rays in memory together
+_SIZES = 4  # so many numbers of rays are evaluated together: all, half of them, a quarter ...
+_STEPS = 2  # evaluations before those that are done are sorted out
+_GRAZING = 8  # tolerances within which a ray that has used up its steps counts as a hit
 
 
 class Tracing(NamedTuple):
@@ -35,11 +39,11 @@ class Tracing(NamedTuple):
     cone_steps: Evaluations of a bundle.
   """
 
-  num_steps: int = 12
+  num_steps: int = 24
   relaxation: float = 1.3
-  tolerance: float = 2e-3
+  tolerance: float = 1e-3
   cone: int = 4
-  cone_steps: int = 6
+  cone_steps: int = 16
 
 
 DEFAULT = Tracing()
@@ -51,7 +55,7 @@ class Hits(NamedTuple):
   Attributes:
     depth: [...] distance along the ray of the surface, or the far end.
     hit: [...] whether there is a surface.
-    num_steps: Evaluations of each ray that were computed.
+    num_steps: Evaluations of each ray.
   """
 
   depth: jax.Array
@@ -82,55 +86,144 @@ def trace(
   """
   shape = origins.shape[:-1]
   near, far = (jnp.broadcast_to(jnp.asarray(x, origins.dtype), shape) for x in (near, far))
-  start = near if start is None else start
+  start = near if start is None else jnp.broadcast_to(start, shape)
   tolerance = tracing.tolerance * (far - near)
-  first = jnp.zeros(shape, origins.dtype)
+  zero = jnp.zeros(shape, origins.dtype)
+  rays = _Rays(
+    origins=origins,
+    directions=directions,
+    far=far,
+    tolerance=tolerance,
+    t=start,
+    low=start,
+    at_low=zero,
+    high=jnp.full(shape, jnp.inf, origins.dtype),
+    at_high=zero,
+    slope=jnp.ones(shape, origins.dtype),
+    factor=jnp.full(shape, tracing.relaxation, origins.dtype),
+    done=start >= far,
+    num_steps=jnp.zeros(shape, jnp.int32),
+  )
+  # Rays arrive after few steps or, where they graze a surface, after many: only those that are on
+  # their way are evaluated, in the smallest of some sizes that holds them.
+  sizes = [max(shape[-1] >> i, 1) for i in range(_SIZES)]
+
+  def some(size: int, rays: _Rays) -> _Rays:
+    index = jnp.argsort(rays.done, axis=-1)[..., :size]  # those on their way first
+    return _put(rays, index, every(_taken(rays, index)))
+
+  def every(rays: _Rays) -> _Rays:
+    advance = lambda _, rays: _advanced(distance, rays, lipschitz)  # noqa: E731
+    return jax.lax.fori_loop(0, _STEPS, advance, rays)
 
   def going(state):
-    step, *_, done = state
-    return (step < tracing.num_steps) & ~jnp.all(done)
+    done_rounds, rays = state
+    return (done_rounds * _STEPS < tracing.num_steps) & ~jnp.all(rays.done)
 
-  def advance(state):
-    # From the last point outside, at `low`, to the next one, `t`; `high` is inside, or beyond far.
-    step, t, low, at_low, high, at_high, factor, done = state
-    raw = distance(origins + t[..., None] * directions)
-    free = raw / lipschitz
-    missed = (t - low > at_low + jnp.abs(free)) & (factor > 1)  # between two balls that are apart
-    inside = (free <= 0) & ~missed
-    outside = (free > 0) & ~missed
-    low, at_low = jnp.where(outside, t, low), jnp.where(outside, free, at_low)
-    high, at_high = jnp.where(inside, t, high), jnp.where(inside, free, at_high)
-    factor = jnp.where(missed, 1.0, factor)
-    enclosed = jnp.isfinite(high)
-    secant = _crossing(low, at_low, high, at_high)
-    arrived = jnp.abs(raw) < tolerance
-    beyond = outside & (t >= far)
-    following = jnp.where(enclosed, secant, jnp.minimum(low + factor * at_low, far))
-    done = done | beyond | (arrived & ~missed) | (enclosed & (high - low < tolerance))
-    return step + 1, following, low, at_low, high, at_high, factor, done
+  def proceed(state):
+    done_rounds, rays = state
+    count = jnp.sum(~rays.done, axis=-1).max()
+    which = sum((count <= size).astype(jnp.int32) for size in sizes[1:])
+    branches = [every, *(functools.partial(some, size) for size in sizes[1:])]
+    return done_rounds + 1, jax.lax.switch(which, branches, rays)
 
-  state = (
-    jnp.int32(0),
-    start,
-    start,
-    first,
-    jnp.full(shape, jnp.inf, origins.dtype),
-    first,
-    jnp.full(shape, tracing.relaxation, origins.dtype),
-    jnp.zeros(shape, bool),
-  )
-  step, _, low, at_low, high, at_high, _, _ = jax.lax.while_loop(going, advance, state)
-  enclosed = jnp.isfinite(high)
-  depth = jnp.where(enclosed, _crossing(low, at_low, high, at_high), low + at_low)
-  close = at_low * lipschitz < tolerance  # touched, or arrived at
+  _, rays = jax.lax.while_loop(going, proceed, (jnp.int32(0), rays))
+  enclosed = jnp.isfinite(rays.high)
+  # From outside, the rest of the way is as steep as the last step was.
+  rest = rays.at_low / jnp.clip(rays.slope, 0.1, 1.0)
+  depth = jnp.where(enclosed, _crossing(rays), rays.low + rest)
+  close = rays.at_low * lipschitz < _GRAZING * tolerance  # has arrived, or nearly, beside a surface
   hit = (enclosed | close) & (depth < far)
-  return Hits(jnp.where(hit, depth, far), hit, jnp.broadcast_to(step, shape))
+  return Hits(jnp.where(hit, depth, far), hit, rays.num_steps)
 
 
-def _crossing(low, at_low, high, at_high):
-  """Where the line through two values, of which the second is not positive, is zero."""
-  width = jnp.where(jnp.isfinite(high), high - low, 0.0)
-  return low + width * at_low / jnp.maximum(at_low - at_high, 1e-30)
+class _Rays(NamedTuple):
+  """Rays [...] on their way.
+
+  Attributes:
+    origins, directions, far, tolerance: See `trace`; the tolerance is in world units.
+    t: Where the distance is asked next.
+    low, at_low: The last point outside, and the length that is free from there.
+    high, at_high: The nearest point inside, infinite for none, and its value.
+    slope: By which the free length fell from the last point outside but one to the last.
+    factor: Of the steps.
+    done: Whether a ray has arrived, or ended.
+    num_steps: Evaluations so far.
+  """
+
+  origins: jax.Array
+  directions: jax.Array
+  far: jax.Array
+  tolerance: jax.Array
+  t: jax.Array
+  low: jax.Array
+  at_low: jax.Array
+  high: jax.Array
+  at_high: jax.Array
+  slope: jax.Array
+  factor: jax.Array
+  done: jax.Array
+  num_steps: jax.Array
+
+
+def _taken(rays: _Rays, index) -> _Rays:
+  vectors = {'origins', 'directions'}
+  take = jnp.take_along_axis
+  return _Rays(
+    *(
+      take(x, index[..., None], axis=-2) if name in vectors else take(x, index, axis=-1)
+      for name, x in zip(_Rays._fields, rays, strict=True)
+    )
+  )
+
+
+def _put(rays: _Rays, index, part: _Rays) -> _Rays:
+  constant = {'origins', 'directions', 'far', 'tolerance'}
+  return _Rays(
+    *(
+      x if name in constant else jnp.put_along_axis(x, index, new, axis=-1, inplace=False)
+      for name, x, new in zip(_Rays._fields, rays, part, strict=True)
+    )
+  )
+
+
+def _advanced(distance, rays: _Rays, lipschitz) -> _Rays:
+  """Rays after one evaluation of each; those that are done stay what they are."""
+  t, low, at_low, far = rays.t, rays.low, rays.at_low, rays.far
+  raw = distance(rays.origins + t[..., None] * rays.directions)
+  free = raw / lipschitz
+  missed = (t - low > at_low + jnp.abs(free)) & (rays.factor > 1)  # two balls that are apart
+  inside, outside = (free <= 0) & ~missed, (free > 0) & ~missed
+  new = rays._replace(
+    low=jnp.where(outside, t, low),
+    at_low=jnp.where(outside, free, at_low),
+    high=jnp.where(inside, t, rays.high),
+    at_high=jnp.where(inside, free, rays.at_high),
+    slope=jnp.where(outside & (t > low), (at_low - free) / jnp.maximum(t - low, 1e-12), rays.slope),
+    factor=jnp.where(missed, 1.0, rays.factor),
+    num_steps=rays.num_steps + 1,
+  )
+  enclosed = jnp.isfinite(new.high)
+  following = jnp.minimum(new.low + new.factor * new.at_low, far)
+  arrived = (jnp.abs(raw) < rays.tolerance) & ~missed
+  beyond = outside & (t >= far)
+  narrow = enclosed & (new.high - new.low < rays.tolerance)
+  new = new._replace(
+    t=jnp.where(enclosed, _crossing(new), following), done=arrived | beyond | narrow
+  )
+  return _Rays(
+    rays.origins,
+    rays.directions,
+    far,
+    rays.tolerance,
+    *(jnp.where(rays.done, old, x) for old, x in zip(rays[4:], new[4:], strict=True)),
+  )
+
+
+def _crossing(rays: _Rays):
+  """Where the line through the values at both ends, of which the second is not positive, is 0."""
+  width = jnp.where(jnp.isfinite(rays.high), rays.high - rays.low, 0.0)
+  return rays.low + width * rays.at_low / jnp.maximum(rays.at_low - rays.at_high, 1e-30)
 
 
 def cone_depths(distance, origins, directions, spread, near, far, num_steps: int, lipschitz=1.0):
@@ -290,11 +383,17 @@ def unit_normals(distance, points):
   return gradient / length
 
 
-def lipschitz_factor(distance, points, margin: float = 1.05):
-  """A factor for `trace`: the steepest of some points [..., 3] of a learned distance, with a
-  margin; at least 1."""
-  gradient = gradients(distance, points)
-  return jnp.maximum(margin * jnp.sqrt(jnp.sum(gradient**2, axis=-1).max()), 1.0)
+def lipschitz_factor(distance, points, quantile: float = 0.9, margin: float = 1.05):
+  """A factor for `trace`, at least 1: how steep a learned distance is at some points [..., 3].
+
+  Args:
+    distance, points: See `gradients`.
+    quantile: Share of the points that are not steeper. A few are much steeper than all others, and
+      a ray that steps too far there is inside, which is noticed.
+    margin: Factor on it.
+  """
+  steepness = jnp.sqrt(jnp.sum(gradients(distance, points) ** 2, axis=-1))
+  return jnp.maximum(margin * jnp.quantile(steepness, quantile), 1.0)
 
 
 def shade(normals, directions, hit, ambient: float = 0.25):

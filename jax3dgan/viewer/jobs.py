@@ -128,12 +128,11 @@ def invert(
   return w
 
 
-def video_frames(model, scene, path: Camera, resolution: int, step, draw) -> Iterator[np.ndarray]:
+def video_frames(render, path: Camera, resolution: int, step, draw) -> Iterator[np.ndarray]:
   """Yields the pictures of a path, uint8 [h, w, 3].
 
   Args:
-    model: A `trained.Trained`.
-    scene: Of `model.prepare`, [1, ...].
+    render: camera [1] → rendering [1, ...].
     path: n cameras.
     resolution: Pixels on a side.
     step: See `Jobs.start`.
@@ -142,6 +141,6 @@ def video_frames(model, scene, path: Camera, resolution: int, step, draw) -> Ite
   num = len(path.cam2world)
   for i in range(num):  # one at a time: shown, stopped and compiled like the picture at rest
     camera = jax.tree.map(lambda x, i=i: x[i : i + 1], path)
-    picture = draw(model.render(scene, camera, resolution), camera)
+    picture = draw(render(camera), camera)
     yield viz.enlarge(picture, max(-(-256 // resolution), 1))
     step((i + 1) / num)

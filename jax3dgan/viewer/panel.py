@@ -1,5 +1,6 @@
 """The panel of the page: its settings, in viser's controls."""
 
+from jax3dgan.pictures import traced
 from jax3dgan.viewer import pictures, uploads
 
 _MAX_SEED = 2**31 - 1
@@ -52,6 +53,12 @@ class Panel:
       initial_value=f'{still}²' if still else 'automatic',
       visible=len(sizes) > 1,
       hint='Pixels when nothing moves; while moving, the size that is fast enough',
+    )
+    self.traces = gui.add_checkbox(
+      'Sphere tracing',
+      traced.can_trace(model),
+      visible=traced.can_trace(model),
+      hint='While moving, draws the surface of the signed distance alone: larger pictures',
     )
     self.trained_only = gui.add_checkbox(
       'Trained views only',

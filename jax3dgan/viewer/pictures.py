@@ -5,12 +5,15 @@ import math
 import numpy as np
 
 from jax3dgan import viz
+from jax3dgan.pictures import traced
 
 KINDS = ('colour', 'depth', 'normals', 'opacity')
 
 
 def kinds(model) -> tuple[str, ...]:
-  """Returns the kinds of pictures that a model has."""
+  """Returns the kinds of pictures that a model has; of a signed distance its shape in grey too."""
+  if traced.can_trace(model):
+    return (*KINDS, traced.SHADED)
   return KINDS if model.has_depth else KINDS[:1]
 
 
@@ -24,7 +27,7 @@ def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
     camera: That it was rendered from, [1].
     limits: (near, far) of the colours of depth; None takes those of this picture.
   """
-  if kind == 'colour':
+  if kind in ('colour', traced.SHADED):
     return viz.to_uint8(rendering.image[0])
   opacity = rendering.opacity[0]
   if kind == 'opacity':
@@ -35,6 +38,8 @@ def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
   alpha = None if solid else opacity
   if kind == 'depth':
     return viz.colour_depth(depth, alpha, limits)
+  if rendering.normals is not None:
+    return viz.colour_normals(rendering.normals[0], alpha)
   fov = 2 * math.atan(0.5 / float(camera.intrinsics[0, 1, 1]))
   return viz.colour_normals(viz.normals_from_depth(depth, math.degrees(fov)), alpha)
 

@@ -1,6 +1,7 @@
 """Downloads of a client: snapshots, videos and meshes, with the record of how they were made."""
 
 import argparse
+import functools
 import pathlib
 import tempfile
 import time
@@ -94,12 +95,12 @@ def _name(session, identity: Identity, ending: str) -> str:
 def snapshot(session) -> None:
   """Renders the view with all samples and sends it as PNG, its record inside."""
   view = session.view()
-  level = session.viewer.ladder.still(view.still)
+  level = session.viewer.ladder.still(view.still, view.traced_at_rest)
 
   def work(step):
     scene = session.viewer.styles.scene(view.identity)
     camera = session.camera_of(view)
-    out = session.model.render(scene, camera, level.resolution, **level.overrides())
+    out = session.viewer.render(scene, camera, level, view.kind)
     step(0.9)
     picture = pictures.picture(session.model, out, view.kind, camera)
     texts = provenance.texts(record(session, view, level.resolution))
@@ -158,12 +159,14 @@ def video(session) -> None:
   else:
     keys = path_lib.spaced(session.keys, float(session.panel.duration.value))
   path = path_lib.spline(keys, FPS, session.viewer.radius)
-  resolution = session.viewer.ladder.still(view.still).resolution
+  level = session.viewer.ladder.still(view.still, view.traced_at_rest)
+  resolution = level.resolution
 
   def work(step):
     scene = session.viewer.styles.scene(view.identity)
     entry = record(session, view, resolution, fps=FPS, path=np.asarray(path.label()))
     limits = []
+    render = functools.partial(session.viewer.render, scene, level=level, kind=view.kind)
 
     def draw(out, camera):
       if view.kind == 'depth' and not limits:
@@ -173,7 +176,7 @@ def video(session) -> None:
     name = _name(session, view.identity, '.mp4')
     with tempfile.TemporaryDirectory() as folder:
       file = pathlib.Path(folder) / name
-      viz.write_video(file, video_frames(model, scene, path, resolution, step, draw), FPS)
+      viz.write_video(file, video_frames(render, path, resolution, step, draw), FPS)
       data = file.read_bytes()
     session.client.send_file_download(name, data, save_immediately=True)
     text = json_text.dumps(entry)

@@ -21,6 +21,7 @@ from jax3dgan.viewer import poses
 from jax3dgan.viewer.identity import Identity, Styles
 from jax3dgan.viewer.ports import check_port
 from jax3dgan.viewer.quality import Ladder
+from jax3dgan.viewer.renderer import Renderer
 from jax3dgan.viewer.worker import Worker
 
 _MOVING_SECONDS = 0.5  # since its last change: a client moves
@@ -67,6 +68,7 @@ class Viewer:
     self.start = start or Identity(seed=seed, psi=psi)
     self.start_kind = kind
     self.ladder = Ladder(model, still)
+    self.render = Renderer(model)
     self.worker = Worker(lambda session, view: session.draw(view))
     self.sessions: dict[int, object] = {}
     self.wants_directions = bool(model.generator.z_dim)  # a single scene has none
@@ -188,7 +190,7 @@ class Viewer:
 
   def _render_once(self, level) -> None:
     scene = self.styles.scene(self.start)
-    self.model.render(scene, self.start_camera, level.resolution, **level.overrides())
+    self.render(scene, self.start_camera, level)
     self._compiled.add(level)
     if not self._ready.is_set() and self.ladder.seconds(level) is None:
       self._ready.set()

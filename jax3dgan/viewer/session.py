@@ -78,6 +78,7 @@ class Session:
       p.psi,
       p.show,
       p.size,
+      p.traces,
       p.trained_only,
       p.mix,
       p.mix_seed,
@@ -176,7 +177,8 @@ class Session:
       float(camera.fov),
       tuple(map(float, camera.look_at)),
     )
-    return View(identity, p.show.value, p.still, pose, camera.aspect, bool(p.trained_only.value))
+    only, traces = bool(p.trained_only.value), bool(p.traces.value)
+    return View(identity, p.show.value, p.still, pose, camera.aspect, only, traces=traces)
 
   def camera_of(self, view: View):
     """Our camera [1] of a view: zoomed instead of nearer, and limited to the trained views."""
@@ -212,14 +214,17 @@ class Session:
     if not viewer.wait_until_ready() or self.mesh is not None:
       return None
     ladder = viewer.ladder
-    level = ladder.still(view.still) if view.sharp else ladder.moving(viewer.num_moving())
+    if view.sharp:
+      level = ladder.still(view.still, view.traced)
+    else:
+      level = ladder.moving(viewer.num_moving(), view.traced)
     if not viewer.is_compiled(level):
       viewer.compile_later(level, self)
       return None
     scene = viewer.styles.scene(view.identity)
     camera = self.camera_of(view)
     start = time.perf_counter()
-    out = self.model.render(scene, camera, level.resolution, **level.overrides())
+    out = viewer.render(scene, camera, level, view.kind)
     seconds = time.perf_counter() - start
     ladder.measured(level, seconds)
     picture = self.picture(view, out, camera)
@@ -227,7 +232,8 @@ class Session:
     if view.sharp:
       self.panel.frame.content = (
         f'{level.resolution}² in {1000 * seconds:.0f} ms at rest, '
-        f'{ladder.moving().resolution}² while moving'
+        f'{ladder.moving(traced=dataclasses.replace(view, sharp=False).traced).resolution}² while '
+        'moving'
       )
       return None
     return REST_SECONDS, dataclasses.replace(view, sharp=True)

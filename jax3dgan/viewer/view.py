@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jax3dgan.pictures import traced
 from jax3dgan.viewer.identity import Identity
 
 
@@ -17,6 +18,7 @@ class View:
     aspect: Width of the canvas divided by its height.
     trained_only: Whether the camera is limited to the trained views.
     sharp: Whether this is the picture at rest.
+    traces: Whether moving pictures are drawn by sphere tracing.
   """
 
   identity: Identity
@@ -26,6 +28,17 @@ class View:
   aspect: float
   trained_only: bool
   sharp: bool = False
+  traces: bool = False
+
+  @property
+  def traced_at_rest(self) -> str:
+    """The kind, where pictures at rest are drawn by sphere tracing: no other way shows it."""
+    return self.kind if self.kind == traced.SHADED else ''
+
+  @property
+  def traced(self) -> str:
+    """The kind, where this picture is drawn by sphere tracing; else ''."""
+    return self.kind if self.traces and not self.sharp else self.traced_at_rest
 
   @property
   def look_at(self) -> tuple[float, float, float]:
