@@ -19,7 +19,7 @@ def get_config():
   """The experiment: as of the toys, with the faces' cameras."""
   config = _TOYS['get_config']()
   config.data.source = 'ict:'
-  config.model.input_scale = 2.0
+  config.model.update(input_scale=2.0, beta_floor=0.013)
   config.render.update(
     radius=2.7,
     fov_degrees=2 * math.degrees(math.atan(0.5 / 4.2647)),

@@ -24,6 +24,9 @@ def get_config():
     num_layers=4,
     # As wide as the scene, .9: smooth in space, so that paint follows the latent and not the place.
     input_scale=1.6,
+    # A fifth of the distance of two samples: with less, β falls below what they resolve within 400
+    # steps, and shapes stop to learn.
+    beta_floor=0.015,
     # Latents far apart: otherwise one car stands for all of them.
     style_scale=0.7,
   )

@@ -189,7 +189,7 @@ class SDFSiren(nn.Module):
   Attributes:
     hidden_dim: width h; num_layers: FiLM layers before the distance.
     input_scale: factor on the points: 2/(far − near) takes those that are rendered to ±1.
-    beta: β at first.
+    beta, beta_floor: β at first, and what is always added to it, see `signed_distance.width`.
     style_scale: factor on the initial weights that make γ and β of a style: how far apart the
       fields of fresh latents are; 0.25 is the paper's.
     matmul_dtype: precision policy of the hidden products.
@@ -199,6 +199,7 @@ class SDFSiren(nn.Module):
   num_layers: int = 8
   input_scale: float = 2 / 0.24
   beta: float = 0.1
+  beta_floor: float = 0.0
   style_scale: float = 0.25
   matmul_dtype: str = 'float32'
 
@@ -248,6 +249,6 @@ class SDFSiren(nn.Module):
       view_shift=view_shift,
       rgb_kernel=rgb_kernel,
       rgb_bias=rgb_bias,
-      beta=beta[None],
+      beta=signed_distance.width(beta, self.beta_floor)[None],
       matmul_dtype=self.matmul_dtype,
     )

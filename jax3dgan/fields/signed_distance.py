@@ -4,8 +4,8 @@ CVPR 2022, arXiv 2112.11427, Sec. 3 and supplement). Pure functions; each value 
 import jax
 import jax.numpy as jnp
 
-# Below, a density would be infinite, and of the other sign below zero, where a step of an optimizer
-# may take β. A surface is 1e-3 of the paper's scene wide there.
+# Where a step of an optimizer takes β to zero, a density would be infinite. A surface of this width
+# is 4e-4 of the paper's scene.
 _LEAST_BETA = 1e-4
 
 _SMALLEST = 1e-20  # of a squared norm: the root has a finite derivative at 0
@@ -13,8 +13,17 @@ _SMALLEST = 1e-20  # of a squared norm: the root has a finite derivative at 0
 
 def density(distance, beta):
   """σ = sigmoid(−d/β)/β of distances d (eq. 3), 1/world unit, for any shapes that broadcast."""
-  beta = jnp.maximum(beta, _LEAST_BETA)
   return jax.nn.sigmoid(-distance / beta) / beta
+
+
+def width(beta, floor: float = 0.0):
+  """The positive β of a density, |β| + floor, of the parameter β, which may have crossed zero.
+
+  Args:
+    floor: what it is never below, world units (as VolSDF has it, arXiv 2106.12052): a surface much
+      thinner than the distance of two samples has no gradient between them.
+  """
+  return jnp.maximum(jnp.abs(beta), _LEAST_BETA) + floor
 
 
 def eikonal(gradient):

@@ -75,7 +75,8 @@ class StyleSDF(FieldGenerator):
   Attributes:
     z_dim, w_dim, mapping_layers: sizes of latent, renderer's style and mapping network.
     hidden_dim, num_layers, input_scale: see `SDFSiren`; input_scale is 2/(far − near).
-    beta: the density's β at first, world units.
+    beta, beta_floor: the density's β at first, and what is always added to it, world units: about a
+      fifth of the distance of two samples where those are few; 0 is the paper's.
     style_scale: see `SDFSiren`: how far apart the fields of fresh latents are.
     decoder_channels: features of the decoder at `low_resolution`, twice it, ...; () for no decoder:
       the rendering is the picture.
@@ -93,6 +94,7 @@ class StyleSDF(FieldGenerator):
   num_layers: int = 8
   input_scale: float = 2 / 0.24
   beta: float = 0.1
+  beta_floor: float = 0.0
   style_scale: float = 0.25
   decoder_channels: tuple[int, ...] = ()
   decoder_w_dim: int = 512
@@ -117,6 +119,7 @@ class StyleSDF(FieldGenerator):
       self.num_layers,
       self.input_scale,
       self.beta,
+      self.beta_floor,
       self.style_scale,
       self.matmul_dtype,
     )

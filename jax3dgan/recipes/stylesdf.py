@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
+from jax3dgan.fields import signed_distance
 from jax3dgan.generators.stylesdf import RENDERER
 from jax3dgan.losses import adversarial, path_length, regularizers
 from jax3dgan.recipes import base, checks, mixing
@@ -167,7 +168,7 @@ class StyleSDF(Recipe):
         {
           'generator/adversarial': adversarial_loss,
           # Of the frozen renderer: whether there is a surface to begin with.
-          'generator/beta': params['field']['beta'],
+          'generator/beta': signed_distance.width(params['field']['beta'], generator.beta_floor),
           'generator/depth_spread': spread,
         }
       )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.fields import signed_distance
 from jax3dgan.fields.sdf_siren import Penalties
 from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
 from jax3dgan.losses import adversarial, real_images, regularizers
@@ -236,7 +237,7 @@ class StyleSDFStage1(Recipe):
         {
           'generator/adversarial': adversarial_loss,
           'generator/pose_error': error,
-          'generator/beta': params['field']['beta'],
+          'generator/beta': signed_distance.width(params['field']['beta'], generator.beta_floor),
           # Of the depths of an image, as a share of the depth of the scene: 0 is flat.
           'generator/depth_spread': spread,
           **{f'generator/{name}': value for name, value in terms.items()},
