@@ -1,5 +1,5 @@
-"""Silent failures of 3D-aware GANs, monitored during training: mode collapse, flat geometry, a
-saturated discriminator. With all of them the losses are finite.
+"""Silent failures of 3D-aware GANs, monitored during training: mode collapse, a missing surface,
+flat geometry, a saturated discriminator. With all of them the losses are finite.
 
 There is one warning after two checks in a row, and another only after the failure has gone.
 """
@@ -15,6 +15,8 @@ from jax3dgan.rendering import depth_maps
 MIN_DIVERSITY = 0.25
 # Of 64 bins: a slightly inclined plane fills three.
 MIN_NON_FLATNESS = 3.0
+# Share of opaque pixels below which there is no surface: two pixels of 32².
+MIN_SOLID = 0.002
 # A logistic discriminator with this loss classifies all images correctly: its gradients vanish.
 MIN_DISCRIMINATOR_LOSS = 0.02
 _NUM_PHOTOS = 64
@@ -76,6 +78,15 @@ class Health:
     if rendering.depth is None:
       return figures
     _, distance, solid = depth_maps.with_background(rendering, options)
+    figures['health/solid'] = share = float(solid.mean())
+    self._check(
+      step,
+      'missing surface',
+      share < MIN_SOLID,
+      f'{share:.1%} of the pixels are opaque',
+      'raise --config.loss.r1, lower --config.optimizer.lr_generator, or bring '
+      '--config.render.near and --config.render.far closer to the object',
+    )
     scores = [
       depth_maps.non_flatness(d[s], options.near, options.far)
       for d, s in zip(distance, solid, strict=True)
@@ -88,8 +99,8 @@ class Health:
         'flat geometry',
         score < MIN_NON_FLATNESS,
         f'its depth fills {score:.1f} of 64 bins',
-        'raise --config.loss.pose, widen the pose prior to what the photos show, or raise '
-        '--config.model.density_gain',
+        'raise --config.loss.pose or --config.loss.r1, widen the pose prior to what the photos '
+        'show, or, where the model has it, raise --config.model.density_gain',
       )
     return figures
 

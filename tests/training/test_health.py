@@ -77,5 +77,7 @@ def test_no_depth_and_no_solid_pixel(watched):
   flat = Rendering(rendering(0.4, RAMP).image)
   fog = rendering(0.4, RAMP).replace(opacity=np.full((16, 8, 8), 0.2))
   assert set(watch.samples(1, flat, OPTIONS)) == {'health/diversity'}
-  assert set(watch.samples(2, fog, OPTIONS)) == {'health/diversity'}
+  assert watch.samples(2, fog, OPTIONS)['health/solid'] == 0
   assert not lines
+  assert set(watch.samples(3, fog, OPTIONS)) == {'health/diversity', 'health/solid'}
+  assert len(lines) == 1 and 'missing surface? 0.0% of the pixels are opaque' in lines[0]
