@@ -20,6 +20,7 @@ def get_config():
   """The experiment."""
   config = _BASE['get_config']()
   config.data.update(source='data/afhq512', origin='AFHQ, its training images.')
+  config.init_from = 'runs/stylesdf_stage1_afhq'
   config.resolution = 512
   config.model.decoder_channels = (512, 256, 128, 64)
   config.discriminator.channels = channels_of(512)

@@ -1,9 +1,7 @@
 """The second stage of StyleSDF on faces (FFHQ) at 256², with the paper's values.
 
-  python -m jax3dgan.main --config=configs/stylesdf_ffhq256.py --workdir=runs/stylesdf \\
-    --config.init_from=runs/stylesdf_stage1
-
-The renderer of configs/stylesdf_stage1_ffhq.py is frozen; a StyleGAN2 decoder is trained.
+The renderer of configs/stylesdf_stage1_ffhq.py, from the run in its usual workdir
+(--config.init_from=DIR for another), is frozen; a StyleGAN2 decoder is trained.
 Score: FID 11.5, KID 2.65, depth consistency .40 (paper; without truncation).
 Cost: 300,000 steps of 32 images.
 Data: python -m jax3dgan.data.prepare --source=FFHQ --out=data/ffhq256 --resolution=256, FFHQ a
@@ -19,6 +17,7 @@ def get_config():
   config = config_lib.base_config('stylesdf')
   config.data.update(source='data/ffhq256', loader='tfdata', flip=True)
   config.data.origin = 'FFHQ, cropped and aligned.'
+  config.init_from = 'runs/stylesdf_stage1_ffhq'
   config.num_steps = 300_000
   config.resolution = 256
   config.batch_size = 32
@@ -31,6 +30,6 @@ def get_config():
 def get_test_config():
   """Two steps in seconds."""
   config = config_lib.tiny(get_config())
-  config.stylesdf.random_renderer = True
+  config.init_from, config.stylesdf.random_renderer = '', True
   config.data.update(source='toys', loader='arrays', on_device=True, flip=False)
   return config

@@ -1,9 +1,7 @@
 """The second stage of a small StyleSDF on rendered faces, 64² of features of 32², on two CPU cores.
 
-  python -m jax3dgan.main --config=configs/stylesdf_ict_faces.py --workdir=runs/stylesdf_ict \\
-    --config.data.source=ict:FOLDER --config.init_from=runs/stylesdf_stage1_ict
-
-The renderer is that of configs/stylesdf_stage1_ict_faces.py and frozen; the data as there.
+The renderer is that of configs/stylesdf_stage1_ict_faces.py, from the run in its usual workdir
+(--config.init_from=DIR for another), and frozen; the data as there.
 """
 
 import pathlib
@@ -16,7 +14,9 @@ _STAGE1 = runpy.run_path(str(_FOLDER / 'stylesdf_stage1_ict_faces.py'))
 
 def get_config():
   """The experiment."""
-  return _TOYS['of_renderer'](_STAGE1['get_config']())
+  config = _TOYS['of_renderer'](_STAGE1['get_config']())
+  config.init_from = 'runs/stylesdf_stage1_ict_faces'
+  return config
 
 
 def get_test_config():

@@ -1,9 +1,7 @@
 """The second stage of a small StyleSDF on toy cars, 64² of features of 32², on two CPU cores.
 
-  python -m jax3dgan.main --config=configs/stylesdf_toys.py --workdir=runs/stylesdf_toys \\
-    --config.init_from=runs/stylesdf_stage1_toys
-
-The renderer is that of configs/stylesdf_stage1_toys.py and frozen.
+The renderer is that of configs/stylesdf_stage1_toys.py, from the run in its usual workdir
+(--config.init_from=DIR for another), and frozen.
 """
 
 import pathlib
@@ -34,11 +32,13 @@ def of_renderer(stage1):
 
 def get_config():
   """The experiment."""
-  return of_renderer(_STAGE1['get_config']())
+  config = of_renderer(_STAGE1['get_config']())
+  config.init_from = 'runs/stylesdf_stage1_toys'
+  return config
 
 
 def get_test_config():
   """Two steps in seconds."""
   config = config_lib.tiny(get_config())
-  config.stylesdf.random_renderer = True
+  config.init_from, config.stylesdf.random_renderer = '', True
   return config
