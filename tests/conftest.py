@@ -17,6 +17,9 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 # Programs that run once are compiled without optimisation: a training step in a sixth of the time.
 _FLAGS = ['--xla_backend_optimization_level=0']
+# Programs are not split for threads that the other process of the tests keeps busy anyway: that is
+# a sixth of the processor time of their compilation.
+_FLAGS.append('--xla_cpu_parallel_codegen_split_count=1')
 if importlib.metadata.version('jaxlib').startswith('0.10.'):  # a flag of these versions alone
   _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
 os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
@@ -55,6 +58,12 @@ _FIRST = (
   'test_camera_generator.py',
   'test_train_step_parity.py',
 )
+
+
+def pytest_collection_finish():
+  # What is there by now stays: it is not looked through again.
+  gc.collect()
+  gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

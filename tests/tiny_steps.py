@@ -115,6 +115,16 @@ class Program:
     return jax.device_get(state), every
 
 
+def shapes(config):
+  """What `Program(config).run()` returns for a step, as shapes: traced, and not compiled."""
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  (stage,) = schedule.stages(config)
+  step = step_lib.make_train_step(config, *networks, stage)
+  step = parallel.data_parallel(step, parallel.make_mesh(jax.devices()[:1]))
+  state = jax.eval_shape(functools.partial(state_lib.create, config, *networks))
+  return jax.eval_shape(step, state, batch_of(config))
+
+
 _PROGRAMS = {}
 
 

@@ -67,6 +67,18 @@ def config(cache):
   return result
 
 
+def compile_once():
+  """The second run of a process takes the first one's program."""
+  compile_step, programs = train._compile, []
+
+  def compile_or_take(*args):
+    if not programs:
+      programs.append(compile_step(*args))
+    return programs[0]
+
+  train._compile = compile_or_take
+
+
 def without_results(chosen):
   """Of the runs, one makes the pictures of its end: the one in two processes."""
   result = chosen.copy_and_resolve_references()
@@ -167,6 +179,7 @@ def main(folder, name, port):
   assert jax.device_count() == 4
   chosen = config(str(folder / 'cache'))
   own, other = ('one', 'two') if name == 'one' else ('two', 'one')
+  compile_once()
   create = writers.create
   writers.create = lambda workdir: (
     Recorder(pathlib.Path(workdir) / 'scalars.json')

@@ -136,6 +136,7 @@ def test_training_goes_on_by_the_command_that_is_said(tmp_path, capsys, monkeypa
     'num_steps': 1236,
     'batch_size': 4,
     'resolution': 8,
+    'loss.r1': 0.0,  # of the discriminator alone, and the longest to compile
     'render.num_coarse': 4,
     'render.num_fine': 4,
     'display.num_coarse': 4,
