@@ -2,6 +2,7 @@
 
   python -m jax3dgan.convert --from=pigan --input=generator.pth --workdir=runs/celeba
   python -m jax3dgan.convert --from=eg3d --input=ffhq512-128.pkl --workdir=runs/ffhq
+  python -m jax3dgan.convert --from=stylesdf --input=ffhq1024x1024.pt --workdir=runs/sdf
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -10,12 +11,13 @@ Neither needs PyTorch, and nothing in a file is executed: see docs/convert.md.
 """
 
 import argparse
+import importlib
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from jax3dgan import programs
-from jax3dgan.convert import curricula, eg3d_curricula
+from jax3dgan.convert import curricula, eg3d_curricula, stylesdf_curricula
 from jax3dgan.errors import UserError
 
 
@@ -33,9 +35,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     allow_abbrev=False,
   )
   way = flags.add_mutually_exclusive_group(required=True)
-  way.add_argument(
-    '--from', dest='release', choices=['pigan', 'eg3d', 'nerf-npz'], help='release of the files'
-  )
+  way.add_argument('--from', dest='release', choices=[*_IMPORTS], help='release of the files')
   way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
   flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
   flags.add_argument(
@@ -48,7 +48,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   there.add_argument(
     '--input',
     metavar='FILE',
-    help="π-GAN's generator, whole or a state dict; EG3D's pickle; a NeRF's npz",
+    help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's checkpoint; a NeRF's "
+    'npz',
   )
   there.add_argument(
     '--ema',
@@ -63,7 +64,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   )
   there.add_argument(
     '--curriculum',
-    choices=[*curricula.CURRICULA, *eg3d_curricula.CURRICULA],
+    choices=sorted(set().union(*(of.CURRICULA for of in _CURRICULA.values()))),
     help='cameras and training; default: that of the files',
   )
   there.add_argument(
@@ -95,7 +96,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   for name in unsuitable:
     if getattr(args, name):
       raise UserError(f'--{name} does not go with {"--from" if args.release else "--to"}.')
-  if args.release in ('eg3d', 'nerf-npz'):
+  if args.release not in (None, 'pigan'):
     for name in _PIGAN_FLAGS:
       if getattr(args, name):
         raise UserError(
@@ -110,7 +111,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
       raise UserError('--low_resolution goes with --from=eg3d alone. Leave it out.')
     if not 1 <= args.low_resolution <= 1024:
       raise UserError(f'--low_resolution is {args.low_resolution}. Give pixels, such as 128.')
-  known = {'pigan': curricula, 'eg3d': eg3d_curricula}.get(args.release)
+  known = _CURRICULA.get(args.release)
   if args.curriculum and args.curriculum not in known.CURRICULA:
     raise UserError(
       f'--curriculum={args.curriculum} does not go with --from={args.release}. Choose one of '
@@ -133,6 +134,7 @@ _IMPORT_FLAGS = (
 )
 _EXPORT_FLAGS = ('output', 'weights')
 _PIGAN_FLAGS = ('ema', 'discriminator', 'field')
+_CURRICULA = {'pigan': curricula, 'eg3d': eg3d_curricula, 'stylesdf': stylesdf_curricula}
 
 
 def say(text: str) -> None:
@@ -140,29 +142,31 @@ def say(text: str) -> None:
   print(text, flush=True)
 
 
-def convert_eg3d(args: argparse.Namespace) -> None:
-  """`--from=eg3d`: makes a workdir."""
-  from jax3dgan.convert import eg3d
+def convert_checkpoint(args: argparse.Namespace) -> None:
+  """`--from=eg3d` and `--from=stylesdf`: makes a workdir of a file with all networks."""
   from jax3dgan.runs import workdirs
 
   workdir = pathlib.Path(args.workdir)
   workdirs.check_free(workdir, args.overwrite)
-  checkpoint = eg3d.read_checkpoint(
-    _reading(args.input), say, args.curriculum, args.low_resolution, args.entry
-  )
-  from jax3dgan.convert import eg3d_runs
+  own = {}
+  if args.release == 'eg3d':
+    own.update(curriculum=args.curriculum, low_resolution=args.low_resolution)
+  # Modules of runs are imported later: JAX takes a second, which a refused file need not wait for.
+  reader = importlib.import_module(f'jax3dgan.convert.{args.release}')
+  checkpoint = reader.read_checkpoint(_reading(args.input), say, entry=args.entry, **own)
   from jax3dgan.devices import compilation, platforms
 
+  runs = importlib.import_module(f'jax3dgan.convert.{args.release}_runs')
   compilation.use_cache()
   platforms.start()
-  curriculum = args.curriculum or eg3d_runs.curriculum_of(args.input, checkpoint)
-  config = eg3d_runs.config_for(args.input, curriculum, checkpoint)
-  step, known = eg3d_runs.step_of(curriculum, checkpoint, config)
+  curriculum = args.curriculum or runs.curriculum_of(args.input, checkpoint)
+  config = runs.config_for(args.input, curriculum, checkpoint)
+  step, known = runs.step_of(curriculum, checkpoint, config)
   if args.step is not None:
     step, known = args.step, 'by --step'
   say(f'Writing {workdir} ...')
-  eg3d_runs.create(workdir, config, step, checkpoint, args.overwrite)
-  for line in eg3d_runs.summary(args.workdir, curriculum, config, step, known, checkpoint):
+  runs.create(workdir, config, step, checkpoint, args.overwrite)
+  for line in runs.summary(args.workdir, curriculum, config, step, known, checkpoint):
     say(line)
 
 
@@ -279,7 +283,7 @@ def export(args: argparse.Namespace) -> None:
     {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
   num = sum(value.size for value in released.weights.values())
   of = released.class_name
-  if of != 'TriPlaneGenerator':  # the class of a field inside of a generator
+  if of not in ('TriPlaneGenerator', 'Generator'):  # the class of a field inside of a generator
     of = f'ImplicitGenerator3d with {of}'
   say(
     f'{args.output}: {len(released.weights)} arrays, {num:,} parameters, {released.source} of step '
@@ -289,13 +293,19 @@ def export(args: argparse.Namespace) -> None:
     say(f"Read it with torch.load('{args.output}', weights_only=True).")
 
 
+_IMPORTS = {
+  'pigan': convert,
+  'eg3d': convert_checkpoint,
+  'stylesdf': convert_checkpoint,
+  'nerf-npz': convert_nerf,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
   try:
     args = parse(programs.arguments(argv))
-    {'pigan': convert, 'eg3d': convert_eg3d, 'nerf-npz': convert_nerf, None: export}[args.release](
-      args
-    )
+    _IMPORTS.get(args.release, export)(args)
     return 0
   except UserError as error:
     print(f'Error: {error}', file=sys.stderr)

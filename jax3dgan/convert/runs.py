@@ -1,19 +1,24 @@
 """From a workdir to official weights, whatever its model."""
 
 from jax3dgan import config as config_lib
-from jax3dgan.convert import eg3d_runs, pigan_runs
+from jax3dgan.convert import eg3d_runs, pigan_runs, stylesdf_runs
 from jax3dgan.convert.workdir import Released
 from jax3dgan.errors import UserError
 from jax3dgan.runs import workdirs
 
-_RELEASES = {'pigan': pigan_runs.release, 'eg3d': eg3d_runs.release}  # by config.model.name
+# By config.model.name.
+_RELEASES = {
+  'pigan': pigan_runs.release,
+  'eg3d': eg3d_runs.release,
+  'stylesdf': stylesdf_runs.release,
+}
 
 
 def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN or an EG3D.
+    workdir: Of a π-GAN, an EG3D or a StyleSDF.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -23,5 +28,5 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   config = config_lib.complete(workdirs.load_config(workdir))
   name = config.model.name
   if name not in _RELEASES:
-    raise UserError(f'{workdir} holds a {name}. Give a workdir of a π-GAN or an EG3D.')
+    raise UserError(f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D or a StyleSDF.')
   return _RELEASES[name](workdir, config, weights, step)

@@ -47,6 +47,9 @@ def save(
   own = {'generator': _like(expected.buffers['generator'], buffers)} if buffers else {}
   if 'augment' in expected.buffers:
     own['augment'] = AdaState.create(config.augment.p)
+  # Running means, which begin at 0.
+  for name in expected.buffers.keys() - own.keys() - {'generator'}:
+    own[name] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), expected.buffers[name])
   transforms = state_lib.optimizers(config, phases)
   averaged = expected.networks['generator']
   state = state_lib.TrainState(

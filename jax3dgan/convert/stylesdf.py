@@ -1,0 +1,137 @@
+"""StyleSDF's official checkpoints: dicts of state dicts, 'g_ema', 'g' and 'd', of either stage."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jax3dgan import convert
+from jax3dgan.convert import modules, official, stylesdf_names, wrapped
+from jax3dgan.convert.values import Inert, show
+from jax3dgan.errors import UserError
+
+_MARK = 'renderer.sigmoid_beta'
+_WHAT = 'generator of StyleSDF'
+
+
+@dataclasses.dataclass
+class Network:
+  """A network of the file: its fields in a config, and our parameters (and buffers)."""
+
+  fields: dict[str, Any]
+  params: dict
+
+
+@dataclasses.dataclass
+class Checkpoint:
+  """A whole checkpoint.
+
+  Attributes:
+    average: The moving average of the generator, 'g_ema', or the only generator of the file.
+    generator: As trained; None where the file has only one.
+    discriminator: None where the file has none.
+    step: Of training; None if the file does not say it.
+    notes: What cannot be as in the release, one sentence each.
+  """
+
+  average: Network
+  generator: Network | None
+  discriminator: Network | None
+  step: int | None
+  notes: list[str]
+
+
+def is_generator(value) -> bool:
+  """Whether it is a state dict of StyleSDF's generator, of either stage."""
+  return wrapped.is_state_dict(value) and _MARK in wrapped.plain_names(value)
+
+
+def read_checkpoint(
+  path, say: Callable[[str], None] = lambda line: None, entry: str | None = None
+) -> Checkpoint:
+  """Reads a file of the release, or a state dict of its generator.
+
+  Args:
+    path: The file.
+    say: Called with lines of progress.
+    entry: The generator's name in a training state, where several are there.
+
+  Raises:
+    UserError: It is not a checkpoint of StyleSDF, is damaged, or has a network of other sizes.
+  """
+  tree = convert.read(path)
+  whole = isinstance(tree, dict) and entry is None
+  found = {name: tree.get(name) if whole else None for name in ('g_ema', 'g', 'd')}
+  if not any(is_generator(found[name]) for name in ('g_ema', 'g')):
+    found['g_ema'] = wrapped.choose(path, tree, entry, is_generator, _WHAT)
+  shown = next((name for name in ('g_ema', 'g') if is_generator(found[name])), None)
+  if shown is None:
+    what = found['g_ema']
+    what = repr(what) if isinstance(what, Inert) else show(what)
+    raise UserError(
+      f'{path} is {what} without a {_WHAT} ({_MARK}). Give a checkpoint of StyleSDF, of either '
+      'stage.'
+    )
+  say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
+  notes: list[str] = []
+  average = _generator(path, shown, found[shown], notes)
+  generator = None
+  if shown == 'g_ema' and is_generator(found['g']):
+    generator = _generator(path, 'g', found['g'], [])
+    official.compare_shapes(path, shapes(generator.params), shapes(average.params), 'g_ema')
+  discriminator = _discriminator(path, found['d']) if found['d'] is not None else None
+  return Checkpoint(average, generator, discriminator, wrapped.step_of(tree), notes)
+
+
+def _weights(path, name: str, state) -> dict[str, np.ndarray]:
+  """float32 by official names."""
+  if not wrapped.is_state_dict(state):
+    what = repr(state) if isinstance(state, Inert) else show(state)
+    raise UserError(f'{path}: {name} is {what} and no state dict. Give a checkpoint of StyleSDF.')
+  if len(state) > official.MAX_WEIGHTS:
+    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
+  try:
+    arrays = wrapped.plain_names(modules.state_dict(state))
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+  return {key: official.float32(f'{path}, {name}', key, value) for key, value in arrays.items()}
+
+
+def _generator(path, name: str, state, notes: list[str]) -> Network:
+  weights = _weights(path, name, state)
+  try:
+    fields = stylesdf_names.model_fields(weights)
+    names = stylesdf_names.generator_names(fields)
+    channels = fields['decoder_channels']
+    num_noises = 2 * len(channels) - 1 if channels else 0
+    params = stylesdf_names.from_official(weights, names, num_noises)
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+  unused = [value for key, value in weights.items() if stylesdf_names.UNUSED.fullmatch(key)]
+  if any(value.any() for value in unused):
+    notes.append(
+      f'{len(unused)} biases of styled convolutions (decoder.*.bias) are left out, which the '
+      'release never adds; --to writes zeros for them.'
+    )
+  return Network(fields, params)
+
+
+def _discriminator(path, state) -> Network:
+  weights = _weights(path, 'd', state)
+  try:
+    fields = stylesdf_names.discriminator_fields(weights)
+    names = stylesdf_names.discriminator_names(fields)
+    return Network(fields, stylesdf_names.from_official(weights, names))
+  except UserError as error:
+    raise UserError(f'{path}, d: {error}') from None
+
+
+def shapes(params, path='') -> dict[str, tuple[int, ...]]:
+  """{'a/b': shape} of a tree of parameters."""
+  if not isinstance(params, Mapping):
+    return {path.removeprefix('/'): tuple(params.shape)}
+  found = {}
+  for key, value in params.items():
+    found |= shapes(value, f'{path}/{key}')
+  return found

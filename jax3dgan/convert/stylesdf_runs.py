@@ -1,0 +1,154 @@
+"""From StyleSDF's official checkpoints to workdirs, and back to official names."""
+
+import functools
+import math
+
+import jax
+import numpy as np
+
+from jax3dgan import config as config_lib
+from jax3dgan import config_json, discriminators, generators
+from jax3dgan.convert import official, stylesdf, stylesdf_names
+from jax3dgan.convert import workdir as workdir_lib
+from jax3dgan.convert.stylesdf_curricula import create as create_config
+from jax3dgan.convert.stylesdf_curricula import file_of
+from jax3dgan.errors import UserError
+from jax3dgan.runs import checkpoints, packaged
+
+_WHERE = "StyleSDF's network of these sizes"
+
+
+def curriculum_of(path, checkpoint: stylesdf.Checkpoint) -> str:
+  """By the size of the pictures: the release has animals at 512², and faces at other sizes."""
+  del path
+  return 'afhq' if _size(checkpoint) == 512 else 'ffhq'
+
+
+def _size(checkpoint) -> int | None:
+  """Pixels on a side of the pictures; None where nothing says it."""
+  fields = checkpoint.average.fields
+  if num := len(fields['decoder_channels']):
+    return fields['low_resolution'] << (num - 1)
+  judge = checkpoint.discriminator
+  return 2 ** len(judge.fields['channels']) if judge else None
+
+
+def config_for(path, curriculum: str, checkpoint: stylesdf.Checkpoint):
+  """The config of the workdir.
+
+  Raises:
+    UserError: The networks do not go together.
+  """
+  fields, judge = checkpoint.average.fields, checkpoint.discriminator
+  stage1 = not fields['decoder_channels']
+  resolution = _size(checkpoint) or 64
+  config = create_config(curriculum, stage1, resolution)
+  far_minus_near = config.render.far - config.render.near
+  config_lib.set_model(config, 'stylesdf', input_scale=2 / far_minus_near, **fields)
+  if judge is not None:
+    if judge.fields['name'] != config.discriminator.name:
+      raise UserError(
+        f"{path}: d is a discriminator '{judge.fields['name']}', which is of the other stage than "
+        'the generator. Give a file of the release.'
+      )
+    config_lib.set_discriminator(config, **judge.fields)
+  with config.unlocked():
+    if not stage1:
+      # The renderer is that of the checkpoint, from which the run goes on.
+      config.stylesdf.random_renderer = True
+  _check(path, config, checkpoint)
+  return config
+
+
+def _check(path, config, checkpoint: stylesdf.Checkpoint) -> None:
+  """Raises a UserError if the parameters are not those of the config's networks."""
+  wanted = _initial(generators.init, generators.create(config))
+  wanted = {**wanted['params'], **wanted.get('buffers', {})}
+  found = stylesdf.shapes(checkpoint.average.params)
+  official.compare_shapes(path, found, stylesdf.shapes(wanted), _WHERE)
+  if checkpoint.discriminator is not None:
+    discriminator = discriminators.create(config.discriminator)
+    if discriminator.resolution != config.resolution:
+      raise UserError(
+        f'{path} has a discriminator of {discriminator.resolution}² and a generator of '
+        f'{config.resolution}². Give a file of the release.'
+      )
+    wanted = stylesdf.shapes(_initial(discriminators.init_params, discriminator))
+    found = stylesdf.shapes(checkpoint.discriminator.params)
+    official.compare_shapes(path, found, wanted, _WHERE)
+
+
+def _initial(init, network):
+  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
+
+
+def step_of(curriculum: str, checkpoint: stylesdf.Checkpoint, config) -> tuple[int, str]:
+  """(training step of the file, how it is known)."""
+  del curriculum
+  if checkpoint.step is not None:
+    return checkpoint.step, 'by its own'
+  return config.num_steps, f"the paper's {config.num_steps:,}: the file says none"
+
+
+def create(workdir, config, step: int, checkpoint: stylesdf.Checkpoint, overwrite: bool = False):
+  """Writes config.json and a checkpoint, see `workdir.save`."""
+  network = generators.create(config)
+  average = packaged.variables_of(network, checkpoint.average.params)
+  generator = average
+  if checkpoint.generator is not None:
+    generator = packaged.variables_of(network, checkpoint.generator.params)
+  judge = checkpoint.discriminator
+  ema = {str(rate): average['params'] for rate in config.ema.rates}
+  params = (generator['params'], ema, judge and judge.params)
+  # The noise of the average serves both.
+  workdir_lib.save(workdir, config, step, *params, overwrite, average.get('buffers'))
+
+
+def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
+  """Lines that describe what was converted and how to continue."""
+  model = config.model
+  shapes = stylesdf.shapes(checkpoint.average.params)
+  num = sum(math.prod(shape) for key, shape in shapes.items() if key != 'noise_const')
+  beta = float(checkpoint.average.params['field']['beta'])
+  decoder = f'{model.low_resolution}² → ' if model.decoder_channels else 'without a decoder, '
+  yield (
+    f'Generator: {num:,} parameters (z {model.z_dim}, {model.num_layers} layers of '
+    f'{model.hidden_dim}), {decoder}{config.resolution}², β {beta:.3g}.'
+  )
+  yield f'Step {step:,}: {known}.'
+  source = 'g_ema' if checkpoint.generator is not None else 'the only generator of the file'
+  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  if checkpoint.discriminator is None:
+    yield 'Discriminator: a fresh one, the file has none.'
+  else:
+    yield f'Discriminator: {config.discriminator.name}, {config.resolution}².'
+  prior, render = config.pose_prior, config.render
+  yield (
+    f'Config: {file_of(curriculum, config)}, {render.num_coarse} samples from {render.near:g} to '
+    f'{render.far:g}, field of view {render.fov_degrees:g}°, azimuth ±{prior.yaw_std:g}.'
+  )
+  for note in checkpoint.notes:
+    yield f'Note: {note}'
+  file = file_of(curriculum, config)
+  size = config.resolution if file.endswith(str(config.resolution)) else None
+  plain = config_json.plain(create_config(curriculum, not model.decoder_channels, size))
+  flags = workdir_lib.flags_between(plain, config)
+  yield from workdir_lib.commands(workdir, config, step, f'configs/{file}.py', flags)
+
+
+def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
+  """The generator of a workdir in official names, see `runs.release`."""
+  rate = str(config.ema.display_rate)
+  generator = generators.create(config)
+  step, variables = checkpoints.read_variables(
+    workdir, generator, rate if weights == 'ema' else None, step
+  )
+  tree = {**variables['params'], **variables.get('buffers', {})}
+  # The release scales points by 2/(far − near), whatever our field does.
+  scale = config.model.input_scale * (config.render.far - config.render.near) / 2
+  if not math.isclose(scale, 1, rel_tol=1e-6):
+    first = np.asarray(tree['field']['film_0_kernel']) * np.float32(scale)
+    tree['field'] = {**tree['field'], 'film_0_kernel': first}
+  named = stylesdf_names.generator_state(tree, config.model)
+  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
+  return workdir_lib.Released(named, step, source, 'Generator')
