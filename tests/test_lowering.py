@@ -48,7 +48,7 @@ def load(name, small=False, **fields):
 
 def choices(config) -> set[tuple[str, str]]:
   """What a config's programs depend on: each of its fields with its value, where numbers count
-  only as 0, 1 or others, and fields of no program not at all."""
+  only as 0 or others, whole ones as 0, 1 or others, and fields of no program not at all."""
 
   def of(name, value):
     if isinstance(value, dict):
@@ -59,7 +59,7 @@ def choices(config) -> set[tuple[str, str]]:
       for item in value:
         yield from of(f'{name}[]', item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-      yield name, value if value in (0, 1) else 'number'
+      yield name, value if value in ((0,) if isinstance(value, float) else (0, 1)) else 'number'
     else:
       yield name, value
 
