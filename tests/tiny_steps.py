@@ -59,23 +59,39 @@ def pose_free(**fields):
   return config
 
 
+def stylenerf(**fields):
+  """StyleNeRF that has grown to 16² and fades it in: a background, a pose head, all terms lazy or
+  not, images of two styles."""
+  config = importlib.import_module('configs.stylenerf_toys').get_test_config()
+  config.batch_size = BATCH
+  config.stages = (dict(from_step=1, resolution=16),)
+  config.loss.update(r1_every=3, fade_steps=8, density_noise_steps=16)
+  config.model.update(low_resolution=8, channels=(4,))
+  config.model.update(background=True, background_dim=4, background_hidden=8, background_layers=2)
+  config.model.update(background_frequencies=2, background_samples=3)
+  config.render.white_back = False
+  config.stylenerf.update(mixing=0.5, path_length=2.0, path_length_every=2)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def labels(n: int, seed=0):
   """[n, 25] of cameras all the way round."""
   azimuth = np.random.default_rng(seed).uniform(-3, 3, n).astype(np.float32)
   return np.asarray(cameras.orbit(azimuth, np.full(n, 0.3), 1.0, 48.0).label())
 
 
-def batch_of(config, seed=0, num_images=None) -> dict:
+def batch_of(config, seed=0, num_images=None, size=None) -> dict:
   """Random photos, with labels where the config has them; the batch's unless `num_images` says
-  more, which are the same and others."""
-  n, size = num_images or config.batch_size, config.resolution
+  more, which are the same and others; of the config's resolution unless `size` says another."""
+  n, size = num_images or config.batch_size, size or config.resolution
   images = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
   batch = {'image': images, 'label': labels(n, seed)}
   return {name: batch[name] for name in feed.names(config)}
 
 
 class Program:
-  """The step of a config's first stage on some devices.
+  """The step of a config's first stage, or of another one, on some devices.
 
   Attributes:
     create: create(seed) makes a fresh state, replicated.
@@ -83,11 +99,11 @@ class Program:
     drawn: Appended to in each step: (shape of the numbers, key) of every draw, if these are noted.
   """
 
-  def __init__(self, config, num_devices=1, notes_draws=False):
+  def __init__(self, config, num_devices=1, notes_draws=False, stage_index=0):
     self.config, self.drawn = config, []
     self.mesh = parallel.make_mesh(jax.devices()[:num_devices])
-    stage = schedule.stages(config, num_devices)[0]
-    self._num_images = stage.padded_batch_size
+    stage = schedule.stages(config, num_devices)[stage_index]
+    self._num_images, self._size = stage.padded_batch_size, stage.resolution
     self.networks = generators.create(config), discriminators.create(config.discriminator)
     step = step_lib.make_train_step(config, *self.networks, stage)
     step = jax.jit(parallel.data_parallel(step, self.mesh))
@@ -102,7 +118,8 @@ class Program:
     return parallel.replicate(state.replace(step=np.int32(first_step)), self.mesh)
 
   def batch(self, seed=0):
-    return parallel.shard(batch_of(self.config, seed, self._num_images), self.mesh)
+    batch = batch_of(self.config, seed, self._num_images, self._size)
+    return parallel.shard(batch, self.mesh)
 
   def run(self, num_steps=1, first_step=0, state=None):
     """The state and a list of metrics, one of each step."""
@@ -128,12 +145,22 @@ def shapes(config):
 _PROGRAMS = {}
 
 
-def program(config, num_devices=1, notes_draws=False) -> Program:
-  """A config's program; the one of before, if there was the same."""
-  key = config.to_json_best_effort(sort_keys=True), num_devices, notes_draws
+def program(config, *args) -> Program:
+  """A config's program, see `Program`; the one of before, if there was the same."""
+  key = config.to_json_best_effort(sort_keys=True), args
   if key not in _PROGRAMS:
-    _PROGRAMS[key] = Program(config.copy_and_resolve_references(), num_devices, notes_draws)
+    _PROGRAMS[key] = Program(config.copy_and_resolve_references(), *args)
   return _PROGRAMS[key]
+
+
+def draws_of(function) -> list:
+  """(shape of the numbers, key) of every draw of a function that is run as it is."""
+  drawn = []
+  wrap = functools.partial(jax.random.wrap_key_data, impl=_noting(drawn))
+  with unittest.mock.patch.object(jax.random, 'wrap_key_data', wrap):
+    function()
+  jax.effects_barrier()
+  return drawn
 
 
 def _noting(drawn: list):

@@ -333,7 +333,7 @@ class StyleNeRF(Generator):
       The rest: see `synthesize`.
     """
     options = options or self.default_options()
-    num_blocks = self._num_blocks(options)
+    num_blocks = self.num_blocks(options)
     layers = self.layers(self.prepare(w))
     layers = layers._replace(blocks=layers.blocks[:num_blocks])
     powers = self.powers.value if self.channels else jnp.ones((0, 2))
@@ -366,7 +366,12 @@ class StyleNeRF(Generator):
   def _rendered_size(self, options: RenderOptions) -> int:
     return self.low_resolution if self.channels else options.resolution
 
-  def _num_blocks(self, options: RenderOptions) -> int:
+  def num_blocks(self, options: RenderOptions) -> int:
+    """Blocks of the up-sampler that make images of these options.
+
+    Raises:
+      UserError: options of other images, or without effect.
+    """
     if options.low_resolution not in (0, self.low_resolution):
       raise UserError(
         f'render.low_resolution is {options.low_resolution}, and the up-sampler is made for '

@@ -11,6 +11,7 @@ RECIPES = {
   'nerf': 'jax3dgan.recipes.nerf:NeRF',
   'stylesdf': 'jax3dgan.recipes.stylesdf:StyleSDF',
   'stylesdf_stage1': 'jax3dgan.recipes.stylesdf_stage1:StyleSDFStage1',
+  'stylenerf': 'jax3dgan.recipes.stylenerf:StyleNeRF',
 }
 
 __all__ = [

@@ -69,6 +69,9 @@ TRAINS = {
   ('stylenerf', 'stylegan2', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'dual', 'eg3d'): _NO_DENSITY,
+  ('stylenerf', 'progressive', 'stylenerf'): {},
+  ('stylenerf', 'stylegan2', 'stylenerf'): {},
+  ('stylenerf', 'stylenerf', 'stylenerf'): {},
   ('stylesdf', 'stylegan2', 'stylesdf_stage1'): _NO_HEADS,
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): {},
   ('stylesdf', 'stylegan2', 'stylesdf'): _DECODER,
@@ -80,6 +83,7 @@ TRAINED_ELSEWHERE = {
   ('stylegan2', 'progressive', 'pigan'): 'training/test_steps.py',
   ('stylegan2', 'stylegan2', 'pigan'): 'discriminators/test_stylegan2_discriminator.py',
   ('eg3d', 'dual', 'eg3d'): 'eg3d/test_eg3d_steps.py',
+  ('stylenerf', 'stylenerf', 'stylenerf'): 'recipes/test_stylenerf_recipe.py',
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): 'stylesdf/test_stylesdf_steps.py',
   ('stylesdf', 'stylegan2', 'stylesdf'): 'stylesdf/test_stylesdf_steps.py',
 }
@@ -123,6 +127,7 @@ REFUSED = {
   ('pigan', 'dual', 'eg3d'): 'takes pairs',
   ('stylegan2', 'dual', 'eg3d'): 'takes pairs',
   ('stylenerf', 'dual', 'pigan'): 'takes pairs of two sizes',
+  ('stylenerf', 'dual', 'stylenerf'): 'takes pairs of two sizes',
 }
 REFUSED |= {
   ('nerf', discriminator, recipe): "'nerf' is a single scene without latents"
@@ -133,6 +138,11 @@ REFUSED |= {
   ('stylesdf', discriminator, recipe): 'no term that keeps it one'
   for discriminator in discriminators.DISCRIMINATORS
   for recipe in ('pigan', 'eg3d')
+}
+REFUSED |= {
+  (generator, discriminator, 'stylenerf'): "Take the model 'stylenerf'"
+  for generator in generators.GENERATORS.keys() - {'stylenerf'}
+  for discriminator in discriminators.DISCRIMINATORS
 }
 _OF_SDFS = ('stylesdf', 'stylesdf_stage1')
 REFUSED |= {
