@@ -11,6 +11,9 @@ Sec. 3.2 and App. A), as functions of arrays. Images are [b, h, w, c].
 The first three may be followed by a blur with [1, 3, 3, 1]. Blur and nearest neighbour are one
 filter, and a blur of what a 1x1 layer gives is that layer of what is blurred: neither is computed
 on more pixels or channels than necessary.
+
+Results are phases: the pixels in even and odd rows and columns, each an image of its own. Layers of
+single pixels do not care, so features are brought into order once, before the next doubling.
 """
 
 import functools
@@ -23,13 +26,13 @@ import numpy as np
 
 from jax3dgan.errors import UserError
 from jax3dgan.nn import precision, resample
+from jax3dgan.nn.cpu.convolution import pad_axis
 from jax3dgan.nn.equalized import activate
+from jax3dgan.nn.primitives import linear
 
 MODES = ('nn_cat', 'pixelshuffle', 'nearest', 'bilinear', 'bicubic', 'default')
 WITH_ADAPTER = ('nn_cat', 'pixelshuffle')
 WITH_BLUR = ('nn_cat', 'pixelshuffle', 'nearest')
-# [1, 3, 3, 1] after nearest neighbour, which is [1, 1] after zeros in between.
-_NEAREST_AND_BLUR = np.convolve(resample.TAPS, (1, 1))
 _PADDING = (2, 1)  # of the blur: its result is as large as the image
 _SHARPNESS = -0.75  # of the bicubic kernel
 
@@ -39,8 +42,8 @@ class Adapter(NamedTuple):
 
   Attributes:
     kernel_0, bias_0: [c', q], [q]: c' is 2c for 'nn_cat', nearest neighbours first, else c.
-    kernel_1, bias_1: [q, c], [c]; for 'pixelshuffle' [q, 4c], [4c], of the new pixels at (row,
-      column) (0, 0), (0, 1), (1, 0), (1, 1).
+    kernel_1, bias_1: [q, c], [c]; for 'pixelshuffle' [q, 4c], [4c], of the phases (row, column)
+      (0, 0), (0, 1), (1, 0), (1, 1).
   """
 
   kernel_0: jax.Array
@@ -58,7 +61,7 @@ def check(mode: str) -> None:
 def upsample_features(
   x, mode: str, blur: bool = True, adapter: Adapter | None = None, policy: str = 'float32'
 ):
-  """[b, h, w, c] → [b, 2h, 2w, c].
+  """[b, h, w, c] → phases [b, 2, 2, h, w, c] of the image of twice the size, see `interleave`.
 
   Args:
     mode: of `MODES`.
@@ -68,51 +71,40 @@ def upsample_features(
   """
   check(mode)
   if mode == 'default':
-    return resample.upsample(x)
+    return phases_of(resample.upsample(x))
   if mode in ('bilinear', 'bicubic'):
     rows, columns = (_interpolation(mode, n, x.dtype.name) for n in x.shape[1:3])
     y = precision.einsum('ih,bhwc->biwc', rows, x)
-    return precision.einsum('jw,biwc->bijc', columns, y)
-  y = nearest_and_blur(x) if blur else nearest(x)
+    return phases_of(precision.einsum('jw,biwc->bijc', columns, y))
+  y = _filtered(x[:, None, None], _NEAREST_AND_BLUR if blur else _NEAREST)
   if mode == 'nn_cat':
     return y + _concatenated(x, adapter, blur, policy)
   if mode == 'pixelshuffle':
     t = activate(precision.rows_product(x, adapter.kernel_0, policy) + adapter.bias_0)
-    t = precision.rows_product(t, adapter.kernel_1, policy) + adapter.bias_1
-    t = interleave(jnp.split(t, 4, axis=-1))
-    return y + (_blur(t) if blur else t)
+    t = precision.rows_product(t, adapter.kernel_1, policy) + adapter.bias_1  # [b, h, w, 4c]
+    t = t.reshape(*x.shape[:3], 2, 2, -1).transpose(0, 3, 4, 1, 2, 5)
+    return y + (_filtered(t, _BLUR) if blur else t)
   return y
 
 
-def nearest(x):
-  """Every pixel four times."""
-  return interleave([x] * 4)
+def interleave(phases):
+  """Phases [b, 2, 2, h, w, c], the pixels in even and odd rows and columns → [b, 2h, 2w, c]."""
+  b, _, _, h, w, c = phases.shape
+  return phases.transpose(0, 3, 1, 4, 2, 5).reshape(b, 2 * h, 2 * w, c)
 
 
-def nearest_and_blur(x):
-  """`nearest`, then [1, 3, 3, 1] with zeros around."""
-  fir = resample.fir_filter(_NEAREST_AND_BLUR)
-  return resample.upfirdn(x, fir, up=2, padding=(_PADDING[0] + 1, _PADDING[1]), gain=4)
-
-
-def interleave(parts):
-  """Four [b, h, w, c], the new pixels at (0, 0), (0, 1), (1, 0), (1, 1) of each, as one
-  [b, 2h, 2w, c]."""
-  b, h, w, c = parts[0].shape
-  rows = [jnp.stack(parts[i : i + 2], axis=3) for i in (0, 2)]  # [b, h, w, 2, c]
-  return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c)
-
-
-def _blur(x):
-  return resample.upfirdn(x, resample.fir_filter(), padding=_PADDING)
+def phases_of(image):
+  """The inverse of `interleave`."""
+  b, h, w, c = image.shape
+  return image.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 2, 4, 1, 3, 5)
 
 
 def _concatenated(x, adapter: Adapter, blur: bool, policy: str):
-  """The adapter of [nearest neighbours, means of two neighbours], and its blur.
+  """The adapter of [nearest neighbours, means of two neighbours], and its blur, in phases.
 
   The first layer is linear: of the pixels there are, not of four times as many.
   """
-  b, h, w, c = x.shape
+  h, w, c = x.shape[1:]
   q = adapter.bias_0.shape[-1]
   kernel = jnp.concatenate([adapter.kernel_0[:c], 0.5 * adapter.kernel_0[c:]], axis=1)
   both = precision.rows_product(x, kernel, policy)  # [b, h, w, 2q]
@@ -120,21 +112,73 @@ def _concatenated(x, adapter: Adapter, blur: bool, policy: str):
   padded = jnp.pad(both[..., q:], ((0, 0), (1, 1), (1, 1), (0, 0)))
   left, right = padded[:, 1:-1, :w], padded[:, 1:-1, 2:]
   above, below = padded[:, :h, 1:-1], padded[:, 2:, 1:-1]
-  t = activate(
-    interleave([own + left + above, own + above + right, own + left + below, own + right + below])
-  )
-  y = precision.rows_product(_blur(t) if blur else t, adapter.kernel_1, policy)
+  parts = [own + left + above, own + above + right, own + left + below, own + right + below]
+  t = activate(jnp.stack(parts, axis=1))  # [b, 4, h, w, q]
+  t = t.reshape(t.shape[0], 2, 2, *t.shape[2:])
+  y = precision.rows_product(_filtered(t, _BLUR) if blur else t, adapter.kernel_1, policy)
   if not blur:
     return y + adapter.bias_1
-  rows, columns = (_blurred_ones(2 * n) for n in (h, w))
-  share = (rows[:, None] * columns)[..., None].astype(x.dtype)  # less at the borders
-  return y + share * adapter.bias_1
+  rows, columns = (_blurred_ones(n) for n in (h, w))  # less at the borders
+  share = rows[:, None, :, None, None] * columns[None, :, None, :, None]
+  return y + share.astype(x.dtype) * adapter.bias_1
+
+
+def _terms(taps, nearest: bool) -> tuple:
+  """A filter of an image by its phases along an axis: pixel i of phase p is the sum of
+  factor·(pixel i + shift of phase q) over the (p, q, shift, factor).
+
+  Args:
+    taps: of pixels from 2 before on.
+    nearest: whether the image is every pixel twice, which is a single phase.
+  """
+  factors = {}
+  for p in (0, 1):
+    for t, tap in enumerate(taps):
+      place = p + t - _PADDING[0]
+      key = (p, 0 if nearest else place % 2, place // 2)
+      factors[key] = factors.get(key, 0.0) + float(tap)
+  return tuple((*key, factor) for key, factor in factors.items())
+
+
+_TAPS = np.asarray(resample.TAPS, np.float64) / sum(resample.TAPS)
+_BLUR = _terms(_TAPS, nearest=False)
+_NEAREST_AND_BLUR = _terms(_TAPS, nearest=True)
+_NEAREST = ((0, 0, 0, 1.0), (1, 0, 0, 1.0))
+
+
+def _filtered(phases, terms):
+  """Phases [b, 1 or 2, 1 or 2, h, w, c] filtered along both axes → [b, 2, 2, h, w, c]."""
+  return _phase_filter(_phase_filter(phases, terms=terms, axis=1), terms=terms, axis=2)
+
+
+def _filter_phases(x, *, terms, axis):
+  """Along the phases of `axis` (1 rows, 2 columns) and the pixels of `axis` + 2."""
+  first, last = min(term[2] for term in terms), max(term[2] for term in terms)
+  first, last = min(first, 0), max(last, 0)
+  size = x.shape[axis + 2]
+  x = pad_axis(x, axis + 2, -first, last)
+  parts = [[] for _ in range(1 + max(term[0] for term in terms))]
+  for p, q, shift, factor in terms:
+    phase = jax.lax.slice_in_dim(x, q, q + 1, axis=axis)
+    phase = jax.lax.slice_in_dim(phase, shift - first, shift - first + size, axis=axis + 2)
+    parts[p].append(phase if factor == 1 else x.dtype.type(factor) * phase)
+  return jnp.concatenate([sum(part[1:], part[0]) for part in parts], axis=axis)
+
+
+def _transpose_of_phases(g, x, *, terms, axis):
+  del x
+  back = tuple((q, p, -shift, factor) for p, q, shift, factor in terms)
+  return _phase_filter(g, terms=back, axis=axis)
+
+
+# Linear, as `resample`'s filters: left to autodiff, every shifted copy would be in memory.
+_phase_filter = linear('phase_filter', _filter_phases, _transpose_of_phases)
 
 
 def _blurred_ones(size: int) -> np.ndarray:
-  """[size] what the blur makes of ones with zeros around."""
-  taps = np.asarray(resample.TAPS, np.float64) / sum(resample.TAPS)
-  return np.correlate(np.pad(np.ones(size), _PADDING), taps, 'valid')
+  """[2, size] what the blur makes of ones with zeros around, by phases."""
+  ones = np.pad(np.ones(2 * size), _PADDING)
+  return np.correlate(ones, _TAPS, 'valid').reshape(size, 2).T
 
 
 @functools.cache

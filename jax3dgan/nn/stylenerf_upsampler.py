@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax3dgan.nn import feature_upsampling, resample
 from jax3dgan.nn.equalized import activate
-from jax3dgan.nn.feature_upsampling import Adapter, upsample_features
+from jax3dgan.nn.feature_upsampling import Adapter, interleave, upsample_features
 from jax3dgan.nn.modulated_dense import Linear, ModulatedDense, product
 
 POWER_DECAY = 0.999  # of the running means of x², a step
@@ -57,7 +57,8 @@ def moving_power(power, square):
 
 
 def run_layer(block: Block, layer, x, power, *, double=False, measure=False, compat_first=False):
-  """One layer: x [b, ..., c] → ([b, ..., f], the mean of x² or None)."""
+  """One layer: x [b, ..., c] → ([b, ..., f], the mean of x² or None); with `double` x [b, h, w, c]
+  → phases [b, 2, 2, h, w, f]."""
   kernel, bias = layer
   square = jax.lax.stop_gradient(jnp.mean(jnp.square(x))) if measure else None
   if measure and compat_first:
@@ -80,7 +81,8 @@ def run_block(block: Block, x, powers, *, double=True, measure=False, compat_fir
       result then depends on the whole batch.
 
   Returns:
-    ([b, 2h, 2w, f] or [b, ..., f], mean squares [2] or None).
+    ([b, 2, 2, h, w, f], see `feature_upsampling.interleave`, or without doubling [b, ..., f]; mean
+    squares [2] or None).
   """
   common = dict(measure=measure, compat_first=compat_first)
   x, first = run_layer(block, block.conv0, x, powers[0], double=double, **common)
@@ -111,8 +113,11 @@ def upsample(
       block, features, powers[i], double=double, measure=measure, compat_first=compat_first
     )
     squares.append(square)
-    before = rgb
-    rgb = (resample.upsample(rgb) if double else rgb) + block.colours(features)
+    before, colours = rgb, block.colours(features)
+    if double:
+      rgb, colours = resample.upsample(rgb), interleave(colours)
+      features = interleave(features)
+    rgb = rgb + colours
     if i == len(blocks) - 1 and not (isinstance(fade, int | float) and fade >= 1):
       if double:
         before = resample.resize_bilinear(before, rgb.shape[1])

@@ -97,7 +97,7 @@ def layer(x, style, kernel, bias, power, adapter, mode, blur, double):
   else:
     x = modulated_conv.modulated_conv2d(x, kernel, style)
   if double:
-    x = feature_upsampling.upsample_features(x, mode, blur, adapter)
+    x = feature_upsampling.interleave(feature_upsampling.upsample_features(x, mode, blur, adapter))
   return activate(x + bias)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from jax3dgan.generators import stylenerf_rendering
 from jax3dgan.nn import stylenerf_upsampler
+from jax3dgan.nn.feature_upsampling import interleave
 from jax3dgan.rendering import background, compositing, hierarchical, merging, rays, sampling
 
 FILE = 'stylenerf_eval'
@@ -80,8 +81,9 @@ def stages():
       name = f'b{16 << i}'
       first, _ = stylenerf_upsampler.run_layer(block, block.conv0, x, powers[i, 0], double=True)
       x, _ = stylenerf_upsampler.run_block(block, x, powers[i])
+      torgb, x = interleave(block.colours(x)), interleave(x)
       rgb, _ = stylenerf_upsampler.upsample(layers.blocks[: i + 1], *out['low'], powers)
-      out[name] = dict(conv0=first, conv1=x, torgb=block.colours(x), rgb=rgb)
+      out[name] = dict(conv0=interleave(first), conv1=x, torgb=torgb, rgb=rgb)
     return out
 
   arrays = goldens.load(FILE)
@@ -204,6 +206,7 @@ def test_stages_of_training(name, resolution):
       x, squares = stylenerf_upsampler.run_block(
         block, x, powers[i], measure=True, compat_first=True
       )
+      x = interleave(x)
       after = stylenerf_upsampler.moving_power(powers[i], squares)
       path_x, _ = stylenerf_upsampler.run_block(
         block, path_x, after, double=False, measure=True, compat_first=True
