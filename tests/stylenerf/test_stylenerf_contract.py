@@ -1,0 +1,168 @@
+"""StyleNeRF's generator in the library: what training and apps rely on."""
+
+import dataclasses
+import functools
+
+import golden_stylenerf as golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax3dgan import cameras, generators
+from jax3dgan.convert import stylenerf_generator
+from jax3dgan.errors import UserError
+from jax3dgan.generators.stylenerf import Path, StyleNeRF
+from jax3dgan.losses import nerf_path
+
+SIZE = 16
+
+
+@functools.cache
+def model(**fields):
+  """(generator, variables) of images of 16² from renderings of 4²."""
+  generator = StyleNeRF(**{**StyleNeRF().tiny(SIZE), **fields})
+  variables = generators.init(generator, jax.random.key(0))
+  return generator, variables
+
+
+def inputs(generator, num: int = 4):
+  """Styles, cameras and keys."""
+  z = jax.random.normal(jax.random.key(1), (num, generator.z_dim))
+  camera = cameras.orbit(jnp.linspace(-0.3, 0.3, num), jnp.linspace(0.1, -0.1, num))
+  w = generator.apply(model()[1], z, method='map')
+  return w, camera, jax.random.split(jax.random.key(2), num)
+
+
+def options(generator, **changes):
+  changes = dict(num_coarse=4, num_fine=3, **changes)
+  return dataclasses.replace(generator.default_options(), **changes)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def train(options, variables, w, camera, keys):
+  """Images, the NeRF path's loss with its gradient, and powers."""
+  generator, _ = model()
+  index, uv = nerf_path.pixel_grid(jax.vmap(lambda k: jax.random.uniform(k, (2,)))(keys), SIZE, 4)
+
+  def loss(w):
+    out = generator.apply(
+      variables, w, camera, keys, options, 1.0, 0.3, Path(uv, keys),
+      method='synthesize_for_training',
+    )  # fmt: skip
+    return nerf_path.nerf_path_loss(out.rendering.image, out.path_colours, index).sum(), out
+
+  (_, out), gradient = jax.value_and_grad(loss, has_aux=True)(w)
+  return out, gradient
+
+
+def test_an_image_depends_on_its_own_example_alone():
+  generator, variables = model()
+  arrays = inputs(generator)
+  out, gradient = train(options(generator), variables, *arrays)
+  halves = [
+    train(options(generator), variables, *jax.tree.map(lambda x, of=of: x[of], arrays))
+    for of in (slice(2), slice(2, 4))
+  ]
+  for whole, *parts in (
+    (out.rendering.image, *(half.rendering.image for half, _ in halves)),
+    (out.path_colours, *(half.path_colours for half, _ in halves)),
+    (gradient, *(of_half for _, of_half in halves)),
+  ):
+    assert np.allclose(whole, jnp.concatenate(parts), atol=1e-4, rtol=1e-4)
+  # What devices give of their parts is, on average, what one device gives of the batch.
+  powers = (halves[0][0].powers + halves[1][0].powers) / 2
+  assert np.allclose(out.powers, powers, rtol=1e-6) and not np.allclose(out.powers, 1, rtol=1e-6)
+
+
+def test_chunks_change_memory_alone():
+  generator, variables = model()
+  arrays = inputs(generator)
+  out, gradient = train(options(generator), variables, *arrays)
+  chunked, of_chunks = train(options(generator, ray_chunk=4), variables, *arrays)
+  assert np.allclose(out.path_colours, chunked.path_colours, atol=1e-5)
+  assert np.allclose(out.powers, chunked.powers, rtol=1e-6)
+  assert np.allclose(gradient, of_chunks, atol=1e-4, rtol=1e-4)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def synthesize(generator, options, variables, w, camera):
+  return generator.apply(variables, w, camera, None, options, method='synthesize')
+
+
+def test_the_rendering_alone():
+  generator, variables = model()
+  w, camera, _ = inputs(generator, 1)
+  alone = generator.without_super_resolution()
+  assert alone.resolution is None and alone.resolutions == ()
+  low = synthesize(alone, options(generator, resolution=4), variables, w, camera)
+  whole = synthesize(generator, options(generator), variables, w, camera)
+  assert np.allclose(low.image, whole.low_res, atol=1e-6)
+  assert np.all((whole.opacity >= 0) & (whole.opacity <= 1 + 1e-6))
+  points = jnp.array([[[0.01, 0.02, -0.03], [0.0, 0.0, 0.05]]])
+  query = jax.jit(
+    lambda variables: [
+      which.apply(variables, w, points, method='query') for which in (generator, alone)
+    ]
+  )
+  (density, features), (other, own) = query(variables)
+  assert np.allclose(density, other) and np.allclose(features[..., 3:], own[..., 3:], atol=1e-6)
+  assert not np.allclose(features[..., :3], own[..., :3])
+
+
+def test_what_passes_a_foreground_without_background():
+  generator, variables = model(background=False)
+  w, camera, _ = inputs(model()[0], 1)
+  alone = generator.without_super_resolution()
+  dark, white = (
+    synthesize(
+      alone,
+      options(generator, resolution=4, last_back=False, white_back=is_white),
+      variables,
+      w[:, :-1],
+      camera,
+    )
+    for is_white in (False, True)
+  )
+  passing = 1 - dark.opacity[..., None]
+  assert passing.max() > 0.5
+  assert np.allclose(white.image - dark.image, passing, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(resolution=32), 'images of 4², 8², 16², not 32²'),
+    (dict(low_resolution=8), 'made for 4²'),
+    (dict(white_back=True), 'white_back would be ignored'),
+  ],
+)
+def test_refused_options(changes, message):
+  generator, variables = model()
+  w, camera, _ = inputs(generator, 1)
+  with pytest.raises(UserError, match=message):
+    generator.apply(variables, w, camera, None, options(generator, **changes), method='synthesize')
+
+
+def test_refused_and_unused_fields():
+  with pytest.raises(UserError, match='at most that'):
+    generators.init(StyleNeRF(**{**StyleNeRF().tiny(SIZE), 'background_dim': 9}), jax.random.key(0))
+  assert 'background_dim' in StyleNeRF(background=False).unused_fields()
+  assert 'clamp' in StyleNeRF(channels=()).unused_fields()
+  assert 'upsampling_blur' in StyleNeRF(upsampling='bilinear').unused_fields()
+  assert not StyleNeRF().unused_fields()
+
+
+def test_official_names_there_and_back():
+  state = golden.weights()
+  generator, _ = golden.model()
+  fields = golden.fields_of(generator)
+  arrays = stylenerf_generator.generator_arrays(state, fields)
+  back = stylenerf_generator.generator_state(arrays, fields)
+  given = {name for name in state if not name.endswith(('resample_filter', 'alpha'))}
+  assert back.keys() == given
+  for name, value in back.items():
+    assert value.shape == state[name].shape and np.array_equal(value, state[name]), name
+  with pytest.raises(UserError, match="'mapping.fc1.bias' is missing"):
+    del state['mapping.fc1.bias']
+    stylenerf_generator.generator_arrays(state, fields)
