@@ -1,9 +1,9 @@
 """Does an edit keep the pose? What changes from one picture to the next, rendered from one
 camera: the orientation of the object, its silhouette, its depth, its colours.
 
-The orientation is that of the field, not of a picture: the principal horizontal axis of the
-density's second moments. It depends on the object's rotation only, up to half a turn, and is not
-defined for an object that is round from above.
+The orientation is that of the field, not of a picture: the principal horizontal axis of the second
+moments of what a density absorbs, or of the inside of a signed distance. It depends on the object's
+rotation only, up to half a turn, and is not defined for an object that is round from above.
 """
 
 import dataclasses
@@ -79,6 +79,9 @@ def axes_of(model, scene) -> tuple[np.ndarray, np.ndarray]:
     return nothing, nothing
   points, spacing = ball_points((options.far - options.near) / 2)
   raw, _ = model.query(scene, np.broadcast_to(points, (num, *points.shape)))
+  if model.generator.field_kind == 'sdf':
+    inside = np.clip(0.5 - np.asarray(raw, np.float64) / spacing, 0, 1)  # share of a cell
+    return horizontal_axis(inside, points)
   density = np.asarray(compositing.activate_density(raw, options.density))
   return horizontal_axis(-np.expm1(-density * spacing), points)
 

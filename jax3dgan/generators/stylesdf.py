@@ -177,7 +177,8 @@ class StyleSDF(FieldGenerator):
     means = (None, None) if average_w is None else (average_w[0, : self.w_dim], average_w[1:])
     style = truncated(style, truncation_psi, means[0])
     latent = self.decoder_mapping(style)
-    latents = jnp.broadcast_to(latent[:, None], (len(latent), self.num_ws - 1, latent.shape[-1]))
+    b, width = latent.shape
+    latents = jnp.broadcast_to(latent[:, None], (b, self.num_ws - 1, width))
     width = max(self.w_dim, self.decoder_w_dim)
     if means[1] is not None:
       means = (means[0], means[1][:, : self.decoder_w_dim])

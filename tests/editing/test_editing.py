@@ -1,6 +1,7 @@
 """Directions: closed forms, planted answers, and what an edit must leave alone."""
 
 import math
+import types
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from jax3dgan.editing import pose_drift
 from jax3dgan.editing.directions import Styles, layer_mask, parse_layers
 from jax3dgan.editing.pca import components
 from jax3dgan.errors import UserError
-from jax3dgan.generators import Rendering
+from jax3dgan.generators import Generator, Rendering
 
 
 @pytest.fixture(scope='module')
@@ -305,7 +306,7 @@ def test_the_axis_of_an_ellipsoid():
 class Turned:
   """A field that is a long Gaussian blob, turned by w [n, 1] radians."""
 
-  has_depth = True
+  has_depth, generator = True, Generator()
 
   def options(self):
     from jax3dgan.rendering.hierarchical import RenderOptions
@@ -317,6 +318,23 @@ class Turned:
     x, y, z = np.moveaxis(points, -1, 0)
     along, across = x * s + z * c, x * c - z * s
     return 40 * np.exp(-((along / 0.2) ** 2 + (across / 0.1) ** 2 + (y / 0.1) ** 2)), None
+
+
+class TurnedDistance(Turned):
+  """The signed distance of a long ellipsoid, about, turned by w [n, 1] radians."""
+
+  generator = types.SimpleNamespace(field_kind='sdf')
+
+  def query(self, w, points):
+    blob = super().query(w, points)[0] / 40
+    return 0.1 * (np.sqrt(-np.log(np.maximum(blob, 1e-30))) - 1), None
+
+
+def test_the_axis_of_a_signed_distance_is_that_of_its_inside():
+  angles = np.radians([[-60.0], [0.0], [35.0]])
+  azimuth, elongation = pose_drift.axes_of(TurnedDistance(), angles)
+  np.testing.assert_allclose(np.degrees(azimuth), [-60, 0, 35], atol=0.7)
+  np.testing.assert_allclose(elongation, 2, rtol=0.1)
 
 
 def test_drift_is_what_has_changed():
@@ -347,7 +365,7 @@ def test_a_rotation_of_the_object_is_measured():
   w = model.map(model.latents([0, 3]))
 
   class World:
-    has_depth, options = True, model.options
+    has_depth, options, generator = True, model.options, model.generator
 
     def query(self, angle_and_w, points):
       angle, w = angle_and_w
