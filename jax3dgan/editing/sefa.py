@@ -49,7 +49,9 @@ def sefa(
     jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf, np.float64)
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
   }
-  affine = {name: m for name in flat if (m := _AFFINE.fullmatch(name))}
+  affine = model.generator.style_rows() or {
+    name: _layer(m) for name in flat if (m := _AFFINE.fullmatch(name))
+  }
   if affine:
     vectors, values = _of_affine(flat, affine, styles.shape, layers)
   elif flat.get('mapping/out/kernel', np.zeros(0)).size and len(styles.shape) == 3:
@@ -69,9 +71,10 @@ def sefa(
 
 
 def _of_affine(flat, affine, shape, layers):
-  """Vectors [d, l, d] and eigenvalues [d] of StyleGAN2's affine maps; styles are [l, d]."""
+  """Vectors [d, l, d] and eigenvalues [d] of affine maps by the row that they take, of styles
+  [l, d]; 0 in rows that no map takes."""
   mask = np.ones(shape[0]) if layers is None else layer_mask(shape, layers).ravel()
-  kernels = [flat[name] for name, m in affine.items() if mask[_layer(m)]]
+  kernels = [flat[name] for name, row in affine.items() if mask[row]]
   if not kernels:
     raise UserError(f'Layers {layers[0]}-{layers[1]} have no weights for styles. Set more of them.')
   if any(kernel.shape[0] != shape[-1] for kernel in kernels):
@@ -79,7 +82,8 @@ def _of_affine(flat, affine, shape, layers):
   gram = sum(kernel @ kernel.T for kernel in kernels)  # AᵀA, [d, d]
   values, axes = np.linalg.eigh(gram)
   axes = axes.T[::-1]
-  return np.broadcast_to(axes[:, None], (len(axes), *shape)), values[::-1]
+  taken = np.isin(np.arange(shape[0]), list(affine.values()))
+  return axes[:, None] * taken[:, None], values[::-1]
 
 
 def _layer(match) -> int:

@@ -151,6 +151,12 @@ class Generator(nn.Module):
     keeps none, and the mean is computed from latents (`generators.average_w`)."""
     return None
 
+  def style_rows(self) -> dict[str, int] | None:
+    """Which row of the styles [num_ws, w_dim] each affine map takes, by the path of its kernel,
+    such as 'foreground/fc_0/affine/kernel'; None where names and rows are StyleGAN2's, or there are
+    no such maps."""
+    return None
+
   def without_super_resolution(self) -> 'Generator':
     """The same generator with its rendering as the image, of any resolution; itself without an
     up-sampler. The variables fit both."""

@@ -161,6 +161,11 @@ class StyleNeRF(Generator):
         f'config.model.background_dim is {self.background_dim}, and a row of styles has '
         f'{self.w_dim} numbers. Set --config.model.background_dim to at most that.'
       )
+    if self.channels and self.low_resolution < 1:
+      raise UserError(
+        f'config.model.low_resolution is {self.low_resolution}, and an up-sampler needs something '
+        'to begin with. Set it to the pixels that are rendered, such as 32.'
+      )
     self.mapping = MappingNetwork(self.w_dim, self.mapping_layers)
     self.foreground = fields.Foreground(
       self.hidden_dim,
@@ -217,6 +222,17 @@ class StyleNeRF(Generator):
     rendering is the image, which may have any size."""
     count = len(self.channels) + 1 if self.channels else 0
     return tuple(self.low_resolution << i for i in range(count))
+
+  def style_rows(self) -> dict[str, int]:
+    """See `Generator.style_rows`; to-RGB shares the row of the next block's first layer."""
+    layers = [f'foreground/fc_{i}' for i in range(self.num_layers)]
+    layers += ['foreground/density', 'foreground/feature']
+    rows = {layer: row for row, layer in enumerate(layers)}
+    for i in range(len(self.channels)):
+      block = f'upsampler/b{self.low_resolution << (i + 1)}'
+      for j, layer in enumerate(('conv0', 'conv1', 'torgb')):
+        rows[f'{block}/{layer}'] = len(layers) + 2 * i + j
+    return {f'{layer}/affine/kernel': row for layer, row in rows.items()}
 
   def default_options(self) -> RenderOptions:
     """StyleNeRF's way of marching along rays, for FFHQ's cameras."""

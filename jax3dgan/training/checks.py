@@ -93,6 +93,13 @@ RANGES = {
       'plane_features',
       'plane_resolution',
       'embedding_resolution',
+      'latent_dim',
+      'feature_dim',
+      'num_frequencies',
+      'background_hidden',
+      'background_layers',
+      'background_frequencies',
+      'background_samples',
     )
   },
   **{
@@ -106,6 +113,9 @@ RANGES = {
       'point_frequencies',
       'direction_frequencies',
       'embedding_channels',
+      'background_dim',
+      'density_gain',
+      'clamp',
       'box',
     )
   },

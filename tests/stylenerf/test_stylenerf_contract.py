@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import cameras, generators
+from jax3dgan import cameras, editing, generators, trained
+from jax3dgan import config as config_lib
 from jax3dgan.convert import stylenerf_generator
 from jax3dgan.errors import UserError
 from jax3dgan.generators.stylenerf import Path, StyleNeRF
@@ -141,7 +142,12 @@ def test_refused_options(changes, message):
   generator, variables = model()
   w, camera, _ = inputs(generator, 1)
   with pytest.raises(UserError, match=message):
-    generator.apply(variables, w, camera, None, options(generator, **changes), method='synthesize')
+    jax.eval_shape(
+      lambda w: generator.apply(
+        variables, w, camera, None, options(generator, **changes), method='synthesize'
+      ),
+      w,
+    )
 
 
 def test_refused_and_unused_fields():
@@ -151,6 +157,20 @@ def test_refused_and_unused_fields():
   assert 'clamp' in StyleNeRF(channels=()).unused_fields()
   assert 'upsampling_blur' in StyleNeRF(upsampling='bilinear').unused_fields()
   assert not StyleNeRF().unused_fields()
+
+
+def test_closed_form_directions_leave_the_background():
+  generator, variables = model()
+  flat = jax.tree_util.tree_leaves_with_path(variables['params'])
+  names = {jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in flat}
+  rows = generator.style_rows()
+  assert rows.keys() == {name for name in names if name.endswith('affine/kernel')}
+  assert sorted(set(rows.values())) == list(range(generator.num_styles))
+  config = config_lib.base_config()
+  config_lib.set_model(config, 'stylenerf')
+  model_of = trained.Trained(config, generator, variables, 0, 'tiny')
+  vectors = editing.sefa(model_of, count=2, num=4).vectors
+  assert np.all(vectors[:, -1] == 0) and np.all(np.abs(vectors[:, :-1]).sum(-1) > 0)
 
 
 def test_official_names_there_and_back():
