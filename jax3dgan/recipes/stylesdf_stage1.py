@@ -119,7 +119,6 @@ class StyleSDFStage1(Recipe):
   }
   model = 'stylesdf'
   discriminator = 'coordconv'
-  has_convolutions = True
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""

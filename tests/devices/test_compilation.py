@@ -57,5 +57,5 @@ def test_options_are_given_where_they_are_supported(monkeypatch):
 @pytest.mark.parametrize('recipe', recipes.RECIPES)
 def test_a_recipes_options(recipe):
   config = config_lib.base_config(recipe)
-  expected = compilation.options_for_convolutions() if recipe == 'eg3d' else {}
+  expected = compilation.options_for_convolutions() if recipe in ('eg3d', 'stylesdf') else {}
   assert step.compiler_options(config) == expected
