@@ -71,7 +71,7 @@ def main(argv=None) -> None:
   tracer = traced.Tracer(model)
   moving = quality.moving_levels(model)[0].overrides()
   samples = {'at rest': {}, 'moving': moving}
-  print(f'{model.name}, step {model.step:,}: Lipschitz factor {tracer.lipschitz:.2f}')
+  print(f'{model.name}, step {model.step:,}: Lipschitz factor {traced.lipschitz_of(model):.2f}')
   print('| picture | samples | ms | processor ms | pictures/s |\n|---|---|---|---|---|')
   for size in map(int, args.sizes.split(',')):
     rows = {}

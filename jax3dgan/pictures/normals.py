@@ -1,13 +1,17 @@
 """Normals of what a rendering shows, from a signed distance's gradient.
 
-A distance has a normal everywhere, the direction of its gradient, which no grid of pixels blurs. A
-density has none that is as good: its normals are those of the depth map (`viz.normals_from_depth`).
+A distance has a normal everywhere, the direction of its gradient, which no grid of pixels blurs. It
+is taken where a ray meets the surface, which sphere tracing finds: the mean depth of a rendering
+lies inside where the density is not sharp yet, and there the gradient says nothing. A ray that
+meets none has that of its mean depth. A density has no normals that are as good: its are those of
+the depth map (`viz.normals_from_depth`).
 """
 
 import jax
 import numpy as np
 
 from jax3dgan import viz
+from jax3dgan.pictures import traced
 from jax3dgan.rendering import grid, rays
 
 
@@ -36,6 +40,7 @@ def of_rendering(model, w, camera, depth, opacity) -> np.ndarray:
   depth = depth.reshape(n, side, size // side, side, size // side).mean(axis=(2, 4))
   lines = jax.tree.map(np.asarray, _rays(camera, side, options.align_corners))
   points = lines.origins + depth.reshape(n, -1, 1) * lines.directions
+  tracer = traced.Tracer(model)
   scenes = [jax.tree.map(lambda x, i=i: x[i % len(x)][None], w) for i in range(n)]
   gradients = np.stack(
     [
@@ -44,11 +49,19 @@ def of_rendering(model, w, camera, depth, opacity) -> np.ndarray:
     ]
   )
   local = np.einsum('nji,npj->npi', np.asarray(camera.cam2world)[:, :3, :3], gradients)
-  local = np.nan_to_num(local).reshape(n, side, side, 3)
+  local = _unit(np.nan_to_num(local)).reshape(n, side, side, 3)
+  views = [jax.tree.map(lambda x, i=i: np.asarray(x)[i : i + 1], camera) for i in range(n)]
+  for i, (scene, view) in enumerate(zip(scenes, views, strict=True)):
+    surface = tracer.render(scene, view, side, 'normals').normals[0]
+    met = surface.any(-1, keepdims=True)
+    local[i] = np.where(met, surface, local[i])
   if side != size:
     local = np.stack([_enlarged(picture, size) for picture in local])
-  length = np.linalg.norm(local, axis=-1, keepdims=True)
-  return (local / np.maximum(length, 1e-12)).astype(np.float32)
+  return _unit(local).astype(np.float32)
+
+
+def _unit(v):
+  return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
 
 
 _rays = jax.jit(rays.camera_rays, static_argnums=(1, 2))

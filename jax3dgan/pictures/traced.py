@@ -8,6 +8,7 @@ up-sampler is left out: the picture is the field's own, of any size.
 
 import dataclasses
 import functools
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -47,23 +48,6 @@ class Tracer:
     self._model, self._tracing = model, tracing
     self._generator = model.generator.without_super_resolution()
 
-  @functools.cached_property
-  def lipschitz(self) -> float:
-    """How steep the distances of some styles are at most, where cameras of training look."""
-    model = self._model
-    random = np.random.default_rng(0)
-    w = model.map(model.latents(range(_NUM_STYLES if model.generator.z_dim else 1)))
-    azimuth = random.uniform(-1, 1, _NUM_POINTS) * model.yaw_half_range
-    lines = jax.tree.map(np.asarray, rays.camera_rays(model.orbit(azimuth), 2))
-    options = model.options()
-    depth = random.uniform(options.near, options.far, (_NUM_POINTS, 1))
-    at = np.arange(_NUM_POINTS), np.arange(_NUM_POINTS) % 4  # one of the four rays of each camera
-    points = np.float32(lines.origins[at] + depth * lines.directions[at])
-    steepest = _steepest(self._generator, model.variables, w, points)
-    if not np.isfinite(steepest):
-      raise UserError(f'The field of {model.name} is not finite. Take an earlier checkpoint.')
-    return float(steepest)
-
   def render(self, w, camera, resolution: int, kind: str = 'colour') -> Rendering:
     """A rendering [1, ...], NumPy arrays.
 
@@ -77,8 +61,43 @@ class Tracer:
         last sample is opaque.
     """
     options = dataclasses.replace(self._model.options(), resolution=resolution, low_resolution=0)
-    inputs = (self._model.variables, w, camera, options, self._tracing, kind, self.lipschitz)
+    inputs = (
+      self._model.variables,
+      w,
+      camera,
+      options,
+      self._tracing,
+      kind,
+      lipschitz_of(self._model),
+    )
     return jax.tree.map(np.asarray, _trace(self._generator, *inputs))
+
+
+_LIPSCHITZ: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of models
+
+
+def lipschitz_of(model) -> float:
+  """How steep the distances of some styles of a model are at most, where cameras of training look;
+  see `sphere_tracing.lipschitz_factor`.
+
+  Raises:
+    UserError: The field is not finite.
+  """
+  if model in _LIPSCHITZ:
+    return _LIPSCHITZ[model]
+  random = np.random.default_rng(0)
+  w = model.map(model.latents(range(_NUM_STYLES if model.generator.z_dim else 1)))
+  azimuth = random.uniform(-1, 1, _NUM_POINTS) * model.yaw_half_range
+  lines = jax.tree.map(np.asarray, rays.camera_rays(model.orbit(azimuth), 2))
+  options = model.options()
+  depth = random.uniform(options.near, options.far, (_NUM_POINTS, 1))
+  at = np.arange(_NUM_POINTS), np.arange(_NUM_POINTS) % 4  # one of the four rays of each camera
+  points = np.float32(lines.origins[at] + depth * lines.directions[at])
+  steepest = float(_steepest(model.generator, model.variables, w, points))
+  if not np.isfinite(steepest):
+    raise UserError(f'The field of {model.name} is not finite. Take an earlier checkpoint.')
+  _LIPSCHITZ[model] = steepest
+  return steepest
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5, 6))

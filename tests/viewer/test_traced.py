@@ -25,7 +25,7 @@ def tracer(balls):
 
 
 def test_a_traced_picture_is_the_volume_rendering_of_a_thin_surface(balls, tracer):
-  assert tracer.lipschitz == pytest.approx(1.05, abs=1e-3)  # a distance in closed form
+  assert traced.lipschitz_of(balls) == pytest.approx(1.05, abs=1e-3)  # a distance in closed form
   w, camera = balls.map(balls.latents([3]), 1.0), balls.orbit(0.5)
   out, whole = tracer.render(w, camera, 32), balls.render(w, camera, 32)
   assert out.image.shape == (1, 32, 32, 3) and set(np.unique(out.opacity)) == {0.0, 1.0}
