@@ -3,6 +3,7 @@
   python -m jax3dgan.convert --from=pigan --input=generator.pth --workdir=runs/celeba
   python -m jax3dgan.convert --from=eg3d --input=ffhq512-128.pkl --workdir=runs/ffhq
   python -m jax3dgan.convert --from=stylesdf --input=ffhq1024x1024.pt --workdir=runs/sdf
+  python -m jax3dgan.convert --from=stylenerf --input=ffhq_512.pkl --workdir=runs/stylenerf
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -17,7 +18,12 @@ import sys
 from collections.abc import Sequence
 
 from jax3dgan import programs
-from jax3dgan.convert import curricula, eg3d_curricula, stylesdf_curricula
+from jax3dgan.convert import (
+  curricula,
+  eg3d_curricula,
+  stylenerf_curricula,
+  stylesdf_curricula,
+)
 from jax3dgan.errors import UserError
 
 
@@ -48,8 +54,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   there.add_argument(
     '--input',
     metavar='FILE',
-    help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's checkpoint; a NeRF's "
-    'npz',
+    help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's or StyleNeRF's "
+    "checkpoint; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -134,7 +140,12 @@ _IMPORT_FLAGS = (
 )
 _EXPORT_FLAGS = ('output', 'weights')
 _PIGAN_FLAGS = ('ema', 'discriminator', 'field')
-_CURRICULA = {'pigan': curricula, 'eg3d': eg3d_curricula, 'stylesdf': stylesdf_curricula}
+_CURRICULA = {
+  'pigan': curricula,
+  'eg3d': eg3d_curricula,
+  'stylesdf': stylesdf_curricula,
+  'stylenerf': stylenerf_curricula,
+}
 
 
 def say(text: str) -> None:
@@ -143,7 +154,7 @@ def say(text: str) -> None:
 
 
 def convert_checkpoint(args: argparse.Namespace) -> None:
-  """`--from=eg3d` and `--from=stylesdf`: makes a workdir of a file with all networks."""
+  """`--from=eg3d`, `stylesdf` or `stylenerf`: makes a workdir of a file with all networks."""
   from jax3dgan.runs import workdirs
 
   workdir = pathlib.Path(args.workdir)
@@ -297,6 +308,7 @@ _IMPORTS = {
   'pigan': convert,
   'eg3d': convert_checkpoint,
   'stylesdf': convert_checkpoint,
+  'stylenerf': convert_checkpoint,
   'nerf-npz': convert_nerf,
 }
 

@@ -1,7 +1,7 @@
 """From a workdir to official weights, whatever its model."""
 
 from jax3dgan import config as config_lib
-from jax3dgan.convert import eg3d_runs, pigan_runs, stylesdf_runs
+from jax3dgan.convert import eg3d_runs, pigan_runs, stylenerf_runs, stylesdf_runs
 from jax3dgan.convert.workdir import Released
 from jax3dgan.errors import UserError
 from jax3dgan.runs import workdirs
@@ -11,6 +11,7 @@ _RELEASES = {
   'pigan': pigan_runs.release,
   'eg3d': eg3d_runs.release,
   'stylesdf': stylesdf_runs.release,
+  'stylenerf': stylenerf_runs.release,
 }
 
 
@@ -18,7 +19,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN, an EG3D or a StyleSDF.
+    workdir: Of a π-GAN, an EG3D, a StyleSDF or a StyleNeRF.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -28,5 +29,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   config = config_lib.complete(workdirs.load_config(workdir))
   name = config.model.name
   if name not in _RELEASES:
-    raise UserError(f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D or a StyleSDF.')
+    raise UserError(
+      f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF or a StyleNeRF.'
+    )
   return _RELEASES[name](workdir, config, weights, step)

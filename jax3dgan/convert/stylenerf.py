@@ -1,0 +1,223 @@
+"""StyleNeRF's official checkpoints: networks, or their state dicts, 'G_ema', 'G' and 'D'."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jax3dgan import convert
+from jax3dgan.convert import modules, official, stylenerf_generator, stylenerf_names, wrapped
+from jax3dgan.convert.values import DAMAGED, Inert, show
+from jax3dgan.errors import UserError
+
+BACKGROUND_DIM = 32  # of the release; no shape tells it
+_NAMES = ('G_ema', 'G', 'D')
+_WHAT = 'generator of StyleNeRF'
+_MAX_BLOCKS = 6  # 2048²
+# Buffers that say how far the growth is.
+_ALPHAS = ('alpha', 'synthesis.alpha')
+
+
+@dataclasses.dataclass
+class Network:
+  """A network of the file: its fields in a config, our parameters and buffers."""
+
+  fields: dict[str, Any]
+  params: dict
+
+
+@dataclasses.dataclass
+class Checkpoint:
+  """A whole checkpoint.
+
+  Attributes:
+    average: The moving average of the generator, 'G_ema', or the only generator of the file.
+    generator: As trained; None where the file has only one.
+    discriminator: None where the file has none.
+    resolution: Pixels on a side that the networks have grown to.
+    num_images: Of training; None if the file does not say it.
+    notes: What cannot be as in the release, one sentence each.
+  """
+
+  average: Network
+  generator: Network | None
+  discriminator: Network | None
+  resolution: int
+  num_images: int | None
+  notes: list[str]
+
+
+def is_generator(value) -> bool:
+  """Whether it is a generator of StyleNeRF, or a state dict of one."""
+  if wrapped.is_state_dict(value):
+    return any(name.startswith('synthesis.fg_nerf.') for name in wrapped.plain_names(value))
+  if not wrapped.is_module(value):
+    return False
+  try:
+    return any(name.startswith('synthesis.fg_nerf.') for name in modules.state_dict(value))
+  except UserError:
+    return False
+
+
+def read_checkpoint(
+  path, say: Callable[[str], None] = lambda line: None, entry: str | None = None
+) -> Checkpoint:
+  """Reads a file of the release, or state dicts of its networks.
+
+  Args:
+    path: The file.
+    say: Called with lines of progress.
+    entry: The generator's name in a training state, where several are there.
+
+  Raises:
+    UserError: It is not a checkpoint of StyleNeRF, is damaged, or has a network of other sizes.
+  """
+  tree = convert.read(path)
+  found = _networks(tree) if entry is None else {}
+  if not any(is_generator(found.get(name)) for name in ('G_ema', 'G')):
+    found = {'G_ema': wrapped.choose(path, tree, entry, is_generator, _WHAT)}
+  shown = next((name for name in ('G_ema', 'G') if is_generator(found.get(name))), None)
+  if shown is None:
+    what = found.get('G_ema')
+    what = repr(what) if isinstance(what, Inert) else show(what)
+    raise UserError(
+      f'{path} is {what} without a {_WHAT} (synthesis.fg_nerf). Give a checkpoint of StyleNeRF.'
+    )
+  say(f'Checking {", ".join(name for name in _NAMES if found.get(name) is not None)} ...')
+  notes: list[str] = []
+  average, resolution = _generator(path, shown, found[shown], notes)
+  generator = None
+  if shown == 'G_ema' and is_generator(found.get('G')):
+    generator, _ = _generator(path, 'G', found['G'], [])
+    official.compare_shapes(path, shapes(generator.params), shapes(average.params), 'G_ema')
+  discriminator = None
+  if found.get('D') is not None:
+    discriminator = _discriminator(path, found['D'])
+  return Checkpoint(average, generator, discriminator, resolution, _num_images(path, tree), notes)
+
+
+def _networks(tree) -> dict[str, Any]:
+  """The networks of a file; of a state dict of several those whose names begin so."""
+  if wrapped.is_state_dict(tree):
+    found: dict[str, dict] = {}
+    for key, value in wrapped.plain_names(tree).items():
+      head, _, rest = key.partition('.')
+      if head in _NAMES:
+        found.setdefault(head, {})[rest] = value
+    return found
+  if not isinstance(tree, dict):
+    return {}
+  return {name: wrapped.unwrapped(tree.get(name)) for name in _NAMES}
+
+
+def _weights(path, name: str, value) -> dict[str, np.ndarray]:
+  """float32 by official names."""
+  try:
+    state = wrapped.plain_names(modules.state_dict(value))
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+  if len(state) > official.MAX_WEIGHTS:
+    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
+  return {key: official.float32(f'{path}, {name}', key, array) for key, array in state.items()}
+
+
+def _generator(path, name: str, value, notes: list[str]) -> tuple[Network, int]:
+  state = _weights(path, name, value)
+  try:
+    fields = stylenerf_generator.model_fields(state)
+    if len(fields['channels']) > _MAX_BLOCKS:
+      raise UserError('it has blocks that the release does not have. Give a file of the release.')
+    if fields['background']:
+      width = state['synthesis.bg_nerf.fc_in.weight'].shape[1]
+      # The rest are encodings of four numbers, a sine and a cosine each.
+      is_released = width > BACKGROUND_DIM and (width - BACKGROUND_DIM) % 8 == 0
+      dim = BACKGROUND_DIM if is_released else width % 8
+      fields |= stylenerf_generator.background_fields(state, dim)
+    own = {'upsampling': 'nearest', **fields}
+    arrays = stylenerf_generator.generator_arrays(state, own)
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+  except (IndexError, KeyError, ValueError) as error:
+    raise UserError(
+      f'{path}, {name} has a weight of another shape than its network has ({error}). {DAMAGED}'
+    ) from None
+  if 'upsampling' not in fields:
+    raise UserError(
+      f'{path}, {name} has no adapters in its up-sampler, and its weights do not say how it '
+      "doubles sizes. Give a file of the release's, with 'adapter' in the names."
+    )
+  low, num = fields['low_resolution'], len(fields['channels'])
+  level = _level(path, name, state, num)
+  if level < num:
+    notes.append(
+      f'The growth of the file is not at its end: it makes {low << level}² of {low << num}², and '
+      'a share of the last size that is still faded in counts in full.'
+    )
+  return Network(fields, arrays), low << level
+
+
+def _level(path, name: str, state: Mapping, num: int) -> int:
+  """How many blocks of the up-sampler are in use: the release's growth goes from 0 to 1, and is
+  negative where nothing grows."""
+  alpha = next((state[key] for key in _ALPHAS if key in state), None)
+  if alpha is None or alpha.size != 1:
+    return num
+  alpha = float(alpha.reshape(()))
+  if not -1 <= alpha <= 1:
+    raise UserError(f'{path}, {name} says alpha {alpha:g}, which is no share. {DAMAGED}')
+  if alpha < 0 or alpha == 1:
+    return num
+  return min(math.floor(alpha * num) + (alpha > 0), num)
+
+
+def _discriminator(path, value) -> Network:
+  state = _weights(path, 'D', value)
+  found = (re.fullmatch(r'b(\d{1,4})\.fromrgb\.weight', name) for name in state)
+  sizes = sorted(int(match[1]) for match in found if match)
+  if not sizes or sizes != [4 << i for i in range(len(sizes))] or len(sizes) < 2:
+    raise UserError(
+      f"{path}, D: these are not the weights of StyleNeRF's discriminator, of which every size has "
+      'its fromrgb. Give a file of the release.'
+    )
+  pose = state.get('projector.weight')
+  mapping = len([n for n in state if re.fullmatch(r'mapping\.fc\d+\.weight', n)])
+  names = list(stylenerf_names.discriminator_names(len(sizes), pose is not None, mapping))
+  known = {name.official for name in names}
+  given = {name for name in state if not stylenerf_names.CONSTANTS.fullmatch(name)}
+  if wrong := sorted(known ^ given):
+    what = 'is missing' if wrong[0] in known else 'is no weight of this discriminator'
+    raise UserError(f"{path}, D: '{wrong[0]}' {what}. Give a file of the release.")
+  try:
+    params = stylenerf_names.from_official(state, names)
+  except ValueError:
+    raise UserError(
+      f'{path}, D has a weight of other axes than its network has. {DAMAGED}'
+    ) from None
+  fields: dict[str, Any] = dict(
+    name='stylenerf', channels=tuple(len(state[f'b{size}.fromrgb.weight']) for size in sizes)
+  )
+  if pose is not None:
+    fields.update(pose_dim=len(pose), mapping_layers=mapping)
+  return Network(fields, params)
+
+
+def _num_images(path, tree) -> int | None:
+  value = tree.get('cur_nimg') if isinstance(tree, dict) else None
+  if value is None:
+    return None
+  if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+    raise UserError(f'{path} says cur_nimg {show(value)}. {DAMAGED}')
+  return value
+
+
+def shapes(params, path='') -> dict[str, tuple[int, ...]]:
+  """{'a/b': shape} of a tree of parameters."""
+  if not isinstance(params, Mapping):
+    return {path.removeprefix('/'): tuple(params.shape)}
+  found = {}
+  for key, value in params.items():
+    found |= shapes(value, f'{path}/{key}')
+  return found
