@@ -107,6 +107,7 @@ def test_gradients_of_the_distance(form):
   points = points.reshape(B, -1, 3)[:, :4]
   saved = 'phases' if form == 'phases' else 'all'
 
+  @jax.jit
   def eikonal(params, points):
     field = field_of(params, styles, saved_activations=saved)
     return signed_distance.eikonal(field.distance_and_gradient(points)[1]).sum()
