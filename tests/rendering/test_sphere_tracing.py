@@ -54,8 +54,7 @@ def rendered(distance, cam, tracing, lipschitz, options=OPTIONS):
   return sphere_tracing.render(distance, colour, cam, options, tracing, lipschitz)
 
 
-@pytest.mark.parametrize('cone', [1, 4])
-@pytest.mark.parametrize('distance, lipschitz', [(ball, 1.0), (wavy, 2.2)])
+@pytest.mark.parametrize('distance, lipschitz, cone', [(ball, 1.0, 4), (wavy, 2.2, 1)])
 def test_depth_mask_and_normals_are_those_of_the_surface(distance, lipschitz, cone):
   tracing = Tracing(num_steps=24 if distance is ball else 80, cone=cone)
   out = jax.device_get(rendered(distance, camera(), tracing, lipschitz))
