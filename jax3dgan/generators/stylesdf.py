@@ -113,6 +113,11 @@ class StyleSDF(FieldGenerator):
         f'config.model.beta is {self.beta}, and a surface is not as wide. Set --config.model.beta '
         'to a number above 0, such as 0.1.'
       )
+    if self.decoder_channels and self.low_resolution < 1:
+      raise UserError(
+        'config.model.low_resolution is 0, and the decoder has nothing to begin with. Set '
+        '--config.model.low_resolution to the pixels on a side that are rendered, such as 64.'
+      )
     self.mapping = StyleMapping(self.w_dim, self.mapping_layers)
     self.field = SDFSiren(
       self.hidden_dim,

@@ -100,6 +100,8 @@ RANGES = {
       'background_layers',
       'background_frequencies',
       'background_samples',
+      'decoder_w_dim',
+      'decoder_mapping_layers',
     )
   },
   **{
@@ -115,6 +117,8 @@ RANGES = {
       'embedding_channels',
       'background_dim',
       'density_gain',
+      'beta_floor',
+      'style_scale',
       'clamp',
       'box',
     )
@@ -124,6 +128,7 @@ RANGES = {
     for name in ('label_dim', 'cmap_dim', 'pose_dim', 'latent_dim', 'mapping_layers')
   },
   'model.mapping_lr_multiplier': _POSITIVE,
+  'model.beta': _POSITIVE,
   'model.super_input': _COUNT,
   'discriminator.image_channels': Range(3, 3, note='photos are RGB'),
   'discriminator.group_size': _OPTIONAL,
@@ -263,11 +268,12 @@ def _check_pivot(pivot) -> None:
 
 
 def _check_channels(config) -> None:
-  for name in ('model.channels', 'discriminator.channels', 'model.super_channels'):
+  may_be_empty = ('model.super_channels', 'model.decoder_channels')
+  for name in ('model.channels', 'discriminator.channels', *may_be_empty):
     channels = _field(config, name)
     if not isinstance(channels, tuple | list):
       continue  # another network's
-    empty = not channels and name != 'model.super_channels'
+    empty = not channels and name not in may_be_empty
     if empty or not all(map(_COUNT.contains, channels)):
       raise UserError(
         f'config.{name} is {channels!r}. Give whole numbers, 1 or more, for each resolution, as '

@@ -141,3 +141,24 @@ def refusal(name, **flat):
 )
 def test_what_is_refused_in_one_line(name, field, value, message):
   assert message in refusal(name, **{field: value})
+
+
+def test_networks_have_the_published_sizes():
+  def millions(name):
+    config = importlib.import_module(f'configs.{name}').get_config()
+    networks = generators.create(config), discriminators.create(config.discriminator)
+    shapes = (
+      jax.eval_shape(lambda n=network, i=init: i(n, jax.random.key(0)))['params']
+      for network, init in zip(networks, (generators.init, discriminators.init), strict=True)
+    )
+    return [round(sum(x.size for x in jax.tree.leaves(s)) / 1e6, 2) for s in shapes]
+
+  assert millions('stylesdf_stage1_ffhq') == [1.91, 12.10]
+  assert millions('stylesdf_ffhq256') == [7.67, 28.86]
+  assert [millions(f'stylesdf_{name}')[0] for name in ('afhq512', 'ffhq1024')] == [7.91, 8.01]
+
+
+def test_a_decoder_of_nothing():
+  config = config_of('stage2', **{'model.low_resolution': 0})
+  with pytest.raises(UserError, match='has nothing to begin with'):
+    generators.init(generators.create(config), jax.random.key(0))
