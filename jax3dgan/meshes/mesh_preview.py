@@ -118,7 +118,8 @@ def sheet(
 
   resolution = resolution or RESOLUTION
   camera = model.orbit(azimuths(model, num))
-  own = model.generator.resolution  # the only one that super-resolution makes
+  # The only one that super-resolution makes, or that a growing generator has come to.
+  own = model.generator.resolution and model.resolution
   rendered = viz.to_uint8(model.render(w, camera, own or resolution).image)
   if own not in (None, resolution):
     rendered = np.stack([_resized(picture, resolution) for picture in rendered])
