@@ -77,8 +77,10 @@ def run(config, workdir) -> dict:
       )
       phases = state_lib.phases_of(config, generator, discriminator)
       create = jax.jit(lambda: state_lib.create(config, generator, discriminator, phases))
+      recipe = recipes.create(config.recipe)
+      frozen = {phase.network: recipe.frozen(phase.network, config) for phase in phases}
       fresh = lambda: init_from.start(  # noqa: E731
-        parallel.replicate(create(), mesh), config, lambda text: line.say(text)
+        parallel.replicate(create(), mesh), config, lambda text: line.say(text), frozen
       )
       abstract = parallel.replicated_shapes(jax.eval_shape(create), mesh)
       state = saver.restore(abstract, line.say) or fresh()

@@ -101,16 +101,19 @@ def _packaged(source: str) -> tuple[str, pathlib.Path] | None:
   return None
 
 
-def start(state, config, say: Callable[[str], None]):
+def start(state, config, say: Callable[[str], None], frozen=None):
   """A fresh state with the weights of `config.init_from`; called by all processes.
 
   Args:
     state: `TrainState` of step 0, on its devices.
     config: Of the run that begins.
     say: Called with one line: what was taken, what stays fresh, and why.
+    frozen: By network, the top-level names of what the run does not train (`Recipe.frozen`);
+      None for nothing.
 
   Raises:
-    UserError: There are no weights, they are not finite, or none fits.
+    UserError: There are no weights, they are not finite, none fits, or not all that is frozen is
+      among them, and would stay as it was drawn.
   """
   if not config.get('init_from'):
     return state
@@ -133,6 +136,14 @@ def start(state, config, say: Callable[[str], None]):
       f'config.init_from={config.init_from}: nothing in it fits ({subtrees}). Give a run of a '
       "model with the same layers, or set this run's config.model as it is there."
     )
+  for name, reason in fresh.items():
+    network, group, *_ = name.split('/')
+    if group in (frozen or {}).get(network, ()):
+      raise UserError(
+        f"config.init_from={config.init_from}: the recipe '{config.recipe}' does not train "
+        f'{network}/{group}, and {name} of it is {reason}. Give a run whose config.model has the '
+        "same sizes, or set this run's config.model as it is there."
+      )
   line = [f'Starting from the weights of {weights.origin}: {_counts(state.networks, taken)}.']
   line += [f'Fresh: {subtrees}.'] if subtrees else []
   left = _shortened(_collapsed(unused))

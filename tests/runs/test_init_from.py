@@ -106,6 +106,16 @@ def test_what_does_not_fit_is_named_by_subtree_and_stays_fresh(config, tmp_path)
     assert part in line, part
 
 
+def test_what_is_frozen_is_all_there(config, tmp_path):
+  config.init_from = save(tmp_path, state(1, mapping__kernel=(2, 3), head__w=(4,)), config)
+  fresh = state(100, mapping__kernel=(2, 5), head__w=(4,))
+  init_from.start(fresh, config, lambda line: None, {'generator': ('head',)})
+  with pytest.raises(
+    UserError, match='not train generator/mapping, and generator/mapping/kernel of'
+  ):
+    init_from.start(fresh, config, lambda line: None, {'generator': ('mapping',)})
+
+
 def test_damaged_checkpoints_are_passed_over_and_left_there(config, tmp_path):
   config.init_from = save(tmp_path, state(1), config, steps=(3, 4))
   latest = tmp_path / 'checkpoints' / '4'
