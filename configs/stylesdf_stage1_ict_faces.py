@@ -3,7 +3,7 @@
 Data: faces of the user's own copy of the ICT face model, rendered at first use (docs/faces.md):
 --config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. Cameras 2.7 from the
 head's middle, focal length 4.2647, yaw 0.3 and pitch 0.15 radians around the front; the photos'
-labels are not read.
+labels are not read. Cost: as of configs/stylesdf_stage1_toys.py.
 """
 
 import math

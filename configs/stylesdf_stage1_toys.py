@@ -2,6 +2,11 @@
 
 The cameras go all the way round, so the view head regresses the direction of the camera; the ground
 is white and rays may pass.
+
+Cost: 5,000 steps of 0.53 s of processor time, three quarters of an hour on one core without other
+load; a minute or two of compilation and spheres before them.
+Result: after 750 steps, cars of one colour each, with dark windows and wheels that stand out, round
+from every side; eight of them differ.
 """
 
 import math

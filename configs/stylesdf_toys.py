@@ -2,6 +2,9 @@
 
 The renderer is that of configs/stylesdf_stage1_toys.py, from the run in its usual workdir
 (--config.init_from=DIR for another), and frozen.
+
+Cost: 5,000 steps of at least 0.95 s of processor time, more where paths or R1 are due; minutes of
+compilation.
 """
 
 import pathlib
