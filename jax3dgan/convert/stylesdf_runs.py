@@ -13,6 +13,7 @@ from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.stylesdf_curricula import create as create_config
 from jax3dgan.convert.stylesdf_curricula import file_of
 from jax3dgan.errors import UserError
+from jax3dgan.fields import signed_distance
 from jax3dgan.runs import checkpoints, packaged
 
 _WHERE = "StyleSDF's network of these sizes"
@@ -149,6 +150,9 @@ def release(workdir, config, weights: str, step: int | None = None) -> workdir_l
   if not math.isclose(scale, 1, rel_tol=1e-6):
     first = np.asarray(tree['field']['film_0_kernel']) * np.float32(scale)
     tree['field'] = {**tree['field'], 'film_0_kernel': first}
+  if generator.beta_floor:  # there, β has none
+    beta = signed_distance.width(tree['field']['beta'], generator.beta_floor)
+    tree['field'] = {**tree['field'], 'beta': np.asarray(beta)}
   named = stylesdf_names.generator_state(tree, config.model)
   source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')

@@ -1,0 +1,129 @@
+"""A training step of StyleSDF's first stage at a small width here against plain PyTorch, in a run.
+
+  pip install torch
+  python -m benchmarks.style_step                    # configs/stylesdf_stage1_toys.py, batch 16
+  python -m benchmarks.style_step --batch=4 --cycles=5
+
+The step is that of `recipes.stylesdf_stage1`: the discriminator with R1 and the view, the generator
+with the view, eikonal and minimal-surface terms, Adam, an average, on as many devices as `main`
+makes of the cores. PyTorch's is `benchmarks/torch_stylesdf.py`, with the same weights and all
+cores. Both take turns. First the losses of both are compared on the same inputs.
+"""
+
+import argparse
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import torch_stylesdf, turns
+from benchmarks.style import camera_of, load, nchw, tensor, their_rays
+from jax3dgan import discriminators, generators, recipes
+from jax3dgan.devices import compilation, cpu_devices, parallel
+from jax3dgan.rendering.hierarchical import Draws
+from jax3dgan.training import device_count, schedule, step
+from jax3dgan.training import state as state_lib
+
+
+def toys(batch):
+  """configs/stylesdf_stage1_toys.py, as both sides can train it: with the paper's view, and all
+  rays penalised."""
+  return load(
+    'stylesdf_stage1_toys',
+    **{
+      'batch_size': batch,
+      'render.white_back': False, 'render.last_interval': 'infinite',
+      'render.lock_view_direction': False, 'stylesdf.penalise_every': 1,
+      'loss.pose_encoding': 'view', 'discriminator.pose_dim': 2,
+      'stylesdf.sphere_steps': 0, 'stylesdf.sphere_rays': 256, 'stylesdf.sphere_lr': 1e-4,
+    },
+  )  # fmt: skip
+
+
+def build(config):
+  """(step(number), PyTorch's, {loss: (ours, theirs)})."""
+  number = device_count.largest(config, jax.device_count())
+  mesh = parallel.make_mesh(jax.devices()[:number])
+  stage = schedule.stages(config, mesh.size)[0]
+  generator = generators.create(config)
+  discriminator = discriminators.create(config.discriminator)
+  state = state_lib.create(config, generator, discriminator)
+  b, size = stage.batch_size, stage.resolution
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (b, size, size, 3), np.uint8)
+  params = jax.tree.map(np.asarray, state.networks)
+  options = stage.options
+  trainer = torch_stylesdf.Trainer(
+    config,
+    torch_stylesdf.StyleSDF(generator, {'params': params['generator']}),
+    torch_stylesdf.CoordConvDiscriminator(discriminator, params['discriminator']),
+    options,
+  )
+  camera = camera_of(config, b)
+  rays = their_rays(camera, size)
+  view = torch.stack([torch.linspace(-0.2, 0.3, b), torch.full((b,), 0.1)], 1)
+  theirs = functools.partial(trainer.step, images=nchw(image) / 127.5 - 1, rays=rays, view=view)
+  found = compare_losses(config, generator, discriminator, stage, state, trainer, camera, image)
+  batch = {'image': jnp.asarray(image)}
+  ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
+  return ours, theirs, found
+
+
+def compare_losses(config, generator, discriminator, stage, state, trainer, camera, image):
+  """{loss: (ours, PyTorch's)} on the same inputs."""
+  b, r = len(image), stage.resolution**2
+  rng = np.random.default_rng(1)
+  z = rng.standard_normal((b, generator.z_dim), np.float32)
+  offset = rng.random((b, r), np.float32)
+  azimuth, elevation = np.linspace(-0.2, 0.3, b), np.full(b, 0.1)
+  inputs = recipes.Inputs(
+    z=z,
+    camera=camera,
+    keys=Draws(jitter=jnp.asarray(offset[..., None])),
+    images=step.to_float(jnp.asarray(image)),
+    extras={'yaw': np.float32(np.pi / 2 - azimuth), 'pitch': np.float32(np.pi / 2 - elevation)},
+  )
+  networks = recipes.Networks(state.networks, state.buffers)
+  view = torch.tensor(np.float32(np.stack([azimuth, elevation], 1)))
+  rays = their_rays(camera, stage.resolution)
+  their = (tensor(z), rays, tensor(offset), view)
+  losses = {
+    'discriminator': trainer.d_loss(nchw(image) / 127.5 - 1, *their),
+    'generator': trainer.g_loss(*their),
+  }
+  found = {}
+  for phase in recipes.create(config.recipe).phases(config, generator, discriminator, stage):
+    own = jax.jit(
+      lambda params, phase=phase: phase.loss(params, networks, inputs, recipes.Now(0, 0))[0]
+    )
+    found[phase.name] = float(own(networks.params[phase.network])), losses[phase.name].item()
+  return found
+
+
+def main():
+  """The program."""
+  flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  flags.add_argument('--batch', type=int, default=16)
+  flags.add_argument('--cycles', type=int, default=3)
+  args = flags.parse_args()
+  compilation.use_cache()
+  config = toys(args.batch)
+  cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))  # as `main` does
+  ours, theirs, losses = build(config)
+  print(
+    f'{torch.get_num_threads()} threads, {jax.device_count()} devices; batch {args.batch}; '
+    f'torch {torch.__version__}, jax {jax.__version__}'
+  )
+  for name, (own, their) in losses.items():
+    print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
+  own, their = turns.medians((ours, theirs), args.cycles)
+  print(
+    f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
+    f'{args.batch / own:.1f} images/s'
+  )
+
+
+if __name__ == '__main__':
+  main()
