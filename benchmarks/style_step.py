@@ -2,12 +2,13 @@
 
   pip install torch
   python -m benchmarks.style_step                    # configs/stylesdf_stage1_toys.py, batch 16
-  python -m benchmarks.style_step --batch=4 --cycles=5
+  python -m benchmarks.style_step --batch=4 --steps=50
 
 The step is that of `recipes.stylesdf_stage1`: the discriminator with R1 and the view, the generator
 with the view, eikonal and minimal-surface terms, Adam, an average, on as many devices as `main`
 makes of the cores. PyTorch's is `benchmarks/torch_stylesdf.py`, with the same weights and all
-cores. Both take turns. First the losses of both are compared on the same inputs.
+cores. Both take turns at single steps, of which none has a lazy term. First the losses of both are
+compared on the same inputs.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import torch_stylesdf, turns
+from benchmarks import eg3d, torch_stylesdf, turns
 from benchmarks.style import camera_of, load, nchw, tensor, their_rays
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.devices import compilation, cpu_devices, parallel
@@ -106,7 +107,7 @@ def main():
   """The program."""
   flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   flags.add_argument('--batch', type=int, default=16)
-  flags.add_argument('--cycles', type=int, default=3)
+  flags.add_argument('--steps', type=int, default=20)
   args = flags.parse_args()
   compilation.use_cache()
   config = toys(args.batch)
@@ -118,7 +119,7 @@ def main():
   )
   for name, (own, their) in losses.items():
     print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
-  own, their = turns.medians((ours, theirs), args.cycles)
+  own, their, _, _ = eg3d.measure(lambda: ours(0), lambda: theirs(0), args.steps)
   print(
     f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
     f'{args.batch / own:.1f} images/s'
