@@ -37,6 +37,7 @@ def create(curriculum: str, stage1: bool, resolution: int | None = None):
         num = max(resolution.bit_length() - 1, 2)
         config.discriminator.channels = (*config.discriminator.channels, 400, 400, 400)[:num]
     else:
+      config.init_from = f'runs/stylesdf_stage1_{curriculum}'
       levels = max((resolution // _LOW).bit_length(), 1)
       config.model.decoder_channels = _CHANNELS[:levels]
       config.discriminator.channels = channels_of(resolution)

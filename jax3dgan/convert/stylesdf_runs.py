@@ -53,10 +53,6 @@ def config_for(path, curriculum: str, checkpoint: stylesdf.Checkpoint):
         'the generator. Give a file of the release.'
       )
     config_lib.set_discriminator(config, **judge.fields)
-  with config.unlocked():
-    if not stage1:
-      # The renderer is that of the checkpoint, from which the run goes on.
-      config.stylesdf.random_renderer = True
   _check(path, config, checkpoint)
   return config
 
