@@ -27,8 +27,6 @@ cos φ) with z up; its (y, z, x) are our (x, y, z). A camera at θ and φ is `ca
 φ)`, or yaw π/2 − θ and pitch φ.
 """
 
-from typing import Any, NamedTuple
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -48,6 +46,8 @@ from jax3dgan.generators.stylenerf_rendering import (
   MARCHING,
   Draws,
   Layers,
+  Path,
+  Training,
   check_options,
   draw,
   render,
@@ -73,36 +73,6 @@ class StyleNeRFScene(Scene):
 
   styles: jax.Array
   code: jax.Array | None = None
-
-
-class Path(NamedTuple):
-  """Rays whose samples go through the layers of the up-sampler one by one.
-
-  Attributes:
-    uv: [b, n, 2] where they pass the image, see `losses.nerf_path.pixel_grid`.
-    key: per-example keys [b], the numbers themselves (`Draws`, of n rays), or None.
-    fade: instead of the image's; None for the same.
-  """
-
-  uv: jax.Array
-  key: Any = None
-  fade: Any = None
-
-
-@flax.struct.dataclass
-class Training:
-  """Images for a training step.
-
-  Attributes:
-    rendering: see `Rendering`.
-    path_colours: [b, n, 3] of a `Path`; None without one. `losses.nerf_path` compares them with the
-      image.
-    powers: [num_blocks, 2] the buffer `powers` after this batch.
-  """
-
-  rendering: Rendering
-  path_colours: jax.Array | None
-  powers: jax.Array
 
 
 class StyleNeRF(Generator):

@@ -2,13 +2,15 @@
 2022, arXiv 2110.08985, Sec. 3.2 and 3.3). Pure functions of layers, rays and random numbers."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.fields.stylenerf import BackgroundField, ForegroundField
+from jax3dgan.generators.base import Rendering
 from jax3dgan.nn import stylenerf_upsampler
 from jax3dgan.rendering import background, hierarchical
 from jax3dgan.rendering.background import BackgroundDraws
@@ -47,6 +49,36 @@ class Layers(NamedTuple):
   foreground: ForegroundField
   background: BackgroundField | None
   blocks: tuple[stylenerf_upsampler.Block, ...]
+
+
+class Path(NamedTuple):
+  """Rays whose samples go through the layers of the up-sampler one by one.
+
+  Attributes:
+    uv: [b, n, 2] where they pass the image, see `losses.nerf_path.pixel_grid`.
+    key: per-example keys [b], the numbers themselves (`Draws`, of n rays), or None.
+    fade: instead of the image's; None for the same.
+  """
+
+  uv: jax.Array
+  key: Any = None
+  fade: Any = None
+
+
+@flax.struct.dataclass
+class Training:
+  """Images for a training step.
+
+  Attributes:
+    rendering: see `Rendering`.
+    path_colours: [b, n, 3] of a `Path`; None without one. `losses.nerf_path` compares them with the
+      image.
+    powers: [num_blocks, 2] the buffer `powers` after this batch.
+  """
+
+  rendering: Rendering
+  path_colours: jax.Array | None
+  powers: jax.Array
 
 
 class Pixels(NamedTuple):
@@ -197,8 +229,9 @@ def render_path(
     rgb = jnp.sum(samples.weights[..., None] * rgb, axis=2)
     return rgb + samples.light if options.white_back else rgb, squares
 
-  widest = max(kernel.shape[-1] for block in layers.blocks for kernel in (block.conv0[0],))
-  widest = max(widest, layers.foreground.width, layers.foreground.head.feature_bias.shape[-1])
+  field = layers.foreground
+  widths = [field.width, field.head.feature_bias.shape[-1]]
+  widest = max(*widths, *(block.conv0[0].shape[-1] for block in layers.blocks))
   num_samples = options.num_coarse + options.num_fine + num_background
   limit = max(_PATH_FLOATS // (b * num_samples * widest), 1)
   size = hierarchical.divisor(r, min(options.ray_chunk or r, limit))
