@@ -3,6 +3,10 @@
 All the way round, without the cars' cameras: only their distribution is known, and the
 discriminator predicts the direction of the camera, so that cars turn with it. The white ground is
 no background network's: what passes the car is white.
+
+Cost: 5,000 steps of 16 images, .7 s of processor time each at 64².
+Result: not trained to its end. After 1,000 steps at 32² there are blurred cars with a body and dark
+wheels that turn in one piece.
 """
 
 import math
