@@ -9,8 +9,8 @@ with the camera. Faces fill the photos, and there is no background: with one
 (--config.model.background=True, --config.render.last_back=False, --config.display.last_back=False)
 it painted everything after 100 steps, and the foreground was empty.
 
-Result: not trained to its end. After 240 steps there are no faces yet, and some latents have most of
-their light from the last sample, which is a plane: watch the depth.
+Result: not trained to its end. After 240 steps there are no faces yet, and some latents have most
+of their light from the last sample, which is a plane: watch the depth.
 """
 
 import math
