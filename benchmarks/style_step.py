@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks import eg3d, torch_stylesdf, turns
-from benchmarks.style import camera_of, load, nchw, tensor, their_rays
+from benchmarks.style import camera_of, clock, load, nchw, tensor, their_rays
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.devices import compilation, cpu_devices, parallel
 from jax3dgan.rendering.hierarchical import Draws
@@ -108,8 +108,10 @@ def main():
   flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   flags.add_argument('--batch', type=int, default=16)
   flags.add_argument('--steps', type=int, default=20)
+  flags.add_argument('--processor_time', action='store_true', help='see `style.clock`')
   args = flags.parse_args()
   compilation.use_cache()
+  now = clock(args.processor_time)
   config = toys(args.batch)
   cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))  # as `main` does
   ours, theirs, losses = build(config)
@@ -119,7 +121,7 @@ def main():
   )
   for name, (own, their) in losses.items():
     print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
-  own, their, _, _ = eg3d.measure(lambda: ours(0), lambda: theirs(0), args.steps)
+  own, their, _, _ = eg3d.measure(lambda: ours(0), lambda: theirs(0), args.steps, now)
   print(
     f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
     f'{args.batch / own:.1f} images/s'
