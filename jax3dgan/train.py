@@ -52,6 +52,7 @@ def run(config, workdir) -> dict:
     platforms.check(platform)
     mesh = parallel.make_mesh()
     stages = schedule.stages(config, mesh.size)
+    config = init_from.remembered(config, workdir)
     agreement.check_same(config)
     generator = generators.create(config)
     discriminator = discriminators.create(config.discriminator)
@@ -79,9 +80,12 @@ def run(config, workdir) -> dict:
       create = jax.jit(lambda: state_lib.create(config, generator, discriminator, phases))
       recipe = recipes.create(config.recipe)
       frozen = {phase.network: recipe.frozen(phase.network, config) for phase in phases}
-      fresh = lambda: init_from.start(  # noqa: E731
-        parallel.replicate(create(), mesh), config, lambda text: line.say(text), frozen
-      )
+
+      def fresh():
+        state = parallel.replicate(create(), mesh)
+        state, given = init_from.start(state, config, lambda text: line.say(text), frozen)
+        return state_lib.warm_up(state, config, generator, given, _Pieces(line, stop))
+
       abstract = parallel.replicated_shapes(jax.eval_shape(create), mesh)
       state = saver.restore(abstract, line.say) or fresh()
       step = int(state.step)
@@ -175,6 +179,23 @@ def run(config, workdir) -> dict:
   figures.write_summary(workdir, summary)
   line.say(f'Done: {", ".join(f"{workdir}/{name}" for name in files)}. Time: {timings}.')
   return summary
+
+
+class _Pieces:
+  """What is fitted before the first step, on the line; there it also stops."""
+
+  def __init__(self, line, stop):
+    self._line, self._stop, self._counter, self._done = line, stop, None, 0
+
+  def __call__(self, done: int, total: int, of: str):
+    if self._stop.stops_alone():
+      self._line.close()
+      raise self._stop.reason()
+    if self._counter is None:
+      self._line.say(f'Before the first step, {total:,} of {of} ...')
+      self._counter = progress.Counter(of, total, self._line.show, unit='steps')
+    self._counter.add(done - self._done)
+    self._done = done
 
 
 def _introduce(line, config, workdir, mesh, state, step):

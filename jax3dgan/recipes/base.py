@@ -213,6 +213,20 @@ class Recipe:
         buffers[name] = variables['buffers']
     return Networks(params, buffers)
 
+  def warm_up(self, config, generator, networks: Networks, given, report) -> Networks:
+    """The networks of a fresh run after what is fitted before its first step, as a field that
+    begins as a sphere; the same `Networks` where there is nothing to do. Not inside of a compiled
+    program, and not in a run that goes on.
+
+    Args:
+      networks: Of `init_networks`, or what `config.init_from` has made of them.
+      given: Names 'generator/field/beta' of the parameters that are another run's.
+      report: report(done, total, of) at first and after each piece of the work, `of` a word for it;
+        it shows progress, and raises KeyboardInterrupt where the run is to stop.
+    """
+    del config, generator, given, report
+    return networks
+
   def update_buffers(self, buffers, metrics, config, stage, now: Now) -> dict:
     """The buffers after a step, from the metrics of its phases (adaptive augmentation)."""
     del metrics, config, stage, now

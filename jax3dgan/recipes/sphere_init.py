@@ -1,7 +1,9 @@
 """The start of a signed distance: a sphere (StyleSDF, Or-El et al., CVPR 2022, arXiv 2112.11427,
 supplement), so that training begins with one surface around the origin."""
 
+import functools
 import re
+import time
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,15 @@ from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.training.streams import named, named_keys
 
 _STYLES = re.compile('_(gamma|beta)_')  # parameters of the field that latents go through
+_SECONDS = 1.0  # that a piece of the work takes at least, where one step does not
 
 
-def fit(config, generator, variables, key):
+def fitted_names(params) -> list[str]:
+  """Names of the field's parameters that are fitted, of the generator's parameters."""
+  return [name for name in params['field'] if not _STYLES.search(name)]
+
+
+def fit(config, generator, variables, key, report=lambda done, total, of: None):
   """Parameters whose distances are those of a sphere, for every latent.
 
   Adam on the mean |d − (|x| − radius)| at points of random rays of the pose prior's cameras. What
@@ -28,32 +36,46 @@ def fit(config, generator, variables, key):
     config: `config.stylesdf` has the steps, the rays of each of a batch of images, the rate and the
       radius, 0 for (far − near)/4.
     variables: of the generator, fresh.
+    report: see `Recipe.warm_up`. The result does not depend on it.
   """
   own, render = config.stylesdf, config.render
-  if not own.sphere_steps:
-    return variables['params']
   options = generators.render_options(config)
   prior = cameras.pose_prior(**config.pose_prior)
   radius = own.sphere_radius or (render.far - render.near) / 4
   adam = optax.adam(own.sphere_lr)
 
   params = variables['params']
-  fitted = {name: x for name, x in params['field'].items() if not _STYLES.search(name)}
+  fitted = {name: params['field'][name] for name in fitted_names(params)}
 
-  def error(fitted, keys):
+  def error(fitted, variables, keys):
+    params = variables['params']
     now = {**variables, 'params': {**params, 'field': {**params['field'], **fitted}}}
     w = generator.apply(now, base.draw_latents(keys, generator.z_dim), method='map')
     points = draw_points(keys, config, prior, options)
     distance = generator.apply(now, w, points, method='distance')
     return jnp.mean(jnp.abs(distance - signed_distance.sphere(points, radius)))
 
-  def body(step, state):
+  def body(variables, step, state):
     fitted, moments = state
     keys = jax.random.split(jax.random.fold_in(named(key, 'sphere'), step), config.batch_size)
-    updates, moments = adam.update(jax.grad(error)(fitted, keys), moments, fitted)
+    updates, moments = adam.update(jax.grad(error)(fitted, variables, keys), moments, fitted)
     return optax.apply_updates(fitted, updates), moments
 
-  fitted, _ = jax.lax.fori_loop(0, own.sphere_steps, body, (fitted, adam.init(fitted)))
+  @jax.jit
+  def steps(variables, first, end, state):
+    return jax.lax.fori_loop(first, end, functools.partial(body, variables), state)
+
+  report(0, own.sphere_steps, 'spheres')
+  state, done, piece = (fitted, adam.init(fitted)), 0, 1
+  while done < own.sphere_steps:
+    began, end = time.perf_counter(), min(done + piece, own.sphere_steps)
+    state = jax.block_until_ready(steps(variables, done, end, state))
+    # Not by the time of the first step, with which the program is compiled.
+    if done and time.perf_counter() - began < _SECONDS:
+      piece *= 2
+    done = end
+    report(done, own.sphere_steps, 'spheres')
+  fitted, _ = state
   return {**params, 'field': {**params['field'], **fitted}}
 
 

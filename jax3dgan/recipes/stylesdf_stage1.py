@@ -144,11 +144,13 @@ class StyleSDFStage1(Recipe):
         default = Own.__dataclass_fields__[field].default
         checks.unused(config, f'stylesdf.{field}', default, 'config.stylesdf.sphere_steps is 0')
 
-  def init_networks(self, config, generator, discriminator, keys):
-    """See `Recipe.init_networks`; the fields are spheres."""
-    networks = super().init_networks(config, generator, discriminator, keys)
-    variables, key = networks.variables('generator'), named(keys[0], 'sphere_init')
-    params = sphere_init.fit(config, generator, variables, key)
+  def warm_up(self, config, generator, networks, given, report):
+    """See `Recipe.warm_up`; the fields become spheres, unless they are another run's."""
+    fitted = sphere_init.fitted_names(networks.params['generator'])
+    if not config.stylesdf.sphere_steps or given.issuperset(f'generator/field/{x}' for x in fitted):
+      return networks
+    key = named(jax.random.key(config.seed), 'sphere_init')
+    params = sphere_init.fit(config, generator, networks.variables('generator'), key, report)
     return networks._replace(params={**networks.params, 'generator': params})
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:

@@ -64,6 +64,21 @@ def check(config, workdir) -> None:
     agreement.together(lambda: _check(config.init_from, workdir))
 
 
+def remembered(config, workdir):
+  """The config of a run that goes on, with what the run began from where it does not say so: a
+  recipe that needs a start would ask for one. Called by all processes."""
+
+  def recorded():
+    goes_on = checkpoint_files.steps(workdir)
+    return workdirs.with_beginnings(workdir, {}).get('init_from', '') if goes_on else ''
+
+  if config.get('init_from'):
+    return config
+  config = config.copy_and_resolve_references()
+  config.init_from = agreement.together(recorded)
+  return config
+
+
 def _check(source: str, workdir) -> None:
   if pathlib.Path(source).resolve() == pathlib.Path(workdir).resolve():
     raise UserError(
@@ -102,7 +117,8 @@ def _packaged(source: str) -> tuple[str, pathlib.Path] | None:
 
 
 def start(state, config, say: Callable[[str], None], frozen=None):
-  """A fresh state with the weights of `config.init_from`; called by all processes.
+  """(a fresh state with the weights of `config.init_from`, the names of its parameters that are
+  from there: 'generator/field/beta'); called by all processes.
 
   Args:
     state: `TrainState` of step 0, on its devices.
@@ -116,7 +132,7 @@ def start(state, config, say: Callable[[str], None], frozen=None):
       among them, and would stay as it was drawn.
   """
   if not config.get('init_from'):
-    return state
+    return state, frozenset()
   weights = load(config.init_from, tuple(state.networks), say)
   taken, buffers, fresh, unused = {}, {}, {}, {}
   for name, params in state.networks.items():
@@ -148,7 +164,7 @@ def start(state, config, say: Callable[[str], None], frozen=None):
   line += [f'Fresh: {subtrees}.'] if subtrees else []
   left = _shortened(_collapsed(unused))
   say(' '.join([*line, f'Not used of it: {left}.'] if left else line))
-  return state.replace(
+  state = state.replace(
     networks={name: _replaced(name, x, taken) for name, x in state.networks.items()},
     ema={
       name: {rate: _replaced(name, x, taken) for rate, x in averages.items()}
@@ -156,6 +172,7 @@ def start(state, config, say: Callable[[str], None], frozen=None):
     },
     buffers={name: _replaced(f'buffers/{name}', x, buffers) for name, x in state.buffers.items()},
   )
+  return state, frozenset(taken)
 
 
 def load(source: str, networks, say: Callable[[str], None] = print) -> Weights:

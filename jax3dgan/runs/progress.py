@@ -172,6 +172,7 @@ class Counter:
     say: Called with the text, at most every few seconds and at the end, as `Line.show`; or None.
     every: Seconds between two texts.
     clock: Returns the time in seconds.
+    unit: Of the rate, what is counted in one word.
   """
 
   def __init__(
@@ -181,7 +182,9 @@ class Counter:
     say: Callable[[str], None] | None = None,
     every: float = 5.0,
     clock=time.perf_counter,
+    unit: str = 'images',
   ):
+    self._unit = unit
     self._name, self._total, self._say, self._every, self._clock = name, total, say, every, clock
     self._count = 0
     self._first = (0, clock())
@@ -203,7 +206,7 @@ class Counter:
     first, began = self._first
     if self._count > first and now > began:
       rate = (self._count - first) / (now - began)
-      parts.append(f'{rate:.1f} images/s')
+      parts.append(f'{rate:.1f} {self._unit}/s')
       if self._count < self._total:
         parts.append(f'{duration((self._total - self._count) / rate)} left')
     return ' · '.join(parts)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jax3dgan import recipes
@@ -133,6 +134,39 @@ def trained_params(config, network: str, params):
       'Leave out the phase, or leave something to train.'
     )
   return trained
+
+
+def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
+  """A fresh state after what its recipe fits before the first step; its averages begin there.
+
+  Each process computes it on one device of its own.
+
+  Args:
+    state: On its devices.
+    given, report: See `Recipe.warm_up`.
+  """
+  local = jax.tree.map(lambda x: x.addressable_data(0), (state.networks, state.buffers))
+  before = recipes.Networks(*local)
+  after = recipes.create(config.recipe).warm_up(config, generator, before, given, report)
+  if after is before:
+    return state
+
+  def placed(name, old):
+    """The new parameters on the old ones' devices, in buffers of their own."""
+    if after.params[name] is before.params[name]:
+      return old
+    new = jax.tree.map(np.asarray, after.params[name])
+    return jax.tree.map(
+      lambda x, y: jax.make_array_from_callback(x.shape, y.sharding, lambda i: x[i]), new, old
+    )
+
+  return state.replace(
+    networks={name: placed(name, params) for name, params in state.networks.items()},
+    ema={
+      name: {rate: placed(name, params) for rate, params in averages.items()}
+      for name, averages in state.ema.items()
+    },
+  )
 
 
 def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):

@@ -5,8 +5,9 @@ import importlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jax3dgan import cameras, generators
+from jax3dgan import cameras, generators, recipes
 from jax3dgan.fields import signed_distance
 from jax3dgan.recipes import sphere_init
 
@@ -20,9 +21,13 @@ def test_every_latent_becomes_about_the_same_sphere():
   variables = generators.init(generator, jax.random.key(0))
   prior, options = cameras.pose_prior(**config.pose_prior), generators.render_options(config)
 
+  reports = []
+  fitted = sphere_init.fit(
+    config, generator, variables, jax.random.key(1), lambda *report: reports.append(report)
+  )
+
   @jax.jit
-  def run(variables, keys):
-    fitted = sphere_init.fit(config, generator, variables, jax.random.key(1))
+  def judged(variables, fitted, keys):
     points = sphere_init.draw_points(keys, config, prior, options)
     z = jax.random.normal(jax.random.key(2), (8, generator.z_dim))
 
@@ -33,9 +38,9 @@ def test_every_latent_becomes_about_the_same_sphere():
 
     sphere = signed_distance.sphere(points, 0.3)
     errors = [jnp.abs(distances(p) - sphere).mean() for p in (variables['params'], fitted)]
-    return fitted, errors, points
+    return errors, points
 
-  fitted, (before, after), points = run(variables, jax.random.split(jax.random.key(3), 8))
+  (before, after), points = judged(variables, fitted, jax.random.split(jax.random.key(3), 8))
   assert after < 0.5 * before, (before, after)
   # Between the planes of near and far of cameras at distance 1.
   assert 0.5 < np.abs(np.linalg.norm(points, axis=-1)).max() < 1.0
@@ -45,3 +50,26 @@ def test_every_latent_becomes_about_the_same_sphere():
     stays = 'mapping' in name or 'gamma' in name or '_beta_' in name or "'beta'" in name
     stays = stays or 'view' in name or 'rgb' in name
     assert np.array_equal(leaf, old[path]) == stays, name
+  done = [report[0] for report in reports]
+  assert done[:2] == [0, 1] and done[-1] == 150 and done == sorted(set(done))
+  assert {report[1:] for report in reports} == {(150, 'spheres')}
+
+
+def test_fields_of_another_run_are_not_fitted_again():
+  """A run that begins from another's weights keeps them, and loses no time."""
+  config = importlib.import_module('configs.stylesdf_stage1_toys').get_test_config()
+  generator = generators.create(config)
+  shapes = jax.eval_shape(lambda: generators.init(generator, jax.random.key(0)))
+  networks = recipes.Networks({'generator': shapes['params']}, {})
+  names = sphere_init.fitted_names(shapes['params'])
+  assert 'beta' in names and 'film_0_kernel' in names and 'film_0_gamma_kernel' not in names
+  given = frozenset(f'generator/field/{name}' for name in names)
+
+  def report(*_):
+    raise KeyboardInterrupt
+
+  recipe = recipes.create(config.recipe)
+  assert recipe.warm_up(config, generator, networks, given, report) is networks
+  with pytest.raises(KeyboardInterrupt):  # one of them is missing
+    missing = given - {'generator/field/beta'}
+    recipe.warm_up(config, generator, networks, missing, report)

@@ -55,8 +55,8 @@ def save(folder, saved, config, steps=(7,)):
 
 def start(fresh, config):
   said = []
-  result = init_from.start(fresh, config, said.append)
-  assert len(said) == 1
+  result, names = init_from.start(fresh, config, said.append)
+  assert len(said) == 1 and names
   return jax.device_get(result), said[0]
 
 
@@ -177,3 +177,14 @@ def test_a_run_that_goes_on_reads_nothing_and_keeps_what_it_began_from(config, t
   saver.save(8, state(1), force=True)
   saver.close()
   assert not said and checkpoints.workdirs.load_config(tmp_path).init_from == 'runs/a'
+
+
+def test_a_run_that_goes_on_remembers_what_it_began_from(config, tmp_path):
+  """A recipe that needs a start does not ask for it again; a fresh workdir remembers nothing."""
+  assert not init_from.remembered(config, tmp_path).init_from
+  config.init_from = 'runs/a'
+  save(tmp_path, state(1), config)
+  config.init_from = ''
+  assert init_from.remembered(config, tmp_path).init_from == 'runs/a' and not config.init_from
+  config.init_from = 'runs/b'
+  assert init_from.remembered(config, tmp_path).init_from == 'runs/b'
