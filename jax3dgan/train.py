@@ -192,7 +192,7 @@ class _Pieces:
       self._line.close()
       raise self._stop.reason()
     if self._counter is None:
-      self._line.say(f'Before the first step, {total:,} of {of} ...')
+      self._line.say(f'Fitting {of} before the first step: {total:,} steps ...')
       self._counter = progress.Counter(of, total, self._line.show, unit='steps')
     self._counter.add(done - self._done)
     self._done = done

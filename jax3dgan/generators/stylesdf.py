@@ -6,7 +6,6 @@ is a small image and a map of features; a StyleGAN2 decoder makes the picture of
 first stage of training is the renderer alone: the generator without a decoder.
 """
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +19,8 @@ from jax3dgan.generators.base import (
   needs_resolution,
   truncated,
 )
-from jax3dgan.nn import resample, siren_init
+from jax3dgan.nn import resample
+from jax3dgan.nn.mapping import StyleMapping
 from jax3dgan.nn.style_decoder import StyleDecoder
 from jax3dgan.nn.stylegan2 import MappingNetwork
 from jax3dgan.rendering import hierarchical
@@ -38,31 +38,6 @@ MARCHING = dict(
   jitter='ray',
 )
 RENDERER = ('mapping', 'field')  # the parameters' groups that the first stage trains
-
-
-class StyleMapping(nn.Module):
-  """z to the renderer's style: `hidden_{i}` dense layers with LeakyReLU 0.2 (Sec. 3.1).
-
-  Attributes:
-    w_dim, num_layers: width and number of the layers.
-  """
-
-  w_dim: int = 256
-  num_layers: int = 3
-
-  @nn.compact
-  def __call__(self, z):
-    """z [b, z_dim] → w [b, w_dim]."""
-    for i in range(self.num_layers):
-      z = nn.Dense(
-        self.w_dim,
-        kernel_init=siren_init.kaiming_normal(0.2),
-        bias_init=siren_init.uniform_fan_in(z.shape[-1]),
-        precision='highest',
-        name=f'hidden_{i}',
-      )(z)
-      z = jax.nn.leaky_relu(z, 0.2)
-    return z
 
 
 class StyleSDF(FieldGenerator):

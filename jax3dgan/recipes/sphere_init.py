@@ -66,7 +66,10 @@ def fit(config, generator, variables, key, report=lambda done, total, of: None):
     return jax.lax.fori_loop(first, end, functools.partial(body, variables), state)
 
   report(0, own.sphere_steps, 'spheres')
-  state, done, piece = (fitted, adam.init(fitted)), 0, 1
+  # On the device of the parameters from the start: the second piece would be compiled again.
+  (device,) = params['field']['beta'].devices()
+  state = jax.device_put((fitted, adam.init(fitted)), device)
+  done, piece = 0, 1
   while done < own.sphere_steps:
     began, end = time.perf_counter(), min(done + piece, own.sphere_steps)
     state = jax.block_until_ready(steps(variables, done, end, state))

@@ -94,13 +94,13 @@ class StyleSDF(Recipe):
     checks.unused(config, 'render.low_resolution', 0, reason)
     own = config.stylesdf
     if own.random_renderer == bool(config.init_from):
-      what = 'both are' if own.random_renderer else 'neither is'
+      what, remedy = 'neither is', '--config.init_from to the workdir of a run of stylesdf_stage1'
+      if own.random_renderer:
+        what, remedy = 'both are', '--config.stylesdf.random_renderer=False'
       raise UserError(
         f"The recipe '{config.recipe}' trains a decoder for a renderer that another run has "
         'trained (config.init_from) or, to try a config out, for a fresh one '
-        f'(config.stylesdf.random_renderer), and {what} set. Set --config.init_from to the workdir '
-        'of a run of stylesdf_stage1.'
-        + (' Set --config.stylesdf.random_renderer=False.' if own.random_renderer else '')
+        f'(config.stylesdf.random_renderer), and {what} set. Set {remedy}.'
       )
     if not own.path_length:
       checks.unused(config, 'stylesdf.path_length_every', 4, 'config.stylesdf.path_length is 0')

@@ -9,7 +9,6 @@ parameters, and optimizers, the step, random numbers and a recipe's own buffers 
 augmentation) begin afresh.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,41 +16,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax3dgan import generators
-from jax3dgan.config import complete
-from jax3dgan.config_json import config_from
+from jax3dgan.config_json import differences, plain
 from jax3dgan.devices import agreement
 from jax3dgan.errors import UserError
-from jax3dgan.runs import (
-  checkpoint_files,
-  checksums,
-  old_checkpoints,
-  packaged,
-  restoring,
-  workdirs,
-)
-from jax3dgan.runs.read_failures import Damaged
+from jax3dgan.runs import checkpoint_files, checksums, init_weights, packaged, workdirs
 
 _FLAG = '--config.init_from'
 _MISSING, _SHAPE = 'not in it', 'of another shape'
 _MAX_NAMED = 6  # subtrees in one list of the line
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-  """What there is to start from.
-
-  Attributes:
-    config: Of the run that made them.
-    networks: Parameters by network, NumPy.
-    buffers: By network, NumPy.
-    origin: Where they are from, for a line.
-  """
-
-  config: Any
-  networks: Mapping[str, Any]
-  buffers: Mapping[str, Any]
-  origin: str
 
 
 def check(config, workdir) -> None:
@@ -85,7 +57,7 @@ def _check(source: str, workdir) -> None:
       f'config.init_from is the workdir itself, {workdir}: the run there goes on without it. Leave '
       f'out {_FLAG}, or choose another --workdir for a run that starts from its weights.'
     )
-  if checkpoint_files.steps(workdir) or _packaged(source):
+  if checkpoint_files.steps(workdir) or init_weights.packaged_of(source):
     return
   folder = pathlib.Path(source)
   if folder.is_file():
@@ -106,16 +78,6 @@ def _check(source: str, workdir) -> None:
     )
 
 
-def _packaged(source: str) -> tuple[str, pathlib.Path] | None:
-  """(name, folder) of a packaged model; None for a workdir."""
-  path = pathlib.Path(source)
-  if path.suffix == '.npz' and path.is_file() and path.with_suffix('.json').is_file():
-    return path.stem, path.parent
-  if not path.exists() and source in packaged.pretrained_names():
-    return source, packaged.PRETRAINED
-  return None
-
-
 def start(state, config, say: Callable[[str], None], frozen=None):
   """(a fresh state with the weights of `config.init_from`, the names of its parameters that are
   from there: 'generator/field/beta'); called by all processes.
@@ -133,7 +95,7 @@ def start(state, config, say: Callable[[str], None], frozen=None):
   """
   if not config.get('init_from'):
     return state, frozenset()
-  weights = load(config.init_from, tuple(state.networks), say)
+  weights = init_weights.load(config.init_from, tuple(state.networks), say)
   taken, buffers, fresh, unused = {}, {}, {}, {}
   for name, params in state.networks.items():
     own, there = _named(name, params), _named(name, weights.networks.get(name, {}))
@@ -163,7 +125,10 @@ def start(state, config, say: Callable[[str], None], frozen=None):
   line = [f'Starting from the weights of {weights.origin}: {_counts(state.networks, taken)}.']
   line += [f'Fresh: {subtrees}.'] if subtrees else []
   left = _shortened(_collapsed(unused))
-  say(' '.join([*line, f'Not used of it: {left}.'] if left else line))
+  line += [f'Not used of it: {left}.'] if left else []
+  if other := _shortened(_other_values(weights.config, config)):
+    line.append(f'Another value there: {other}.')
+  say(' '.join(line))
   state = state.replace(
     networks={name: _replaced(name, x, taken) for name, x in state.networks.items()},
     ema={
@@ -175,93 +140,7 @@ def start(state, config, say: Callable[[str], None], frozen=None):
   return state, frozenset(taken)
 
 
-def load(source: str, networks, say: Callable[[str], None] = print) -> Weights:
-  """The weights of a source, see the module; called by all processes, which read the same.
-
-  Args:
-    networks: Names of those that are wanted; others are not read.
-    say: Called with one line for a damaged checkpoint, and while a file system does not answer.
-
-  Raises:
-    UserError: There are none, or they are not finite.
-  """
-  if model := _packaged(source):
-    weights = agreement.together(lambda: _of_package(*model))
-  else:
-    weights = _of_run(source, networks, say)
-  for name, params in weights.networks.items():
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-      raise UserError(
-        f'config.init_from={source}: the weights of its {name} are not finite: its training '
-        'diverged. Give another run, or delete its checkpoints after the last good one.'
-      )
-  return weights
-
-
-def _of_package(name: str, directory) -> Weights:
-  config = complete(config_from(packaged.metadata(name, directory)['config']))
-  arrays, step = packaged.read(name, directory)
-  variables = packaged.variables_of(generators.create(config), arrays)
-  variables = jax.tree.map(np.asarray, variables)
-  buffers = {'generator': variables['buffers']} if 'buffers' in variables else {}
-  origin = f"the packaged model '{name}' (step {step:,})"
-  return Weights(config, {'generator': variables['params']}, buffers, origin)
-
-
-def _of_run(workdir: str, networks, say) -> Weights:
-  config = agreement.together(lambda: complete(workdirs.load_config(workdir)))
-  rate, problems = str(config.ema.display_rate), []
-  for step in reversed(restoring.agreed_steps(workdir)):
-    path = checkpoint_files.path_of(workdir, step)
-    try:
-      read = lambda path=path: _read(path, networks, rate)  # noqa: E731
-      params, buffers, averaged = restoring.read_together(read, path, say)
-    except Damaged as error:
-      if not path.exists():
-        raise UserError(
-          f'{path} was deleted while it was read: the run that trains there keeps only its latest '
-          'checkpoints. Run the same command again.'
-        ) from error
-      problems.append(f'the checkpoint of step {step:,} is damaged ({error})')
-      say(f'{workdir}: {problems[-1]}; it stays where it is, and the one before is read.')
-      continue
-    which = f', averages {rate}' if averaged else ''
-    return Weights(config, params, buffers, f'{workdir} (step {step:,}{which})')
-  problem = f'all of its checkpoints are damaged: {"; ".join(problems)}' if problems else ''
-  raise UserError(
-    f'config.init_from={workdir}: {problem or "it has no checkpoint"}. Give the workdir of another '
-    'run.'
-  )
-
-
-def _read(path, networks, rate: str) -> tuple[dict, dict, bool]:
-  """(parameters, buffers) by network of a checkpoint, NumPy; whether any are averages."""
-  metadata = checkpoint_files.metadata_of(path)
-  if old_checkpoints.is_old(metadata.metadata):
-    whole = old_checkpoints.upgrade(checkpoint_files.load(path, (), metadata))
-    part = lambda *keys: _at(whole, keys)  # noqa: E731
-    tree = whole
-  else:
-    part = lambda *keys: checkpoint_files.load(path, keys, metadata)  # noqa: E731
-    tree = metadata.metadata
-  params, buffers, averages = {}, {}, tree.get('ema') or {}
-  for name in networks:
-    if name not in tree['networks']:
-      continue
-    averaged = rate in averages.get(name, {})
-    params[name] = part('ema', name, rate) if averaged else part('networks', name)
-    if (tree.get('buffers') or {}).get(name):
-      buffers[name] = part('buffers', name)
-  return params, buffers, any(rate in averages.get(name, {}) for name in params)
-
-
-def _at(tree, keys):
-  for key in keys:
-    tree = tree[key]
-  return tree
-
-
-def _other_kind(network: str, weights: Weights, config) -> str:
+def _other_kind(network: str, weights: init_weights.Weights, config) -> str:
   """Why nothing of a network is taken; ''."""
   if network not in weights.networks:
     return _MISSING
@@ -271,6 +150,18 @@ def _other_kind(network: str, weights: Weights, config) -> str:
     if there != here:
       return f"'{there}' there, '{here}' here"
   return ''
+
+
+def _other_values(there, here) -> dict[str, str]:
+  """{field: both values} of what no shape shows: numbers and words of a model of the same name, and
+  of rendering, with which the same weights mean something else."""
+  groups = ('model', 'render') if there.model.name == here.model.name else ('render',)
+  found = {}
+  for group in groups:
+    for name, values in differences(plain(there[group]), plain(here[group]), f'{group}.').items():
+      if all(isinstance(x, float | str | bool) for x in values) and 'dtype' not in name:
+        found[f'config.{name}'] = '{}, here {}'.format(*values)
+  return found
 
 
 def _fitting(fresh: dict, source: dict, why: dict[str, str]) -> dict[str, np.ndarray]:

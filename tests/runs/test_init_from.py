@@ -188,3 +188,13 @@ def test_a_run_that_goes_on_remembers_what_it_began_from(config, tmp_path):
   assert init_from.remembered(config, tmp_path).init_from == 'runs/a' and not config.init_from
   config.init_from = 'runs/b'
   assert init_from.remembered(config, tmp_path).init_from == 'runs/b'
+
+
+def test_values_that_no_shape_shows_are_named(config, tmp_path):
+  """The same weights at other distances, or scaled otherwise, are another scene."""
+  config.init_from = save(tmp_path, state(1), config)
+  config.render.near, config.render.num_coarse = 0.5, 7
+  config.model.matmul_dtype = 'bfloat16'
+  _, line = start(state(100), config)
+  near = config_lib.base_config().render.near
+  assert line.endswith(f'Another value there: config.render.near ({near}, here 0.5).')
