@@ -44,8 +44,10 @@ def config_for(path, curriculum: str, checkpoint: stylesdf.Checkpoint):
   stage1 = not fields['decoder_channels']
   resolution = _size(checkpoint) or 64
   config = create_config(curriculum, stage1, resolution)
-  far_minus_near = config.render.far - config.render.near
-  config_lib.set_model(config, 'stylesdf', input_scale=2 / far_minus_near, **fields)
+  scale = 2 / (config.render.far - config.render.near)
+  # As the config has it, to the last digit, which a run that goes on compares.
+  scale = config.model.input_scale if math.isclose(scale, config.model.input_scale) else scale
+  config_lib.set_model(config, 'stylesdf', input_scale=scale, **fields)
   if judge is not None:
     if judge.fields['name'] != config.discriminator.name:
       raise UserError(
