@@ -141,15 +141,17 @@ REFUSED |= {
 }
 REFUSED |= {
   (generator, discriminator, 'stylenerf'): "Take the model 'stylenerf'"
-  for generator in generators.GENERATORS.keys() - {'stylenerf'}
+  for generator in generators.GENERATORS
   for discriminator in discriminators.DISCRIMINATORS
+  if generator != 'stylenerf'
 }
 _OF_SDFS = ('stylesdf', 'stylesdf_stage1')
 REFUSED |= {
   (generator, discriminator, recipe): 'trains signed distances'
-  for generator in generators.GENERATORS.keys() - {'stylesdf'}
+  for generator in generators.GENERATORS
   for discriminator in discriminators.DISCRIMINATORS
   for recipe in _OF_SDFS
+  if generator != 'stylesdf'
 }
 _NOT_SINGLE = {'dual': 'takes pairs', 'progressive': 'growing', 'stylenerf': 'growing'}
 REFUSED |= {
