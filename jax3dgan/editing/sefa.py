@@ -4,7 +4,8 @@ The directions n of a latent along which a layer's output A·n grows most: eigen
 A is depends on where the styles enter:
 
 * StyleGAN2 and what is built on it: the affine maps of w, one per layer, stacked. The directions
-  live in w, the same in all its layers.
+  live in w, the same in all its layers. A StyleSDF with a decoder is moved in the decoder's styles;
+  without one, in the renderer's style, which has one layer.
 * π-GAN: the last layer of the mapping network, which takes its hidden features to all frequencies
   and phases. The directions live in the features; as that layer is affine, moving the features by n
   moves the styles by A·n exactly, which is the vector of the direction.
@@ -53,7 +54,10 @@ def sefa(
     name: _layer(m) for name in flat if (m := _AFFINE.fullmatch(name))
   }
   if affine:
-    vectors, values = _of_affine(flat, affine, styles.shape, layers)
+    if layers is not None:
+      layer_mask(styles.shape, layers)  # UserError for layers that are not there
+    rows = styles.shape if len(styles.shape) == 2 else (1, *styles.shape)
+    vectors, values = _of_affine(flat, affine, rows, layers)
   elif flat.get('mapping/out/kernel', np.zeros(0)).size and len(styles.shape) == 3:
     vectors, values = _of_film(flat['mapping/out/kernel'], styles.shape, layers)
   else:

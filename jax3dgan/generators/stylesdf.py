@@ -137,6 +137,20 @@ class StyleSDF(FieldGenerator):
     names = ('decoder_w_dim', 'decoder_mapping_layers', 'low_resolution', 'use_noise')
     return dict.fromkeys(names, 'there is no decoder (config.model.decoder_channels)')
 
+  def style_rows(self) -> dict[str, int]:
+    """See `Generator.style_rows`; with a decoder its own alone, which follow from the renderer's
+    style and are of another space."""
+    if not self.decoder_channels:
+      layers = [*(f'film_{i}' for i in range(self.num_layers)), 'view']
+      return {f'field/{x}_{part}_kernel': 0 for x in layers for part in ('gamma', 'beta')}
+    rows, row = {}, 1
+    for i in range(len(self.decoder_channels)):
+      for layer in ('conv1', 'torgb') if i == 0 else ('conv0', 'conv1', 'torgb'):
+        block = f'decoder/b{self.low_resolution << i}'
+        rows[f'{block}/{layer}/conv/affine/kernel'] = row
+        row += layer != 'torgb'  # to-RGB shares the next block's first
+    return rows
+
   def without_super_resolution(self) -> 'StyleSDF':
     """See `Generator.without_super_resolution`; it takes the styles of both."""
     return self.clone(decoder_channels=())

@@ -181,7 +181,10 @@ def extract(
       yield sign * (values - level)
 
   vertices, faces = surfaces.marching_cubes(slabs(), close)
-  if not len(faces):
+  low, high = extremes
+  # Closed, a field without a surface would be the cube.
+  solid = level > high if sign < 0 else level < low
+  if not len(faces) or solid:
     if automatic and resolution < _COARSE:  # the level is one that rays meet
       raise UserError(
         f'A grid of {resolution} points on a side has no surface: all of them are on one side of '
@@ -224,16 +227,21 @@ def _no_surface(level, cube, sign, low, high) -> str:
   numbers = f'between {low:.4g} and {high:.4g} in the {where}'
   if (high < level) if sign > 0 else (low > level):
     end, value = ('exceeds', high) if sign > 0 else ('falls below', low)
-    remedy = low + 0.5 * (high - low)
     return (
       f'The {name} never {end} {level:.4g}: its extreme is {value:.4g} ({numbers}). '
-      f'Try --level={remedy:.3g}.'
+      f'{_remedy(level, sign, low, high)}.'
     )
   larger = ', or a larger --cube' if cube else ''
   return (
     f'All of the {"cube" if cube else "frustum"} is inside: the {name} is {numbers}, the level '
-    f'{level:.4g}. Try --level={low + 0.5 * (high - low):.3g}{larger}.'
+    f'{level:.4g}. {_remedy(level, sign, low, high)}{larger}.'
   )
+
+
+def _remedy(level, sign, low, high) -> str:
+  if sign < 0 and level == 0:  # nothing else is the surface of a distance
+    return 'Take a checkpoint that has been trained longer, or another seed'
+  return f'Try --level={low + 0.5 * (high - low):.3g}'
 
 
 def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress: bool = False):
