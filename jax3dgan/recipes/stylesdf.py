@@ -180,7 +180,8 @@ class StyleSDF(Recipe):
       if number.shape[0] % 2 == 0:
         inputs = jax.tree.map(lambda x: x[::2], inputs)
       else:  # too few on a device to leave some out
-        weights = 2.0 * (number % 2 == 0)
+        total = stage.batch_size
+        weights = total / ((total + 1) // 2) * (number % 2 == 0)
       variables = networks.variables('generator', params)
       keys, size = inputs.keys, generator.low_resolution
       noise_keys, render_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
