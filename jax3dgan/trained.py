@@ -27,6 +27,7 @@ from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import ray_parallel
 from jax3dgan.errors import UserError
 from jax3dgan.generators import scene_cache
+from jax3dgan.generators.base import GROWTH
 from jax3dgan.runs import packaged, workdirs
 from jax3dgan.runs.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
 from jax3dgan.training import schedule
@@ -52,7 +53,8 @@ class Trained:
   Attributes:
     config: The config of its training.
     generator: The Flax module.
-    variables: {'params': its parameters (of one EMA), 'buffers': what is not trained, if any}.
+    variables: {'params': its parameters (of one EMA), 'buffers': what is not trained, if any}. A
+      generator that has not grown to its end gets the buffer `GROWTH` here.
     step: Steps of training behind them.
     name: What to call it: the workdir's or the pretrained model's name.
     devices: Those that share a rendering, of this process; None for all that it has (or the one of
@@ -67,6 +69,10 @@ class Trained:
   devices: Sequence[jax.Device] | None = None
 
   _placed = (None, None)  # variables, and their copies on the mesh
+
+  def __post_init__(self):
+    if self.variables is not None:
+      self.variables = _with_growth(self.variables, self.generator, self.config, self.step)
 
   @property
   def params(self):
@@ -352,6 +358,18 @@ class Trained:
       )
 
     return jax.jit(images, static_argnums=3)
+
+
+def _with_growth(variables, generator, config, step: int):
+  """The variables with the buffer `GROWTH` where a generator has sizes to come, else without it."""
+  sizes = generator.resolutions
+  if not sizes:
+    return variables
+  growth = schedule.growth(config, sizes, step)
+  buffers = {k: v for k, v in variables.get('buffers', {}).items() if k != GROWTH}
+  if growth < len(sizes) - 1:
+    buffers[GROWTH] = np.float32(growth)
+  return {**variables, 'buffers': buffers}
 
 
 def _rows(tree, index):

@@ -18,6 +18,10 @@ from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
 BUFFERS = 'buffers'  # the Flax collection of arrays that no optimizer trains
+# The buffer of a generator that has not grown to its end, which `trained.Trained` gives it: how
+# many of `Generator.resolutions` it has beyond the first one, such as 1.4 with a third that counts by
+# .4. Pictures, and colours of `query`, then have no share of what is not trained yet.
+GROWTH = 'growth'
 
 
 @flax.struct.dataclass
@@ -117,8 +121,9 @@ class Generator(nn.Module):
         own.
       noise_std: Standard deviation of the density noise, scalar.
 
-    A generator that grows moreover takes `fade` in [0, 1], 1 by default, which may be traced: the
-    share of the layers of the newest size in the image. The rest is the image of half the size.
+    A generator that grows moreover takes `fade` in [0, 1], which may be traced: the share of the
+    layers of the options' size in the image; the rest is the image of half the size. None, the
+    default, is for the shares that the buffer `GROWTH` says, and 1 without it.
     """
     raise not_written(self, 'synthesize')
 

@@ -20,7 +20,8 @@ Parameters, of which a converter is a map of names (`convert.stylenerf_generator
 | upsampler/b{size}/conv0, /conv1, /torgb | affine/kernel, affine/bias, kernel, bias |
 | upsampler/b{size}/adapter_0, /adapter_1 | kernel, bias |
 
-Buffers: `w_average` [w_dim] and `powers` [num_blocks, 2], see `nn.stylenerf_upsampler`.
+Buffers: `w_average` [w_dim] and `powers` [num_blocks, 2], see `nn.stylenerf_upsampler`; `growth`,
+see `generators.base.GROWTH`.
 
 Cameras are the library's. In the release's own axes a camera is at (sin φ cos θ, sin φ sin θ,
 cos φ) with z up; its (y, z, x) are our (x, y, z). A camera at θ and φ is `cameras.orbit(θ, π/2 −
@@ -36,6 +37,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import stylenerf as fields
 from jax3dgan.generators.base import (
   BUFFERS,
+  GROWTH,
   Generator,
   Rendering,
   Scene,
@@ -56,6 +58,7 @@ from jax3dgan.generators.stylenerf_rendering import (
 from jax3dgan.nn import feature_upsampling, resample, stylenerf_upsampler
 from jax3dgan.nn.stylegan2 import MappingNetwork
 from jax3dgan.nn.stylenerf_upsampler import Upsampler
+from jax3dgan.rendering import parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
@@ -187,6 +190,11 @@ class StyleNeRF(Generator):
     return self.low_resolution << len(self.channels) if self.channels else None
 
   @property
+  def pixels_alone(self) -> bool:
+    """Whether a pixel depends on its own ray alone: the up-sampler looks at neighbours."""
+    return not self.channels
+
+  @property
   def resolutions(self) -> tuple[int, ...]:
     """All sizes of images that it makes: the rendering's and those of its blocks; () where the
     rendering is the image, which may have any size."""
@@ -282,7 +290,7 @@ class StyleNeRF(Generator):
     key=None,
     options: RenderOptions | None = None,
     noise_std=0.0,
-    fade=1.0,
+    fade=None,
   ) -> Rendering:
     """Images of styles w [b, num_ws, w_dim], or of a `Scene`, from cameras [b].
 
@@ -291,11 +299,24 @@ class StyleNeRF(Generator):
       options: static rendering options; the resolution is one of `resolutions`. `last_back` leaves
         the background out. Depth and opacity are the foreground's, resized to the image.
       noise_std: standard deviation of the density noise; StyleNeRF is trained with 1.
-      fade: share of the resolution's own block in the image, see `stylenerf_upsampler.upsample`.
+      fade: share of the resolution's own block in the image, see `stylenerf_upsampler.upsample`;
+        None for what the buffer `growth` says of all blocks, and for 1 without it.
     """
     return self.synthesize_for_training(
       w, camera, key, options, noise_std, fade, measure=False
     ).rendering
+
+  def synthesize_part(
+    self, w, camera: Camera, index, count: int, options: RenderOptions | None = None
+  ) -> Rendering:
+    """See `Generator.synthesize_part`; only without an up-sampler."""
+    options = options or self.default_options()
+    self.num_blocks(options)
+    layers = self.layers(self.prepare(w))
+    rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
+    rays = parts.part_of(layers.foreground, rays, options, index, count)
+    pixels = render(layers, rays, Draws(), options, self.background_samples)
+    return Rendering(pixels.rgb, pixels.depth, pixels.opacity, pixels.rgb)
 
   def synthesize_for_training(
     self,
@@ -304,7 +325,7 @@ class StyleNeRF(Generator):
     key=None,
     options: RenderOptions | None = None,
     noise_std=0.0,
-    fade=1.0,
+    fade=None,
     path: Path | None = None,
     measure: bool = True,
   ) -> Training:
@@ -320,6 +341,7 @@ class StyleNeRF(Generator):
     """
     options = options or self.default_options()
     num_blocks = self.num_blocks(options)
+    fade = self._shares() if fade is None else fade
     layers = self.layers(self.prepare(w))
     layers = layers._replace(blocks=layers.blocks[:num_blocks])
     powers = self.powers.value if self.channels else jnp.ones((0, 2))
@@ -348,6 +370,13 @@ class StyleNeRF(Generator):
       )
       moved = stylenerf_upsampler.moved_powers(moved, squares)
     return Training(Rendering(image, depth, opacity, low), colours, moved)
+
+  def _shares(self):
+    """The shares [num_blocks] of the blocks in an image, of the buffer `growth`; 1 without it."""
+    if not self.has_variable(BUFFERS, GROWTH):
+      return 1.0
+    growth = self.get_variable(BUFFERS, GROWTH)
+    return jnp.clip(growth - jnp.arange(len(self.channels)), 0.0, 1.0)
 
   def _rendered_size(self, options: RenderOptions) -> int:
     return self.low_resolution if self.channels else options.resolution
@@ -384,11 +413,11 @@ class StyleNeRF(Generator):
     rgb, features = layers.foreground.head(hidden[:, :, 0])
     if layers.blocks:
       rgb, _ = stylenerf_upsampler.upsample(
-        layers.blocks, features, rgb, self.powers.value, double=False
+        layers.blocks, features, rgb, self.powers.value, self._shares(), double=False
       )
     return raw[:, :, 0], jnp.concatenate([0.5 * (rgb + 1), features], axis=-1)
 
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, fade=1.0):
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, fade=None):
     """`map`, then `synthesize`."""
     return self.synthesize(self.map(z), camera, key, options, noise_std, fade)
 

@@ -110,6 +110,7 @@ def invert(model, image, camera: Camera, resolution: int, num_steps: int, key) -
 
 def at_resolution(model, resolution: int):
   """The model, without its super-resolution where that makes pictures of another size."""
-  if model.generator.resolution in (None, resolution):
+  generator = model.generator
+  if resolution in generator.resolutions or generator.resolution in (None, resolution):
     return model
-  return dataclasses.replace(model, generator=model.generator.without_super_resolution())
+  return dataclasses.replace(model, generator=generator.without_super_resolution())

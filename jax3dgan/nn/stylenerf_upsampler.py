@@ -101,7 +101,7 @@ def upsample(
       without doubling.
     powers: [num_blocks, 2], of more blocks as well.
     fade: share of the last block in the image, 0 to 1, may be traced; the rest is the image before,
-      enlarged bilinearly.
+      enlarged bilinearly. Or the shares [len(blocks)] of all of them.
     double, measure, compat_first: see `run_block`.
 
   Returns:
@@ -118,10 +118,11 @@ def upsample(
       rgb, colours = resample.upsample(rgb), interleave(colours)
       features = interleave(features)
     rgb = rgb + colours
-    if i == len(blocks) - 1 and not (isinstance(fade, int | float) and fade >= 1):
+    share = fade[i] if jnp.ndim(fade) else fade if i == len(blocks) - 1 else 1
+    if not (isinstance(share, int | float) and share >= 1):
       if double:
         before = resample.resize_bilinear(before, rgb.shape[1])
-      rgb = before + fade * (rgb - before)
+      rgb = before + share * (rgb - before)
   return rgb, jnp.stack(squares) if measure and squares else None
 
 

@@ -24,6 +24,18 @@ def part_size(num_rays: int, count: int, limit: int) -> int:
   return chunks * -(-size // chunks)
 
 
+def part_of(
+  field: Field, rays: Rays, options: RenderOptions, index, count: int, fine_field=None, tree=None
+):
+  """The rays that `render_part` renders, or these rows of a `tree` of arrays [b, r, ...]."""
+  b, num_rays = rays.directions.shape[:2]
+  limit = hierarchical.tile(field, b, -(-num_rays // count), options, fine_field)[1]
+  size = part_size(num_rays, count, limit)
+  which = index * size + jnp.arange(size)
+  tree = rays if tree is None else tree
+  return jax.tree.map(lambda x: jnp.take(x, which, axis=1, mode='clip'), tree)
+
+
 def render_part(
   field: Field, rays: Rays, options: RenderOptions, index, count: int, fine_field=None
 ) -> Composite:
@@ -39,12 +51,6 @@ def render_part(
     Composite without weights, leaves [b, p, ...] with p = `part_size`: the rays from index·p on.
     Parts end to end are the whole, and behind it the last ray again, up to count·p.
   """
-  b, num_rays = rays.directions.shape[:2]
-  limit = hierarchical.tile(field, b, -(-num_rays // count), options, fine_field)[1]
-  size = part_size(num_rays, count, limit)
-  which = index * size + jnp.arange(size)
-  rays, limits = jax.tree.map(
-    lambda x: jnp.take(x, which, axis=1, mode='clip'),
-    (rays, hierarchical.ray_limits(rays, options)),
-  )
+  limits = hierarchical.ray_limits(rays, options)
+  rays, limits = part_of(field, rays, options, index, count, fine_field, (rays, limits))
   return hierarchical.render_images(field, rays, options, limits=limits, fine_field=fine_field)

@@ -192,6 +192,17 @@ def fade(stage: Stage, step, fade_steps: int):
   return jnp.clip((step - stage.fade_from) / fade_steps, 0.0, 1.0)
 
 
+def growth(config, sizes, step: int) -> float:
+  """How many of a generator's `resolutions` it has beyond the first one after `step` steps; the one
+  that is faded in counts in part."""
+  stage = stage_at(stages(config, None), max(step - 1, 0))
+  if stage.resolution not in sizes:
+    return float(len(sizes) - 1)
+  position = tuple(sizes).index(stage.resolution)
+  share = fade(stage, step, config.loss.get('fade_steps', 0))
+  return max(position - 1 + float(share), 0.0)
+
+
 def density_noise(step, std: float, steps: int):
   """Standard deviation of the density noise, falling linearly to 0 over `steps`; the Python number
   0 for none."""

@@ -13,8 +13,10 @@ from jax3dgan import cameras, editing, generators, trained
 from jax3dgan import config as config_lib
 from jax3dgan.convert import stylenerf_generator
 from jax3dgan.errors import UserError
+from jax3dgan.generators.base import GROWTH
 from jax3dgan.generators.stylenerf import Path, StyleNeRF
 from jax3dgan.losses import nerf_path
+from jax3dgan.nn import resample
 
 SIZE = 16
 
@@ -109,6 +111,59 @@ def test_the_rendering_alone():
   (density, features), (other, own) = query(variables)
   assert np.allclose(density, other) and np.allclose(features[..., 3:], own[..., 3:], atol=1e-6)
   assert not np.allclose(features[..., :3], own[..., :3])
+
+
+def test_a_size_that_is_not_trained_has_no_share_in_pictures():
+  generator, variables = model()
+  w, camera, _ = inputs(generator, 1)
+
+  def grown(growth):
+    own = {**variables['buffers'], GROWTH: jnp.float32(growth)}
+    return synthesize(generator, options(generator), {**variables, 'buffers': own}, w, camera)
+
+  none, one, between, all_of_it = (grown(growth) for growth in (0.0, 1.0, 1.4, 2.0))
+  enlarged = resample.resize_bilinear(resample.resize_bilinear(none.low_res, 8), SIZE)
+  assert np.allclose(none.image, enlarged, atol=1e-5)
+  assert np.allclose(between.image, 0.6 * one.image + 0.4 * all_of_it.image, atol=1e-5)
+  whole = synthesize(generator, options(generator), variables, w, camera)
+  assert np.allclose(all_of_it.image, whole.image, atol=1e-5)
+  assert not np.allclose(one.image, whole.image, atol=1e-3)
+
+
+def test_a_trained_model_knows_how_far_it_has_grown():
+  generator, variables = model()
+  config = config_lib.base_config('stylenerf')
+  config.num_steps, config.resolution, config.loss.fade_steps = 100, 4, 10
+  config.stages = (dict(from_step=20, resolution=8), dict(from_step=50, resolution=16))
+
+  def growth(step):
+    return trained.Trained(config, generator, variables, step).variables['buffers'].get(GROWTH)
+
+  found = [growth(step) for step in (0, 20, 24, 40, 50, 53, 60, 100)]
+  assert np.allclose(found[:6], [0, 0, 0.4, 1, 1, 1.3]) and found[6:] == [None, None]
+  half = trained.Trained(config, generator, variables, 53)
+  assert half.with_params(half.params, 24).variables['buffers'][GROWTH] == np.float32(0.4)
+  assert GROWTH not in half.with_params(half.params, 100).variables['buffers']
+  assert GROWTH not in variables['buffers']
+
+
+def test_a_part_of_an_image():
+  generator, variables = model()
+  w, camera, _ = inputs(generator, 1)
+  assert not generator.pixels_alone
+  alone = generator.without_super_resolution()
+  assert alone.pixels_alone
+  of_alone = options(generator, resolution=4)
+  whole = synthesize(alone, of_alone, variables, w, camera)
+  part = jax.jit(
+    lambda variables, index: alone.apply(
+      variables, w, camera, index, 3, of_alone, method='synthesize_part'
+    )
+  )
+  pieces = [part(variables, index) for index in range(3)]
+  for name in ('image', 'depth', 'opacity'):
+    joined = jnp.concatenate([getattr(piece, name) for piece in pieces], axis=1)[:, :16]
+    assert np.allclose(joined.reshape(getattr(whole, name).shape), getattr(whole, name), atol=1e-6)
 
 
 def test_what_passes_a_foreground_without_background():
