@@ -19,8 +19,8 @@ from jax3dgan.rendering.options import RenderOptions
 
 BUFFERS = 'buffers'  # the Flax collection of arrays that no optimizer trains
 # The buffer of a generator that has not grown to its end, which `trained.Trained` gives it: how
-# many of `Generator.resolutions` it has beyond the first one, such as 1.4 with a third that counts by
-# .4. Pictures, and colours of `query`, then have no share of what is not trained yet.
+# many of `Generator.resolutions` it has beyond the first one, such as 1.4 with a third that counts
+# by .4. Pictures, and colours of `query`, then have no share of what is not trained yet.
 GROWTH = 'growth'
 
 
