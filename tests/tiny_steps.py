@@ -145,8 +145,9 @@ def shapes(config):
 _PROGRAMS = {}
 
 
-def program(config, *args) -> Program:
+def program(config, num_devices=1, notes_draws=False, stage_index=0) -> Program:
   """A config's program, see `Program`; the one of before, if there was the same."""
+  args = num_devices, notes_draws, stage_index
   key = config.to_json_best_effort(sort_keys=True), args
   if key not in _PROGRAMS:
     _PROGRAMS[key] = Program(config.copy_and_resolve_references(), *args)
