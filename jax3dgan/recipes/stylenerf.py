@@ -115,6 +115,7 @@ class StyleNeRF(Recipe):
     checks.rendering(config, generator)
     for stage in schedule.stages(config, None):
       generator.num_blocks(stage.options)
+      _check_background(generator, stage.options)
     checks.in_ranges(config, RANGES)
     checks.heads(config, generator, discriminator, ('pose',))
     self._check_unused(config)
@@ -194,6 +195,20 @@ class StyleNeRF(Recipe):
     if loss.r1:
       phases.append(Phase('r1', 'discriminator', losses.r1, loss.r1_every, lazy=True))
     return tuple(phases)
+
+
+def _check_background(generator, options) -> None:
+  """UserError for a background that training would never see."""
+  hides = {
+    'last_back': options.last_back and 'True',
+    'last_interval': options.last_interval == 'infinite' and "'infinite'",
+  }
+  for field, value in hides.items():
+    if generator.background and value:
+      raise UserError(
+        f'config.model.background would be ignored: with config.render.{field}={value} no light '
+        f'passes the foreground. Set --config.model.background=False, or another render.{field}.'
+      )
 
 
 def _sizes(config) -> list[int]:

@@ -154,6 +154,8 @@ def check(config):
     ({'model.channels': ()}, 'there is none: config.model.channels is'),
     ({'render.low_resolution': 4}, 'the up-sampler is made for 8²'),
     ({'render.white_back': True}, 'white_back would be ignored'),
+    ({'render.last_back': True}, 'model.background would be ignored: with config.render.last_back'),
+    ({'render.last_interval': 'infinite'}, 'last_interval=.infinite. no light passes'),
   ],
 )
 def test_what_is_refused_in_one_line(fields, words):
