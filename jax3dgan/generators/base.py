@@ -172,6 +172,16 @@ class Generator(nn.Module):
     them where they are not at their defaults."""
     return {}
 
+  def fitted_buffers(self, buffers, fresh, model):
+    """The buffers of a run that another one begins with, as this generator would have them.
+
+    Args:
+      buffers: By name, NumPy, of the run with `config.model` = `model`.
+      fresh: This generator's, whose values stand for what is not there; also shapes.
+    """
+    del fresh, model
+    return buffers
+
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
     raise not_written(self, 'initialise')

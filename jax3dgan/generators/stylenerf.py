@@ -31,6 +31,7 @@ cos φ) with z up; its (y, z, x) are our (x, y, z). A camera at θ and φ is `ca
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
@@ -420,6 +421,17 @@ class StyleNeRF(Generator):
   def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, fade=None):
     """`map`, then `synthesize`."""
     return self.synthesize(self.map(z), camera, key, options, noise_std, fade)
+
+  def fitted_buffers(self, buffers, fresh, model):
+    """See `Generator.fitted_buffers`: the `powers` of the blocks that both have."""
+    if 'powers' not in buffers or 'powers' not in fresh:
+      return buffers
+    if model.low_resolution != self.low_resolution:
+      return {name: x for name, x in buffers.items() if name != 'powers'}
+    powers = np.array(fresh['powers'])
+    num = min(len(powers), len(buffers['powers']))
+    powers[:num] = buffers['powers'][:num]
+    return {**buffers, 'powers': powers}
 
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""

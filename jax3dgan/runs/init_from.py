@@ -4,9 +4,9 @@ The source is the workdir of a run (its latest sound checkpoint; also one that `
 name of a model that comes with the package, or the file `NAME.npz` of a packaged one. Of each of
 its networks the moving average at its config's display rate is taken, or the parameters of training
 where there is no average. Every leaf whose path and shape are those of the fresh network becomes
-that network's; so do the network's buffers, such as a running mean of styles. Averages begin at the
-parameters, and optimizers, the step, random numbers and a recipe's own buffers (the strength of an
-augmentation) begin afresh.
+that network's; so do the network's buffers, such as a running mean of styles (see
+`Generator.fitted_buffers`). Averages begin at the parameters, and optimizers, the step, random
+numbers and a recipe's own buffers (the strength of an augmentation) begin afresh.
 """
 
 import pathlib
@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax3dgan import generators
 from jax3dgan.config_json import differences, plain
 from jax3dgan.devices import agreement
 from jax3dgan.errors import UserError
@@ -100,7 +101,11 @@ def start(state, config, say: Callable[[str], None], frozen=None):
   for name, params in state.networks.items():
     own, there = _named(name, params), _named(name, weights.networks.get(name, {}))
     own_buffers = _named(f'buffers/{name}', state.buffers.get(name, {}))
-    buffers_there = _named(f'buffers/{name}', weights.buffers.get(name, {}))
+    there_too = weights.buffers.get(name, {})
+    if name == 'generator' and there_too and config.model.name == weights.config.model.name:
+      here = jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), state.buffers.get(name, {}))
+      there_too = generators.create(config).fitted_buffers(there_too, here, weights.config.model)
+    buffers_there = _named(f'buffers/{name}', there_too)
     if problem := _other_kind(name, weights, config):
       fresh |= dict.fromkeys((*own, *own_buffers), problem)
       continue

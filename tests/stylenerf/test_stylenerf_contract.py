@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import golden_stylenerf as golden
 import jax
@@ -145,6 +146,17 @@ def test_a_trained_model_knows_how_far_it_has_grown():
   assert half.with_params(half.params, 24).variables['buffers'][GROWTH] == np.float32(0.4)
   assert GROWTH not in half.with_params(half.params, 100).variables['buffers']
   assert GROWTH not in variables['buffers']
+
+
+def test_a_run_from_one_with_fewer_blocks_begins_with_their_powers():
+  generator, variables = model()
+  fresh = {'w_average': np.zeros(8), 'powers': np.ones((2, 2))}
+  there = {'w_average': np.arange(8.0), 'powers': np.array([[3.0, 5.0]])}
+  same, other = (types.SimpleNamespace(low_resolution=size) for size in (4, 8))
+  found = generator.fitted_buffers(there, fresh, same)
+  assert found['powers'].tolist() == [[3, 5], [1, 1]] and found['w_average'] is there['w_average']
+  assert 'powers' not in generator.fitted_buffers(there, fresh, other)
+  assert fresh['powers'].max() == 1
 
 
 def test_a_part_of_an_image():
