@@ -194,10 +194,13 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   if not args.w:
     w = np.asarray(model.map(model.latents(args.seeds), args.psi))
     return w, [f'seed {seed}' for seed in args.seeds]
-  shape, w = model.average_w.shape, _array(args.w)
+  average, w = np.asarray(model.average_w), _array(args.w)
+  shape = average.shape
+  # Not where layers have styles of several spaces: a renderer's and a decoder's (StyleSDF).
+  shared = len(shape) == 2 and np.allclose(average, average[:1], rtol=1e-4, atol=1e-5)
   if w.shape == shape:
     w = w[None]
-  elif len(shape) == 2 and w.shape[1:] in (shape[1:], (1, *shape[1:])):
+  elif shared and w.shape[1:] in (shape[1:], (1, *shape[1:])):
     w = np.broadcast_to(w.reshape(len(w), 1, -1), (len(w), *shape))  # one style for all layers
   if w.shape[1:] != shape or not len(w):
     raise UserError(

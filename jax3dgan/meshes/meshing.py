@@ -182,8 +182,8 @@ def extract(
 
   vertices, faces = surfaces.marching_cubes(slabs(), close)
   low, high = extremes
-  # Closed, a field without a surface would be the cube.
-  solid = level > high if sign < 0 else level < low
+  # Closed, a distance without a surface would be the cube. A density may fill it.
+  solid = sign < 0 and level > high
   if not len(faces) or solid:
     if automatic and resolution < _COARSE:  # the level is one that rays meet
       raise UserError(

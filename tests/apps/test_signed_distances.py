@@ -72,3 +72,10 @@ def test_measures_of_geometry_on_a_distance_in_closed_form():
 def test_a_density_cannot_be_traced(tiny_model):
   with pytest.raises(UserError, match='tiny has no signed distance to trace'):
     traced.Tracer(tiny_model)
+
+
+def test_a_distance_without_a_surface_is_no_mesh_of_the_cube():
+  model = sdf_ball.model()
+  w = model.map(model.latents([0]), 1.0)
+  with pytest.raises(UserError, match='All of the cube is inside.* Take a checkpoint .* --cube'):
+    meshing.extract(model, w, 8, 0.0, cube=0.05)

@@ -1,6 +1,7 @@
 """The styles of an inverted photo in place of those of seeds, in every app that shows objects."""
 
 import argparse
+import types
 
 import numpy as np
 import pytest
@@ -108,3 +109,14 @@ def test_no_output_replaces_an_input(tmp_path, flags, message):
     edit.main(['--pretrained=tiny', f'--out={tmp_path}/x.png', *flags])
   assert message in stop.value.code
   assert {path.read_bytes() for path in tmp_path.iterdir()} == {b'precious'}
+
+
+def test_one_style_stands_for_layers_of_one_space_alone(tmp_path):
+  """Not for a renderer's style and its decoder's, even if they are as wide."""
+  np.save(tmp_path / 'w.npy', np.ones((1, 4), np.float32))
+  args = types.SimpleNamespace(w=str(tmp_path / 'w.npy'))
+  model = types.SimpleNamespace(name='tiny', average_w=np.full((3, 4), 0.5))
+  assert common.styles(model, args)[0].shape == (1, 3, 4)
+  model.average_w[0] = 0.1
+  with pytest.raises(UserError, match='Give styles of this model'):
+    common.styles(model, args)
