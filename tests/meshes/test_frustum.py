@@ -57,7 +57,7 @@ def test_slabs_are_the_whole_and_what_is_beyond_is_not_there(monkeypatch):
 
 def test_no_surface_and_no_volume_are_one_line():
   model = model_of(Balls('sdf'))
-  with pytest.raises(UserError, match=r'in the frustum\)\. Try --level='):
+  with pytest.raises(UserError, match=r'in the frustum\)\. Take a checkpoint'):
     meshing.extract(model, STYLE, 32, frustum=frustum.Frustum(model.front, 0.01, 0.02))
   with pytest.raises(UserError, match='from near -1 to far 2 is no volume'):
     frustum.Frustum(model.front, -1.0, 2.0)
