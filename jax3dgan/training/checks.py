@@ -268,8 +268,10 @@ def _check_pivot(pivot) -> None:
 
 
 def _check_channels(config) -> None:
-  may_be_empty = ('model.super_channels', 'model.decoder_channels')
-  for name in ('model.channels', 'discriminator.channels', *may_be_empty):
+  may_be_empty = ('model.super_channels', 'model.decoder_channels')  # of up-samplers
+  if _field(config, 'model.name') == 'stylenerf':
+    may_be_empty += ('model.channels',)
+  for name in dict.fromkeys(('model.channels', 'discriminator.channels', *may_be_empty)):
     channels = _field(config, name)
     if not isinstance(channels, tuple | list):
       continue  # another network's

@@ -16,6 +16,7 @@ from jax3dgan import discriminators, generators, recipes
 from jax3dgan.errors import UserError
 from jax3dgan.generators import stylenerf_rendering
 from jax3dgan.recipes import Now, Photos
+from jax3dgan.training import checks as training_checks
 from jax3dgan.training import schedule, streams
 from jax3dgan.training import state as state_lib
 
@@ -190,3 +191,15 @@ def test_several_devices_train_as_one(tmp_path):
       np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
   assert tiny_steps.largest_difference(state.networks, many[0].networks) < 2e-4
   assert tiny_steps.largest_difference(state.buffers, many[0].buffers) < 1e-5
+
+
+def test_the_rendering_alone_can_be_trained():
+  config = importlib.import_module('configs.stylenerf_toys').get_test_config()
+  with config.unlocked():
+    config.model.channels = ()
+    config.stylenerf.update(nerf_path=0.0, nerf_path_pixels=16)
+  training_checks.check(config)
+  check(config)
+  config.discriminator.channels = ()
+  with pytest.raises(UserError, match='config.discriminator.channels is'):
+    training_checks.check(config)
