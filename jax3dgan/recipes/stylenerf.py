@@ -117,6 +117,7 @@ class StyleNeRF(Recipe):
       generator.num_blocks(stage.options)
       _check_background(generator, stage.options)
     checks.in_ranges(config, RANGES)
+    _check_fades(config)
     checks.heads(config, generator, discriminator, ('pose',))
     self._check_unused(config)
     self._check_pixels(config, generator)
@@ -195,6 +196,19 @@ class StyleNeRF(Recipe):
     if loss.r1:
       phases.append(Phase('r1', 'discriminator', losses.r1, loss.r1_every, lazy=True))
     return tuple(phases)
+
+
+def _check_fades(config) -> None:
+  """UserError for a size that the next one replaces before it is faded in: pictures would jump."""
+  stages = schedule.stages(config, None)
+  starts = [stage.fade_from for stage in stages if stage.fade_from is not None]
+  for start, end in zip(starts, starts[1:], strict=False):
+    if start < end < start + config.loss.fade_steps:
+      raise UserError(
+        f'config.loss.fade_steps is {config.loss.fade_steps:,}, and the images that are new at '
+        f'step {start:,} grow again at step {end:,}. Set --config.loss.fade_steps={end - start}, '
+        'or config.stages with later steps.'
+      )
 
 
 def _check_background(generator, options) -> None:

@@ -150,6 +150,13 @@ def check(config):
     ({'stylenerf.nerf_path': 0.0}, 'nerf_path_pixels is 4 and would be ignored'),
     ({'stylenerf.nerf_path_pixels': 3}, 'does not divide images of 8².*nerf_path_pixels=1'),
     ({'stylenerf.mixing': 1.5}, 'Set --config.stylenerf.mixing to a number from 0 to 1'),
+    (
+      {
+        'num_steps': 20,
+        'stages': (dict(from_step=3, resolution=16), dict(from_step=8, resolution=8)),
+      },
+      'new at step 3 grow again at step 8. Set --config.loss.fade_steps=5',
+    ),
     ({'stages': ()}, 'fade_steps is 8 and would be ignored: all images have one size'),
     ({'resolution': 32}, 'makes images of 8², 16², not 32²'),
     ({'model.channels': ()}, 'there is none: config.model.channels is'),
