@@ -102,6 +102,16 @@ def load(name: str, whole: bool = False) -> dict[str, np.ndarray]:
   pytest.skip(f'golden arrays {name}.npz are neither in {" nor in ".join(map(str, _FOLDERS))}')
 
 
+def state_dict(name: str, network: str) -> dict[str, np.ndarray]:
+  """The weights of one network of a file, '<network>.<weight>', by their own names; skips the test
+  where the file has none of it."""
+  prefix, arrays = f'{network}.', load(name)
+  weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+  if not weights:
+    pytest.skip(f'{prefix}* of {name}.npz are in none of the golden files that are here')
+  return weights
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
   """One array of the official code and ours: the worst error, absolute or relative."""

@@ -79,9 +79,11 @@ def choices(config) -> set[tuple[str, str]]:
 
 def covering_configs() -> list[str]:
   """Configs, shrunk, that together make every choice that any config makes: the programs of the
-  others have no part that these have not."""
+  others have no part that these have not. A number that is 0 takes a part away."""
   made = {name: choices(products.full_precision(load(name, small=True))) for name in FILES}
-  missing, chosen = set().union(*made.values()), []
+  every = set().union(*made.values())
+  off = {(name, zero) for name, zero in every if zero in ('0', '0.0') and (name, 'number') in every}
+  missing, chosen = every - off, []
   while missing:
     name = max(made, key=lambda name: (len(made[name] & missing), name))
     chosen.append(name)

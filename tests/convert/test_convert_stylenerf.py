@@ -32,8 +32,7 @@ BACKGROUND = 5  # numbers of the golden network's code
 @functools.cache
 def weights(network: str) -> dict[str, np.ndarray]:
   """An official state dict."""
-  prefix, arrays = f'{network}.', goldens.load(FILES[network])
-  return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+  return goldens.state_dict(FILES[network], network)
 
 
 def other(state):

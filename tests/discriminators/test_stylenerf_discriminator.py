@@ -29,11 +29,7 @@ def official(prefix='D', **fields):
   module = discriminators.create(
     dict(name='stylenerf', channels=CHANNELS, lowest=8, group_size=2, **fields)
   )
-  weights = {
-    key.removeprefix(f'{prefix}.'): value
-    for key, value in goldens.load(FILE).items()
-    if key.startswith(f'{prefix}.')
-  }
+  weights = goldens.state_dict(FILE, prefix)
   pose = bool(fields.get('pose_dim'))
   names = stylenerf_names.discriminator_names(len(CHANNELS), pose)
   return module, stylenerf_names.from_official(weights, names)
