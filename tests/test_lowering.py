@@ -88,6 +88,10 @@ def covering_configs() -> list[str]:
     name = max(made, key=lambda name: (len(made[name] & missing), name))
     chosen.append(name)
     missing -= made[name]
+  for name in list(chosen):  # the first ones may have become needless
+    others = set().union(*(made[other] for other in chosen if other != name))
+    if made[name] - off <= others:
+      chosen.remove(name)
   return sorted(chosen)
 
 
