@@ -11,45 +11,19 @@ Both networks grow from 32² to 256²: from 500 to 5,000 kimg three sizes are fa
 another.
 """
 
-import math
+import pathlib
+import runpy
 
-from jax3dgan import config as config_lib
-from jax3dgan.nn.stylegan2 import channels_of
-
-KIMG = 1000 / 64  # steps
+_BASE = runpy.run_path(str(pathlib.Path(__file__).with_name('stylenerf_ffhq512.py')))
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('stylenerf')
-  config.data.update(source='data/afhq256', loader='tfdata', flip=True)
-  config.data.origin = 'AFHQ, its three kinds of animals together.'
-  config.batch_size = 64
-  config.num_steps = int(25_000 * KIMG)
-  config.resolution = 32
-  config.stages = tuple(
-    dict(from_step=int(kimg * KIMG), resolution=size)
-    for kimg, size in ((500, 64), (2000, 128), (3500, 256))
-  )
-  config_lib.set_model(config, 'stylenerf', channels=(512, 256, 128))
-  config.render.update(
-    fov_degrees=12.0, radius=1.0, near=0.88, far=1.12, num_coarse=14, num_fine=14
-  )
-  config.display.update(
-    num_coarse=14, num_fine=14, last_back=False, ray_chunk=0, truncation_psi=0.7
-  )
-  config.pose_prior.update(name='gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.155)
-  config_lib.set_discriminator(config, 'stylenerf', channels=channels_of(256, 16384))
-  config.loss.update(r1=0.5, fade_steps=int(1500 * KIMG))
-  rate = 0.5 ** (64 / 20_000)  # a half-life of 20,000 images
-  config.ema.update(rates=(rate,), display_rate=rate, ramp_up=0.05)
+  config = _BASE['at_size'](256)
+  config.data.update(source='data/afhq256', origin='AFHQ, its three kinds of animals together.')
   return config
 
 
 def get_test_config():
-  """Two steps in seconds, the second of a size that is faded in."""
-  config = config_lib.tiny(get_config())
-  config.data.update(source='toys', loader='arrays', on_device=True)
-  config.loss.fade_steps = 2
-  config.stylenerf.nerf_path_pixels = 4
-  return config
+  """Two steps in seconds."""
+  return _BASE['tiny'](get_config())

@@ -16,22 +16,26 @@ import math
 from jax3dgan import config as config_lib
 from jax3dgan.nn.stylegan2 import channels_of
 
-KIMG = 1000 / 64  # steps
 
+def at_size(size: int, batch_size: int = 64, half_life: int = 20_000):
+  """The experiment at size²; configs of other sizes and data are variants of it.
 
-def get_config():
-  """The experiment."""
+  Args:
+    half_life: Of the average of the generator's weights, images.
+  """
   config = config_lib.base_config('stylenerf')
-  config.data.update(source='data/ffhq512', loader='tfdata', flip=True)
+  config.data.update(source=f'data/ffhq{size}', loader='tfdata', flip=True)
   config.data.origin = 'FFHQ, aligned and cropped as its authors have it.'
-  config.batch_size = 64
-  config.num_steps = int(25_000 * KIMG)
+  kimg = 1000 / batch_size  # steps
+  config.batch_size = batch_size
+  config.num_steps = int(25_000 * kimg)
   config.resolution = 32
+  num = int(math.log2(size // 32))
+  fade = 4500 / num  # kimg of each size, from 500 to 5,000
   config.stages = tuple(
-    dict(from_step=int(kimg * KIMG), resolution=size)
-    for kimg, size in ((500, 64), (1625, 128), (2750, 256), (3875, 512))
+    dict(from_step=int((500 + i * fade) * kimg), resolution=64 << i) for i in range(num)
   )
-  config_lib.set_model(config, 'stylenerf', channels=(512, 256, 128, 64))
+  config_lib.set_model(config, 'stylenerf', channels=(512, 256, 128, 64, 32)[:num])
   config.render.update(
     fov_degrees=12.0, radius=1.0, near=0.88, far=1.12, num_coarse=14, num_fine=14
   )
@@ -39,17 +43,29 @@ def get_config():
     num_coarse=14, num_fine=14, last_back=False, ray_chunk=0, truncation_psi=0.7
   )
   config.pose_prior.update(name='gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.155)
-  config_lib.set_discriminator(config, 'stylenerf', channels=channels_of(512))
-  config.loss.update(r1=0.5, fade_steps=int(1125 * KIMG))
-  rate = 0.5 ** (64 / 20_000)  # a half-life of 20,000 images
+  widest = 16384 if size == 256 else 32768
+  config_lib.set_discriminator(config, 'stylenerf', channels=channels_of(size, widest))
+  config.loss.update(r1=0.5, fade_steps=int(fade * kimg))
+  rate = 0.5 ** (batch_size / half_life)
   config.ema.update(rates=(rate,), display_rate=rate, ramp_up=0.05)
   return config
 
 
-def get_test_config():
+def get_config():
+  """The experiment."""
+  return at_size(512)
+
+
+def tiny(config):
   """Two steps in seconds, the second of a size that is faded in."""
-  config = config_lib.tiny(get_config())
+  config = config_lib.tiny(config)
   config.data.update(source='toys', loader='arrays', on_device=True)
   config.loss.fade_steps = 2
-  config.stylenerf.nerf_path_pixels = 4
+  if config.stylenerf.nerf_path:
+    config.stylenerf.nerf_path_pixels = 4
   return config
+
+
+def get_test_config():
+  """Two steps in seconds."""
+  return tiny(get_config())
