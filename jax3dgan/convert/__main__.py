@@ -24,6 +24,7 @@ from jax3dgan.convert import (
   stylenerf_curricula,
   stylesdf_curricula,
 )
+from jax3dgan.convert.workdir import save_networks
 from jax3dgan.errors import UserError
 
 
@@ -176,7 +177,7 @@ def convert_checkpoint(args: argparse.Namespace) -> None:
   if args.step is not None:
     step, known = args.step, 'by --step'
   say(f'Writing {workdir} ...')
-  runs.create(workdir, config, step, checkpoint, args.overwrite)
+  save_networks(workdir, config, step, checkpoint, args.overwrite)
   for line in runs.summary(args.workdir, curriculum, config, step, known, checkpoint):
     say(line)
 

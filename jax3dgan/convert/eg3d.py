@@ -15,11 +15,13 @@ from jax3dgan.convert import (
   eg3d_names,
   eg3d_rendering,
   modules,
+  networks,
   official,
   persistent,
   pigan,
   wrapped,
 )
+from jax3dgan.convert.networks import num_images, shapes
 from jax3dgan.convert.tensors import Tensor
 from jax3dgan.convert.values import DAMAGED, Global, Inert, Object, show
 from jax3dgan.errors import UserError
@@ -41,11 +43,9 @@ _FIXED_AXES = np.float32([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 
 @dataclasses.dataclass
-class Network:
-  """A network of the file: its fields in a config, our parameters, and the module."""
+class Network(networks.Network):
+  """A network of the file, and the module."""
 
-  fields: dict[str, Any]
-  params: dict
   module: Object
 
 
@@ -128,7 +128,7 @@ def read_checkpoint(
     discriminator,
     rendering,
     _low_resolution(path, shown),
-    _num_images(path, tree),
+    num_images(path, tree),
     notes,
   )
 
@@ -294,22 +294,3 @@ def _low_resolution(path, module: Object) -> int:
       f'{path} says neural_rendering_resolution {show(value)}, which is no such number. {DAMAGED}'
     )
   return value
-
-
-def _num_images(path, tree) -> int | None:
-  value = tree.get('cur_nimg')
-  if value is None:
-    return None
-  if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
-    raise UserError(f'{path} says cur_nimg {show(value)}. {DAMAGED}')
-  return value
-
-
-def shapes(params, path='') -> dict[str, tuple[int, ...]]:
-  """{'a/b': shape} of a tree of parameters."""
-  if not isinstance(params, Mapping):
-    return {path.removeprefix('/'): params.shape}
-  found = {}
-  for key, value in params.items():
-    found |= shapes(value, f'{path}/{key}')
-  return found

@@ -1,9 +1,7 @@
 """From EG3D's official checkpoints to workdirs, and back to official names."""
 
-import functools
 import math
 
-import jax
 import numpy as np
 
 from jax3dgan import config as config_lib
@@ -14,13 +12,14 @@ from jax3dgan.convert import (
   eg3d_curricula,
   eg3d_generator,
   eg3d_rendering,
+  networks,
   official,
   values,
 )
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import stylegan2
-from jax3dgan.runs import checkpoints, packaged
+from jax3dgan.runs import checkpoints
 
 # Thousands of training images of the released checkpoints, which do not contain it.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
@@ -76,12 +75,12 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
 def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
   """Raises a UserError if the parameters are not those of the config's networks."""
   generator = generators.create(config)
-  wanted = _initial(generators.init, generator)
+  wanted = workdir_lib.initial_shapes(generators.init, generator)
   wanted = {**wanted['params'], **wanted['buffers']}
   official.compare_shapes(
     path,
-    eg3d.shapes(checkpoint.average.params),
-    eg3d.shapes(wanted),
+    networks.shapes(checkpoint.average.params),
+    networks.shapes(wanted),
     "EG3D's network of these sizes",
   )
   said = checkpoint.average.module.attributes().get('img_resolution', config.resolution)
@@ -99,14 +98,10 @@ def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
   if checkpoint.discriminator is not None:
     official.compare_shapes(
       path,
-      eg3d.shapes(checkpoint.discriminator.params),
-      eg3d.shapes(_initial(discriminators.init_params, discriminator)),
+      networks.shapes(checkpoint.discriminator.params),
+      networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator)),
       "EG3D's network of these sizes",
     )
-
-
-def _initial(init, network):
-  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
 
 
 def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, str]:
@@ -119,26 +114,11 @@ def step_of(curriculum: str, checkpoint: eg3d.Checkpoint, config) -> tuple[int, 
   return thousands * 1000 // config.batch_size, f"the paper's {thousands:,} kimg: it says none"
 
 
-def create(workdir, config, step: int, checkpoint: eg3d.Checkpoint, overwrite: bool = False):
-  """Writes config.json and a checkpoint, see `workdir.save`."""
-  network = generators.create(config)
-  average = packaged.variables_of(network, checkpoint.average.params)
-  generator = average
-  if checkpoint.generator is not None:
-    generator = packaged.variables_of(network, checkpoint.generator.params)
-  discriminator = None if checkpoint.discriminator is None else checkpoint.discriminator.params
-  ema = {str(rate): average['params'] for rate in config.ema.rates}
-  # The average's are copies of the generator's.
-  buffers = average['buffers']
-  params = (generator['params'], ema, discriminator)
-  workdir_lib.save(workdir, config, step, *params, overwrite, buffers)
-
-
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
   """Lines that describe what was converted and how to continue."""
   model, render = config.model, config.render
   average = checkpoint.average.params
-  shapes = eg3d.shapes(average)
+  shapes = networks.shapes(average)
   num = sum(math.prod(shape) for key, shape in shapes.items() if key not in _NOT_TRAINED)
   camera = 'on the camera' if model.label_dim and model.label_scale else 'on no camera'
   yield (

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import modules, official, stylenerf_generator, stylenerf_names, wrapped
+from jax3dgan.convert.networks import Network, num_images, shapes
 from jax3dgan.convert.values import DAMAGED, Inert, show
 from jax3dgan.errors import UserError
 
@@ -19,14 +20,6 @@ _WHAT = 'generator of StyleNeRF'
 _MAX_BLOCKS = 6  # 2048²
 # Buffers that say how far the growth is.
 _ALPHAS = ('alpha', 'synthesis.alpha')
-
-
-@dataclasses.dataclass
-class Network:
-  """A network of the file: its fields in a config, our parameters and buffers."""
-
-  fields: dict[str, Any]
-  params: dict
 
 
 @dataclasses.dataclass
@@ -96,7 +89,7 @@ def read_checkpoint(
   discriminator = None
   if found.get('D') is not None:
     discriminator = _discriminator(path, found['D'])
-  return Checkpoint(average, generator, discriminator, resolution, _num_images(path, tree), notes)
+  return Checkpoint(average, generator, discriminator, resolution, num_images(path, tree), notes)
 
 
 def _networks(tree) -> dict[str, Any]:
@@ -202,22 +195,3 @@ def _discriminator(path, value) -> Network:
   if pose is not None:
     fields.update(pose_dim=len(pose), mapping_layers=mapping)
   return Network(fields, params)
-
-
-def _num_images(path, tree) -> int | None:
-  value = tree.get('cur_nimg') if isinstance(tree, dict) else None
-  if value is None:
-    return None
-  if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
-    raise UserError(f'{path} says cur_nimg {show(value)}. {DAMAGED}')
-  return value
-
-
-def shapes(params, path='') -> dict[str, tuple[int, ...]]:
-  """{'a/b': shape} of a tree of parameters."""
-  if not isinstance(params, Mapping):
-    return {path.removeprefix('/'): tuple(params.shape)}
-  found = {}
-  for key, value in params.items():
-    found |= shapes(value, f'{path}/{key}')
-  return found

@@ -1,6 +1,5 @@
 """From StyleNeRF's official checkpoints to workdirs, and back to official names."""
 
-import functools
 import math
 
 import jax
@@ -8,12 +7,12 @@ import jax.numpy as jnp
 
 from jax3dgan import config as config_lib
 from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import official, stylenerf, stylenerf_generator
+from jax3dgan.convert import networks, official, stylenerf, stylenerf_generator
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.stylenerf_curricula import create as create_config
 from jax3dgan.convert.stylenerf_curricula import file_of
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints, packaged
+from jax3dgan.runs import checkpoints
 
 _WHERE = "StyleNeRF's network of these sizes"
 _NOT_TRAINED = ('powers', 'w_average')
@@ -55,9 +54,9 @@ def config_for(path, curriculum: str, checkpoint: stylenerf.Checkpoint):
 
 def _check(path, config, checkpoint: stylenerf.Checkpoint) -> None:
   """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = _initial(generators.init, generators.create(config))
-  wanted = stylenerf.shapes({**wanted['params'], **wanted['buffers']})
-  found = stylenerf.shapes(checkpoint.average.params)
+  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
+  wanted = networks.shapes({**wanted['params'], **wanted['buffers']})
+  found = networks.shapes(checkpoint.average.params)
   official.compare_shapes(path, found, wanted, _WHERE)
   discriminator = discriminators.create(config.discriminator)
   if discriminator.largest != _largest(checkpoint):
@@ -66,13 +65,9 @@ def _check(path, config, checkpoint: stylenerf.Checkpoint) -> None:
       f'{_largest(checkpoint)}². Give a file of the release.'
     )
   if checkpoint.discriminator is not None:
-    wanted = stylenerf.shapes(_initial(discriminators.init_params, discriminator))
-    found = stylenerf.shapes(checkpoint.discriminator.params)
+    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator))
+    found = networks.shapes(checkpoint.discriminator.params)
     official.compare_shapes(path, found, wanted, _WHERE)
-
-
-def _initial(init, network):
-  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
 
 
 def step_of(curriculum: str, checkpoint: stylenerf.Checkpoint, config) -> tuple[int, str]:
@@ -83,24 +78,10 @@ def step_of(curriculum: str, checkpoint: stylenerf.Checkpoint, config) -> tuple[
   return _IMAGES // config.batch_size, f"the paper's {_IMAGES // 1000:,} kimg: the file says none"
 
 
-def create(workdir, config, step: int, checkpoint: stylenerf.Checkpoint, overwrite: bool = False):
-  """Writes config.json and a checkpoint, see `workdir.save`."""
-  network = generators.create(config)
-  average = packaged.variables_of(network, checkpoint.average.params)
-  generator = average
-  if checkpoint.generator is not None:
-    generator = packaged.variables_of(network, checkpoint.generator.params)
-  judge = checkpoint.discriminator
-  ema = {str(rate): average['params'] for rate in config.ema.rates}
-  params = (generator['params'], ema, judge and judge.params)
-  # The average's are copies of the generator's.
-  workdir_lib.save(workdir, config, step, *params, overwrite, average['buffers'])
-
-
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
   """Lines that describe what was converted and how to continue."""
   model = config.model
-  shapes = stylenerf.shapes(checkpoint.average.params)
+  shapes = networks.shapes(checkpoint.average.params)
   num = sum(math.prod(shape) for key, shape in shapes.items() if key not in _NOT_TRAINED)
   behind = (
     f'a background of codes of {model.background_dim}' if model.background else 'no background'

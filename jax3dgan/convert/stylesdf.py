@@ -1,26 +1,18 @@
 """StyleSDF's official checkpoints: dicts of state dicts, 'g_ema', 'g' and 'd', of either stage."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import modules, official, stylesdf_names, wrapped
+from jax3dgan.convert.networks import Network, shapes
 from jax3dgan.convert.values import Inert, show
 from jax3dgan.errors import UserError
 
 _MARK = 'renderer.sigmoid_beta'
 _WHAT = 'generator of StyleSDF'
-
-
-@dataclasses.dataclass
-class Network:
-  """A network of the file: its fields in a config, and our parameters (and buffers)."""
-
-  fields: dict[str, Any]
-  params: dict
 
 
 @dataclasses.dataclass
@@ -125,13 +117,3 @@ def _discriminator(path, state) -> Network:
     return Network(fields, stylesdf_names.from_official(weights, names))
   except UserError as error:
     raise UserError(f'{path}, d: {error}') from None
-
-
-def shapes(params, path='') -> dict[str, tuple[int, ...]]:
-  """{'a/b': shape} of a tree of parameters."""
-  if not isinstance(params, Mapping):
-    return {path.removeprefix('/'): tuple(params.shape)}
-  found = {}
-  for key, value in params.items():
-    found |= shapes(value, f'{path}/{key}')
-  return found

@@ -1,20 +1,18 @@
 """From StyleSDF's official checkpoints to workdirs, and back to official names."""
 
-import functools
 import math
 
-import jax
 import numpy as np
 
 from jax3dgan import config as config_lib
 from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import official, stylesdf, stylesdf_names
+from jax3dgan.convert import networks, official, stylesdf, stylesdf_names
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.stylesdf_curricula import create as create_config
 from jax3dgan.convert.stylesdf_curricula import file_of
 from jax3dgan.errors import UserError
 from jax3dgan.fields import signed_distance
-from jax3dgan.runs import checkpoints, packaged
+from jax3dgan.runs import checkpoints
 
 _WHERE = "StyleSDF's network of these sizes"
 
@@ -61,10 +59,10 @@ def config_for(path, curriculum: str, checkpoint: stylesdf.Checkpoint):
 
 def _check(path, config, checkpoint: stylesdf.Checkpoint) -> None:
   """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = _initial(generators.init, generators.create(config))
+  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
   wanted = {**wanted['params'], **wanted.get('buffers', {})}
-  found = stylesdf.shapes(checkpoint.average.params)
-  official.compare_shapes(path, found, stylesdf.shapes(wanted), _WHERE)
+  found = networks.shapes(checkpoint.average.params)
+  official.compare_shapes(path, found, networks.shapes(wanted), _WHERE)
   if checkpoint.discriminator is not None:
     discriminator = discriminators.create(config.discriminator)
     if discriminator.resolution != config.resolution:
@@ -72,13 +70,9 @@ def _check(path, config, checkpoint: stylesdf.Checkpoint) -> None:
         f'{path} has a discriminator of {discriminator.resolution}² and a generator of '
         f'{config.resolution}². Give a file of the release.'
       )
-    wanted = stylesdf.shapes(_initial(discriminators.init_params, discriminator))
-    found = stylesdf.shapes(checkpoint.discriminator.params)
+    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator))
+    found = networks.shapes(checkpoint.discriminator.params)
     official.compare_shapes(path, found, wanted, _WHERE)
-
-
-def _initial(init, network):
-  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
 
 
 def step_of(curriculum: str, checkpoint: stylesdf.Checkpoint, config) -> tuple[int, str]:
@@ -89,24 +83,10 @@ def step_of(curriculum: str, checkpoint: stylesdf.Checkpoint, config) -> tuple[i
   return config.num_steps, f"the paper's {config.num_steps:,}: the file says none"
 
 
-def create(workdir, config, step: int, checkpoint: stylesdf.Checkpoint, overwrite: bool = False):
-  """Writes config.json and a checkpoint, see `workdir.save`."""
-  network = generators.create(config)
-  average = packaged.variables_of(network, checkpoint.average.params)
-  generator = average
-  if checkpoint.generator is not None:
-    generator = packaged.variables_of(network, checkpoint.generator.params)
-  judge = checkpoint.discriminator
-  ema = {str(rate): average['params'] for rate in config.ema.rates}
-  params = (generator['params'], ema, judge and judge.params)
-  # The noise of the average serves both.
-  workdir_lib.save(workdir, config, step, *params, overwrite, average.get('buffers'))
-
-
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
   """Lines that describe what was converted and how to continue."""
   model = config.model
-  shapes = stylesdf.shapes(checkpoint.average.params)
+  shapes = networks.shapes(checkpoint.average.params)
   num = sum(math.prod(shape) for key, shape in shapes.items() if key != 'noise_const')
   beta = float(checkpoint.average.params['field']['beta'])
   decoder = f'{model.low_resolution}² → ' if model.decoder_channels else 'without a decoder, '

@@ -1,6 +1,7 @@
 """Functions that the conversions to and from workdirs share."""
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 
 from jax3dgan import config_json, discriminators, generators
 from jax3dgan.augment import AdaState
-from jax3dgan.runs import checkpoints, ownership, workdirs
+from jax3dgan.runs import checkpoints, ownership, packaged, workdirs
 from jax3dgan.training import state as state_lib
 
 
@@ -73,6 +74,29 @@ def save(
     )
     saver.save(step, state, force=True)
     saver.close()
+
+
+def save_networks(workdir, config, step: int, checkpoint, overwrite: bool = False) -> None:
+  """`save` of a file's networks.
+
+  Args:
+    checkpoint: With the `networks.Network`s `average`, `generator` and `discriminator`; the last
+      two may be None. The average's buffers serve both generators.
+  """
+  network = generators.create(config)
+  average = packaged.variables_of(network, checkpoint.average.params)
+  generator = average
+  if checkpoint.generator is not None:
+    generator = packaged.variables_of(network, checkpoint.generator.params)
+  discriminator = checkpoint.discriminator and checkpoint.discriminator.params
+  ema = {str(rate): average['params'] for rate in config.ema.rates}
+  params = (generator['params'], ema, discriminator)
+  save(workdir, config, step, *params, overwrite, average.get('buffers'))
+
+
+def initial_shapes(init, network):
+  """What `init(network, key)` returns, as shapes; nothing is computed."""
+  return jax.eval_shape(functools.partial(init, network), jax.random.key(0))
 
 
 def _like(expected, params):

@@ -20,6 +20,7 @@ from jax3dgan.convert import (
   stylenerf_names,
   stylenerf_runs,
 )
+from jax3dgan.convert.networks import shapes
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints, workdirs
 from jax3dgan.training import schedule
@@ -164,7 +165,7 @@ def test_every_official_name_and_shape_of_full_size():
     ),
   ):
     network = jax.eval_shape(functools.partial(init, module), jax.random.key(0))
-    ours = stylenerf.shapes(network.get('params', network))
+    ours = shapes(network.get('params', network))
     names = {'/'.join(name.path): name for name in names}
     assert ours.keys() == names.keys()
     for path, shape in ours.items():

@@ -22,6 +22,7 @@ from jax3dgan import (
 from jax3dgan import main as main_lib
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import stylesdf, stylesdf_curricula, stylesdf_names, stylesdf_runs
+from jax3dgan.convert.networks import shapes
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints, workdirs
 from jax3dgan.training import schedule
@@ -150,7 +151,7 @@ def test_every_official_name_and_shape_of_full_size(file, size):
     network = jax.eval_shape(functools.partial(init, of), jax.random.key(0))
     own = state['d' if init is discriminators.init_params else 'g']
     network = {**network.get('params', network), **network.get('buffers', {})}
-    ours = stylesdf.shapes(network)
+    ours = shapes(network)
     by_path = {'/'.join(name.path): name for name in names}
     noise = ours.pop('noise_const', (0,))[0]
     assert ours.keys() == by_path.keys()

@@ -10,6 +10,7 @@ from persistent_pickles import FFHQ, dumps, tensor
 from jax3dgan import convert
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import eg3d, eg3d_curricula, official, official_discriminator, wrapped
+from jax3dgan.convert.networks import shapes
 from jax3dgan.errors import UserError
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / 'data' / 'convert'
@@ -124,7 +125,7 @@ def test_a_whole_generator_of_eg3d_alone(triplane, tmp_path):
   whole = eg3d.read_checkpoint(save(tmp_path, pickles.checkpoint(module)))
   for found in (alone, within):
     assert found.rendering == whole.rendering and found.low_resolution == 16
-    assert eg3d.shapes(found.average.params) == eg3d.shapes(whole.average.params)
+    assert shapes(found.average.params) == shapes(whole.average.params)
     assert found.average.fields == whole.average.fields
 
 

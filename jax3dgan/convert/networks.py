@@ -1,0 +1,41 @@
+"""What the files of several releases have in common: a network, the shapes of its parameters, the
+images of training."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jax3dgan.convert.values import DAMAGED, show
+from jax3dgan.errors import UserError
+
+
+@dataclasses.dataclass
+class Network:
+  """A network of a file: its fields in a config, our parameters (and buffers)."""
+
+  fields: dict[str, Any]
+  params: dict
+
+
+def shapes(params, path='') -> dict[str, tuple[int, ...]]:
+  """{'a/b': shape} of a tree of parameters."""
+  if not isinstance(params, Mapping):
+    return {path.removeprefix('/'): tuple(params.shape)}
+  found = {}
+  for key, value in params.items():
+    found |= shapes(value, f'{path}/{key}')
+  return found
+
+
+def num_images(path, tree) -> int | None:
+  """Images of training, `cur_nimg`; None where the file does not say it.
+
+  Raises:
+    UserError: It is no number of images.
+  """
+  value = tree.get('cur_nimg') if isinstance(tree, dict) else None
+  if value is None:
+    return None
+  if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+    raise UserError(f'{path} says cur_nimg {show(value)}. {DAMAGED}')
+  return value
