@@ -57,6 +57,9 @@ def _common() -> dict:
     display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),
     pose_prior=_fields(cameras.PosePrior),
     optimizer=dict(
+      # 'adam'; 'rmsprop' averages squared gradients by beta2 and divides by their root, without
+      # correction of the first steps (PyTorch's), and has no beta1.
+      name='adam',
       lr_generator=6e-5,
       lr_discriminator=2e-4,
       beta1=0.0,
@@ -64,9 +67,10 @@ def _common() -> dict:
       epsilon=1e-8,
       grad_clip=10.0,
       # Learning rates fall by the factor `decay` every `decay_steps` steps, exponentially; 0 steps
-      # for not at all.
+      # for not at all. Or at once, at each step of `milestones`.
       decay=0.1,
       decay_steps=0,
+      milestones=(),
     ),
     # ramp_up: an average's half-life is at most this share of the images seen; 0 for π-GAN's
     # start.

@@ -21,6 +21,9 @@ _FOLDERS = (
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
   _SHARED / 'style',
+  # Of other papers the name says the folder: 'graf/sampling'.
+  _TESTS / 'data',
+  _SHARED,
 )
 # What stands in for files that are too large to lie in tests/data.
 _PARTS = {

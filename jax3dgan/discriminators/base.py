@@ -29,7 +29,9 @@ class Discriminator(nn.Module):
 
   Subclasses are Linen modules; any attribute below may be a field, a property or a class attribute
   of theirs. Arrays that are not trained (power iteration's vectors) are variables of the collection
-  'buffers'.
+  'buffers'; where they move with training, `moves_buffers` says so, and a recipe makes each step of
+  theirs by `recipes.base.advanced`, or by a call with mutable buffers, and returns them in its
+  `Terms`.
 
   Attributes:
     resolutions: Sizes of the images that it takes, pixels on a side, ascending.
@@ -37,6 +39,7 @@ class Discriminator(nn.Module):
     pose_dim, latent_dim: Lengths of the heads; 0 for no such head.
     takes_pairs: Whether it takes pairs (image, low-resolution rendering) instead of images.
     fades: Whether a new resolution is faded in.
+    moves_buffers: Whether it has buffers that move with training (spectral normalisation).
     group_size: Images whose features it compares; a batch is made of whole groups. 0 for none.
   """
 
@@ -46,6 +49,7 @@ class Discriminator(nn.Module):
   latent_dim = 0
   takes_pairs = False
   fades = False
+  moves_buffers = False
   group_size = 0
 
   @property
@@ -61,6 +65,9 @@ class Discriminator(nn.Module):
       label: [b, label_dim].
     """
     raise not_written(self, '__call__')
+
+  def advance(self) -> None:
+    """One step of the buffers that move with training, without images; they must be mutable."""
 
   def unused_fields(self) -> dict[str, str]:
     """{field: reason} of fields that have no effect with the values of the others; training refuses

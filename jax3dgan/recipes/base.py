@@ -274,6 +274,16 @@ def camera_of(config, yaw, pitch) -> Camera:
   return cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees, pivot)
 
 
+def advanced(discriminator: Discriminator, networks: Networks) -> Networks:
+  """The networks after one step of the discriminator's buffers that move with training
+  (`Discriminator.advance`). No gradient goes through it; a loss returns the new buffers in `Terms`,
+  `{'discriminator': networks.buffers['discriminator']}`. They depend on parameters alone, so that
+  all micro-batches and devices have the same."""
+  variables = jax.lax.stop_gradient(networks.variables('discriminator'))
+  _, moved = discriminator.apply(variables, method='advance', mutable=['buffers'])
+  return networks._replace(buffers={**networks.buffers, 'discriminator': moved['buffers']})
+
+
 def running_w_average(networks: Networks, w, decay: float = 0.998) -> dict:
   """New buffers, for `Terms`, of a generator that keeps a running mean of its styles (Karras et al.
   2019), after styles w [b, num_ws, w_dim]; nothing for one that keeps none."""

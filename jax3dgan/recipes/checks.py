@@ -106,12 +106,17 @@ def heads(config, generator, discriminator, names=('pose', 'latent')) -> None:
       )
 
 
-def has_discriminator(config, discriminator) -> None:
-  """There is one."""
+def has_discriminator(config, discriminator, moves_buffers: bool = False) -> None:
+  """There is one, without buffers that move with training unless the recipe `moves_buffers`."""
   if discriminator is None:
     raise UserError(
       f"The recipe '{config.recipe}' is adversarial and needs a discriminator. Set "
       'config.discriminator, see config.set_discriminator.'
+    )
+  if discriminator.moves_buffers and not moves_buffers:
+    raise UserError(
+      f"The discriminator '{config.discriminator.name}' has spectral normalisation, whose vectors "
+      f"the recipe '{config.recipe}' does not move. Take another discriminator, or another recipe."
     )
 
 

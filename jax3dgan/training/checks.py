@@ -197,6 +197,7 @@ RANGES = {
   'checkpoint.every': _COUNT,
   'checkpoint.keep': _COUNT,
 }
+OPTIMIZERS = ('adam', 'rmsprop')
 # A stage changes fields of several groups by their last name alone.
 _OF_STAGES = {**STAGE_FIELDS, **{name: f'render.{name}' for name in RENDER_FIELDS}}
 _KINDS = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}
@@ -221,6 +222,7 @@ def check(config, group: str = '') -> None:
   _check_stages(config)
   if _field(config, 'data.source') == '':
     raise UserError('config.data.source is empty. Set --config.data.source to a prepared folder.')
+  _check_optimizer(config.get('optimizer'))
   _check_pivot(_field(config, 'render.pivot'))
   _check_channels(config)
   _check_averages(config.get('ema'))
@@ -254,6 +256,32 @@ def _is_a(kind: type, value) -> bool:
   if kind is int and isinstance(value, float):
     return value.is_integer()  # 1e5
   return isinstance(value, numbers.Real)
+
+
+def _check_optimizer(own) -> None:
+  """A known optimizer, without fields that it does not use, and milestones that are steps."""
+  if own is None:
+    return
+  name, milestones = own.get('name', 'adam'), own.get('milestones', ())
+  if name not in OPTIMIZERS:
+    raise UserError(f"config.optimizer.name is '{name}'. Choose one of {', '.join(OPTIMIZERS)}.")
+  if name == 'rmsprop' and own.get('beta1'):
+    raise UserError(
+      f'config.optimizer.beta1 is {own.beta1!r} and would be ignored: RMSprop has no momentum. Set '
+      '--config.optimizer.beta1=0.'
+    )
+  if not isinstance(milestones, tuple | list) or not all(
+    isinstance(step, int) and _COUNT.contains(step) for step in milestones
+  ):
+    raise UserError(
+      f'config.optimizer.milestones is {milestones!r}. Give steps, as '
+      "--config.optimizer.milestones='(50000, 100000)'."
+    )
+  if milestones and own.get('decay_steps'):
+    raise UserError(
+      f'config.optimizer.decay_steps is {own.decay_steps} beside milestones, and learning rates '
+      'fall in one way. Set --config.optimizer.decay_steps=0.'
+    )
 
 
 def _check_pivot(pivot) -> None:

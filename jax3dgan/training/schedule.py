@@ -211,7 +211,9 @@ def density_noise(step, std: float, steps: int):
   return std * jnp.maximum(0.0, 1.0 - step / steps)
 
 
-def learning_rate(rate: float, step, decay: float, decay_steps: int):
-  """A learning rate that falls by the factor `decay` every `decay_steps` steps, exponentially; 0
-  steps for not at all."""
+def learning_rate(rate: float, step, decay: float, decay_steps: int, milestones=()):
+  """A learning rate that falls by the factor `decay` every `decay_steps` steps, exponentially, or
+  at once at each step of `milestones`; 0 steps and none for not at all."""
+  if milestones:
+    return rate * decay ** sum(jnp.where(step >= each, 1.0, 0.0) for each in milestones)
   return rate * decay ** (step / decay_steps) if decay_steps else rate

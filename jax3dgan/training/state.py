@@ -38,7 +38,7 @@ class TrainState:
 
 
 def optimizer(config, lazy=()) -> optax.GradientTransformation:
-  """Global-norm clipping and Adam without its learning rate, which is the stage's.
+  """Global-norm clipping and Adam or RMSprop without the learning rate, which is the stage's.
 
   Args:
     config: `config.optimizer`.
@@ -46,9 +46,12 @@ def optimizer(config, lazy=()) -> optax.GradientTransformation:
       (`lazy_factor`).
   """
   factor = lazy_factor(lazy)
+  if config.name == 'rmsprop':
+    scale = optax.scale_by_rms(config.beta2**factor, config.epsilon, eps_in_sqrt=False)
+  else:
+    scale = optax.scale_by_adam(config.beta1**factor, config.beta2**factor, config.epsilon)
   return optax.chain(
-    optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity(),
-    optax.scale_by_adam(config.beta1**factor, config.beta2**factor, config.epsilon),
+    optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity(), scale
   )
 
 

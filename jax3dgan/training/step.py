@@ -112,7 +112,11 @@ def make_train_step(
     updates = recipe.scale_updates(network, updates, config, now)
     own = config.optimizer
     rate = schedule.learning_rate(
-      factor * stage.learning_rates[network], now.step, own.decay, own.decay_steps
+      factor * stage.learning_rates[network],
+      now.step,
+      own.decay,
+      own.decay_steps,
+      tuple(own.milestones),
     )
     params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     return frozen_lib.joined(params, constant), moments
