@@ -6,13 +6,14 @@ head's middle, focal length 4.2647, yaw 0.3 and pitch 0.15 radians around the fr
 labels are not read. Cost: as of configs/stylesdf_stage1_toys.py.
 """
 
-import math
 import pathlib
 import runpy
 
 from jax3dgan import config as config_lib
 
-_TOYS = runpy.run_path(str(pathlib.Path(__file__).with_name('stylesdf_stage1_toys.py')))
+_FOLDER = pathlib.Path(__file__).parent
+_TOYS = runpy.run_path(str(_FOLDER / 'stylesdf_stage1_toys.py'))
+_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
 
 
 def get_config():
@@ -20,16 +21,11 @@ def get_config():
   config = _TOYS['get_config']()
   config.data.source = 'ict:'
   config.model.update(input_scale=2.0, beta_floor=0.013)
+  faces = _EG3D['get_config']()
   config.render.update(
-    radius=2.7,
-    fov_degrees=2 * math.degrees(math.atan(0.5 / 4.2647)),
-    # All heads lie between.
-    near=2.35,
-    far=3.15,
+    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
   )
-  config.pose_prior.update(
-    name='truncated_gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.15
-  )
+  config.pose_prior.update(faces.pose_prior)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0
   return config

@@ -1,0 +1,43 @@
+"""A small π-GAN on rendered faces, 32² then 64², on two CPU cores.
+
+Data: faces of the user's own copy of the ICT face model, rendered at first use (docs/faces.md):
+--config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. Cameras as of
+configs/eg3d_ict_faces.py; the photos' labels are not read. Cost: as of configs/toys.py, four times
+as much a step at 64².
+"""
+
+import pathlib
+import runpy
+
+from jax3dgan import config as config_lib
+
+_FOLDER = pathlib.Path(__file__).parent
+_TOYS = runpy.run_path(str(_FOLDER / 'toys.py'))
+_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
+
+
+def get_config():
+  """The experiment: as of the toys, with the faces' cameras."""
+  config = _TOYS['get_config']()
+  config.data.source = 'ict:'
+  config.num_steps = 7500
+  config.stages = (dict(from_step=6000, resolution=64),)
+  # The box of all heads, .4 to each side, as of the toys' .45.
+  config.model.input_scale = 2.0
+  faces = _EG3D['get_config']()
+  config.render.update(
+    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
+  )
+  config.pose_prior.update(faces.pose_prior)
+  # Of directions within a few tenths of each other.
+  config.loss.pose = 15.0
+  return config
+
+
+def get_test_config():
+  """Two steps in seconds, on toys: the face model need not be there."""
+  config = config_lib.tiny(get_config())
+  toys = _TOYS['get_test_config']()
+  for group in ('data', 'render', 'pose_prior'):
+    config[group].update(toys[group])
+  return config

@@ -1,0 +1,39 @@
+"""A small StyleNeRF on rendered faces, 64² from 32² rendered, on two CPU cores.
+
+Data: faces of the user's own copy of the ICT face model, rendered at first use (docs/faces.md):
+--config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. Cameras as of
+configs/eg3d_ict_faces.py; the photos' labels are not read: the discriminator predicts the pose of
+fakes. Cost: as of configs/stylenerf_toys.py.
+"""
+
+import pathlib
+import runpy
+
+from jax3dgan import config as config_lib
+
+_FOLDER = pathlib.Path(__file__).parent
+_TOYS = runpy.run_path(str(_FOLDER / 'stylenerf_toys.py'))
+_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
+
+
+def get_config():
+  """The experiment: as of the toys, with the faces' cameras."""
+  config = _TOYS['get_config']()
+  config.data.source = 'ict:'
+  faces = _EG3D['get_config']()
+  config.render.update(
+    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
+  )
+  config.pose_prior.update(faces.pose_prior)
+  # Of directions within a few tenths of each other.
+  config.loss.pose = 15.0
+  return config
+
+
+def get_test_config():
+  """Two steps in seconds, on toys: the face model need not be there."""
+  config = config_lib.tiny(get_config())
+  toys = _TOYS['get_test_config']()
+  for group in ('data', 'render', 'pose_prior', 'stylenerf'):
+    config[group].update(toys[group])
+  return config
