@@ -1,6 +1,6 @@
 """StyleNeRF on photos of cars (CompCars) at 256², rendered at 32², with the values of the paper.
 
-Score: FID 8 (paper).
+Score: FID 8, as the paper is remembered; not verified against it.
 Cost: 25,000 kimg; the paper uses 8 V100. 23.1 million parameters of the discriminator. On fewer
 devices --config.micro_batches=16, at most: a micro-batch holds the 4 images that the discriminator
 compares.

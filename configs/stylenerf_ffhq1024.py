@@ -1,6 +1,6 @@
 """StyleNeRF on faces (FFHQ) at 1024², rendered at 32², with the values of the paper.
 
-Score: FID 8.1 (paper).
+Score: FID 8.1, as the paper is remembered; not verified against it.
 Cost: 25,000 kimg; the paper uses 8 V100. 5.48 million parameters, 27.8 of the discriminator. On
 fewer devices --config.micro_batches=8, at most: a micro-batch holds the 4 images that the
 discriminator compares.

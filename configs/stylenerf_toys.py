@@ -73,8 +73,13 @@ def get_config():
   return config
 
 
-def get_test_config():
-  """Two steps in seconds."""
-  config = config_lib.tiny(get_config())
+def tiny(config):
+  """Two steps in seconds of a config of this one's kind."""
+  config = config_lib.tiny(config)
   config.stylenerf.nerf_path_pixels = 4
   return config
+
+
+def get_test_config():
+  """Two steps in seconds."""
+  return tiny(get_config())

@@ -27,13 +27,14 @@ def lengths(image_fn: Callable, w, noise):
   return jnp.sqrt(jnp.square(gradient).sum(-1).mean(-1))
 
 
-def penalty(lengths, mean):
+def penalty(lengths, mean, weights=1.0):
   """E(length − a)² of lengths [b]; multiply by the weight.
 
   Args:
     mean: a, the running mean of the lengths, see `updated_mean`; no gradient goes through it.
+    weights: of the examples, [b], of mean 1 over the whole batch.
   """
-  return jnp.square(lengths - jax.lax.stop_gradient(mean)).mean()
+  return jnp.mean(weights * jnp.square(lengths - jax.lax.stop_gradient(mean)))
 
 
 def updated_mean(mean, lengths):

@@ -106,6 +106,21 @@ def heads(config, generator, discriminator, names=('pose', 'latent')) -> None:
       )
 
 
+def untrained_heads(config, discriminator) -> str:
+  """What to say at the start of the discriminator's heads that no loss trains; '' for none."""
+  losses = config.get('loss') or {}
+  unused = [
+    f'{name}_dim'
+    for name in ('pose', 'latent')
+    if getattr(discriminator, f'{name}_dim', 0) and not losses.get(name)
+  ]
+  if not unused:
+    return ''
+  fields = ' and '.join(f'config.discriminator.{name}' for name in unused)
+  flags = ' '.join(f'--config.discriminator.{name}=0' for name in unused)
+  return f'No loss trains what {fields} adds to the discriminator. Without it: {flags}.'
+
+
 def has_discriminator(config, discriminator, moves_buffers: bool = False) -> None:
   """There is one, without buffers that move with training unless the recipe `moves_buffers`."""
   if discriminator is None:

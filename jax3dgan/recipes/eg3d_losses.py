@@ -14,7 +14,7 @@ from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import parallel
 from jax3dgan.losses import adversarial, blur, density, regularizers
 from jax3dgan.nn import resample
-from jax3dgan.recipes import base, eg3d_inputs
+from jax3dgan.recipes import base, eg3d_inputs, loss_terms
 from jax3dgan.recipes.base import Terms
 from jax3dgan.training.schedule import Stage
 
@@ -164,15 +164,9 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     keys = inputs.extras.get('augment photos')
     pair = photo_pair(inputs.images, sigma)
     real = discriminate(variables, pair, inputs.image_label, sigma, networks, keys)
-    adversarial_loss = adversarial.discriminator_loss(real.logits, fake.logits)
-    penalty, pose_error = regression(fake, inputs.camera)
-    metrics = {
-      'discriminator/adversarial': adversarial_loss,
-      'discriminator/real_logits': real.logits.mean(),
-      'discriminator/fake_logits': fake.logits.mean(),
-      'discriminator/real_signs': jnp.sign(real.logits).mean(),
-      'discriminator/pose_error': pose_error,
-    }
+    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
+    penalty, metrics['discriminator/pose_error'] = regression(fake, inputs.camera)
+    metrics['discriminator/real_signs'] = jnp.sign(real.logits).mean()
     if keys is not None:
       metrics['discriminator/augment_p'] = networks.buffers['augment'].p
     average = base.running_w_average(networks, w, own.w_average_decay)
@@ -187,7 +181,6 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
       pair = pair if takes_pairs else (pair, pair)
       return discriminate(variables, pair, inputs.image_label, sigma, networks, keys).logits
 
-    penalty = regularizers.r1_penalty(logit_fn, pair if takes_pairs else pair[0])
-    return 0.5 * loss.r1 * penalty, Terms({'discriminator/r1': penalty})
+    return loss_terms.of_r1(loss.r1, logit_fn, pair if takes_pairs else pair[0])
 
   return Losses(of_generator, of_density, of_discriminator, of_r1, generator_gradient)

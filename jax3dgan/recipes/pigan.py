@@ -11,10 +11,9 @@ import jax.numpy as jnp
 
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
-from jax3dgan.losses import adversarial, real_images, regularizers
-from jax3dgan.losses.real_images import RealTerms
+from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.losses.regularizers import pose_target
-from jax3dgan.recipes import base, checks
+from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training import microbatches, schedule, streams
 
@@ -137,15 +136,11 @@ class PiGAN(Recipe):
         return discriminate(networks.variables('discriminator', params), images, now).logits
 
       def without_r1():
-        logits = logits_of(params, images)
-        return RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
+        return loss_terms.of_photos(discriminator, logits_of, params, images, has_r1=False)
 
       def with_r1():
-        # A discriminator that compares images of a batch has no short cut.
-        alone = discriminator.independent_logits
-        terms_of = real_images.real_terms if alone else real_images.reference_terms
-        terms = terms_of(logits_of, params, images)
-        return terms._replace(r1=loss.r1_every * terms.r1)
+        real = loss_terms.of_photos(discriminator, logits_of, params, images, has_r1=True)
+        return real._replace(r1=loss.r1_every * real.r1)
 
       if not loss.r1:
         return without_r1()
@@ -161,9 +156,7 @@ class PiGAN(Recipe):
       penalty, pose_error = regression(out, inputs)
       return adversarial_loss + 0.5 * loss.r1 * real.r1 + penalty, Terms(
         {
-          'discriminator/adversarial': adversarial_loss,
-          'discriminator/real_logits': real.logits.mean(),
-          'discriminator/fake_logits': out.logits.mean(),
+          **loss_terms.discriminator_metrics(adversarial_loss, real.logits, out.logits),
           'discriminator/r1': real.r1,
           'discriminator/pose_error': pose_error,
         },

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jax3dgan.generators.stylenerf import Path
 from jax3dgan.losses import adversarial, nerf_path, path_length, regularizers
-from jax3dgan.recipes import base, mixing
+from jax3dgan.recipes import base, loss_terms, mixing
 from jax3dgan.recipes.base import Terms
 from jax3dgan.training import schedule
 
@@ -122,11 +122,9 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
     # The mean of before: what this batch adds is a mean over all micro-batches and devices.
     mean = networks.buffers[PATH_MEAN]
     penalty = path_length.penalty(lengths, mean)
-    terms = Terms(
-      {'generator/path_length': lengths.mean(), 'generator/path_penalty': penalty},
-      {PATH_MEAN: path_length.updated_mean(mean, lengths)},
-    )
-    return own.path_length * penalty, terms
+    metrics = {'generator/path_length': lengths.mean(), 'generator/path_penalty': penalty}
+    moved = path_length.updated_mean(mean, lengths)
+    return own.path_length * penalty, Terms(metrics, {PATH_MEAN: moved})
 
   def of_discriminator(params, networks, inputs, now):
     of_fakes = networks.variables('generator')
@@ -134,21 +132,14 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
     variables = networks.variables('discriminator', params)
     fake = discriminate(variables, fakes, now)
     real = discriminate(variables, inputs.images, now)
-    adversarial_loss = adversarial.discriminator_loss(real.logits, fake.logits)
-    penalty, pose_error = regression(fake, inputs)
-    metrics = {
-      'discriminator/adversarial': adversarial_loss,
-      'discriminator/real_logits': real.logits.mean(),
-      'discriminator/fake_logits': fake.logits.mean(),
-      'discriminator/pose_error': pose_error,
-    }
+    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
+    penalty, metrics['discriminator/pose_error'] = regression(fake, inputs)
     return adversarial_loss + penalty, Terms(metrics)
 
   def of_r1(params, networks, inputs, now):
     variables = networks.variables('discriminator', params)
-    penalty = regularizers.r1_penalty(
-      lambda image: discriminate(variables, image, now).logits, inputs.images
+    return loss_terms.of_r1(
+      loss.r1, lambda image: discriminate(variables, image, now).logits, inputs.images
     )
-    return 0.5 * loss.r1 * penalty, Terms({'discriminator/r1': penalty})
 
   return Losses(of_generator, of_path_length, of_discriminator, of_r1)

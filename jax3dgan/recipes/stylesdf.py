@@ -14,8 +14,8 @@ from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.fields import signed_distance
 from jax3dgan.generators.stylesdf import RENDERER
-from jax3dgan.losses import adversarial, path_length, regularizers
-from jax3dgan.recipes import base, checks, mixing
+from jax3dgan.losses import adversarial, path_length
+from jax3dgan.recipes import base, checks, loss_terms, mixing
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer, check_single_images
 from jax3dgan.training.checks import Range
@@ -163,20 +163,19 @@ class StyleSDF(Recipe):
       out = rendering_of(networks.variables('generator', params), inputs)
       logits = logits_of(networks.variables('discriminator'), out.image)
       adversarial_loss = adversarial.generator_loss(logits)
-      spread = jnp.std(out.depth, axis=(1, 2)).mean() / (options.far - options.near)
       return adversarial_loss, Terms(
         {
           'generator/adversarial': adversarial_loss,
           # Of the frozen renderer: whether there is a surface to begin with.
           'generator/beta': signed_distance.width(params['field']['beta'], generator.beta_floor),
-          'generator/depth_spread': spread,
+          'generator/depth_spread': loss_terms.depth_spread(out.depth, options),
         }
       )
 
     def of_paths(params, networks, inputs, now):
       """Of every second image, as the papers' smaller batch: the whole batch's even numbers."""
       del now
-      number, weights = inputs.extras['number'], None
+      number, weights = inputs.extras['number'], 1.0
       if number.shape[0] % 2 == 0:
         inputs = jax.tree.map(lambda x: x[::2], inputs)
       else:  # too few on a device to leave some out
@@ -198,11 +197,12 @@ class StyleSDF(Recipe):
       lengths = path_length.lengths(decode, w[:, 1:], inputs.extras['directions'])
       # The mean of before the step, so that it does not matter how the batch is divided.
       mean = networks.buffers[MEAN]['mean']
-      weights = jnp.ones(()) if weights is None else weights
-      penalty = jnp.mean(weights * jnp.square(lengths - mean))
-      of_batch = jnp.mean(weights * lengths)
-      moved = mean + path_length.DECAY * (jax.lax.stop_gradient(of_batch) - mean)
-      metrics = {'generator/path_length': of_batch, 'generator/path_penalty': penalty}
+      penalty = path_length.penalty(lengths, mean, weights)
+      metrics = {
+        'generator/path_length': jnp.mean(weights * lengths),
+        'generator/path_penalty': penalty,
+      }
+      moved = path_length.updated_mean(mean, weights * lengths)
       return own.path_length * penalty, Terms(metrics, {MEAN: {'mean': moved}})
 
     def discriminator_loss(params, networks, inputs, now):
@@ -210,20 +210,13 @@ class StyleSDF(Recipe):
       variables = networks.variables('discriminator', params)
       fakes = jax.lax.stop_gradient(rendering_of(networks.variables('generator'), inputs)).image
       fake, real = logits_of(variables, fakes), logits_of(variables, inputs.images)
-      adversarial_loss = adversarial.discriminator_loss(real, fake)
-      return adversarial_loss, Terms(
-        {
-          'discriminator/adversarial': adversarial_loss,
-          'discriminator/real_logits': real.mean(),
-          'discriminator/fake_logits': fake.mean(),
-        }
-      )
+      adversarial_loss, metrics = loss_terms.of_discriminator(real, fake)
+      return adversarial_loss, Terms(metrics)
 
     def r1(params, networks, inputs, now):
       del now
       variables = networks.variables('discriminator', params)
-      penalty = regularizers.r1_penalty(lambda x: logits_of(variables, x), inputs.images)
-      return 0.5 * loss.r1 * penalty, Terms({'discriminator/r1': penalty})
+      return loss_terms.of_r1(loss.r1, lambda x: logits_of(variables, x), inputs.images)
 
     phases = [Phase('generator', 'generator', generator_loss)]
     if own.path_length:

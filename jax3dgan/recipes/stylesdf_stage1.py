@@ -14,8 +14,8 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import signed_distance
 from jax3dgan.fields.sdf_siren import Penalties
 from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
-from jax3dgan.losses import adversarial, real_images, regularizers
-from jax3dgan.recipes import base, checks, sphere_init
+from jax3dgan.losses import adversarial, regularizers
+from jax3dgan.recipes import base, checks, loss_terms, sphere_init
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named, named_keys
@@ -197,30 +197,19 @@ class StyleSDFStage1(Recipe):
       fakes = as_rendering(out, options.resolution).image
       fake = discriminator.apply(networks.variables('discriminator', params), fakes)
       logit_fn = lambda params, images: logits_of(params, images, networks)  # noqa: E731
-      if loss.r1 and loss.r1_every == 1:
-        # A discriminator that compares images of a batch has no short cut.
-        alone = discriminator.independent_logits
-        terms_of = real_images.real_terms if alone else real_images.reference_terms
-        real = terms_of(logit_fn, params, inputs.images)
-      else:
-        logits = logit_fn(params, inputs.images)
-        real = real_images.RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
+      has_r1 = bool(loss.r1) and loss.r1_every == 1
+      real = loss_terms.of_photos(discriminator, logit_fn, params, inputs.images, has_r1)
       adversarial_loss = real.loss + adversarial.fake_loss(fake.logits)
       error = view_error(fake, inputs)
-      metrics = {
-        'discriminator/adversarial': adversarial_loss,
-        'discriminator/real_logits': real.logits.mean(),
-        'discriminator/fake_logits': fake.logits.mean(),
-        'discriminator/pose_error': error,
-      }
-      if loss.r1 and loss.r1_every == 1:
+      metrics = loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake.logits)
+      metrics['discriminator/pose_error'] = error
+      if has_r1:
         metrics['discriminator/r1'] = real.r1
       return adversarial_loss + 0.5 * loss.r1 * real.r1 + loss.pose * error, Terms(metrics)
 
     def r1(params, networks, inputs, now):
       del now
-      penalty = regularizers.r1_penalty(lambda x: logits_of(params, x, networks), inputs.images)
-      return 0.5 * loss.r1 * penalty, Terms({'discriminator/r1': penalty})
+      return loss_terms.of_r1(loss.r1, lambda x: logits_of(params, x, networks), inputs.images)
 
     def generator_loss(params, networks, inputs, now):
       del now
@@ -230,18 +219,16 @@ class StyleSDFStage1(Recipe):
       adversarial_loss = adversarial.generator_loss(judged.logits)
       error = view_error(judged, inputs)
       total = adversarial_loss + loss.pose * error
-      terms = {name: values.mean() for name, values in out.means.items()}
-      for name in terms:
-        total += loss[name] * terms[name]
-      spread = jnp.std(rendering.depth, axis=(1, 2)).mean() / (options.far - options.near)
+      of_distance = {name: values.mean() for name, values in out.means.items()}
+      for name, value in of_distance.items():
+        total += loss[name] * value
       return total, Terms(
         {
           'generator/adversarial': adversarial_loss,
           'generator/pose_error': error,
           'generator/beta': signed_distance.width(params['field']['beta'], generator.beta_floor),
-          # Of the depths of an image, as a share of the depth of the scene: 0 is flat.
-          'generator/depth_spread': spread,
-          **{f'generator/{name}': value for name, value in terms.items()},
+          'generator/depth_spread': loss_terms.depth_spread(rendering.depth, options),
+          **{f'generator/{name}': value for name, value in of_distance.items()},
         }
       )
 

@@ -8,6 +8,7 @@ import pytest
 from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.errors import UserError
+from jax3dgan.recipes import checks
 from jax3dgan.training import schedule
 
 
@@ -129,3 +130,32 @@ def test_the_remedy_of_a_head_is_not_one_that_is_refused_next():
   config.discriminator.latent_dim = config.loss.latent = 0
   text = refusal(config, loss__pose=0.5)
   assert "images of 'stylegan2' do not depend on the camera. Set --config.loss.pose=0." in text
+
+
+@pytest.mark.parametrize('recipe', ['pigan', 'eg3d', 'stylesdf_stage1', 'stylesdf', 'stylenerf'])
+def test_heads_that_no_loss_trains_are_named(recipe):
+  config = config_lib.tiny(config_lib.base_config(recipe))
+  config.discriminator.pose_dim = 2
+  trains = 'pose' in config.loss
+  if 'latent' in config.loss:
+    config.discriminator.latent_dim, config.loss.latent = 8, 0.5
+  for weight in (1.0, 0.0) if trains else (None,):
+    if trains:
+      config.loss.pose = weight
+    note = checks.untrained_heads(config, discriminators.create(config.discriminator))
+    assert note == (
+      ''
+      if weight
+      else 'No loss trains what config.discriminator.pose_dim adds to the discriminator. Without '
+      'it: --config.discriminator.pose_dim=0.'
+    )
+  if 'latent' in config.loss:
+    config.loss.latent = 0.0
+    note = checks.untrained_heads(config, discriminators.create(config.discriminator))
+    assert note.count('_dim=0') == 2 and '\n' not in note
+
+
+def test_without_heads_there_is_nothing_to_train():
+  for recipe in ('nerf', 'stylesdf'):
+    config = config_lib.base_config(recipe)
+    assert not checks.untrained_heads(config, discriminators.create(config.discriminator))

@@ -122,7 +122,8 @@ def test_a_finished_run_is_not_trained_again(finished, cache):
 
 def test_a_run_starts_from_the_weights_of_another(finished, cache, tmp_path, capsys, monkeypatch):
   source = final_state(finished[0])
-  train.run(tiny(cache, init_from=str(finished[0]), num_steps=0), tmp_path / 'at_once')
+  none = {'num_steps': 0, 'loss.pose': 0.0}
+  train.run(tiny(cache, init_from=str(finished[0]), **none), tmp_path / 'at_once')
   state = final_state(tmp_path / 'at_once')
   average = source['ema']['generator'][str(tiny(cache).ema.display_rate)]
   for weights in (state['networks']['generator'], *state['ema']['generator'].values()):
@@ -130,7 +131,9 @@ def test_a_run_starts_from_the_weights_of_another(finished, cache, tmp_path, cap
   networks = state['networks'], source['networks']
   jax.tree.map(np.testing.assert_array_equal, *(x['discriminator'] for x in networks))
   assert not any(np.any(x) for x in jax.tree.leaves(state['optimizers'])) and not state['step']
-  assert f'Starting from the weights of {finished[0]} (step 4, ' in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert f'Starting from the weights of {finished[0]} (step 4, ' in said
+  assert 'No loss trains what config.discriminator.pose_dim adds' in said
 
   workdir = tmp_path / 'trained'
   monkeypatch.setattr(interruption.Interruption, 'requested', lambda self, step: step == 2)
