@@ -62,7 +62,7 @@ _RANGES = dict(
 )
 
 
-def _from_hsv(hue, saturation, value):
+def from_hsv(hue, saturation, value):
   """Red, green and blue of a colour whose hue goes once around in [0, 1]."""
 
   def channel(offset):
@@ -82,8 +82,8 @@ def sample_car(key):
   )
   return Car(
     **shape,
-    colour=_from_hsv(hue, 0.70 + 0.3 * saturation, 0.75 + 0.25 * value),
-    roof_colour=_from_hsv(roof_hue, 0.9 * roof_saturation, 0.80 + 0.2 * roof_value),
+    colour=from_hsv(hue, 0.70 + 0.3 * saturation, 0.75 + 0.25 * value),
+    roof_colour=from_hsv(roof_hue, 0.9 * roof_saturation, 0.80 + 0.2 * roof_value),
   )
 
 
@@ -198,6 +198,11 @@ def distance(car, x, y, z):
   blend = jnp.maximum(0.02 - jnp.abs(body - cabin), 0.0)
   shell = jnp.minimum(body, cabin) - blend * blend / (4.0 * 0.02)
   return jnp.minimum(shell, jnp.minimum(wheels, lamps))
+
+
+def ground(car):
+  """The y of the ground that a car stands on."""
+  return _heights(car)[0]
 
 
 def extent(car):

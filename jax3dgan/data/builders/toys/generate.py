@@ -2,7 +2,8 @@
 
 `ensure` gives the folder of a split, in the format of `jax3dgan.data.records`. Image i of a split
 depends on (seed, split, i) alone: neither on how many are made nor on the number of threads. The
-split 'test' also has the true geometry, see `truth`.
+split 'test' also has the true geometry, see `truth`. 'scenes' is of two or three cars on a ground,
+and 'scenes_test' has their truth, see `scenes_truth`.
 """
 
 import concurrent.futures
@@ -17,13 +18,13 @@ import numpy as np
 from jax3dgan.data import images
 from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import car as cars
-from jax3dgan.data.builders.toys import scene
+from jax3dgan.data.builders.toys import scene, scenes
 from jax3dgan.devices.compilation import cache_root
 from jax3dgan.errors import UserError
 
 VERSION = 1  # To be raised with every change of the pictures, so that no cache mixes them.
 SEED = 0
-SPLITS = {'train': 4000, 'test': 256}
+SPLITS = {'train': 4000, 'test': 256, 'scenes': 4000, 'scenes_test': 256}
 _SHARD_SIZE = 500  # as many are made again at most after an interruption
 _CHUNK = 64  # Images handed to the threads at a time.
 
@@ -35,7 +36,7 @@ def ensure(split='train', cache_dir=None, num_images=None):
   or not at all; an interrupted one is continued, a damaged one is made again.
 
   Args:
-    split: 'train' or 'test'.
+    split: of `SPLITS`.
     cache_dir: where caches are, see `compilation.cache_root`.
     num_images: how many of the split's images, `SPLITS[split]` by default.
 
@@ -109,6 +110,35 @@ def _geometry(features, prefix):
   return {'depth': np.asarray(features[prefix + 'depth'], np.float32).reshape(shape), 'mask': mask}
 
 
+def scenes_truth(features):
+  """The truth of an image of the split 'scenes_test'.
+
+  Args:
+    features: of its record (`records.Record.features`).
+
+  Returns:
+    dict of depth, float32 [64, 64], see `truth`, inf for the sky; objects, uint8 [64, 64], which
+    car the ray through the centre of each pixel meets: 0 for the ground, then 1, 2, ...; poses,
+    float32 [3, 8], see `scenes.poses`; and moved, the same scene with the first car elsewhere,
+    turned otherwise, from the same camera: a dict of image (uint8 [64, 64, 3]), depth, objects and
+    poses.
+  """
+  moved = {
+    'image': images.decode(features['moved/image']),
+    **_objects(features, 'moved/'),
+  }
+  return {**_objects(features, ''), 'moved': moved}
+
+
+def _objects(features, prefix):
+  shape = (scene.RESOLUTION, scene.RESOLUTION)
+  return {
+    'depth': np.asarray(features[prefix + 'depth'], np.float32).reshape(shape),
+    'objects': np.frombuffer(features[prefix + 'objects'], np.uint8).reshape(shape),
+    'poses': np.asarray(features[prefix + 'poses'], np.float32).reshape(scenes.MAX_CARS, 8),
+  }
+
+
 def _checked(split, num_images):
   if split not in SPLITS:
     raise UserError(f'The toys have no split {split!r}. Choose one of {", ".join(SPLITS)}.')
@@ -135,7 +165,43 @@ def _key(split):
   return jax.random.fold_in(key, list(SPLITS).index(split))
 
 
+@jax.jit
+def _draw_scene(key, i):
+  scene_key, camera_key, move_key = jax.random.split(jax.random.fold_in(key, i), 3)
+  objects, ground = scenes.sample(scene_key)
+  camera = scenes.sample_camera(camera_key)
+  return objects, scenes.moved(objects, move_key), ground, camera, camera.label()
+
+
+def _scene_example(split, i):
+  objects, moved, ground, camera, label = _draw_scene(_key(split), i)
+  example = {
+    'image': images.encode_png(np.asarray(scenes.render(objects, ground, camera))),
+    'label': np.asarray(label),
+    'key': f'{split}-{i:06d}',
+  }
+  if split == 'scenes_test':
+    image = images.encode_png(np.asarray(scenes.render(moved, ground, camera)))
+    example['extras'] = {
+      **_scene_truth(objects, ground, camera, ''),
+      'moved/image': image,
+      **_scene_truth(moved, ground, camera, 'moved/'),
+    }
+  return example
+
+
+def _scene_truth(objects, ground, camera, prefix):
+  depth, number = scenes.render_truth(objects, ground, camera)
+  return {
+    prefix + 'depth': np.asarray(depth),
+    prefix + 'objects': np.asarray(number).tobytes(),
+    prefix + 'poses': np.asarray(scenes.poses(objects)),
+  }
+
+
 def _example(split, i):
+  if split.startswith('scenes'):
+    return _scene_example(split, i)
   car, (first, second) = _draw(_key(split), i)
   example = {
     'image': _png(car, first[0]),
@@ -165,4 +231,5 @@ def _truth(car, camera, prefix):
 
 
 def _made_by(split):
-  return {'source': 'toys', 'toys': {'version': VERSION, 'seed': SEED, 'split': split}}
+  version = scenes.VERSION if split.startswith('scenes') else VERSION
+  return {'source': 'toys', 'toys': {'version': version, 'seed': SEED, 'split': split}}

@@ -39,8 +39,8 @@ POSE_PRIOR = dict(
 
 # Steps and how close to a surface (world units) a ray has met it. For colours a third of a pixel
 # is enough; the truth that metrics rest on is followed until it stands still.
-_COLOUR = dict(num_steps=24, tolerance=0.004)
-_TRUTH = dict(num_steps=96, tolerance=0.0005)
+COLOUR = dict(num_steps=24, tolerance=0.004)
+TRUTH = dict(num_steps=96, tolerance=0.0005)
 _CAUTION = 0.95  # Part of the distance to go: rounded slanted edges overstate it a little.
 _LIGHT = (0.45, 0.80, 0.40)  # Towards the light, from the right, the top and the front.
 
@@ -87,7 +87,7 @@ def trace(distance_fn, extent, origin, direction, *, num_steps, tolerance):
   return depth, (start < end) & (depth < end) & (at(depth) < tolerance)
 
 
-def _shade(car, x, y, z):
+def _shade(car, x, y, z, lamp=_LIGHT):
   """Colours of surface points under the sky, the lamp and a mild occlusion."""
 
   def total(x, y, z):
@@ -96,8 +96,8 @@ def _shade(car, x, y, z):
   normal = jax.grad(total, argnums=(0, 1, 2))(x, y, z)
   length = jnp.sqrt(sum(n * n for n in normal) + 1e-12)
   nx, ny, nz = (n / length for n in normal)
-  norm = math.sqrt(sum(v * v for v in _LIGHT))
-  facing = (nx * _LIGHT[0] + ny * _LIGHT[1] + nz * _LIGHT[2]) / norm
+  norm = math.sqrt(sum(v * v for v in lamp))
+  facing = (nx * lamp[0] + ny * lamp[1] + nz * lamp[2]) / norm
   probe = 0.06
   free = cars.distance(car, x + probe * nx, y + probe * ny, z + probe * nz) / probe
   occlusion = 0.7 + 0.3 * jnp.clip(free, 0.0, 1.0)
@@ -105,10 +105,10 @@ def _shade(car, x, y, z):
   return tuple(jnp.clip(c * light, 0.0, 1.0) for c in cars.paint(car, x, y, z))
 
 
-def view(car, camera, resolution, quality):
+def view(car, camera, resolution, quality, lamp=_LIGHT):
   """One sample per pixel centre of one car from one camera (neither has batch axes).
 
-  quality holds num_steps and tolerance of `trace`.
+  quality holds num_steps and tolerance of `trace`; lamp is the direction towards the light.
 
   Returns red, green, blue (a tuple; sRGB in [0, 1], white where there is no car), depth
   (Euclidean along the ray, inf where there is no car) and mask, each [r] as of `camera_rays`.
@@ -119,17 +119,17 @@ def view(car, camera, resolution, quality):
   distance_fn = functools.partial(cars.distance, car)
   depth, mask = trace(distance_fn, cars.extent(car), origin, direction, **quality)
   point = (o + depth * d for o, d in zip(origin, direction, strict=True))
-  colour = tuple(jnp.where(mask, c, 1.0) for c in _shade(car, *point))
+  colour = tuple(jnp.where(mask, c, 1.0) for c in _shade(car, *point, lamp))
   return colour, jnp.where(mask, depth, jnp.inf), mask
 
 
 @functools.partial(jax.jit, static_argnames='resolution')
 def _colours(car, camera, resolution):
-  return view(car, camera, resolution, _COLOUR)[0]
+  return view(car, camera, resolution, COLOUR)[0]
 
 
 @functools.partial(jax.jit, static_argnames='resolution')
-def _average(colours, resolution):
+def average(colours, resolution):
   blocks = [c.reshape(resolution, 2, resolution, 2).mean((1, 3)) for c in colours]
   return jnp.round(255.0 * jnp.stack(blocks, -1)).astype(jnp.uint8)
 
@@ -140,12 +140,12 @@ def render(car, camera, resolution=RESOLUTION):
   Two programs, not one: fused with what reads the colours, the compiler for CPUs shades every
   sample several times and without vector instructions, five times slower.
   """
-  return _average(_colours(car, camera, 2 * resolution), resolution)
+  return average(_colours(car, camera, 2 * resolution), resolution)
 
 
 @functools.partial(jax.jit, static_argnames='resolution')
 def render_truth(car, camera, resolution=RESOLUTION):
   """Depth [h, w] (Euclidean along the ray, inf beside the car) and mask [h, w] at pixel centres."""
-  _, depth, mask = view(car, camera, resolution, _TRUTH)
+  _, depth, mask = view(car, camera, resolution, TRUTH)
   shape = (resolution, resolution)
   return depth.reshape(shape), mask.reshape(shape)
