@@ -13,6 +13,7 @@ DISCRIMINATORS = {
   'dual': 'jax3dgan.discriminators.dual:DualDiscriminator',
   'stylenerf': 'jax3dgan.discriminators.stylenerf:StyleNeRFDiscriminator',
   'coordconv': 'jax3dgan.discriminators.coordconv:CoordConvDiscriminator',
+  'dcgan': 'jax3dgan.discriminators.dcgan:DCGANDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 

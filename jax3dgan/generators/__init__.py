@@ -17,6 +17,7 @@ GENERATORS = {
   'stylenerf': 'jax3dgan.generators.stylenerf:StyleNeRF',
   'nerf': 'jax3dgan.generators.nerf:NeRF',
   'stylesdf': 'jax3dgan.generators.stylesdf:StyleSDF',
+  'giraffe': 'jax3dgan.generators.giraffe:GIRAFFE',
 }
 
 __all__ = [

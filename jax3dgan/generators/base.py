@@ -167,6 +167,11 @@ class Generator(nn.Module):
     up-sampler. The variables fit both."""
     return self
 
+  def check_options(self, options: RenderOptions) -> None:
+    """UserError in one line for options that it does not render with; training asks before anything
+    is compiled."""
+    del options
+
   def unused_fields(self) -> dict[str, str]:
     """{field: reason} of fields that have no effect with the values of the others; training refuses
     them where they are not at their defaults."""

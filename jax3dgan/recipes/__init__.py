@@ -12,6 +12,7 @@ RECIPES = {
   'stylesdf': 'jax3dgan.recipes.stylesdf:StyleSDF',
   'stylesdf_stage1': 'jax3dgan.recipes.stylesdf_stage1:StyleSDFStage1',
   'stylenerf': 'jax3dgan.recipes.stylenerf:StyleNeRF',
+  'giraffe': 'jax3dgan.recipes.giraffe:GIRAFFE',
 }
 
 __all__ = [
@@ -66,5 +67,7 @@ def check(config, generator, discriminator, stages) -> None:
   checks.groups(config, recipe, fields_of_others(config.recipe))
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
+  for stage in stages:
+    generator.check_options(stage.options)
   checks.display(config)
   checks.resolutions(config, generator, discriminator, stages)

@@ -161,7 +161,9 @@ def _fine_depths(depths, weights, u, options: RenderOptions):
   return jax.lax.stop_gradient(choose(depths, weights, u))
 
 
-def _last_interval(depths, options: RenderOptions, limits: Limits | None):
+def last_interval(depths, options: RenderOptions, limits: Limits | None):
+  """The length [...] of the interval behind the last of samples at depths [..., s]; a scalar where
+  it is the same for all."""
   if options.last_interval == 'infinite':
     return compositing.INFINITE_INTERVAL
   if options.last_interval == 'none':
@@ -181,7 +183,7 @@ def _weights(raw, depths, options: RenderOptions, limits, noise):
   if options.marcher == 'midpoints':
     return compositing.midpoint_weights(raw, depths, options.density, _hit(limits))
   density = compositing.activate_density(raw, options.density, noise)
-  deltas = compositing.intervals(depths, _last_interval(depths, options, limits))
+  deltas = compositing.intervals(depths, last_interval(depths, options, limits))
   return compositing.ray_weights(density, deltas, _hit(limits))
 
 
@@ -191,7 +193,7 @@ def _march(raw, colour, depths, options: RenderOptions, limits, noise, merged=No
   if options.marcher == 'midpoints':
     return compositing.march_midpoints(raw, colour, depths, activation=options.density, **common)
   density = compositing.activate_density(raw, options.density, noise)
-  last = _last_interval(depths, options, limits)
+  last = last_interval(depths, options, limits)
   return compositing.composite(
     density, colour, depths, last_interval=last, last_back=options.last_back, **common
   )

@@ -106,6 +106,19 @@ _COORDCONV = {
 }
 TRAINS |= _COORDCONV
 LIKE_ANOTHER |= _COORDCONV.keys()
+# 'dcgan' is 'stylegan2' without labels, to everybody but itself.
+_DCGAN = {
+  (generator, 'dcgan', recipe): changes
+  for (generator, discriminator, recipe), changes in TRAINS.items()
+  if discriminator == 'stylegan2'
+}
+TRAINS |= _DCGAN | {
+  ('giraffe', name, 'giraffe'): {} for name in ('dcgan', 'stylegan2', 'coordconv')
+}
+TRAINED_ELSEWHERE['giraffe', 'dcgan', 'giraffe'] = 'recipes/test_giraffe_recipe.py'
+LIKE_ANOTHER |= _DCGAN.keys() | {
+  ('giraffe', name, 'giraffe') for name in ('stylegan2', 'coordconv')
+}
 # Networks whose steps run in tests of the recipe of their paper.
 UNDER_ITS_OWN_RECIPE = {'stylenerf': 'recipes/test_stylenerf_recipe.py'}
 # These run, which takes a compilation each. Generator and discriminator meet in images alone: of
@@ -159,6 +172,18 @@ REFUSED |= {
   for discriminator, message in _NOT_SINGLE.items()
   for recipe in _OF_SDFS
 }
+REFUSED |= {
+  ('giraffe', discriminator, recipe): 'takes pairs|GIRAFFE renders|loss.pose'
+  for discriminator in discriminators.DISCRIMINATORS
+  for recipe in ('pigan', 'eg3d')
+}
+REFUSED |= {
+  (generator, discriminator, 'giraffe'): "Take the model 'giraffe'"
+  for generator in generators.GENERATORS
+  for discriminator in discriminators.DISCRIMINATORS
+  if generator != 'giraffe'
+}
+REFUSED |= {('giraffe', name, 'giraffe'): message for name, message in _NOT_SINGLE.items()}
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
 ALL = list(
   itertools.product(

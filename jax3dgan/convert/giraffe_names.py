@@ -1,0 +1,214 @@
+"""Names and layouts of GIRAFFE's official weights and ours: one map for both directions.
+
+The release's world has z up, ours y: the rows of layers that take encoded points or directions are
+in another order.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jax3dgan.errors import UserError
+
+AXES = (1, 2, 0)  # of the release's x, y and z, those that are ours
+_BLUR = np.array([1, 2, 1], np.float32)
+
+
+class _Layout(NamedTuple):
+  """How an array lies: its number of axes, and functions to our layout and back."""
+
+  ndim: int
+  to_ours: Callable
+  to_official: Callable
+
+
+def _encoded(x):
+  return x.T.reshape(-1, 3, len(x))[:, AXES].reshape(-1, len(x))
+
+
+def _encoded_back(x):
+  return x.reshape(-1, 3, x.shape[-1])[:, np.argsort(AXES)].reshape(len(x), -1).T
+
+
+_LAYOUTS = {
+  'same': _Layout(1, lambda x: x, lambda x: x),
+  'dense': _Layout(2, lambda x: x.T, lambda x: x.T),
+  'encoded': _Layout(2, _encoded, _encoded_back),
+  'conv': _Layout(4, lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)),
+}
+
+
+class Name(NamedTuple):
+  """A weight: its path in our tree, its official name, and how it lies (`_LAYOUTS`)."""
+
+  path: tuple[str, ...]
+  official: str
+  layout: str
+
+
+def _layer(path, official: str, layout: str = 'dense') -> Iterator[Name]:
+  yield Name((*path, 'kernel'), f'{official}.weight', layout)
+  yield Name((*path, 'bias'), f'{official}.bias', 'same')
+
+
+def _field(ours: str, official: str, num_layers: int, skip: bool, directions: bool):
+  yield from _layer((ours, 'points'), f'{official}.fc_in', 'encoded')
+  yield from _layer((ours, 'shape'), f'{official}.fc_z')
+  for i in range(num_layers - 1):
+    yield from _layer((ours, f'block_{i}'), f'{official}.blocks.{i}')
+  if skip:
+    yield from _layer((ours, 'skip_shape'), f'{official}.fc_z_skips.0')
+    yield from _layer((ours, 'skip_points'), f'{official}.fc_p_skips.0', 'encoded')
+  yield from _layer((ours, 'density'), f'{official}.sigma_out')
+  yield from _layer((ours, 'view_appearance'), f'{official}.fc_z_view')
+  yield from _layer((ours, 'view'), f'{official}.feat_view')
+  if directions:
+    yield from _layer((ours, 'view_directions'), f'{official}.fc_view', 'encoded')
+  yield from _layer((ours, 'features'), f'{official}.feat_out')
+
+
+def generator_names(fields: Mapping) -> Iterator[Name]:
+  """The weights of `generators.giraffe.GIRAFFE` with these fields."""
+  directions = fields.get('use_directions', True)
+  yield from _field('objects', 'decoder', fields['num_layers'], True, directions)
+  if fields.get('background', True):
+    num = fields['background_layers']
+    yield from _field('background', 'background_generator', num, False, directions)
+  yield from renderer_names(fields, ('renderer',), 'neural_renderer.')
+
+
+def renderer_names(fields: Mapping, path=(), prefix: str = '') -> Iterator[Name]:
+  """The weights of `nn.neural_renderer.NeuralRenderer`."""
+  if fields.get('renderer_width', 0):
+    yield from _layer((*path, 'conv_in'), f'{prefix}conv_in', 'conv')
+  channels, skips = fields['channels'], fields.get('renderer_skips', True)
+  for i in range(len(channels)):
+    yield from _layer((*path, f'conv_{i}'), f'{prefix}conv_layers.{i}', 'conv')
+  for i in range(len(channels) + 1 if skips else 0):
+    yield from _layer((*path, f'rgb_{i}'), f'{prefix}conv_rgb.{i}', 'conv')
+  if not skips:
+    yield from _layer((*path, 'rgb'), f'{prefix}conv_rgb', 'conv')
+
+
+def discriminator_names(fields: Mapping) -> Iterator[Name]:
+  """The weights of `discriminators.dcgan.DCGANDiscriminator` with these fields."""
+  for i in range(len(fields['channels'])):
+    yield Name((f'conv_{i}_kernel',), f'blocks.{i}.weight', 'conv')
+  yield Name(('out_kernel',), 'conv_out.weight', 'conv')
+
+
+def model_fields(state: Mapping[str, np.ndarray]) -> dict:
+  """The fields of `GIRAFFE` that follow from the names and shapes of a state dict.
+
+  Raises:
+    UserError: It is no generator of GIRAFFE.
+  """
+  has_background = any(name.startswith('background_generator.') for name in state)
+  hidden, latent_dim = _shape(state, 'decoder.fc_z.weight', 2)
+  feature_dim = _shape(state, 'decoder.feat_out.weight', 2)[0]
+  fields = dict(
+    latent_dim=latent_dim,
+    hidden_dim=hidden,
+    num_layers=1 + _count(state, 'decoder.blocks.{}.weight'),
+    feature_dim=feature_dim,
+    use_directions='decoder.fc_view.weight' in state,
+    background=has_background,
+    **renderer_fields(state, 'neural_renderer.'),
+  )
+  if not fields['use_directions']:
+    fields['compat_linear_view'] = True
+  if has_background:
+    own, dim = _shape(state, 'background_generator.fc_z.weight', 2)
+    num = 1 + _count(state, 'background_generator.blocks.{}.weight')
+    fields |= dict(background_dim=dim, background_hidden=own, background_layers=num)
+  return fields
+
+
+def renderer_fields(state: Mapping[str, np.ndarray], prefix: str = '') -> dict:
+  """The fields of `GIRAFFE` that say its neural renderer's layers."""
+  num = _count(state, prefix + 'conv_layers.{}.weight')
+  channels = [_shape(state, f'{prefix}conv_layers.{i}.weight', 4)[0] for i in range(num)]
+  fields = dict(channels=tuple(channels))
+  if f'{prefix}conv_in.weight' in state:
+    fields['renderer_width'] = _shape(state, f'{prefix}conv_in.weight', 4)[0]
+  if f'{prefix}conv_rgb.weight' in state:
+    fields['renderer_skips'] = False
+  return fields
+
+
+def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
+  """The fields of `config.discriminator`, its name among them, of a state dict.
+
+  Raises:
+    UserError: It is no DCGAN discriminator of GIRAFFE.
+  """
+  num = _count(state, 'blocks.{}.weight')
+  channels = tuple(_shape(state, f'blocks.{i}.weight', 4)[0] for i in range(num))
+  return dict(name='dcgan', channels=channels)
+
+
+def _shape(state, name: str, ndim: int) -> tuple[int, ...]:
+  if name not in state or np.ndim(state[name]) != ndim:
+    raise UserError(
+      f'These weights are not those of a GIRAFFE: {name} is missing or has another number of axes '
+      f'than {ndim}. Give a checkpoint of the release.'
+    )
+  return state[name].shape
+
+
+def _count(state, pattern: str) -> int:
+  """How many names there are, numbered from 0 on."""
+  num = 0
+  while pattern.format(num) in state:
+    num += 1
+  return num
+
+
+def from_official(state: Mapping[str, np.ndarray], names: Iterable[Name], dtype=np.float32) -> dict:
+  """Our tree of official weights; filters, which are no weights, are left out.
+
+  Raises:
+    UserError: A weight is missing, has another number of axes, or is none of the network's.
+  """
+  names = list(names)
+  expected = {name.official for name in names}
+  given = {name for name in state if not name.endswith('.1.f')}
+  if wrong := sorted(expected ^ given):
+    what = 'is missing' if wrong[0] in expected else 'is no weight of this network'
+    raise UserError(f"'{wrong[0]}' {what}. Give a checkpoint of GIRAFFE's release.")
+  tree: dict = {}
+  for name in names:
+    value, layout = state[name.official], _LAYOUTS[name.layout]
+    if (
+      value.ndim != layout.ndim or not value.size or name.layout == 'encoded' and value.shape[1] % 3
+    ):
+      raise UserError(
+        f'{name.official} is of the shape {list(value.shape)}, which no such weight has. Give a '
+        "checkpoint of GIRAFFE's release."
+      )  # fmt: skip
+    node = tree
+    for part in name.path[:-1]:
+      node = node.setdefault(part, {})
+    node[name.path[-1]] = np.array(layout.to_ours(value), dtype, order='C')
+  return tree
+
+
+def to_official(tree: Mapping, names: Iterable[Name]) -> dict[str, np.ndarray]:
+  """{official name: array in the official layout} of our tree's weights."""
+  state = {}
+  for name in names:
+    node = tree
+    for part in name.path:
+      node = node[part]
+    value = _LAYOUTS[name.layout].to_official(np.asarray(node))
+    state[name.official] = np.array(value, value.dtype, order='C')
+  return state
+
+
+def generator_state(tree: Mapping, fields: Mapping) -> dict[str, np.ndarray]:
+  """The whole official state dict of our generator's parameters, with the blur's filter."""
+  state = to_official(tree, generator_names(fields))
+  if fields.get('renderer_skips', True):
+    state['neural_renderer.upsample_rgb.1.f'] = _BLUR.copy()
+  return state
