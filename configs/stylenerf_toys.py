@@ -37,6 +37,8 @@ def get_config():
     density_gain=10.0,
     low_resolution=32,
     channels=(32,),
+    # The ground is even: with zeros every image has a frame that photos have not.
+    upsampling_border='repeat',
   )
   config.render.update(
     fov_degrees=48.0,

@@ -96,6 +96,7 @@ class StyleNeRF(Generator):
     channels: of the up-sampler's blocks, each of twice the size of the one before; none for none:
       the rendering is the image.
     upsampling, upsampling_blur: see `nn.feature_upsampling`.
+    upsampling_border: what its filters see beyond the image: 'zeros' (the release) or 'repeat'.
     clamp: bound of activations in the up-sampler; 0 for none.
     compat_powers_first: training divides by running means that this batch is in already, as the
       release does: an image then depends on its batch, and training on the number of devices. For
@@ -121,6 +122,7 @@ class StyleNeRF(Generator):
   channels: tuple[int, ...] = (512, 256, 128)
   upsampling: str = 'nn_cat'
   upsampling_blur: bool = True
+  upsampling_border: str = 'zeros'
   clamp: float = 256.0
   compat_powers_first: bool = False
   matmul_dtype: str = 'float32'
@@ -166,6 +168,7 @@ class StyleNeRF(Generator):
         self.upsampling_blur,
         self.clamp,
         self.matmul_dtype,
+        self.upsampling_border,
       )
       self.powers = self.variable(BUFFERS, 'powers', jnp.ones, (len(self.channels), 2))
     self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
@@ -240,7 +243,7 @@ class StyleNeRF(Generator):
       own = ('dim', 'hidden', 'layers', 'frequencies', 'samples')
       unused |= {f'background_{name}': 'background is off' for name in own}
     if not self.channels:
-      own = ('upsampling', 'upsampling_blur', 'clamp', 'compat_powers_first')
+      own = ('upsampling', 'upsampling_blur', 'upsampling_border', 'clamp', 'compat_powers_first')
       unused |= {name: 'there are no channels for an up-sampler' for name in own}
     elif self.upsampling not in feature_upsampling.WITH_BLUR:
       unused['upsampling_blur'] = f"the upsampling '{self.upsampling}' has no blur"

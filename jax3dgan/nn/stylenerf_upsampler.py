@@ -31,7 +31,7 @@ class Block:
   Attributes:
     conv0, conv1, torgb: (kernels, bias).
     adapter: of the doubling, None where it has none.
-    mode, blur: see `feature_upsampling`.
+    mode, blur, border: see `feature_upsampling`.
     clamp: bound of activations; 0 for none.
     matmul_dtype: policy of `nn.precision`.
   """
@@ -44,6 +44,7 @@ class Block:
   blur: bool = flax.struct.field(pytree_node=False, default=True)
   clamp: float = flax.struct.field(pytree_node=False, default=256.0)
   matmul_dtype: str = flax.struct.field(pytree_node=False, default='float32')
+  border: str = flax.struct.field(pytree_node=False, default='zeros')
 
   def colours(self, x):
     """Features [b, ..., f] → what they add to the image, [b, ..., 3]."""
@@ -65,7 +66,9 @@ def run_layer(block: Block, layer, x, power, *, double=False, measure=False, com
     power = moving_power(power, square)
   x = product(x, kernel * jax.lax.rsqrt(power), block.matmul_dtype)
   if double:
-    x = upsample_features(x, block.mode, block.blur, block.adapter, block.matmul_dtype)
+    x = upsample_features(
+      x, block.mode, block.blur, block.adapter, block.matmul_dtype, block.border
+    )
   return activate(x + bias, clamp=block.clamp or None), square
 
 
@@ -115,7 +118,7 @@ def upsample(
     squares.append(square)
     before, colours = rgb, block.colours(features)
     if double:
-      rgb, colours = resample.upsample(rgb), interleave(colours)
+      rgb, colours = _enlarged(rgb, block.border), interleave(colours)
       features = interleave(features)
     rgb = rgb + colours
     share = fade[i] if jnp.ndim(fade) else fade if i == len(blocks) - 1 else 1
@@ -124,6 +127,13 @@ def upsample(
         before = resample.resize_bilinear(before, rgb.shape[1])
       rgb = before + share * (rgb - before)
   return rgb, jnp.stack(squares) if measure and squares else None
+
+
+def _enlarged(rgb, border: str):
+  """Colours at twice the size, [1, 3, 3, 1] of StyleGAN2."""
+  if border == 'zeros':
+    return resample.upsample(rgb)
+  return resample.upsample(feature_upsampling.repeat_border(rgb, 1))[:, 2:-2, 2:-2]
 
 
 def moved_powers(powers, squares):
@@ -141,7 +151,7 @@ class Upsampler(nn.Module):
   Attributes:
     channels: features at twice the size of the input, four times, ...
     low_resolution: pixels on a side of the input, for the blocks' names.
-    mode, blur, clamp, matmul_dtype: see `Block`.
+    mode, blur, clamp, matmul_dtype, border: see `Block`.
   """
 
   channels: tuple[int, ...] = (512, 256, 128)
@@ -150,6 +160,7 @@ class Upsampler(nn.Module):
   blur: bool = True
   clamp: float = 256.0
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @property
   def num_ws(self) -> int:
@@ -161,6 +172,7 @@ class Upsampler(nn.Module):
   def __call__(self, in_features: int, w) -> tuple[Block, ...]:
     """The blocks of styles w [b, num_ws, w_dim] for inputs of so many features."""
     feature_upsampling.check(self.mode)
+    feature_upsampling.check_border(self.border)
     blocks = []
     for i, features in enumerate(self.channels):
       block = _BlockParams(
@@ -169,6 +181,7 @@ class Upsampler(nn.Module):
         self.blur,
         self.clamp,
         self.matmul_dtype,
+        self.border,
         name=f'b{self.low_resolution << (i + 1)}',
       )
       blocks.append(block(in_features, w[:, 2 * i : 2 * i + 3]))
@@ -184,6 +197,7 @@ class _BlockParams(nn.Module):
   blur: bool
   clamp: float
   matmul_dtype: str
+  border: str
 
   @nn.compact
   def __call__(self, in_features: int, w) -> Block:
@@ -204,4 +218,5 @@ class _BlockParams(nn.Module):
       self.blur,
       self.clamp,
       self.matmul_dtype,
+      self.border,
     )

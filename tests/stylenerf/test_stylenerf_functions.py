@@ -128,9 +128,30 @@ def test_layers_that_double_the_size(mode, size):
     compare(key, golden.nchw(found), relative=1e-5)
 
 
-def test_an_unknown_mode_is_refused():
+def test_repeated_borders_leave_an_even_image_even_and_its_middle_as_it_is():
+  arrays, name = goldens.load(FILE), 'up.nn_cat.k1'
+  own = {key.removeprefix(f'{name}.'): arrays[key] for key in arrays if key.startswith(f'{name}.')}
+  adapter = adapter_of(own, 'nn_cat')
+  c = adapter.bias_1.shape[-1]
+  noise = np.random.default_rng(0).normal(size=(1, 6, 6, c)).astype(np.float32)
+
+  def found(x, border):
+    y = feature_upsampling.upsample_features(x, 'nn_cat', True, adapter, border=border)
+    return np.asarray(feature_upsampling.interleave(y))
+
+  even = jnp.broadcast_to(noise[:, :1, :1], noise.shape)
+  assert np.ptp(found(even, 'repeat'), axis=(1, 2)).max() < 1e-5
+  assert np.ptp(found(even, 'zeros'), axis=(1, 2)).max() > 0.1
+  both = [found(noise, border) for border in ('repeat', 'zeros')]
+  assert np.allclose(both[0][:, 4:-4, 4:-4], both[1][:, 4:-4, 4:-4], atol=1e-5)
+  assert not np.allclose(*both, atol=1e-2)
+
+
+def test_an_unknown_mode_or_border_is_refused():
   with pytest.raises(UserError, match='Choose one of nn_cat'):
     feature_upsampling.upsample_features(jnp.zeros((1, 2, 2, 4)), 'cat')
+  with pytest.raises(UserError, match='Choose one of zeros, repeat'):
+    feature_upsampling.check_border('edge')
 
 
 def test_the_grid_of_pixels_and_its_loss():
