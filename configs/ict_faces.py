@@ -21,7 +21,9 @@ def get_config():
   config = _TOYS['get_config']()
   config.data.source = 'ict:'
   config.num_steps = 7500
-  config.stages = (dict(from_step=6000, resolution=64),)
+  config.stages = (dict(from_step=5000, resolution=64, lr_generator=4e-4, lr_discriminator=2e-4),)
+  config.loss.fade_steps = 400
+  config.discriminator.channels = (16, 16, 32, 64, 128, 128)
   # The box of all heads, .4 to each side, as of the toys' .45.
   config.model.input_scale = 2.0
   faces = _EG3D['get_config']()
