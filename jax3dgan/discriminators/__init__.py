@@ -14,6 +14,7 @@ DISCRIMINATORS = {
   'stylenerf': 'jax3dgan.discriminators.stylenerf:StyleNeRFDiscriminator',
   'coordconv': 'jax3dgan.discriminators.coordconv:CoordConvDiscriminator',
   'dcgan': 'jax3dgan.discriminators.dcgan:DCGANDiscriminator',
+  'hologan': 'jax3dgan.discriminators.hologan:HoloGANDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 

@@ -18,6 +18,7 @@ GENERATORS = {
   'nerf': 'jax3dgan.generators.nerf:NeRF',
   'stylesdf': 'jax3dgan.generators.stylesdf:StyleSDF',
   'giraffe': 'jax3dgan.generators.giraffe:GIRAFFE',
+  'hologan': 'jax3dgan.generators.hologan:HoloGAN',
 }
 
 __all__ = [

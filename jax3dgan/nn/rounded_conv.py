@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import backend, precision
-from jax3dgan.nn.cpu.convolution import reference_conv
+from jax3dgan.nn.cpu.convolution import Padding, reference_conv
 from jax3dgan.nn.primitives import bilinear
 
 
-def conv(x, kernel, stride: int, padding: int, policy: str):
+def conv(x, kernel, stride: int, padding: Padding, policy: str, dilation: int = 1):
   """`reference_conv` of images and a kernel that are rounded by a policy; in the dtype of `x`."""
-  options = dict(stride=stride, padding=padding, policy=policy, dtype=x.dtype.name)
+  options = dict(stride=stride, padding=padding, dilation=dilation)
+  options |= dict(policy=policy, dtype=x.dtype.name)
   return _rounded_conv(x, kernel.astype(x.dtype), **options)
 
 
@@ -34,14 +35,14 @@ def _is_native(policy: str) -> bool:
   return compiles(policy)
 
 
-def _rounded(x, kernel, *, stride, padding, policy, dtype):
+def _rounded(x, kernel, *, policy, dtype, **options):
   inputs = precision.POLICIES[policy].inputs
   x, kernel = (precision.round_input(a, inputs) for a in (x, kernel))
   if _is_native(policy):
-    y = reference_conv(x, kernel, stride, padding, preferred_element_type=jnp.float32)
+    y = reference_conv(x, kernel, **options, preferred_element_type=jnp.float32)
   else:
     x, kernel = (precision.rounded_float32(a) for a in (x, kernel))
-    y = reference_conv(x, kernel, stride, padding, precision=jax.lax.Precision.DEFAULT)
+    y = _conv_in(x, kernel, options)
   return y.astype(dtype)
 
 
@@ -60,20 +61,20 @@ def _factor(a, policy):
   return a if _is_native(policy) else precision.rounded_float32(a)
 
 
-def _of_images(g, x, kernel, *, stride, padding, policy, dtype):
+def _of_images(g, x, kernel, *, policy, dtype, **options):
   del dtype
   kernel = _factor(kernel, policy)
-  return _transpose_in(policy, lambda x: _conv_in(x, kernel, stride, padding), x, g)
+  return _transpose_in(policy, lambda x: _conv_in(x, kernel, options), x, g)
 
 
-def _of_kernel(g, x, kernel, *, stride, padding, policy, dtype):
+def _of_kernel(g, x, kernel, *, policy, dtype, **options):
   del dtype
   x = _factor(x, policy)
-  return _transpose_in(policy, lambda kernel: _conv_in(x, kernel, stride, padding), kernel, g)
+  return _transpose_in(policy, lambda kernel: _conv_in(x, kernel, options), kernel, g)
 
 
-def _conv_in(x, kernel, stride, padding):
-  return reference_conv(x, kernel, stride, padding, precision=jax.lax.Precision.DEFAULT)
+def _conv_in(x, kernel, options):
+  return reference_conv(x, kernel, **options, precision=jax.lax.Precision.DEFAULT)
 
 
 def _tangent_of_images(dx, x, kernel, *, policy, **options):

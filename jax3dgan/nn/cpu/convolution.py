@@ -16,14 +16,28 @@ import jax.numpy as jnp
 from jax3dgan.nn import precision
 from jax3dgan.nn.primitives import bilinear
 
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+# By the number of axes between examples and channels.
+_DIMENSIONS = {2: ('NHWC', 'HWIO', 'NHWC'), 3: ('NDHWC', 'DHWIO', 'NDHWC')}
+# Zeros on every side, or before and after, the same for all axes.
+Padding = int | tuple[int, int]
 
 
-def reference_conv(x, kernel, stride: int = 1, padding: int = 0, **options):
-  """XLA's own convolution, left to autodiff; `options` of `jax.lax.conv_general_dilated`."""
-  padding = ((padding, padding), (padding, padding))
+def reference_conv(x, kernel, stride: int = 1, padding: Padding = 0, dilation: int = 1, **options):
+  """XLA's own convolution of images, or of voxels [b, d, h, w, c], left to autodiff.
+
+  `dilation` − 1 zeros come between two pixels of the image; `options` are those of
+  `jax.lax.conv_general_dilated`.
+  """
+  num_axes = kernel.ndim - 2
+  padding = (padding, padding) if isinstance(padding, int) else padding
   return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS, **options
+    x,
+    kernel,
+    (stride,) * num_axes,
+    (padding,) * num_axes,
+    lhs_dilation=(dilation,) * num_axes,
+    dimension_numbers=_DIMENSIONS[num_axes],
+    **options,
   )
 
 
@@ -108,30 +122,36 @@ def reference_conv_transpose(x, kernel, stride: int, conv_fn=reference_conv):
 
 
 def patches_conv_transpose(x, kernel, stride: int, policy: str = 'float32'):
-  """`reference_conv_transpose`: one product of matrices gives each pixel's share of its k² targets,
-  and shifted sums collect them.
+  """`reference_conv_transpose`, of voxels too: one product of matrices gives each pixel's share of
+  its k² targets, and shifted sums collect them.
 
   The gradients of 16 images of 8² to 16², 128 to 64 channels, filter included, take 15 ms on one
   core, those of XLA's form 114.
   """
-  k, features = kernel.shape[0], kernel.shape[-1]
+  *sizes, _, features = kernel.shape
+  axes = range(1, len(sizes) + 1)
   # A pixel reaches its k² targets in the reverse order of the correlation's.
-  shares = jnp.moveaxis(kernel[::-1, ::-1], 2, 0).reshape(x.shape[-1], -1)
-  x = precision.rows_product(x, shares, policy)
-  x = x.reshape(*x.shape[:-1], k, k, features)
-  return _collect(_collect(x, 1, stride), 2, stride)
+  shares = jnp.moveaxis(jnp.flip(kernel, [axis - 1 for axis in axes]), -2, 0)
+  x = precision.rows_product(x, shares.reshape(x.shape[-1], -1), policy)
+  x = x.reshape(*x.shape[:-1], *sizes, features)
+  for axis in axes:
+    x = collect(x, axis, len(sizes) + 1, stride)
+  return x
 
 
-def _collect(x, axis, stride):
-  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`; axis 3, that of t, is
-  removed."""
-  k, n = x.shape[3], x.shape[axis]
+def collect(x, axis: int, taps: int, stride: int):
+  """Adds x [b, h, w, k, ..., f] into places i·stride + t of `axis`; the axis `taps`, that of t,
+  is removed."""
+  k, n = x.shape[taps], x.shape[axis]
   length = n + (k - 1) // stride
   phases = []
   for q in range(min(stride, k)):
     parts = [
       pad_axis(
-        jax.lax.index_in_dim(x, t, 3, keepdims=False), axis, t // stride, length - n - t // stride
+        jax.lax.index_in_dim(x, t, taps, keepdims=False),
+        axis,
+        t // stride,
+        length - n - t // stride,
       )
       for t in range(q, k, stride)
     ]
