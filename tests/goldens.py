@@ -18,9 +18,11 @@ _FOLDERS = (
   _TESTS / 'data' / 'eg3d_d',
   _TESTS / 'data' / 'stylenerf',
   _TESTS / 'data' / 'stylesdf',
+  _TESTS / 'data' / 'hologan',
   _SHARED / 'pigan',
   _SHARED / 'eg3d',
   _SHARED / 'style',
+  _SHARED / 'hologan',
   # Of other papers the name says the folder: 'graf/sampling'.
   _TESTS / 'data',
   _SHARED,
@@ -35,6 +37,7 @@ _PARTS = {
   'stylenerf_eval': 'stylenerf_eval_tiny',
   'stylenerf_functions': 'stylenerf_functions_tiny',
   'stylenerf_train_a06': 'stylenerf_train_a06_tiny',
+  'hologan_64_small': 'hologan_64_tiny',
 }
 FILES = (
   'generator_small',
@@ -55,6 +58,9 @@ FILES = (
   'stylenerf_functions',
   'stylenerf_train_a1',
   'stylenerf_train_a06',
+  'hologan_ops',
+  'hologan_64_small',
+  'hologan_128_small',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -65,6 +71,7 @@ _INPUTS = re.compile(
   r'|^(up\.[xw]|up\..*\.(weight|bias|w_avg|resample_filter)|\w+pose\.draw.*|pdf\.draw.*)$'
   r'|^(outside\.(o|d|depth)|pdf\.(bins|weights)|pe\.x|warp\.(in|di)|dens\.(raw|volsdf_in))$'
   r'|^(pdf/(bins|weights|u)|integ/(rgb_sigma|z|noise_n)|grid/(grid|points))$'
+  r'|^(view|(t[23]d_|c2d_|adain/|inorm/|sn/|xf)\w*/?(x|w|b|u|seed|scale|bias|offset|voxels|view))$'
 )
 
 
@@ -189,7 +196,7 @@ def _groups() -> dict[str, tuple[str, set[str]]]:
 
 def _dtypes(file: str) -> tuple[str, ...]:
   """What a file is compared in: single precision alone where only float32 is promised."""
-  return ('float32',) if file.startswith('style') else ('float64', 'float32')
+  return ('float32',) if file.startswith(('style', 'hologan')) else ('float64', 'float32')
 
 
 def table() -> str:

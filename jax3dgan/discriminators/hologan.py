@@ -70,18 +70,26 @@ class Block(nn.Module):
   def __call__(self, x):
     """[b, h, w, in_features] → ([b, h/2, w/2, features], style logits [b, 2] or None): of the means
     and of the variances."""
-    kernel = self.norm(self.kernel) if self.normalised else self.kernel
-    x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))  # TensorFlow's 'SAME' of an even size
-    x = conv2d(x, kernel, self.bias, stride=2, matmul_dtype=self.matmul_dtype)
-    logits = None
+    x, logits = self.convolve(x), None
     if self.normalised:
-      mean, variance = moments(x)
-      x = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * self.scale + self.offset
+      x, *statistics = self.normalise(x)
       if self.judged:
         # Judged apart, by the same weights.
-        rows = jnp.concatenate([mean, variance], axis=1).reshape(-1, self.features)
+        rows = jnp.concatenate(statistics, axis=1).reshape(-1, self.features)
         logits = self.style(rows).reshape(-1, 2)
     return jax.nn.leaky_relu(x, _SLOPE), logits
+
+  def convolve(self, x):
+    """The convolution alone."""
+    kernel = self.norm(self.kernel) if self.normalised else self.kernel
+    x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))  # TensorFlow's 'SAME' of an even size
+    return conv2d(x, kernel, self.bias, stride=2, matmul_dtype=self.matmul_dtype)
+
+  def normalise(self, x):
+    """The instance normalisation alone: (x, mean and variance [b, 1, 1, features] before it)."""
+    mean, variance = moments(x)
+    normal = (x - mean) * jax.lax.rsqrt(variance + 1e-5)
+    return normal * self.scale + self.offset, mean, variance
 
   def advance(self):
     """See `Discriminator.advance`."""
@@ -111,9 +119,6 @@ class HoloGANDiscriminator(Discriminator):
   styles: bool = False
   matmul_dtype: str = 'float32'
 
-  # Not a field.
-  moves_buffers = True
-
   def setup(self):
     self.block = [
       Block(before, c, i > 0, i > 0 and self.styles, self.matmul_dtype)
@@ -123,6 +128,11 @@ class HoloGANDiscriminator(Discriminator):
     if self.latent_dim:
       self.latent_hidden = Dense(self.latent_hidden_dim)
       self.latent = Dense(self.latent_dim)
+
+  @property
+  def moves_buffers(self) -> bool:
+    """See `Discriminator.moves_buffers`: all layers but the first have some."""
+    return len(self.channels) > 1
 
   @property
   def resolutions(self) -> tuple[int, ...]:

@@ -191,7 +191,8 @@ class HoloGAN(Generator):
     """There is none: UserError."""
     raise UserError(
       "'hologan' has no field: its voxels are features that a learned projection makes an image "
-      'of, without density or colour at points. Take a model with a field, such as the packaged toys.'
+      'of, without density or colour at points. Take a model with a field, such as the packaged '
+      'toys.'
     )
 
   def __call__(

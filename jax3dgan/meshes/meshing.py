@@ -37,9 +37,7 @@ def field_kind(model) -> str:
     UserError: It has no field.
   """
   if not model.has_depth:
-    raise UserError(
-      f'{model.name} is a 2D model: it has no field, so no surface. Take a model with a field.'
-    )
+    raise UserError(f'{model.name} has no field, so no surface. Take a model with a field.')
   kind = model.generator.field_kind
   if kind not in ('density', 'sdf'):
     raise UserError(f"{model.name} has a field of kind '{kind}'. Known are density and sdf.")

@@ -13,6 +13,7 @@ RECIPES = {
   'stylesdf_stage1': 'jax3dgan.recipes.stylesdf_stage1:StyleSDFStage1',
   'stylenerf': 'jax3dgan.recipes.stylenerf:StyleNeRF',
   'giraffe': 'jax3dgan.recipes.giraffe:GIRAFFE',
+  'hologan': 'jax3dgan.recipes.hologan:HoloGAN',
 }
 
 __all__ = [

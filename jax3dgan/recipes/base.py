@@ -107,7 +107,7 @@ class Phase:
   """A part of a step that trains one network with one loss.
 
   Attributes:
-    name: Its random numbers and its metrics are named after it.
+    name: Its random numbers (but see `stream`) and its metrics are named after it.
     network: In whose parameters the loss is differentiated.
     loss: loss(params, networks, inputs, now) → (scalar, Terms): `params` of the network, all
       `Networks`, the `Inputs` of one micro-batch on one device, where training is (`Now`).
@@ -119,6 +119,8 @@ class Phase:
     scale: Factor on the mean of the micro-batches' gradients.
     prepare: prepare(networks, inputs, now, num_micro_batches) → inputs, once for a device's whole
       share of the batch: what must be known of all examples before the first gradient.
+    stream: Its random numbers are named after it instead of the phase: phases of the same stream
+      draw the same ones. '' for the phase's own.
   """
 
   name: str
@@ -129,6 +131,7 @@ class Phase:
   gradient: Callable | None = None
   scale: float = 1.0
   prepare: Callable | None = None
+  stream: str = ''
 
   def gradients(self, params, networks: Networks, inputs: Inputs, now: Now, frozen=()):
     """(gradients, (scalar, Terms)) of one micro-batch.

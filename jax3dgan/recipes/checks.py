@@ -93,9 +93,10 @@ def labels(config, uses: bool, needs: bool) -> None:
 
 def heads(config, generator, discriminator, names=('pose', 'latent')) -> None:
   """The discriminator's heads have the sizes of what the loss regresses with them."""
-  loss = config.loss
-  one_of('loss.pose_encoding', loss.pose_encoding, POSE_SIZES)
-  sizes = {'pose': POSE_SIZES[loss.pose_encoding], 'latent': generator.z_dim}
+  loss, sizes = config.loss, {'latent': generator.z_dim}
+  if 'pose' in names:
+    one_of('loss.pose_encoding', loss.pose_encoding, POSE_SIZES)
+    sizes['pose'] = POSE_SIZES[loss.pose_encoding]
   for name in names:
     head = f'{name}_dim'
     has, size = getattr(discriminator, head), sizes[name]

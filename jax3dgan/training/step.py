@@ -127,9 +127,8 @@ def make_train_step(
     name, network = phase.name, phase.network
 
     def update(own):
-      inputs = draw(
-        streams.named_keys(keys, name), name, config, generator, photos, now, state.buffers
-      )
+      own_keys = streams.named_keys(keys, phase.stream or name)
+      inputs = draw(own_keys, name, config, generator, photos, now, state.buffers)
       gradients, (value, terms) = jax.lax.pmean(
         gradients_of(phase, networks, inputs, now, stage.micro_batches, weights, frozen[network]),
         parallel.AXIS,

@@ -119,7 +119,7 @@ def test_a_2d_model_says_so(tmp_path, monkeypatch):
   monkeypatch.setattr(trained, 'load', lambda *a, **k: flat)
   with pytest.raises(SystemExit) as stop:
     mesh.main(['--pretrained=flat', f'--out={tmp_path / "x.ply"}'])
-  assert stop.value.code.startswith('Error: flat is a 2D model: it has no field, so no surface.')
+  assert stop.value.code.startswith('Error: flat has no field, so no surface.')
 
 
 def test_the_mesh_of_the_toys_is_the_car_of_the_pictures(packaged):
