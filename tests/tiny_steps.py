@@ -75,6 +75,14 @@ def stylenerf(**fields):
   return config
 
 
+def hologan(**fields):
+  """HoloGAN at 16² with everything on: style discriminators of both networks, identity loss."""
+  config = importlib.import_module('configs.hologan_toys').get_test_config()
+  config.batch_size = BATCH
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def labels(n: int, seed=0):
   """[n, 25] of cameras all the way round."""
   azimuth = np.random.default_rng(seed).uniform(-3, 3, n).astype(np.float32)

@@ -23,12 +23,13 @@ def combined(generator: str, discriminator: str, recipe: str):
   if generator != config.model.name:
     config_lib.set_model(config, generator)
   config = config_lib.tiny(config)
-  config.resolution, config.batch_size = _RESOLUTION, 4
+  size = _RESOLUTION if discriminator != 'hologan' else 16  # of one layer it has no buffers
+  config.resolution, config.batch_size = size, 4
   for group, network in (
     ('model', generators.create(config)),
     ('discriminator', discriminators.create(config.discriminator)),
   ):
-    config[group].update(network.tiny(_RESOLUTION))
+    config[group].update(network.tiny(size))
   if generator == 'eg3d':
     config.model.update(super_channels=(8,), super_ups=(2,))
   if discriminator == 'progressive':
@@ -40,6 +41,7 @@ def combined(generator: str, discriminator: str, recipe: str):
 # What is not here is refused, see REFUSED.
 _NO_HEADS = {'loss.pose': 0.0}
 _NO_DENSITY = {'eg3d.density': 0.0}
+_NO_LATENTS = {'loss.latent': 0.0}
 _DECODER = {'stylesdf.random_renderer': True, 'model.decoder_channels': (8, 8)}
 _DECODER |= {'model.low_resolution': 4, 'model.decoder_w_dim': 8, 'model.decoder_mapping_layers': 1}
 TRAINS = {
@@ -76,6 +78,27 @@ TRAINS = {
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): {},
   ('stylesdf', 'stylegan2', 'stylesdf'): _DECODER,
   ('stylesdf', 'coordconv', 'stylesdf'): _DECODER,
+  ('hologan', 'progressive', 'pigan'): {},
+  ('hologan', 'stylegan2', 'pigan'): _NO_HEADS,
+  ('hologan', 'stylenerf', 'pigan'): _NO_HEADS,
+  ('hologan', 'progressive', 'eg3d'): _NO_DENSITY,
+  ('hologan', 'stylegan2', 'eg3d'): _NO_DENSITY,
+  ('hologan', 'stylenerf', 'eg3d'): _NO_DENSITY,
+  ('hologan', 'hologan', 'hologan'): {},
+  ('hologan', 'stylegan2', 'hologan'): _NO_LATENTS,
+  ('pigan', 'hologan', 'hologan'): {},
+  ('pigan', 'stylegan2', 'hologan'): _NO_LATENTS,
+  ('stylegan2', 'hologan', 'hologan'): {},
+  ('stylegan2', 'stylegan2', 'hologan'): _NO_LATENTS,
+  ('eg3d', 'hologan', 'hologan'): {'model.label_dim': 0},
+  ('eg3d', 'stylegan2', 'hologan'): {'model.label_dim': 0, **_NO_LATENTS},
+  ('stylenerf', 'hologan', 'hologan'): _NO_LATENTS,
+  ('stylenerf', 'stylegan2', 'hologan'): _NO_LATENTS,
+}
+TRAINS |= {
+  (generator, 'coordconv', recipe): changes | _NO_LATENTS
+  for (generator, discriminator, recipe), changes in TRAINS.items()
+  if (discriminator, recipe) == ('stylegan2', 'hologan')
 }
 # These train in tests of their own, with everything switched on.
 TRAINED_ELSEWHERE = {
@@ -86,6 +109,7 @@ TRAINED_ELSEWHERE = {
   ('stylenerf', 'stylenerf', 'stylenerf'): 'recipes/test_stylenerf_recipe.py',
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): 'stylesdf/test_stylesdf_steps.py',
   ('stylesdf', 'stylegan2', 'stylesdf'): 'stylesdf/test_stylesdf_steps.py',
+  ('hologan', 'hologan', 'hologan'): 'recipes/test_hologan_recipe.py',
 }
 # Each network of theirs trains in another pair, 'stylenerf' with 'stylegan2' under 'pigan'.
 LIKE_ANOTHER = {
@@ -97,6 +121,10 @@ LIKE_ANOTHER = {
   *(names for names in TRAINS if names[0] == 'stylenerf'),  # which trains under its own recipe
   ('stylesdf', 'stylegan2', 'stylesdf_stage1'),
   ('stylesdf', 'coordconv', 'stylesdf'),
+  # What it adds to others is an image alone; under its recipe others are traced with one each.
+  *(names for names in TRAINS if names[0] == 'hologan' and names[1] != 'progressive'),
+  *(names for names in TRAINS if names[2] == 'hologan' and names[0] in ('eg3d', 'stylenerf')),
+  *(names for names in TRAINS if names[1:] == ('coordconv', 'hologan')),
 }
 # 'coordconv' is 'progressive' of one size, to everybody but itself.
 _COORDCONV = {
@@ -158,6 +186,32 @@ REFUSED |= {
   for discriminator in discriminators.DISCRIMINATORS
   if generator != 'stylenerf'
 }
+REFUSED |= {('hologan', 'dual', recipe): 'takes pairs' for recipe in ('pigan', 'eg3d')}
+REFUSED |= {
+  (generator, discriminator, 'hologan'): message
+  for generator in generators.GENERATORS
+  for discriminator, message in (
+    ('progressive', 'growing'),
+    ('stylenerf', 'growing'),
+    ('dual', 'takes pairs'),
+  )
+}
+REFUSED |= {
+  (generator, discriminator, 'hologan'): message
+  for generator, message in (
+    ('nerf', 'single scene without latents'),
+    ('stylesdf', 'no term that keeps it one'),
+  )
+  for discriminator in discriminators.DISCRIMINATORS
+}
+REFUSED |= {
+  ('giraffe', discriminator, 'hologan'): 'takes pairs|growing|GIRAFFE renders|loss.latent'
+  for discriminator in discriminators.DISCRIMINATORS
+}
+REFUSED |= {
+  ('eg3d', discriminator, 'hologan'): 'label_dim is 25'
+  for discriminator in ('progressive', 'stylenerf', 'dual')
+}
 _OF_SDFS = ('stylesdf', 'stylesdf_stage1')
 REFUSED |= {
   (generator, discriminator, recipe): 'trains signed distances'
@@ -184,6 +238,12 @@ REFUSED |= {
   if generator != 'giraffe'
 }
 REFUSED |= {('giraffe', name, 'giraffe'): message for name, message in _NOT_SINGLE.items()}
+REFUSED |= {
+  (generator, 'hologan', recipe): 'spectral normalisation'
+  for generator in generators.GENERATORS
+  for recipe in recipes.RECIPES
+  if recipe not in ('hologan', 'nerf')
+}
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
 ALL = list(
   itertools.product(
@@ -216,7 +276,7 @@ def test_it_trains(names):
   check(config)
   if names in TRAINED_ELSEWHERE or names in LIKE_ANOTHER:
     return
-  if names not in WITH_R1:
+  if names not in WITH_R1 and 'r1' in config.loss:
     config.loss.r1 = 0.0
   if names[2] == 'eg3d':
     config.eg3d.blur = 0.0  # of the image, whatever makes it
