@@ -34,6 +34,7 @@ from jax3dgan.cameras.priors import (
   mean_pitch,
   pose_prior,
   sample_angles,
+  sample_radius,
   yaw_half_range,
 )
 
@@ -61,5 +62,6 @@ __all__ = [
   'pose_prior',
   'project',
   'sample_angles',
+  'sample_radius',
   'yaw_half_range',
 ]

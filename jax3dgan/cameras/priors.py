@@ -22,6 +22,7 @@ class PosePrior:
       standard deviations), 'uniform' (mean ± std), 'spherical_uniform' (uniform on the sphere
       between pitch_mean ± pitch_std, both in radians of the polar measure v = pitch/π), or
       'mixture'.
+    radius_std: half the range of the cameras' distances, uniform around `render.radius`.
     components, weights: the components of a mixture and their probabilities.
   """
 
@@ -30,6 +31,7 @@ class PosePrior:
   yaw_std: float = flax.struct.field(pytree_node=False, default=0.3)
   pitch_mean: float = flax.struct.field(pytree_node=False, default=math.pi / 2)
   pitch_std: float = flax.struct.field(pytree_node=False, default=0.155)
+  radius_std: float = flax.struct.field(pytree_node=False, default=0.0)
   components: tuple = flax.struct.field(pytree_node=False, default=())
   weights: tuple = flax.struct.field(pytree_node=False, default=())
 
@@ -45,7 +47,9 @@ def pose_prior(name, components=(), weights=(), **angles) -> PosePrior:
     if min(weights) < 0 or sum(weights) <= 0:
       raise UserError('The weights of a mixture of poses must be positive.')
     mixture = tuple(pose_prior(**dict(component)) for component in components)
-    return PosePrior(name, components=mixture, weights=tuple(w / sum(weights) for w in weights))
+    weights = tuple(w / sum(weights) for w in weights)
+    radius_std = angles.get('radius_std', 0.0)
+    return PosePrior(name, radius_std=radius_std, components=mixture, weights=weights)
   if name not in _PRIORS:
     raise UserError(
       f"No pose prior is called '{name}'. Choose one of {', '.join(_PRIORS)}, mixture."
@@ -97,6 +101,14 @@ def sample_angles(prior: PosePrior, key):
   yaw, pitch = angles_from_draws(prior, *draws)
   # A wide gaussian may cross a pole; the camera is clamped there, and so is its angle.
   return yaw, jnp.clip(pitch, POLE, math.pi - POLE)
+
+
+def sample_radius(prior: PosePrior, key, radius: float):
+  """One distance of a camera for one key: `radius` within ± prior.radius_std; the number itself
+  where that is 0. vmap over keys for a batch."""
+  if not prior.radius_std:
+    return radius
+  return radius + prior.radius_std * jax.random.uniform(key, minval=-1.0)
 
 
 def yaw_half_range(prior: PosePrior) -> float:

@@ -15,6 +15,7 @@ DISCRIMINATORS = {
   'coordconv': 'jax3dgan.discriminators.coordconv:CoordConvDiscriminator',
   'dcgan': 'jax3dgan.discriminators.dcgan:DCGANDiscriminator',
   'hologan': 'jax3dgan.discriminators.hologan:HoloGANDiscriminator',
+  'patch': 'jax3dgan.discriminators.patch:PatchDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 

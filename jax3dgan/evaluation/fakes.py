@@ -20,6 +20,7 @@ from jax3dgan import cameras
 from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
+from jax3dgan.recipes import base
 
 PROTOCOLS = ('random', 'dataset', 'fixed')
 
@@ -86,7 +87,6 @@ class Fakes:
 
   def _step(self, fixed: bool):
     model, generator = self.model, self.model.generator
-    render = model.config.render
     front = model.front.label()[0]
     seed = jax.random.key(self.seed)
 
@@ -99,9 +99,8 @@ class Fakes:
         prior = model.prior_of(variables['params'])
         sample = functools.partial(camera_generator.sample_angles, prior)
         yaw, pitch = jax.vmap(sample)(keys[:, 1])
-        camera = cameras.from_yaw_pitch(
-          yaw, pitch, render.radius, render.fov_degrees, tuple(render.pivot)
-        )
+        radius = base.draw_radius(keys[:, 1], model.config)
+        camera = base.camera_of(model.config, yaw, pitch, radius)
       else:
         camera = cameras.from_label(labels)
       label = None

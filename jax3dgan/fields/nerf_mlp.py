@@ -2,14 +2,19 @@
 al., ECCV 2020, arXiv 2003.08934, Sec. 5.1 and Fig. 7).
 
 Points are columns, as in `siren`; what depends on the view direction alone is computed once per
-ray. There are no styles: one set of weights is shared by all examples, [1, ...].
+ray. One set of weights is shared by all examples, [1, ...]. What makes objects of it are their
+codes, which are further inputs of some layers (GRAF, Schwarz et al., NeurIPS 2020, arXiv
+2007.02442, Sec. 3.2): constant along all rays of an image, they are added as a bias of its own.
 """
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.nn import precision
 from jax3dgan.nn.cpu import columns
 from jax3dgan.nn.positional_encoding import encode, num_features
 
@@ -38,14 +43,38 @@ class Encoding:
 
 
 @flax.struct.dataclass
+class Codes:
+  """What the codes of objects add to layers before their activation.
+
+  Attributes:
+    first, skip: [b, h] of the shape code, to the first layer and the skip layer; `skip` is None
+      without that layer.
+    colour: [b, c] of the appearance code, to the first layer of the view branch.
+  """
+
+  first: jax.Array
+  skip: jax.Array | None
+  colour: jax.Array
+
+
+def _plus(x, code):
+  """x [1, h, b·n] plus a code [b, h] for each example's n columns."""
+  if code is None:
+    return x
+  b, h = code.shape
+  return (x.reshape(1, h, b, -1) + code.T[None, :, :, None]).reshape(x.shape)
+
+
+@flax.struct.dataclass
 class NerfField:
-  """The weights of an MLP as a field: a pytree of arrays [1, ...].
+  """The weights of an MLP as a field: a pytree of arrays [1, ...], and codes [b, ...].
 
   Attributes:
     kernels, biases: of the trunk's layers, [1, h, in] and [1, h, 1]; the inputs of the skip layer
       are the encoded point, then the features.
     density, feature, colour, rgb: (kernel [1, out, in], bias [1, out, 1]) of the heads; inputs of
-      `colour` are the features, then the encoded direction.
+      `colour` are the features, then the encoded direction, if any.
+    codes: of the examples; None without.
     encoding: static.
     skip_layer, first_activation, feature_activation, matmul_dtype: see `NerfMlp`.
   """
@@ -56,6 +85,7 @@ class NerfField:
   feature: tuple
   colour: tuple
   rgb: tuple
+  codes: Codes | None = None
   encoding: Encoding = Encoding()
   skip_layer: int = flax.struct.field(pytree_node=False, default=5)
   first_activation: bool = flax.struct.field(pytree_node=False, default=True)
@@ -71,7 +101,8 @@ class NerfField:
     return columns.product(kernel, x, self.matmul_dtype)
 
   def trunk(self, points):
-    """Features [1, h, n] of points [1, n, 3]."""
+    """Features [1, h, n] of points [1, n, 3], example by example where there are codes."""
+    codes = self.codes or Codes(None, None, None)
     encoded = self.encoding(jnp.swapaxes(points, 1, 2), self.encoding.points)  # [1, e, n]
     size, x = encoded.shape[1], encoded
     for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
@@ -81,34 +112,48 @@ class NerfField:
       else:
         x = self._product(kernel, x)
       x = x + bias
+      if not i:
+        x = _plus(x, codes.first)
+      elif i == self.skip_layer:
+        x = _plus(x, codes.skip)
       if i or self.first_activation:
         x = jax.nn.relu(x)
     return x
 
   def __call__(self, points, directions):
-    """Raw density [1, r, s] and colour in [0, 1] [1, r, s, 3] of points on rays.
+    """Raw density [b, r, s] and colour in [0, 1] [b, r, s, 3] of points on rays.
 
     Args:
-      points: [1, r, s, 3].
-      directions: [1, r, 3], unit length.
+      points: [b, r, s, 3], of as many examples as there are codes; without codes of any number.
+      directions: [b, r, 3], unit length.
     """
-    _, r, s, _ = points.shape
-    x = self.trunk(points.reshape(1, r * s, 3))
-    density = self._product(self.density[0], x) + self.density[1]  # [1, 1, r·s]
+    b, r, s, _ = points.shape
+    x = self.trunk(points.reshape(1, b * r * s, 3))
+    density = self._product(self.density[0], x) + self.density[1]  # [1, 1, b·r·s]
     feature = self._product(self.feature[0], x) + self.feature[1]
     if self.feature_activation:
       feature = jax.nn.relu(feature)
-    size = feature.shape[1]
-    encoded = self.encoding(jnp.swapaxes(directions, 1, 2), self.encoding.directions)
-    view = self._product(self.colour[0][..., size:], encoded) + self.colour[1]  # [1, c, r]
-    x = self._product(self.colour[0][..., :size], feature).reshape(1, -1, r, s)
-    x = jax.nn.relu(x + view[..., None]).reshape(1, -1, r * s)
-    rgb = jax.nn.sigmoid(self._product(self.rgb[0], x) + self.rgb[1])
-    return density.reshape(1, r, s), jnp.moveaxis(rgb, 1, -1).reshape(1, r, s, 3)
+    x = self._product(self.colour[0][..., : feature.shape[1]], feature).reshape(1, -1, b * r, s)
+    x = jax.nn.relu(x + self._view(directions.reshape(1, b * r, 3), feature.shape[1])[..., None])
+    rgb = self._product(self.rgb[0], x.reshape(1, -1, b * r * s)) + self.rgb[1]
+    rgb = jnp.moveaxis(jax.nn.sigmoid(rgb), 1, -1)
+    return density.reshape(b, r, s), rgb.reshape(b, r, s, 3)
+
+  def _view(self, directions, size: int):
+    """What the view branch's first layer takes of each ray [1, r, 3] and its object: [1, c, r];
+    [1, c, 1] where there is nothing."""
+    kernel, view = self.colour[0][..., size:], self.colour[1]
+    if kernel.shape[-1]:
+      encoded = self.encoding(jnp.swapaxes(directions, 1, 2), self.encoding.directions)
+      view = self._product(kernel, encoded) + view
+    if self.codes is None:
+      return view
+    return _plus(jnp.broadcast_to(view, (*view.shape[:2], directions.shape[1])), self.codes.colour)
 
 
 class NerfMlp(nn.Module):
-  """The parameters: `NAME_kernel` [in, out] and `NAME_bias` [out] of each layer.
+  """The parameters: `NAME_kernel` [in, out] and `NAME_bias` [out] of each layer, and
+  `NAME_code_kernel` [code, out] of those that take a code.
 
   Attributes:
     hidden_dim, num_layers: width and layers of the trunk.
@@ -117,6 +162,9 @@ class NerfMlp(nn.Module):
     encoding: of points and directions.
     first_activation: whether the first layer has a ReLU (NeRF: yes).
     feature_activation: whether the features that enter the view branch have one (NeRF: no).
+    use_directions: whether colours depend on the view direction.
+    init_of: init_of(inputs of a layer, codes included) → the initializer of its kernels and bias;
+      None for Glorot's, with biases of 0.
     matmul_dtype: precision policy, see `nn.precision`.
   """
 
@@ -127,16 +175,27 @@ class NerfMlp(nn.Module):
   encoding: Encoding = Encoding()
   first_activation: bool = True
   feature_activation: bool = False
+  use_directions: bool = True
+  init_of: Callable | None = None
   matmul_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self) -> NerfField:
-    """The field of the parameters."""
+  def __call__(self, shape=None, appearance=None) -> NerfField:
+    """The field of the parameters, and of codes [b, n] of the objects' shape and appearance where
+    it is given these."""
     h, (points, directions) = self.hidden_dim, self.encoding.sizes()
+    codes = {}
 
-    def layer(name, fan_in, fan_out):
-      kernel = self.param(f'{name}_kernel', nn.initializers.glorot_uniform(), (fan_in, fan_out))
-      bias = self.param(f'{name}_bias', nn.initializers.zeros, (fan_out,))
+    def layer(name, fan_in, fan_out, code=None):
+      fan = fan_in + (0 if code is None else code.shape[-1])
+      of_kernel, of_bias = nn.initializers.glorot_uniform(), nn.initializers.zeros
+      if self.init_of is not None:
+        of_kernel = of_bias = self.init_of(fan)
+      kernel = self.param(f'{name}_kernel', of_kernel, (fan_in, fan_out))
+      bias = self.param(f'{name}_bias', of_bias, (fan_out,))
+      if code is not None:
+        of_code = self.param(f'{name}_code_kernel', of_kernel, (code.shape[-1], fan_out))
+        codes[name] = precision.einsum('bz,zh->bh', code, of_code, self.matmul_dtype)
       return kernel.T[None], bias[None, :, None]
 
     def fan_in(i):
@@ -144,14 +203,17 @@ class NerfMlp(nn.Module):
         return points
       return points + h if i == self.skip_layer else h
 
-    trunk = [layer(f'layer_{i}', fan_in(i), h) for i in range(self.num_layers)]
+    def code_of(i):
+      return shape if i in (0, self.skip_layer) else None
+
+    trunk = [layer(f'layer_{i}', fan_in(i), h, code_of(i)) for i in range(self.num_layers)]
     kernels, biases = map(tuple, zip(*trunk, strict=True))
-    return NerfField(
+    field = NerfField(
       kernels=kernels,
       biases=biases,
       density=layer('density', h, 1),
       feature=layer('feature', h, h),
-      colour=layer('colour', h + directions, self.colour_dim),
+      colour=layer('colour', h + directions * self.use_directions, self.colour_dim, appearance),
       rgb=layer('rgb', self.colour_dim, 3),
       encoding=self.encoding,
       skip_layer=self.skip_layer,
@@ -159,3 +221,7 @@ class NerfMlp(nn.Module):
       feature_activation=self.feature_activation,
       matmul_dtype=self.matmul_dtype,
     )
+    if not codes:
+      return field
+    skip = codes.get(f'layer_{self.skip_layer}') if self.skip_layer else None
+    return field.replace(codes=Codes(codes['layer_0'], skip, codes['colour']))

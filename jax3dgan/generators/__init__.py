@@ -19,6 +19,7 @@ GENERATORS = {
   'stylesdf': 'jax3dgan.generators.stylesdf:StyleSDF',
   'giraffe': 'jax3dgan.generators.giraffe:GIRAFFE',
   'hologan': 'jax3dgan.generators.hologan:HoloGAN',
+  'graf': 'jax3dgan.generators.graf:GRAF',
 }
 
 __all__ = [

@@ -87,6 +87,8 @@ class Path:
         f'A camera at {self.distance.min() / render.radius:.3g} of the distance of training is '
         f'inside of what {model.name} learned. Start --dolly at {math.ceil(shortest * 100) / 100}.'
       )
+    if options.limits_radius:  # near and far go with the camera
+      return [(np.arange(len(self)), {})]
     width = max((high - low) / _DISTANCES, 1e-6)
     which = np.minimum(((closer - low) / width).astype(int), _DISTANCES - 1)
     groups = []

@@ -14,6 +14,7 @@ RECIPES = {
   'stylenerf': 'jax3dgan.recipes.stylenerf:StyleNeRF',
   'giraffe': 'jax3dgan.recipes.giraffe:GIRAFFE',
   'hologan': 'jax3dgan.recipes.hologan:HoloGAN',
+  'graf': 'jax3dgan.recipes.graf:GRAF',
 }
 
 __all__ = [
@@ -71,4 +72,5 @@ def check(config, generator, discriminator, stages) -> None:
   for stage in stages:
     generator.check_options(stage.options)
   checks.display(config)
-  checks.resolutions(config, generator, discriminator, stages)
+  checks.cameras_drawn(config, recipe)
+  checks.resolutions(config, recipe, generator, discriminator, stages)

@@ -158,6 +158,7 @@ class Recipe:
     groups: {group of the config: dataclass whose fields and defaults it has}.
     defaults: Values of common config fields that are the paper's: {'optimizer': dict(beta2=0.99)}.
     model, discriminator: Names of the networks of `base_config(recipe)`.
+    draws_radius: Whether its cameras have the distances of `config.pose_prior.radius_std`.
     uses_labels: Whether it can train with the photos' camera labels (`config.data.use_labels`).
     needs_labels: Whether it cannot train without them.
     has_convolutions: Whether a step is dominated by convolutions, for which the compiler gets
@@ -168,6 +169,7 @@ class Recipe:
   defaults: Mapping[str, Any] = {}
   model = 'pigan'
   discriminator = 'progressive'
+  draws_radius = False
   uses_labels = False
   needs_labels = False
   has_convolutions = False
@@ -248,6 +250,11 @@ class Recipe:
     del network, config
     return ()
 
+  def judged_resolution(self, config, stage, discriminator) -> int:
+    """Pixels on a side of what the discriminator sees of the stage's images, whole by default."""
+    del config, discriminator
+    return stage.resolution
+
   def averaged_networks(self) -> tuple[str, ...]:
     """Networks of whose parameters moving averages are kept."""
     return ('generator',)
@@ -270,11 +277,22 @@ def draw_angles(keys, prior):
   return jax.vmap(functools.partial(cameras.sample_angles, prior))(keys)
 
 
-def camera_of(config, yaw, pitch) -> Camera:
-  """The cameras [b] of a config by their angles [b], radians."""
+def draw_radius(keys, config):
+  """Distances of cameras, [b, 1] of per-example keys [b]; the number itself where all have one."""
+  prior = cameras.pose_prior(**config.pose_prior)
+  if not prior.radius_std:
+    return config.render.radius
+  keys = streams.named_keys(keys, 'radius')
+  return jax.vmap(lambda key: cameras.sample_radius(prior, key, config.render.radius))(keys)[
+    :, None
+  ]
+
+
+def camera_of(config, yaw, pitch, radius=None) -> Camera:
+  """The cameras [b] of a config by their angles [b], radians, and distances, see `draw_radius`."""
   render = config.render
-  pivot = tuple(render.pivot)
-  return cameras.from_yaw_pitch(yaw, pitch, render.radius, render.fov_degrees, pivot)
+  radius = render.radius if radius is None else radius
+  return cameras.from_yaw_pitch(yaw, pitch, radius, render.fov_degrees, tuple(render.pivot))
 
 
 def advanced(discriminator: Discriminator, networks: Networks) -> Networks:
@@ -282,6 +300,8 @@ def advanced(discriminator: Discriminator, networks: Networks) -> Networks:
   (`Discriminator.advance`). No gradient goes through it; a loss returns the new buffers in `Terms`,
   `{'discriminator': networks.buffers['discriminator']}`. They depend on parameters alone, so that
   all micro-batches and devices have the same."""
+  if not discriminator.moves_buffers:
+    return networks
   variables = jax.lax.stop_gradient(networks.variables('discriminator'))
   _, moved = discriminator.apply(variables, method='advance', mutable=['buffers'])
   return networks._replace(buffers={**networks.buffers, 'discriminator': moved['buffers']})

@@ -191,7 +191,14 @@ def no_label_inputs(config, generator, discriminator) -> None:
       )
 
 
-def resolutions(config, generator, discriminator, stages) -> None:
+def cameras_drawn(config, recipe) -> None:
+  """Fields of the pose prior that the recipe does not draw are at their defaults."""
+  if not recipe.draws_radius:
+    reason = f"the recipe '{config.recipe}' has all cameras at render.radius"
+    unused(config, 'pose_prior.radius_std', 0.0, reason)
+
+
+def resolutions(config, recipe, generator, discriminator, stages) -> None:
   """The networks make and take images of every stage's size."""
   settings, setting = [], '--config.resolution='
   for i, stage in enumerate(stages):
@@ -206,7 +213,8 @@ def resolutions(config, generator, discriminator, stages) -> None:
     )  # fmt: skip
     if discriminator is not None:
       may_change = generator.resolution is None or bool(generator.resolutions)
-      discriminator.check_resolution(stage.resolution, setting if may_change else '')
+      judged = recipe.judged_resolution(config, stage, discriminator)
+      discriminator.check_resolution(judged, setting if may_change else '')
 
 
 def display(config) -> None:

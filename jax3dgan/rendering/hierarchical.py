@@ -48,13 +48,19 @@ def ray_limits(rays: Rays, options: RenderOptions) -> Limits | None:
   Raises:
     UserError: Limits along the axis of a camera that is not known.
   """
+  near, far = options.near, options.far
+  if options.limits_radius:
+    farther = jnp.linalg.norm(rays.origins, axis=-1, keepdims=True) - options.limits_radius
+    near, far = near + farther, far + farther
   if options.limits_along == 'axis':
     if rays.axis_cosine is None:
       raise UserError(
         "limits_along 'axis' needs the rays' angles to their camera's axis. Make them with "
         'rays.rays_through or rays.camera_rays.'
       )
-    return sampling.axis_limits(rays.axis_cosine, options.near, options.far)
+    return sampling.axis_limits(rays.axis_cosine, near, far)
+  if options.limits_radius:
+    return Limits(near, far, jnp.ones(near.shape, bool))
   if not options.box:
     return None
   limits = sampling.release_box_limits if options.compat_box_limits else sampling.box_limits

@@ -27,6 +27,8 @@ class RenderOptions:
     near, far: ends of the sampled part of a ray, world units, see `limits_along`.
     limits_along: 'ray': near and far are distances from the camera; 'axis': distances of planes
       across the camera's axis, between which every ray is sampled (StyleSDF, StyleNeRF).
+    limits_radius: near and far are those of a camera at this distance from the origin; for another
+      one they move with it, so that the same space is sampled (GRAF); 0: they are every camera's.
     num_coarse, num_fine: samples per ray of the two passes; no second pass with num_fine = 0.
     density: 'softplus' or 'relu', see `compositing.activate_density`; 'field': the field returns a
       density, not a raw one.
@@ -76,6 +78,7 @@ class RenderOptions:
   strata: str = 'centred'
   jitter: str = 'sample'
   limits_along: str = 'ray'
+  limits_radius: float = 0.0
   spacing: str = 'linear'
   importance: str = 'weights'
   box: float = 0.0
@@ -111,6 +114,11 @@ class RenderOptions:
       raise UserError(
         "limits_along 'axis' has no effect with a box, which says where rays are sampled. Set "
         "limits_along='ray', or box=0."
+      )
+    if self.box and self.limits_radius:
+      raise UserError(
+        'limits_radius has no effect with a box, which says where rays are sampled. Set '
+        'limits_radius=0, or box=0.'
       )
     if self.importance == 'smoothed' and self.marcher != 'midpoints' and self.num_fine:
       raise UserError(

@@ -81,7 +81,7 @@ def axis_limits(axis_cosine, near, far) -> 'Limits':
 
   Args:
     axis_cosine: [..., 1] cosine of the angle between a ray and the axis, positive.
-    near, far: scalars, world units.
+    near, far: scalars or [..., 1], world units.
   """
   hit = jnp.ones(axis_cosine.shape, bool)
   return Limits(near / axis_cosine, far / axis_cosine, hit)

@@ -1,0 +1,63 @@
+"""A small GRAF on the toy cars at 64², by patches of 16², on two CPU cores.
+
+All the way round, without the cars' cameras: only their distribution is known. Colours do not
+depend on the view, the ground is white, rays may pass.
+"""
+
+import math
+
+from jax3dgan import config as config_lib
+
+
+def get_config():
+  """The experiment."""
+  config = config_lib.base_config('graf')
+  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
+  config.data.update(source='toys', loader='arrays', on_device=True)
+  config.num_steps = 8000
+  config.resolution = 64
+  config.batch_size = 16
+  config_lib.set_model(
+    config,
+    'graf',
+    shape_dim=32,
+    appearance_dim=32,
+    hidden_dim=64,
+    num_layers=4,
+    skip_layer=2,
+    colour_dim=32,
+    point_frequencies=6,
+    view_dependent=False,
+    density_gain=20.0,
+  )
+  config.render.update(
+    fov_degrees=48.0,
+    near=0.55,
+    far=1.45,
+    num_coarse=12,
+    density='softplus',
+    last_interval='far',
+    white_back=True,
+    limits_along='ray',
+  )
+  config.display.update(num_coarse=24)
+  config.pose_prior.update(
+    name='uniform',
+    yaw_std=math.pi,
+    pitch_mean=math.pi / 2 - math.radians(25.0),
+    pitch_std=math.radians(15.0),
+  )
+  config_lib.set_discriminator(config, 'patch', channels=(64, 128))
+  config.loss.update(r1=0.1, density_noise=1.0, density_noise_steps=2000)
+  config.graf.update(min_scale=0.25, scale_decay=0.05, scale_images=2000)
+  config.optimizer.milestones = ()
+  config.ema.update(rates=(0.995,), display_rate=0.995)
+  config.eval.update(num_images=4000, num_latents=64)
+  config.log.update(every=20, images_every=250)
+  config.checkpoint.update(every=250)
+  return config
+
+
+def get_test_config():
+  """Two steps in seconds."""
+  return config_lib.tiny(get_config())
