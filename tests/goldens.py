@@ -38,6 +38,8 @@ _PARTS = {
   'stylenerf_functions': 'stylenerf_functions_tiny',
   'stylenerf_train_a06': 'stylenerf_train_a06_tiny',
   'hologan_64_small': 'hologan_64_tiny',
+  'graf/discriminator': 'graf/discriminator_tiny',
+  'graf/train_step': 'graf/train_step_tiny',
 }
 FILES = (
   'generator_small',

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import graf as generator_lib
-from jax3dgan.losses import adversarial, real_images
-from jax3dgan.recipes import base, checks
+from jax3dgan.losses import adversarial
+from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.rendering import patches as patches_lib
 from jax3dgan.training import schedule
@@ -201,19 +201,11 @@ class GRAF(Recipe):
         variables = for_photos.variables('discriminator', params)
         return discriminator.apply(variables, images).logits
 
-      if loss.r1:
-        alone = discriminator.independent_logits
-        terms_of = real_images.real_terms if alone else real_images.reference_terms
-        real = terms_of(logits_of, params, photos)
-      else:
-        logits = logits_of(params, photos)
-        real = real_images.RealTerms(adversarial.real_loss(logits), jnp.zeros(()), logits)
+      real = loss_terms.of_photos(discriminator, logits_of, params, photos, has_r1=bool(loss.r1))
       fake = discriminator.apply(for_fakes.variables('discriminator', params), fakes)
       adversarial_loss = real.loss + adversarial.fake_loss(fake.logits)
       metrics = {
-        'discriminator/adversarial': adversarial_loss,
-        'discriminator/real_logits': real.logits.mean(),
-        'discriminator/fake_logits': fake.logits.mean(),
+        **loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake.logits),
         'discriminator/r1': real.r1,
         'discriminator/least_scale': least_at(now),
       }

@@ -28,6 +28,7 @@ compare = functools.partial(goldens.compare, FILE, relative=1e-9)
 def network(size):
   """(fields, module, variables, images) in float64."""
   arrays = goldens.load(FILE)
+  images = arrays[f's{size}/x_flat'].reshape(2, size, size, 3).astype(np.float64)
   prefix = f's{size}/p/'
   state = {
     name.removeprefix(prefix): x.astype(np.float64)
@@ -35,7 +36,6 @@ def network(size):
     if name.startswith(prefix)
   }
   fields, variables = graf_names.discriminator_params(state)
-  images = arrays[f's{size}/x_flat'].reshape(2, size, size, 3).astype(np.float64)
   return fields, discriminators.create(fields), variables, images
 
 

@@ -78,6 +78,22 @@ TRAINS = {
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): {},
   ('stylesdf', 'stylegan2', 'stylesdf'): _DECODER,
   ('stylesdf', 'coordconv', 'stylesdf'): _DECODER,
+  ('graf', 'patch', 'graf'): {},
+  ('graf', 'stylegan2', 'graf'): {},
+  ('graf', 'coordconv', 'graf'): {},
+  ('graf', 'hologan', 'graf'): {},
+  ('pigan', 'patch', 'graf'): {},
+  ('pigan', 'stylegan2', 'graf'): {},
+  ('pigan', 'coordconv', 'graf'): {},
+  ('pigan', 'hologan', 'graf'): {},
+  ('graf', 'hologan', 'hologan'): {},
+  ('graf', 'stylegan2', 'hologan'): _NO_LATENTS,
+  ('graf', 'progressive', 'pigan'): {},
+  ('graf', 'stylegan2', 'pigan'): _NO_HEADS,
+  ('graf', 'stylenerf', 'pigan'): _NO_HEADS,
+  ('graf', 'progressive', 'eg3d'): {},
+  ('graf', 'stylegan2', 'eg3d'): _NO_DENSITY,
+  ('graf', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('hologan', 'progressive', 'pigan'): {},
   ('hologan', 'stylegan2', 'pigan'): _NO_HEADS,
   ('hologan', 'stylenerf', 'pigan'): _NO_HEADS,
@@ -100,6 +116,11 @@ TRAINS |= {
   for (generator, discriminator, recipe), changes in TRAINS.items()
   if (discriminator, recipe) == ('stylegan2', 'hologan')
 }
+TRAINS |= {
+  (generator, 'patch', recipe): changes | _NO_LATENTS
+  for (generator, discriminator, recipe), changes in TRAINS.items()
+  if (discriminator, recipe) == ('stylegan2', 'hologan')
+}
 # These train in tests of their own, with everything switched on.
 TRAINED_ELSEWHERE = {
   ('pigan', 'progressive', 'pigan'): 'training/test_steps.py',
@@ -110,6 +131,7 @@ TRAINED_ELSEWHERE = {
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): 'stylesdf/test_stylesdf_steps.py',
   ('stylesdf', 'stylegan2', 'stylesdf'): 'stylesdf/test_stylesdf_steps.py',
   ('hologan', 'hologan', 'hologan'): 'recipes/test_hologan_recipe.py',
+  ('graf', 'patch', 'graf'): 'graf/test_graf_train.py',
 }
 # Each network of theirs trains in another pair, 'stylenerf' with 'stylegan2' under 'pigan'.
 LIKE_ANOTHER = {
@@ -125,6 +147,8 @@ LIKE_ANOTHER = {
   *(names for names in TRAINS if names[0] == 'hologan' and names[1] != 'progressive'),
   *(names for names in TRAINS if names[2] == 'hologan' and names[0] in ('eg3d', 'stylenerf')),
   *(names for names in TRAINS if names[1:] == ('coordconv', 'hologan')),
+  *(names for names in TRAINS if 'graf' in (names[0], names[2])),
+  *(names for names in TRAINS if names[1:] == ('patch', 'hologan')),
 }
 # 'coordconv' is 'progressive' of one size, to everybody but itself.
 _COORDCONV = {
@@ -242,9 +266,31 @@ REFUSED |= {
   (generator, 'hologan', recipe): 'spectral normalisation'
   for generator in generators.GENERATORS
   for recipe in recipes.RECIPES
-  if recipe not in ('hologan', 'nerf')
+  if recipe not in ('hologan', 'nerf', 'graf')
 }
+_OF_PATCHES = dict(
+  nerf='single scene without latents', stylesdf='no term that keeps it one', eg3d='label_dim is 25'
+)
+REFUSED |= {
+  (generator, discriminator, 'graf'): _OF_PATCHES.get(generator, 'pixels alone')
+  for generator in generators.GENERATORS
+  for discriminator in discriminators.DISCRIMINATORS
+  if generator not in ('graf', 'pigan')
+}
+REFUSED |= {
+  (generator, discriminator, 'graf'): 'patches of one size'
+  for generator in ('graf', 'pigan')
+  for discriminator in ('dual', 'progressive', 'stylenerf')
+}
+REFUSED |= {('graf', 'dual', recipe): 'takes pairs' for recipe in ('pigan', 'eg3d')}
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
+# Its vectors move in few recipes.
+REFUSED |= {
+  (generator, 'patch', recipe): 'does not move'
+  for generator in generators.GENERATORS
+  for recipe in ADVERSARIAL
+  if recipe not in ('graf', 'hologan')
+}
 ALL = list(
   itertools.product(
     generators.GENERATORS,
