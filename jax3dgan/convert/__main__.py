@@ -4,6 +4,7 @@
   python -m jax3dgan.convert --from=eg3d --input=ffhq512-128.pkl --workdir=runs/ffhq
   python -m jax3dgan.convert --from=stylesdf --input=ffhq1024x1024.pt --workdir=runs/sdf
   python -m jax3dgan.convert --from=stylenerf --input=ffhq_512.pkl --workdir=runs/stylenerf
+  python -m jax3dgan.convert --from=graf --input=carla_128.pt --curriculum=carla --workdir=runs/graf
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -21,6 +22,7 @@ from jax3dgan import programs
 from jax3dgan.convert import (
   curricula,
   eg3d_curricula,
+  graf_curricula,
   stylenerf_curricula,
   stylesdf_curricula,
 )
@@ -55,8 +57,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   there.add_argument(
     '--input',
     metavar='FILE',
-    help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's or StyleNeRF's "
-    "checkpoint; a NeRF's npz",
+    help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's, "
+    "StyleNeRF's or GRAF's checkpoint; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -146,6 +148,7 @@ _CURRICULA = {
   'eg3d': eg3d_curricula,
   'stylesdf': stylesdf_curricula,
   'stylenerf': stylenerf_curricula,
+  'graf': graf_curricula,
 }
 
 
@@ -155,7 +158,7 @@ def say(text: str) -> None:
 
 
 def convert_checkpoint(args: argparse.Namespace) -> None:
-  """`--from=eg3d`, `stylesdf` or `stylenerf`: makes a workdir of a file with all networks."""
+  """`--from=eg3d` and others: makes a workdir of a file with all networks."""
   from jax3dgan.runs import workdirs
 
   workdir = pathlib.Path(args.workdir)
@@ -310,6 +313,7 @@ _IMPORTS = {
   'eg3d': convert_checkpoint,
   'stylesdf': convert_checkpoint,
   'stylenerf': convert_checkpoint,
+  'graf': convert_checkpoint,
   'nerf-npz': convert_nerf,
 }
 

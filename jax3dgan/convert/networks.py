@@ -11,10 +11,12 @@ from jax3dgan.errors import UserError
 
 @dataclasses.dataclass
 class Network:
-  """A network of a file: its fields in a config, our parameters (and buffers)."""
+  """A network of a file: its fields in a config, our parameters (of a generator with its buffers
+  among them), and a discriminator's buffers, None without any."""
 
   fields: dict[str, Any]
   params: dict
+  buffers: dict | None = dataclasses.field(default=None, kw_only=True)
 
 
 def shapes(params, path='') -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """From a workdir to official weights, whatever its model."""
 
 from jax3dgan import config as config_lib
-from jax3dgan.convert import eg3d_runs, pigan_runs, stylenerf_runs, stylesdf_runs
+from jax3dgan.convert import eg3d_runs, graf_runs, pigan_runs, stylenerf_runs, stylesdf_runs
 from jax3dgan.convert.workdir import Released
 from jax3dgan.errors import UserError
 from jax3dgan.runs import workdirs
@@ -12,6 +12,7 @@ _RELEASES = {
   'eg3d': eg3d_runs.release,
   'stylesdf': stylesdf_runs.release,
   'stylenerf': stylenerf_runs.release,
+  'graf': graf_runs.release,
 }
 
 
@@ -19,7 +20,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN, an EG3D, a StyleSDF or a StyleNeRF.
+    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF or a GRAF.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -30,6 +31,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   name = config.model.name
   if name not in _RELEASES:
     raise UserError(
-      f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF or a StyleNeRF.'
+      f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF or '
+      'a GRAF.'
     )
   return _RELEASES[name](workdir, config, weights, step)

@@ -18,7 +18,15 @@ from jax3dgan.training import state as state_lib
 
 
 def save(
-  workdir, config, step: int, generator, ema, discriminator, overwrite: bool = False, buffers=None
+  workdir,
+  config,
+  step: int,
+  generator,
+  ema,
+  discriminator,
+  overwrite: bool = False,
+  buffers=None,
+  discriminator_buffers=None,
 ):
   """Writes config.json and a checkpoint of parameters: their optimizers are fresh.
 
@@ -28,7 +36,8 @@ def save(
     step: Training step of the parameters.
     generator, ema, discriminator: Parameters; ema by rate; no discriminator (None) for a fresh one.
     overwrite: See `workdir`.
-    buffers: Of the generator, where it has any.
+    buffers, discriminator_buffers: Of the networks, where they have any; a fresh discriminator's
+      are fresh.
 
   Raises:
     UserError: There is a run already, or one is at work there, or the disk cannot be written.
@@ -43,9 +52,12 @@ def save(
   if networks[1] is not None:
     if discriminator is None:
       key = jax.random.split(jax.random.key(config.seed), 3)[1]
-      discriminator = discriminators.init_params(networks[1], key)
+      fresh = discriminators.init(networks[1], key)
+      discriminator, discriminator_buffers = fresh['params'], fresh.get('buffers')
     params['discriminator'] = _like(expected.networks['discriminator'], discriminator)
   own = {'generator': _like(expected.buffers['generator'], buffers)} if buffers else {}
+  if discriminator_buffers:
+    own['discriminator'] = _like(expected.buffers['discriminator'], discriminator_buffers)
   if 'augment' in expected.buffers:
     own['augment'] = AdaState.create(config.augment.p)
   # Running means, which begin at 0.
@@ -88,10 +100,11 @@ def save_networks(workdir, config, step: int, checkpoint, overwrite: bool = Fals
   generator = average
   if checkpoint.generator is not None:
     generator = packaged.variables_of(network, checkpoint.generator.params)
-  discriminator = checkpoint.discriminator and checkpoint.discriminator.params
+  judge = checkpoint.discriminator
+  discriminator, moving = (judge.params, judge.buffers) if judge else (None, None)
   ema = {str(rate): average['params'] for rate in config.ema.rates}
   params = (generator['params'], ema, discriminator)
-  save(workdir, config, step, *params, overwrite, average.get('buffers'))
+  save(workdir, config, step, *params, overwrite, average.get('buffers'), moving)
 
 
 def initial_shapes(init, network):

@@ -15,6 +15,7 @@ its camera at u and v is the yaw π/2 − 2πu and the polar measure v of 'spher
 
 import math
 
+import flax.struct
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
@@ -53,6 +54,33 @@ def release_prior(u: tuple[float, float], v: tuple[float, float], radius_std: fl
   )
 
 
+@flax.struct.dataclass
+class TurnedField:
+  """A field in a world that is turned around the vertical axis.
+
+  Attributes:
+    field: as it was.
+    azimuth: of its cameras that are now in front, radians; static.
+  """
+
+  field: NerfField
+  azimuth: float = flax.struct.field(pytree_node=False, default=0.0)
+
+  @property
+  def width(self) -> int:
+    """Features of a point in each layer."""
+    return self.field.width
+
+  def _turned(self, x):
+    sin, cos = math.sin(self.azimuth), math.cos(self.azimuth)
+    side, front = x[..., 0], x[..., 2]
+    return jnp.stack([side * cos + front * sin, x[..., 1], front * cos - side * sin], axis=-1)
+
+  def __call__(self, points, directions):
+    """See `NerfField`."""
+    return self.field(self._turned(points), self._turned(directions))
+
+
 class GRAF(FieldGenerator):
   """The generator; see the module for latents, styles and cameras.
 
@@ -61,6 +89,8 @@ class GRAF(FieldGenerator):
     hidden_dim, num_layers, skip_layer, colour_dim, point_frequencies, direction_frequencies: see
       `nerf_mlp.NerfMlp` and `nerf_mlp.Encoding`; points are encoded in world units.
     view_dependent: whether colours depend on the view direction (the release: but for birds).
+    azimuth: of the cameras in the field's own world that are in front here, radians: of converted
+      weights, whose cameras are elsewhere.
     density_gain: factor on the raw density; 1 is the release's, whose scenes are 5 units deep.
     matmul_dtype: precision policy, see `nn.precision`.
   """
@@ -74,6 +104,7 @@ class GRAF(FieldGenerator):
   point_frequencies: int = 10
   direction_frequencies: int = 4
   view_dependent: bool = True
+  azimuth: float = 0.0
   density_gain: float = 1.0
   matmul_dtype: str = 'float32'
 
@@ -130,11 +161,13 @@ class GRAF(FieldGenerator):
     """The mean of the codes: 0, [2, d]."""
     return jnp.zeros((2, max(self.shape_dim, self.appearance_dim)))
 
-  def radiance_field(self, scene, options: RenderOptions | None = None) -> NerfField:
+  def radiance_field(self, scene, options: RenderOptions | None = None) -> NerfField | TurnedField:
     """The field of styles w [b, 2, d]."""
     field = self.field(scene[:, 0, : self.shape_dim], scene[:, 1, : self.appearance_dim])
     gain = self.density_gain
-    return field if gain == 1 else field.replace(density=tuple(gain * x for x in field.density))
+    if gain != 1:
+      field = field.replace(density=tuple(gain * x for x in field.density))
+    return TurnedField(field, self.azimuth) if self.azimuth else field
 
   def tiny(self, resolution: int) -> dict:
     """See `Generator.tiny`."""

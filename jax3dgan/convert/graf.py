@@ -1,0 +1,119 @@
+"""GRAF's official checkpoints: dicts of state dicts, 'generator_test' (the moving average),
+'generator' and 'discriminator'."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from jax3dgan import convert
+from jax3dgan.convert import graf_names, modules, official, wrapped
+from jax3dgan.convert.networks import Network, shapes
+from jax3dgan.convert.values import DAMAGED, Inert, show
+from jax3dgan.errors import UserError
+
+_WHAT = 'generator of GRAF'
+_MARKS = {'pts_linears.0.weight', 'views_linears.0.weight', 'alpha_linear.weight'}
+_AVERAGE, _TRAINED, _JUDGE = 'generator_test', 'generator', 'discriminator'
+
+
+@dataclasses.dataclass
+class Checkpoint:
+  """A whole checkpoint.
+
+  Attributes:
+    average: The moving average of the generator, or the only generator of the file.
+    generator: As trained; None where the file has only one.
+    discriminator: None where the file has none.
+    step: Of training; None if the file does not say it.
+  """
+
+  average: Network
+  generator: Network | None
+  discriminator: Network | None
+  step: int | None
+
+
+def is_generator(value) -> bool:
+  """Whether it is a state dict of GRAF's generator."""
+  return wrapped.is_state_dict(value) and _MARKS <= wrapped.plain_names(value).keys()
+
+
+def read_checkpoint(
+  path, say: Callable[[str], None] = lambda line: None, entry: str | None = None
+) -> Checkpoint:
+  """Reads a file of the release, or a state dict of its generator.
+
+  Args:
+    path: The file.
+    say: Called with lines of progress.
+    entry: The generator's name in a training state, where several are there.
+
+  Raises:
+    UserError: It is not a checkpoint of GRAF, is damaged, or has a network of other sizes.
+  """
+  tree = convert.read(path)
+  whole = isinstance(tree, dict) and entry is None
+  found = {name: tree.get(name) if whole else None for name in (_AVERAGE, _TRAINED, _JUDGE)}
+  if not any(is_generator(found[name]) for name in (_AVERAGE, _TRAINED)):
+    found[_AVERAGE] = wrapped.choose(path, tree, entry, is_generator, _WHAT)
+  shown = next((name for name in (_AVERAGE, _TRAINED) if is_generator(found[name])), None)
+  if shown is None:
+    what = found[_AVERAGE]
+    what = repr(what) if isinstance(what, Inert) else show(what)
+    raise UserError(f'{path} is {what} without a {_WHAT} (pts_linears). Give a checkpoint of GRAF.')
+  say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
+  average = _generator(path, shown, found[shown])
+  generator = None
+  if shown == _AVERAGE and is_generator(found[_TRAINED]):
+    generator = _generator(path, _TRAINED, found[_TRAINED])
+    official.compare_shapes(path, shapes(generator.params), shapes(average.params), _AVERAGE)
+  judge = found[_JUDGE]
+  discriminator = None if judge is None else _discriminator(path, judge)
+  return Checkpoint(average, generator, discriminator, _step(path, tree))
+
+
+def _step(path, tree) -> int | None:
+  """`it` of a file; None where it says none.
+
+  Raises:
+    UserError: It is no number of steps.
+  """
+  value = tree.get('it') if isinstance(tree, dict) else None
+  if value is None:
+    return wrapped.step_of(tree)
+  if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value < 2**31:
+    raise UserError(f'{path} says it {show(value)}. {DAMAGED}')
+  return max(value, 0)
+
+
+def _weights(path, name: str, state) -> dict[str, np.ndarray]:
+  """float32 by official names."""
+  if not wrapped.is_state_dict(state):
+    what = repr(state) if isinstance(state, Inert) else show(state)
+    raise UserError(f'{path}: {name} is {what} and no state dict. Give a checkpoint of GRAF.')
+  if len(state) > official.MAX_WEIGHTS:
+    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
+  try:
+    arrays = wrapped.plain_names(modules.state_dict(state))
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+  return {key: official.float32(f'{path}, {name}', key, value) for key, value in arrays.items()}
+
+
+def _generator(path, name: str, state) -> Network:
+  weights = _weights(path, name, state)
+  try:
+    fields = graf_names.model_fields(weights)
+    return Network(fields, graf_names.generator_params(weights, fields))
+  except UserError as error:
+    raise UserError(f'{path}, {name}: {error}') from None
+
+
+def _discriminator(path, state) -> Network:
+  weights = _weights(path, _JUDGE, state)
+  try:
+    fields, variables = graf_names.discriminator_params(weights)
+    return Network(fields, variables['params'], buffers=variables['buffers'])
+  except UserError as error:
+    raise UserError(f'{path}, {_JUDGE}: {error}') from None
