@@ -162,10 +162,10 @@ class NerfMlp(nn.Module):
     encoding: of points and directions.
     first_activation: whether the first layer has a ReLU (NeRF: yes).
     feature_activation: whether the features that enter the view branch have one (NeRF: no).
+    matmul_dtype: precision policy, see `nn.precision`.
     use_directions: whether colours depend on the view direction.
     init_of: init_of(inputs of a layer, codes included) → the initializer of its kernels and bias;
       None for Glorot's, with biases of 0.
-    matmul_dtype: precision policy, see `nn.precision`.
   """
 
   hidden_dim: int = 256
@@ -175,9 +175,9 @@ class NerfMlp(nn.Module):
   encoding: Encoding = Encoding()
   first_activation: bool = True
   feature_activation: bool = False
+  matmul_dtype: str = 'float32'
   use_directions: bool = True
   init_of: Callable | None = None
-  matmul_dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, shape=None, appearance=None) -> NerfField:
