@@ -111,6 +111,54 @@ def upsample_features(
   return y
 
 
+def map_rows(function, x, num_rows: int, adapter: Adapter, blur: bool = True, policy='float32'):
+  """function(phase) of the phases of `upsample_features` by 'nn_cat', some rows at a time.
+
+  For CPUs: each phase of so many rows is an array of its own, [b, num_rows, w, c], that their
+  caches hold; without a pass that joins phases, and nothing of the size of the result but it.
+
+  Args:
+    function: of single pixels, [b, ..., c] → a pytree of [b, ..., f].
+    x: [b, h, w, c].
+    num_rows: a divisor of h.
+    The rest: see `upsample_features`.
+
+  Returns:
+    The function's pytree as images [b, 2h, 2w, f].
+  """
+  b, h, w, _ = x.shape
+  hidden = _adapted(x, adapter, policy)
+  hidden = [hidden[:2], hidden[2:]]
+  hidden = _filtered_apart(hidden, _BLUR) if blur else hidden
+  rows, columns = (jnp.asarray(_blurred_ones(n), x.dtype) for n in (h, w))
+  padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))  # a filter sees a row more on both sides
+
+  def of_rows(first):
+    here = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, axis=1)
+    y = _filtered_apart(
+      [[here(padded, slice_size=num_rows + 2)]], _NEAREST_AND_BLUR if blur else _NEAREST
+    )
+
+    def phase(p, q):
+      own = here(hidden[p][q], slice_size=num_rows)
+      own = precision.rows_product(own, adapter.kernel_1, policy)
+      share = 1.0
+      if blur:
+        share = here(rows, slice_size=num_rows)[p][:, None, None] * columns[q][:, None]
+      return function(y[p][q][:, 1:-1] + own + share * adapter.bias_1)
+
+    return [[phase(p, q) for q in (0, 1)] for p in (0, 1)]
+
+  (of_00, of_01), (of_10, of_11) = jax.lax.map(of_rows, num_rows * jnp.arange(h // num_rows))
+
+  def image(*phases):  # [h / rows, b, rows, w, f] each
+    f = phases[0].shape[-1]
+    joined = jnp.stack(phases).reshape(2, 2, -1, b, num_rows, w, f)
+    return joined.transpose(3, 2, 4, 0, 5, 1, 6).reshape(b, 2 * h, 2 * w, f)
+
+  return jax.tree.map(image, of_00, of_01, of_10, of_11)
+
+
 def interleave(phases):
   """Phases [b, 2, 2, h, w, c], the pixels in even and odd rows and columns → [b, 2h, 2w, c]."""
   b, _, _, h, w, c = phases.shape
@@ -124,9 +172,23 @@ def phases_of(image):
 
 
 def _concatenated(x, adapter: Adapter, blur: bool, policy: str):
-  """The adapter of [nearest neighbours, means of two neighbours], and its blur, in phases.
+  """The adapter of [nearest neighbours, means of two neighbours], and its blur, in phases."""
+  h, w = x.shape[1:3]
+  t = jnp.stack(_adapted(x, adapter, policy), axis=1)  # [b, 4, h, w, q]
+  t = t.reshape(t.shape[0], 2, 2, *t.shape[2:])
+  y = precision.rows_product(_filtered(t, _BLUR) if blur else t, adapter.kernel_1, policy)
+  if not blur:
+    return y + adapter.bias_1
+  rows, columns = (_blurred_ones(n) for n in (h, w))  # less at the borders
+  share = rows[:, None, :, None, None] * columns[None, :, None, :, None]
+  return y + share.astype(x.dtype) * adapter.bias_1
 
-  The first layer is linear: of the pixels there are, not of four times as many.
+
+def _adapted(x, adapter: Adapter, policy: str) -> list:
+  """The adapter's first layer of [nearest neighbours, means of two neighbours]: four phases
+  [b, h, w, q].
+
+  It is linear: of the pixels there are, not of four times as many.
   """
   h, w, c = x.shape[1:]
   q = adapter.bias_0.shape[-1]
@@ -137,14 +199,7 @@ def _concatenated(x, adapter: Adapter, blur: bool, policy: str):
   left, right = padded[:, 1:-1, :w], padded[:, 1:-1, 2:]
   above, below = padded[:, :h, 1:-1], padded[:, 2:, 1:-1]
   parts = [own + left + above, own + above + right, own + left + below, own + right + below]
-  t = activate(jnp.stack(parts, axis=1))  # [b, 4, h, w, q]
-  t = t.reshape(t.shape[0], 2, 2, *t.shape[2:])
-  y = precision.rows_product(_filtered(t, _BLUR) if blur else t, adapter.kernel_1, policy)
-  if not blur:
-    return y + adapter.bias_1
-  rows, columns = (_blurred_ones(n) for n in (h, w))  # less at the borders
-  share = rows[:, None, :, None, None] * columns[None, :, None, :, None]
-  return y + share.astype(x.dtype) * adapter.bias_1
+  return [activate(part) for part in parts]
 
 
 def _terms(taps, nearest: bool) -> tuple:
@@ -187,6 +242,24 @@ def _filter_phases(x, *, terms, axis):
     phase = jax.lax.slice_in_dim(phase, shift - first, shift - first + size, axis=axis + 2)
     parts[p].append(phase if factor == 1 else x.dtype.type(factor) * phase)
   return jnp.concatenate([sum(part[1:], part[0]) for part in parts], axis=axis)
+
+
+def _filtered_apart(phases, terms):
+  """`_filtered` of phases that are arrays of their own, [rows' [columns' [b, h, w, c]]]."""
+
+  def along(parts, axis):
+    size = parts[0].shape[axis]
+    first, last = (of(shift for _, _, shift, _ in terms) for of in (min, max))
+    first, last = min(first, 0), max(last, 0)
+    parts = [pad_axis(x, axis, -first, last) for x in parts]
+    found = ([], [])
+    for p, q, shift, factor in terms:
+      shifted = jax.lax.slice_in_dim(parts[q], shift - first, shift - first + size, axis=axis)
+      found[p].append(shifted if factor == 1 else shifted.dtype.type(factor) * shifted)
+    return [sum(part[1:], part[0]) for part in found]
+
+  rows = [along(list(of_column), 1) for of_column in zip(*phases, strict=True)]
+  return [along(list(of_row), 2) for of_row in zip(*rows, strict=True)]
 
 
 def _transpose_of_phases(g, x, *, terms, axis):

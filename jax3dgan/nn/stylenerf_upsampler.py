@@ -16,12 +16,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.nn import feature_upsampling, resample
+from jax3dgan.nn import backend, feature_upsampling, resample
 from jax3dgan.nn.equalized import activate
-from jax3dgan.nn.feature_upsampling import Adapter, interleave, upsample_features
+from jax3dgan.nn.feature_upsampling import Adapter, interleave, map_rows, upsample_features
 from jax3dgan.nn.modulated_dense import Linear, ModulatedDense, product
 
 POWER_DECAY = 0.999  # of the running means of x², a step
+_CPU_TILE = 2**18  # floats of a layer that a CPU computes at a time, 1 MiB
 
 
 @flax.struct.dataclass
@@ -93,6 +94,39 @@ def run_block(block: Block, x, powers, *, double=True, measure=False, compat_fir
   return x, jnp.stack([first, second]) if measure else None
 
 
+def rows_at_a_time(block: Block, x) -> int:
+  """How many rows of x [b, h, w, c] a doubling block is best computed of at a time; 0 for all: the
+  caches of a CPU do not hold more."""
+  b, h, w, _ = x.shape
+  if not backend.cpu_forms() or (block.mode, block.border) != ('nn_cat', 'zeros'):
+    return 0
+  most = max(_CPU_TILE // (b * w * block.conv1[0].shape[-1]), 1)
+  return 0 if most >= h else max(n for n in range(1, most + 1) if h % n == 0)
+
+
+def run_by_rows(block: Block, x, powers, num_rows: int, has_features: bool = True):
+  """`run_block`, and the colours of its features, some rows at a time.
+
+  Args:
+    x: [b, h, w, c].
+    powers: [2] of its two layers.
+    num_rows: of x, a divisor of h.
+    has_features: whether the features are wanted.
+
+  Returns:
+    (features [b, 2h, 2w, f] or None, colours [b, 2h, 2w, 3]).
+  """
+  kernel, bias = block.conv0
+  x = product(x, kernel * jax.lax.rsqrt(powers[0]), block.matmul_dtype)
+
+  def of_pixels(y):
+    y = activate(y + bias, clamp=block.clamp or None)
+    y, _ = run_layer(block, block.conv1, y, powers[1])
+    return y if has_features else None, block.colours(y)
+
+  return map_rows(of_pixels, x, num_rows, block.adapter, block.blur, block.matmul_dtype)
+
+
 def upsample(
   blocks, features, rgb, powers, fade=1.0, *, double=True, measure=False, compat_first=False
 ):
@@ -112,16 +146,23 @@ def upsample(
   """
   squares = []
   for i, block in enumerate(blocks):
-    features, square = run_block(
-      block, features, powers[i], double=double, measure=measure, compat_first=compat_first
-    )
-    squares.append(square)
-    before, colours = rgb, block.colours(features)
-    if double:
-      rgb, colours = _enlarged(rgb, block.border), interleave(colours)
-      features = interleave(features)
+    last = i == len(blocks) - 1
+    before = rgb
+    num_rows = rows_at_a_time(block, features) if double and not measure else 0
+    if num_rows:
+      features, colours = run_by_rows(block, features, powers[i], num_rows, not last)
+      rgb = _enlarged(rgb, block.border)
+    else:
+      features, square = run_block(
+        block, features, powers[i], double=double, measure=measure, compat_first=compat_first
+      )
+      squares.append(square)
+      colours = block.colours(features)
+      if double:
+        rgb, colours = _enlarged(rgb, block.border), interleave(colours)
+        features = interleave(features)
     rgb = rgb + colours
-    share = fade[i] if jnp.ndim(fade) else fade if i == len(blocks) - 1 else 1
+    share = fade[i] if jnp.ndim(fade) else fade if last else 1
     if not (isinstance(share, int | float) and share >= 1):
       if double:
         before = resample.resize_bilinear(before, rgb.shape[1])

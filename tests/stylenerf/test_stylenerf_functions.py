@@ -12,7 +12,12 @@ import pytest
 
 from jax3dgan.errors import UserError
 from jax3dgan.losses import nerf_path
-from jax3dgan.nn import feature_upsampling, modulated_conv, positional_encoding
+from jax3dgan.nn import (
+  feature_upsampling,
+  modulated_conv,
+  positional_encoding,
+  stylenerf_upsampler,
+)
 from jax3dgan.nn.equalized import activate
 from jax3dgan.nn.feature_upsampling import Adapter
 from jax3dgan.nn.modulated_dense import modulated_kernel, product
@@ -126,6 +131,31 @@ def test_layers_that_double_the_size(mode, size):
       double=double,
     )
     compare(key, golden.nchw(found), relative=1e-5)
+
+
+@pytest.mark.parametrize('blur', [True, False])
+def test_rows_at_a_time_make_the_same_image(blur, monkeypatch):
+  """Two examples and blocks: all at once, two rows of the second, one row of both."""
+  rng = np.random.default_rng(0)
+  normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+  module, w = stylenerf_upsampler.Upsampler((6, 4), 4, 'nn_cat', blur), normal(2, 5, 3)
+  params = jax.eval_shape(lambda: module.init(jax.random.key(0), 5, w))
+  params = jax.tree.map(lambda x: normal(*x.shape), params)
+  features, rgb, powers = normal(2, 4, 4, 5), normal(2, 4, 4, 3), np.float32([[1, 2], [3, 4]])
+
+  images = []
+  for limit in (10**9, 2 * 2 * 8 * 6, 0):
+    monkeypatch.setattr(stylenerf_upsampler, '_CPU_TILE', limit)
+
+    @jax.jit
+    def image(params):
+      blocks = module.apply(params, 5, w)
+      return stylenerf_upsampler.upsample(blocks, features, rgb, powers, 0.7)[0]
+
+    images.append(image(params))
+  for apart in images[1:]:
+    np.testing.assert_allclose(apart, images[0], rtol=1e-5, atol=1e-5)
+    assert np.any(apart != images[0])  # another program
 
 
 def test_repeated_borders_leave_an_even_image_even_and_its_middle_as_it_is():
