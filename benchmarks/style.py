@@ -29,6 +29,7 @@ from jax3dgan import cameras, discriminators, generators
 from jax3dgan.devices import compilation
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.hierarchical import Draws
+from jax3dgan.tools import flops
 
 CASES = ('sdf_256', 'nerf_256', 'sdf_gradient', 'nerf_gradient')
 
@@ -66,9 +67,10 @@ def nchw(x):
 
 
 def forward(function, *arguments):
-  """(a compiled function without arguments, its GFLOPs by XLA)."""
-  compiled = jax.jit(function).lower(*arguments).compile()
-  return functools.partial(compiled, *arguments), compiled.cost_analysis()['flops'] / 1e9
+  """(a compiled function without arguments, the GFLOPs of its products)."""
+  traced = jax.jit(function).trace(*arguments)
+  run = functools.partial(traced.lower().compile(), *arguments)
+  return run, flops.products(traced.jaxpr) / 1e9
 
 
 class Sdf:
