@@ -89,11 +89,12 @@ def generator(config):
   """(ours, PyTorch's, GFLOP) of the gradient of its loss."""
   both = Both(config, 1)
 
-  def loss(params):
-    logits = both.judge.apply(both.judges, both.picture({'params': params})).logits
+  def loss(params, judges):
+    logits = both.judge.apply(judges, both.picture({'params': params})).logits
     return adversarial.generator_loss(logits)
 
-  ours = jax.jit(jax.grad(loss)).lower(both.variables['params']).compile()
+  args = both.variables['params'], both.judges
+  ours = jax.jit(jax.grad(loss)).lower(*args).compile()
   own = both.theirs.p['layer_1']['weight']
   for value in both.theirs.parameters():
     value.requires_grad_(True)
@@ -106,7 +107,7 @@ def generator(config):
 
   # The backward products are twice the forward ones; those of the discriminator are a hundredth.
   return (
-    lambda: ours(both.variables['params'])['field']['layer_1_kernel'], theirs, 3 * both.gflop(),
+    lambda: ours(*args)['field']['layer_1_kernel'], theirs, 3 * both.gflop(),
   )  # fmt: skip
 
 

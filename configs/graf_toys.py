@@ -1,7 +1,12 @@
 """A small GRAF on the toy cars at 64², by patches of 16², on two CPU cores.
 
 All the way round, without the cars' cameras: only their distribution is known. Colours do not
-depend on the view, the ground is white, rays may pass.
+depend on the view, the ground is white, rays may pass. Patches are at first spread over nearly the
+whole image, and of a quarter of it after 56,000 images.
+
+Cost: 8,000 steps of 16 images, .2 s of processor time each.
+Result: not trained to its end. After 2,250 steps cars with cabin, dark windows and wheels turn in
+one piece on white, all of nearly one shape; the appearance code paints them.
 """
 
 import math

@@ -63,6 +63,11 @@ FILES = (
   'hologan_ops',
   'hologan_64_small',
   'hologan_128_small',
+  'graf/generator',
+  'graf/generator_variants',
+  'graf/sampling',
+  'graf/discriminator',
+  'graf/train_step',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -74,6 +79,9 @@ _INPUTS = re.compile(
   r'|^(outside\.(o|d|depth)|pdf\.(bins|weights)|pe\.x|warp\.(in|di)|dens\.(raw|volsdf_in))$'
   r'|^(pdf/(bins|weights|u)|integ/(rgb_sigma|z|noise_n)|grid/(grid|points))$'
   r'|^(view|(t[23]d_|c2d_|adain/|inorm/|sn/|xf)\w*/?(x|w|b|u|seed|scale|bias|offset|voxels|view))$'
+  r'|(^|/)[gpd]/((pts|views|feature|alpha|rgb)_linears?|main)\.|(^|/)draw/|/keep_bit$|/x_flat$'
+  r'|^(config|pose|real_patch_flat|\w_step/noise_std|ortho/size_hw|radius/range_u_v_r|sphere/[uv])$'
+  r'|^(eval/z_swapped_app|patch/images|rmsprop/(p0|grads)|noise/std_resumed_at_60000|.*/iteration)$'
 )
 
 
@@ -198,6 +206,8 @@ def _groups() -> dict[str, tuple[str, set[str]]]:
 
 def _dtypes(file: str) -> tuple[str, ...]:
   """What a file is compared in: single precision alone where only float32 is promised."""
+  if file.startswith('graf'):
+    return ('float64',)
   return ('float32',) if file.startswith(('style', 'hologan')) else ('float64', 'float32')
 
 

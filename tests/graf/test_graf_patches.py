@@ -87,7 +87,7 @@ def test_the_density_noise_falls_to_nothing():
   steps = arrays['noise/iteration']
   ours = np.stack([schedule.density_noise(step, 1.0, 5000) for step in steps])
   key = 'noise/std_after_call'
-  compare(key, ours, atol=1e-7, where=steps < 5000)
+  compare(key, ours, atol=1e-7, where=steps < 5000, dtype=np.float64)
   assert not ours[steps >= 5000].any()
   assert arrays['noise/std_resumed_at_60000'] == 1
 

@@ -49,7 +49,7 @@ def test_milestones():
     for step in arrays['lr/iteration']
   ]
   key = 'lr/lr_g_used_in_iteration'
-  goldens.compare(FILE, key, np.stack(rates), atol=1e-9)
+  goldens.compare(FILE, key, np.stack(rates), atol=1e-9, dtype=np.float64)
 
 
 def test_what_an_optimizer_does_not_use():
