@@ -83,6 +83,16 @@ def hologan(**fields):
   return config
 
 
+def giraffe(**fields):
+  """GIRAFFE at 16² of one to three objects, placed without overlaps."""
+  config = importlib.import_module('configs.giraffe_scenes').get_test_config()
+  config.batch_size = BATCH
+  config.data.split = 'train'
+  config.model.update(counts=(0.2, 0.4, 0.4), placements=2, low_resolution=4, channels=(6, 6))
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def labels(n: int, seed=0):
   """[n, 25] of cameras all the way round."""
   azimuth = np.random.default_rng(seed).uniform(-3, 3, n).astype(np.float32)

@@ -165,6 +165,12 @@ def _count(state, pattern: str) -> int:
   return num
 
 
+def without_directions(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """A state dict without the layers that the release has, and does not use, where its features do
+  not depend on the direction of view: nothing in it says so."""
+  return {name: x for name, x in state.items() if '.fc_view.' not in name}
+
+
 def from_official(state: Mapping[str, np.ndarray], names: Iterable[Name], dtype=np.float32) -> dict:
   """Our tree of official weights; filters, which are no weights, are left out.
 

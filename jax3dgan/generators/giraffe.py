@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
+from jax3dgan.errors import UserError
 from jax3dgan.fields.giraffe import FeatureField
 from jax3dgan.generators.base import Generator, Rendering, needs_resolution, truncated
 from jax3dgan.generators.giraffe_rendering import (
@@ -307,6 +308,11 @@ class GIRAFFE(Generator):
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
     check_options(options)
+    if options.low_resolution not in (0, self.low_resolution):
+      raise UserError(
+        f'render.low_resolution is {options.low_resolution}, and the neural renderer is made for '
+        f'{self.low_resolution}². Set it to 0.'
+      )
 
   def query(self, w, points, directions=None):
     """Density [b, n] and features [b, n, 3 + feature_dim] of the objects of styles or a scene at

@@ -18,18 +18,28 @@ from jax3dgan.nn.conv import conv2d, torch_uniform
 UPSAMPLING = ('nearest', 'bilinear')
 
 
-@functools.cache
-def _enlarging(size: int, dtype: str) -> np.ndarray:
-  """[2·size, size]: linear interpolation between pixel centres, then [1, 2, 1]/4 with the border's
-  neighbour mirrored."""
+def interpolating(size: int) -> np.ndarray:
+  """[2·size, size]: linear interpolation between pixel centres."""
   places = (np.arange(2 * size) + 0.5) / 2 - 0.5
   low = np.floor(places).astype(int)
-  linear = np.zeros((2 * size, size))
+  matrix = np.zeros((2 * size, size))
   for i, (j, share) in enumerate(zip(low, places - low, strict=True)):
-    linear[i, max(j, 0)] += 1 - share
-    linear[i, min(j + 1, size - 1)] += share
-  padded = np.pad(linear, ((1, 1), (0, 0)), mode='reflect')
-  return (0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]).astype(dtype)
+    matrix[i, max(j, 0)] += 1 - share
+    matrix[i, min(j + 1, size - 1)] += share
+  return matrix
+
+
+def blurring(size: int) -> np.ndarray:
+  """[size, size]: [1, 2, 1]/4 of each pixel and its neighbours; beyond the border they are
+  mirrored."""
+  padded = np.pad(np.eye(size), ((1, 1), (0, 0)), mode='reflect')
+  return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+
+
+@functools.cache
+def _enlarging(size: int, dtype: str) -> np.ndarray:
+  """[2·size, size]: both, one after the other."""
+  return (blurring(2 * size) @ interpolating(size)).astype(dtype)
 
 
 def enlarge(x, mode: str):

@@ -51,6 +51,8 @@ def model(dtype=np.float32, file='giraffe/generator', prefix='p/', **changes):
   fields = MODEL | changes
   generator = GIRAFFE(**fields)
   state = weights(file, prefix)
+  if not changes.get('use_directions', True):
+    state = giraffe_names.without_directions(state)
   names = giraffe_names.generator_names(
     {**MODEL, 'num_layers': 8, 'background_layers': 4} | changes
   )
