@@ -99,7 +99,7 @@ def test_poses_at_fractions_beyond_the_ranges(dtype):
       jnp.asarray(arrays['box_val/val_r'][None], dtype),
       jnp.zeros(1, dtype),
     )
-    compare_poses('box_val', ranges(2, turns=(0.0, -324.0)).poses(fractions), dtype)
+    compare_poses('box_val', ranges(2, turns=(-36.0, -216.0)).poses(fractions), dtype)
 
 
 def test_turns_pixels_and_lenses():
