@@ -4,6 +4,11 @@ python -m jax3dgan.apps.edit --pretrained=toys --out=edits.png --directions=pca 
 python -m jax3dgan.apps.edit --pretrained=toys --out=edits.png --labels=labels.csv --layers=1-3
 python -m jax3dgan.apps.edit --pretrained=toys --out=red.mp4 --measure=red,size --names=red
 python -m jax3dgan.apps.edit --pretrained=toys --out=mine.png --w=found.npz --directions=mine.npz
+python -m jax3dgan.apps.edit --workdir=runs/scenes --out=x.png --objects="1:x=0.1; 2:away"
+
+--objects edits the objects of a GIRAFFE one after another: NUMBER:EDITS, from 1, or
+background:EDITS; of x=, y=, z= (world units), turn= (degrees), size= (factor), seed= (another
+object in its place), away, there, alone. --directions=objects has a direction for each pose.
 """
 
 import argparse
@@ -36,6 +41,8 @@ def find(model, args: argparse.Namespace):
       w = model.map(model.latents(seeds), psi=1)
       labels = editing.measure(model, w, args.measure.split(','), display.show_azimuth(model))
     found = editing.probe(model, seeds, labels, args.conditional)
+  elif args.directions == 'objects':
+    found = editing.objects.directions(model)
   elif args.directions == 'pca':
     found = editing.pca(model, args.num or editing.NUM_STYLES, count=args.count)
   elif args.directions == 'sefa':
@@ -58,6 +65,9 @@ def _main(args: argparse.Namespace) -> None:
 
   model = common.load(args)
   w, labels = common.styles(model, args)
+  if args.objects:
+    _edit_objects(model, w, labels, args)
+    return
   directions = find(model, args)
   if args.save:
     directions.save(args.save)
@@ -93,6 +103,37 @@ def _main(args: argparse.Namespace) -> None:
   print(f'{args.out}: {len(directions)} directions of {model.name}, {directions.source}')
 
 
+def _edit_objects(model, w, labels, args: argparse.Namespace) -> None:
+  """`--objects`: a sheet with a column for each edit, or a video from before to after and back."""
+  from jax3dgan import viz
+  from jax3dgan.editing import objects
+
+  edits = objects.parse(args.objects)
+  steps = [w]
+  for edit in edits:
+    steps.append(objects.apply(model, steps[-1], [edit], args.psi))
+  azimuth = display.show_azimuth(model) if args.azimuth is None else math.radians(args.azimuth)
+  camera = model.orbit(azimuth)
+  record = provenance.record('edit', args, model)
+  if pathlib.Path(args.out).suffix.lower() == '.png':
+    images = [model.render(step, camera, args.resolution).image for step in steps]
+    caption = ' | '.join(['before', *(edit.text for edit in edits)])
+    rows = [
+      (f'{labels[i]}: {caption}', viz.grid(np.stack([x[i] for x in images]), len(images)))
+      for i in range(len(w))
+    ]
+    viz.save_png(args.out, viz.sheet(rows), provenance.texts(record))
+  else:
+    shares = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(args.frames) / args.frames)
+    pictures = (
+      viz.grid(model.render((1 - t) * w + t * steps[-1], camera, args.resolution).image)
+      for t in shares.astype(np.float32)
+    )
+    viz.write_video(args.out, _bar(pictures, args.frames), args.frames / _SECONDS)
+    provenance.save_beside(args.out, record)
+  print(f'{args.out}: {len(edits)} edits of objects of {model.name}')
+
+
 def _bar(pictures, total: int):
   import tqdm
 
@@ -114,8 +155,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   endings = ('.png', '.mp4', '.gif', '.webp')
   flags = common.parser('edit', __doc__, ', '.join(endings), seeds='0', depth=False)
   flags.add_argument(
-    '--directions', default='pca', metavar='pca|sefa|FILE', help='which; default: pca'
+    '--directions', default='pca', metavar='pca|sefa|objects|FILE', help='which; default: pca'
   )
+  flags.add_argument('--objects', metavar='EDITS', help='of the objects of a scene, see below')
   flags.add_argument('--labels', metavar='FILE', help='CSV of seed,attribute,...: fits a direction')
   flags.add_argument('--measure', metavar='NAMES', help='fits directions to measures, as red,size')
   flags.add_argument('--conditional', action='store_true', help='each orthogonal to the others')

@@ -4,11 +4,14 @@ python -m jax3dgan.apps.turntable --workdir=runs/toys --out=turntable.mp4 --seed
 python -m jax3dgan.apps.turntable --pretrained=toys --out=turntable.gif --frames=40 --depth
 python -m jax3dgan.apps.turntable --pretrained=toys --out=x.webp --trajectory=figure-eight
 python -m jax3dgan.apps.turntable --pretrained=toys --out=x.mp4 --trajectory=dolly --yaw=40
+python -m jax3dgan.apps.turntable --workdir=runs/scenes --out=x.mp4 --object=1
 """
 
 import argparse
 import pathlib
 from collections.abc import Sequence
+
+import numpy as np
 
 from jax3dgan.apps import common
 from jax3dgan.pictures import paths, turntables
@@ -18,6 +21,9 @@ from jax3dgan.runs import provenance
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
+  if args.object is not None:
+    _turn_object(model, args)
+    return
   path = paths.make(model, args.frames, args.trajectory, args.yaw, args.pitch, args.dolly)
   turntables.write(
     model,
@@ -35,6 +41,23 @@ def _main(args: argparse.Namespace) -> None:
   provenance.save_beside(args.out, record)
   what = args.w or f'{len(args.seeds)} seeds'
   print(f'{args.out}: {what} of {model.name}, step {model.step:,}')
+
+
+def _turn_object(model, args: argparse.Namespace) -> None:
+  """`--object`: it turns about itself, without the other objects, before a camera that stands
+  still."""
+  from jax3dgan import viz
+  from jax3dgan.editing import objects
+
+  objects.check(model)
+  w, _ = common.styles(model, args)
+  scenes = [objects.turning(model, each[None], args.object, args.frames) for each in w]
+  camera = model.orbit(0.0)
+  images = [model.render(of, camera, args.resolution).image for of in scenes]
+  pictures = (viz.grid(np.stack(now)) for now in zip(*images, strict=True))
+  viz.write_video(args.out, pictures, args.fps or args.frames / turntables.SECONDS)
+  provenance.save_beside(args.out, provenance.record('turntable', args, model))
+  print(f'{args.out}: object {args.object} of {len(w)} scenes of {model.name}')
 
 
 def add_path_flags(
@@ -81,6 +104,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     type=common.parse_numbers,
     default=list(paths.DOLLY),
     help='nearest and farthest camera of the dolly zoom, in the distance of training',
+  )
+  flags.add_argument(
+    '--object',
+    type=common.parse_count,
+    metavar='NUMBER',
+    help='turn this object of a scene alone, from 1, instead of moving the camera',
   )
   common.add_w(flags)
   args = common.parse(flags, argv)

@@ -12,6 +12,7 @@
 attribute (InterFaceGAN). `drift` measures whether an edit changes the pose.
 """
 
+from jax3dgan.editing import objects
 from jax3dgan.editing.directions import NUM_STYLES, Directions
 from jax3dgan.editing.labels import MEASURES, measure, read_labels
 from jax3dgan.editing.pca import pca
@@ -26,6 +27,7 @@ __all__ = [
   'Drift',
   'drift',
   'measure',
+  'objects',
   'pca',
   'probe',
   'read_labels',

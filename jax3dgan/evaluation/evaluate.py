@@ -19,6 +19,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.evaluation import (
   against_photos,
   depth_consistency,
+  disentanglement,
   distribution,
   flatness,
   held_out,
@@ -45,8 +46,9 @@ GEOMETRY = {
 PROBED = {'pose': pose.measure, 'identity': identity.measure}
 # Number of labelled photos that the probe of pose is trained on.
 _PROBE_IMAGES = 20_000
+OF_OBJECTS = {'objects': disentanglement.measure}
 NEED_FIELD = (*GEOMETRY, 'truth')
-METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out')
+METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out', *OF_OBJECTS)
 
 
 class Evaluator:
@@ -70,6 +72,8 @@ class Evaluator:
     self._metrics = (
       against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._by_name else METRICS
     )
+    if not self._by_name and generators.create(config).object_layout is None:
+      self._metrics = tuple(name for name in METRICS if name not in OF_OBJECTS)
     self._photos = self._probes = self._data = None
     self._reasons = {}  # why a metric is skipped, by its name
     self._images = [name for name in DISTRIBUTION if name in self._metrics]
@@ -126,13 +130,20 @@ class Evaluator:
         f'depth to measure. Leave {name} out of --config.eval.metrics.'
       )
     common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
-    if name in GEOMETRY:
-      return GEOMETRY[name](model, say=_counting(name, options.num_latents, self.say), **common)
+    if name in GEOMETRY or name in OF_OBJECTS:
+      return (GEOMETRY | OF_OBJECTS)[name](
+        model, say=_counting(name, options.num_latents, self.say), **common
+      )
     if name == 'truth':
       return self._truth(model)
     if name == 'held_out':
       return self._held_out(model)
     return PROBED[name](model, self._open_probes(model), say=self.say, **common)
+
+  @property
+  def _of_scenes(self) -> bool:
+    """Whether toys are scenes of several cars, of which no single one is inverted or recognised."""
+    return self.config.data.split.startswith('scenes')
 
   def _held_out(self, model) -> Result:
     """Views of a scene that it was not trained with."""
@@ -143,7 +154,7 @@ class Evaluator:
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""
     options, source = self.config.eval, self.config.data.source
-    if source == 'toys':
+    if source == 'toys' and not self._of_scenes:
       examples = truth.toys_examples(options.num_inverted)
     elif source.startswith(first_use.ICT):
       from jax3dgan.data.builders.ict_faces import generate as faces
@@ -153,7 +164,8 @@ class Evaluator:
     else:
       raise UserError(
         f'The true depth of {source} is not known. '
-        'Set --config.data.source=toys, or leave truth out of --config.eval.metrics.'
+        'Set --config.data.source=toys --config.data.split=train, or leave truth out of '
+        '--config.eval.metrics.'
       )
     # A generator that was trained with the photos' cameras has the photos' world.
     frame = frames.Frame() if self.config.data.use_labels else None
@@ -177,7 +189,7 @@ class Evaluator:
     if self._probes is None:
       options = self.config.eval
       cache = self.config.data.cache_dir or None
-      if self.config.data.source == 'toys':
+      if self.config.data.source == 'toys' and not self._of_scenes:
         self._probes = probes.toys(
           model.resolution, options.probe_steps, options.seed, cache, self.say
         )

@@ -78,6 +78,8 @@ class Generator(nn.Module):
       dual discriminator needs.
     pixels_alone: Whether a pixel depends on its own ray alone, so that an image may be cut into
       parts (`synthesize_part`).
+    object_layout: Where the styles say the poses of several objects (`giraffe_scene.Layout`), which
+      may then be moved; None for a generator without.
   """
 
   z_dim = 0
@@ -93,6 +95,7 @@ class Generator(nn.Module):
   box = 0.0
   makes_pairs = False
   pixels_alone = False
+  object_layout = None
 
   def map(self, z, label=None, truncation_psi=1.0, average_w=None):
     """Latents z [b, z_dim] → styles w [b, ...].
@@ -150,6 +153,11 @@ class Generator(nn.Module):
   def colours_of(self, features):
     """Colours [..., 3] in [0, 1] of the features [..., c] that `query` returns."""
     return features[..., :3]
+
+  def object_maps(self, w, camera: Camera, options: RenderOptions | None = None):
+    """What of each rendered pixel is which object's, and at last the background's, [b, h, w, n + 1]
+    of styles or a scene from cameras [b]. Only where there is an `object_layout`."""
+    raise not_written(self, 'object_maps')
 
   def average_w(self):
     """A running mean of the styles [...] that the generator keeps in its buffers; None where it

@@ -167,14 +167,14 @@ class GIRAFFE(Generator):
     )
 
   @property
-  def layout(self) -> Layout:
+  def object_layout(self) -> Layout:
     """What the numbers of styles are."""
     return Layout(self.num_objects, self.latent_dim, self.background_dim if self.background else 0)
 
   @property
   def num_codes(self) -> int:
     """Numbers of a latent that are codes; poses follow."""
-    layout = self.layout
+    layout = self.object_layout
     return 2 * (self.num_objects * layout.latent_dim + layout.background_dim)
 
   @property
@@ -198,7 +198,7 @@ class GIRAFFE(Generator):
 
   def average_w(self):
     """The styles [n + 1, width] of the codes' means, 0, in the middle of the poses' ranges."""
-    layout = self.layout
+    layout = self.object_layout
     objects = jnp.zeros((1, layout.num_objects, 2 * layout.latent_dim))
     background = jnp.zeros((1, 2 * layout.background_dim))
     return layout.join(objects, background, self.ranges.middle())[0]
@@ -228,7 +228,7 @@ class GIRAFFE(Generator):
       fractions: of the poses, `Fractions`; None for those that the latents say.
     """
     del label
-    layout, b = self.layout, z.shape[0]
+    layout, b = self.object_layout, z.shape[0]
     split = 2 * layout.num_objects * layout.latent_dim
     objects = z[:, :split].reshape(b, layout.num_objects, 2 * layout.latent_dim)
     background = z[:, split : self.num_codes]
@@ -247,7 +247,7 @@ class GIRAFFE(Generator):
     del key
     if isinstance(w, GIRAFFEScene):
       return w
-    layout = self.layout
+    layout = self.object_layout
     objects, background, poses = layout.split(w)
     # Windows of samples are as long as the largest box needs.
     size = jnp.minimum(poses.size, jnp.asarray(self.size_max, w.dtype))
@@ -307,7 +307,7 @@ class GIRAFFE(Generator):
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
-    check_options(options)
+    check_options(options, self.background)
     if options.low_resolution not in (0, self.low_resolution):
       raise UserError(
         f'render.low_resolution is {options.low_resolution}, and the neural renderer is made for '

@@ -83,7 +83,7 @@ class Pixels(NamedTuple):
     features: [b, r, f].
     depth, opacity: [b, r]; depth is the expected distance.
     shares: [b, r, n + 1] of what is seen, of each object and of the background; they sum to the
-      opacity.
+      opacity, or with `last_back` to 1.
   """
 
   features: jax.Array
@@ -92,14 +92,18 @@ class Pixels(NamedTuple):
   shares: jax.Array
 
 
-def check_options(options: RenderOptions) -> None:
+def check_options(options: RenderOptions, has_background: bool) -> None:
   """UserError for options without effect."""
+  if options.last_back and not has_background:
+    raise UserError(
+      'render.last_back shows the background at the last sample, and there is none. Set '
+      'last_back=False, or background=True in config.model.'
+    )
   only = {
     'num_fine': 0,
     'density': 'relu',
     'marcher': 'samples',
     'white_back': False,
-    'last_back': False,
     'lock_view_direction': False,
     'box': 0.0,
     'spacing': 'linear',
@@ -233,6 +237,8 @@ def render_rays(
   deltas = deltas * jnp.linalg.norm(rays.directions, axis=-1, keepdims=True)
   weights = compositing.ray_weights(total, deltas)  # [b, r, s]
   seen = weights[:, None] * shares
+  if options.last_back:  # what passes all samples shows the background at the last one
+    seen = seen.at[:, -1, :, -1].add(1 - jnp.sum(weights, axis=-1))
   n = origins.shape[1]
   of_window = composition.to_window(seen[:, :n], start, size)
   if fields.objects.squashes:

@@ -189,6 +189,15 @@ def _angle(fraction, degrees):
   return low + fraction * (high - low)
 
 
+def needs_objects(generator, name: str) -> None:
+  """UserError for a generator without objects; `name` is what to call the model."""
+  if generator.object_layout is None:
+    raise UserError(
+      f'{name} has no objects to move: its generator makes each image as a whole. Give a model '
+      "'giraffe'."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
   """Which numbers of styles w [b, n + 1, width] are what: a row of each object, then the

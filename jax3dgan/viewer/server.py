@@ -230,7 +230,10 @@ class Viewer:
     if self.styles.directions is None and self.wants_directions and not self._stopping.is_set():
       from jax3dgan import editing
 
-      self.styles.directions = editing.pca(self.model, seed=0, count=10)
+      if self.model.generator.object_layout is not None:
+        self.styles.directions = editing.objects.directions(self.model)
+      else:
+        self.styles.directions = editing.pca(self.model, seed=0, count=10)
       for session in list(self.sessions.values()):
         session.add_directions()
 
