@@ -37,7 +37,7 @@ def get_config():
   )
   config.discriminator.update(channels=(32, 64, 128, 256), latent_dim=64, styles=True)
   config.hologan.style = 1.0
-  config.optimizer.update(lr_generator=4e-4, lr_discriminator=4e-4)
+  config.optimizer.update(lr_generator=4e-4, lr_discriminator=1e-4)
   config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
   config.eval.update(num_images=4000, num_latents=64)
   config.log.update(every=20, images_every=250)

@@ -88,20 +88,24 @@ def source_places(view: View, places, size: int, new_size: int | None = None):
 
 
 def interpolate(voxels, places):
-  """Features [b, m, c] of voxels [b, n, n, n, c] at places (x, y, z) [b, m, 3]; 0 outside."""
-  b, n, c = voxels.shape[0], voxels.shape[1], voxels.shape[-1]
+  """Features [b, m, c] of voxels [b, n, n, n, c], or [1, ...] for all, at places (x, y, z)
+  [b, m, 3]; 0 outside."""
+  n, c = voxels.shape[1], voxels.shape[-1]
   low = jnp.clip(jnp.floor(places), 0, n - 2)
   inside = jnp.all((places >= 0) & (places < n - 1), axis=-1)
   fraction = jnp.where(inside[..., None], places - low, 0)
   x, y, z = jnp.moveaxis(low.astype(jnp.int32), -1, 0)
   first = (z * n + y) * n + x
-  flat, total = voxels.reshape(b, -1, c), 0.0
+  flat, total = voxels.reshape(-1, n**3, c), 0.0
+  if flat.shape[0] == 1:
+    gather = lambda flat, index: flat[0][index]  # noqa: E731
+  else:
+    gather = jax.vmap(lambda flat, index: flat[index])
   # Eight gathers that XLA fuses with their sum.
   for corner in itertools.product((0, 1), repeat=3):
     offset = (corner[2] * n + corner[1]) * n + corner[0]
     weight = jnp.prod(jnp.where(jnp.array(corner, bool), fraction, 1 - fraction), axis=-1)
-    rows = jax.vmap(lambda flat, index: flat[index])(flat, first + offset)
-    total += jnp.where(inside, weight, 0.0)[..., None] * rows
+    total += jnp.where(inside, weight, 0.0)[..., None] * gather(flat, first + offset)
   return total
 
 
@@ -112,7 +116,7 @@ def _grid(z, y, x):
 
 
 def rigid_transform(voxels, view: View, new_size: int | None = None):
-  """The voxels [b, n, n, n, c] as they lie in a view, along z, y and x: [b, m, m, m, c]."""
+  """The voxels [b or 1, n, n, n, c] as they lie in a view, along z, y and x: [b, m, m, m, c]."""
   size = voxels.shape[1]
   m = new_size or size
   steps = jnp.arange(m, dtype=voxels.dtype)
@@ -129,4 +133,4 @@ def image_axes(voxels, view: View):
   steps = jnp.arange(n, dtype=voxels.dtype)
   y, z, x = jnp.meshgrid(steps[::-1], steps, steps, indexing='ij')
   places = source_places(view, jnp.stack([x, y, z], axis=-1).reshape(-1, 3), n)
-  return interpolate(voxels, places).reshape(voxels.shape)
+  return interpolate(voxels, places).reshape(-1, *voxels.shape[1:])
