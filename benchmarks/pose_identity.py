@@ -1,10 +1,12 @@
 """Does turning an object change which object it is? A 2D GAN's best direction against a camera.
 
   python -m benchmarks.pose_identity --out=docs/images/pose_identity.png
+  python -m benchmarks.pose_identity --two_d=none --also runs/hologan --out=pose_identity.png
 
 Prints the table of docs/2d_against_3d.md and writes two figures: OUT, identity against the achieved
 turn, and beside it OUT with `_strip` in its name, objects turning. A model is the name of a
-pretrained one or the folder of a run. The probes know toy cars only.
+pretrained one or the folder of a run. The probes know toy cars only. Images of models of `--also`
+may be larger by a whole factor; the probes read means over their pixels.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from jax3dgan.evaluation import identity, pose, pose_direction, probes, turning
 
 _CURVE = np.arange(0, 166, 15)
 _STRIP = (-90, -60, -30, 0, 30, 60, 90)
-_COLOURS = ('#c23b22', '#e08e45', '#8b6bb1', '#b5a642', '#1f6fb2', '#444444')
+_COLOURS = ('#c23b22', '#e08e45', '#8b6bb1', '#b5a642', '#1f6fb2', '#2a9d6f', '#7fb5d6', '#444444')
+_NONE = 'none'
 _SHOWN = 4  # objects in the strip, the first seeds
 
 
@@ -30,6 +33,33 @@ def load(name: str) -> trained.Trained:
   if name in trained.pretrained_names():
     return trained.load(pretrained=name)
   return trained.load(workdir=name)
+
+
+class Smaller:
+  """A model whose images are means over squares of pixels.
+
+  Args:
+    model: A `trained.Trained`.
+    resolution: Pixels on a side, which divides the model's.
+  """
+
+  def __init__(self, model, resolution: int):
+    if model.resolution % resolution:
+      raise UserError(
+        f'{model.name} makes images of {model.resolution}², which do not shrink to {resolution}² '
+        'in whole pixels. Compare models of such sizes.'
+      )
+    self._model, self.resolution = model, resolution
+
+  def __getattr__(self, name):
+    return getattr(self._model, name)
+
+  def render(self, *args, **options):
+    """`Trained.render`: its images, in [−1, 1]."""
+    out = self._model.render(*args, **options)
+    b, n, factor = len(out.image), self.resolution, self._model.resolution // self.resolution
+    squares = out.image.reshape(b, n, factor, n, factor, 3)
+    return out.replace(image=squares.mean((2, 4)))
 
 
 def two_d_paths(model, reader, args, say):
@@ -86,7 +116,7 @@ def curves(paths, file: pathlib.Path) -> None:
   from matplotlib import pyplot
 
   figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
-  for (label, path), colour in zip(paths, _COLOURS, strict=True):
+  for (label, path), colour in zip(paths, _COLOURS, strict=False):
     change = [0.0] + [path.identity_change(a) for a in _CURVE[1:]]
     share = [1.0] + [path.share(a) for a in _CURVE[1:]]
     # A mean over a few latents that got so far says little.
@@ -120,10 +150,12 @@ def main(args: argparse.Namespace) -> None:
   def say(line):
     print(line, flush=True)
 
-  two_d, three_d = load(args.two_d), load(args.three_d)
-  if two_d.resolution != three_d.resolution:
+  two_d = None if args.two_d == _NONE else load(args.two_d)
+  three_d = load(args.three_d)
+  if two_d is not None and two_d.resolution != three_d.resolution:
     raise UserError('The models differ in resolution. Compare two of the same.')
-  reader = probes.toys(two_d.resolution, args.probe_steps, say=say)
+  also = [Smaller(load(name), three_d.resolution) for name in args.also]
+  reader = probes.toys(three_d.resolution, args.probe_steps, say=say)
   say(reader.protocol)
   grid = turning.camera_grid(args.num_steps)
   start = turning.starts(args.num_latents, three_d.yaw_half_range, 0)
@@ -131,11 +163,13 @@ def main(args: argparse.Namespace) -> None:
   photos = reader.views(len(start), start[:, None] + np.radians(grid), 0)
   real = turning.read(reader, grid, photos)
   say('real cars turned')
-  w = three_d.map(three_d.latents(range(args.num_latents)), 1.0)
-  camera = turning.by_camera(three_d, reader, w, start, grid)
-  say(f'{three_d.name} turned by its camera')
-  paths = two_d_paths(two_d, reader, args, say)
-  paths += [('3D, camera', camera), ('real cars, renderer', real)]
+  paths = [] if two_d is None else two_d_paths(two_d, reader, args, say)
+  for model in (three_d, *also):
+    w = model.map(model.latents(range(args.num_latents)), 1.0)
+    camera = turning.by_camera(model, reader, w, start, grid)
+    say(f'{model.name} turned by its camera')
+    paths.append((f'3D, {model.config.model.name}: camera', camera))
+  paths.append(('real cars, renderer', real))
 
   angles = ' | '.join(f'{angle}°' for angle in turning.ANGLES)
   say(f'\n| turned by | {angles} | 60°, noise off | score | reach | error at 30° |')
@@ -151,7 +185,7 @@ def main(args: argparse.Namespace) -> None:
       cells = ' | '.join(f'{only.identity_change(angle):.2f}' for angle in turning.ANGLES)
       say(f'| {label} | {cells} |')
   say('')
-  for model in (two_d, three_d):
+  for model in (*([] if two_d is None else [two_d]), three_d, *also):
     for module in (pose, identity):
       result = module.measure(model, reader, args.num_latents)
       for name, value in result.values.items():
@@ -160,14 +194,18 @@ def main(args: argparse.Namespace) -> None:
   file = pathlib.Path(args.out)
   file.parent.mkdir(parents=True, exist_ok=True)
   curves(paths, file)
-  picked = [paths[0], *[p for p in paths if not p[0].startswith('2D')]]
+  cameras = [path for path in paths if not path[0].startswith('2D')]
+  picked = cameras if two_d is None else [paths[0], *cameras]
   viz.save_png(file.with_name(f'{file.stem}_strip.png'), strip(picked))
 
 
 def flags() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog='python -m benchmarks.pose_identity', description=__doc__)
-  parser.add_argument('--two_d', default='toys_2d', help='the generator without a camera')
+  parser.add_argument(
+    '--two_d', default='toys_2d', help='the generator without a camera; none leaves it out'
+  )
   parser.add_argument('--three_d', default='toys', help='the generator with a camera')
+  parser.add_argument('--also', nargs='*', default=(), help='more generators with a camera')
   parser.add_argument('--out', required=True, help='PNG file of the curves')
   parser.add_argument('--num_latents', type=int, default=64, help='objects in every row')
   parser.add_argument('--num_steps', type=int, default=33, help='images along a path; odd')

@@ -326,10 +326,17 @@ def clock(processor_time: bool):
   return time.perf_counter
 
 
-def main():
-  """The program."""
-  flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  flags.add_argument('--cases', default=','.join(CASES))
+def main(cases=None, about=__doc__):
+  """The program.
+
+  Args:
+    cases: {name: function that gives {part: (ours, PyTorch's, GFLOP or None)}}; None for this
+      module's.
+    about: what it says of itself.
+  """
+  cases = cases or {name: globals()[name] for name in CASES}
+  flags = argparse.ArgumentParser(description=about.splitlines()[0])
+  flags.add_argument('--cases', default=','.join(cases))
   flags.add_argument('--repeats', type=int, default=3)
   flags.add_argument('--processor_time', action='store_true', help='see `clock`')
   args = flags.parse_args()
@@ -340,7 +347,7 @@ def main():
   print('|---|---|---|---|---|---|---|---|')
   peaks = []
   for case in args.cases.split(','):
-    for name, (ours, theirs, gflop) in globals()[case]().items():
+    for name, (ours, theirs, gflop) in cases[case]().items():
       peaks.append(eg3d.peak(now))
       own, their, a, b = eg3d.measure(ours, theirs, args.repeats, now)
       peaks.append(eg3d.peak(now))  # what else a machine does changes meanwhile
