@@ -41,22 +41,28 @@ def pytest_addoption(parser):
 # The files that take longest, in this order: with several processes (`pytest -n 2`) they begin with
 # these, so that none is left alone with a long one at the end.
 _FIRST = (
-  'test_train.py',
-  'test_notebooks.py',
-  'test_eg3d_steps.py',
-  'test_hosts.py',
-  'test_combinations.py',
   'test_lowering.py',
   'test_steps.py',
-  'test_eg3d.py',
-  'test_eg3d_losses.py',
+  'test_eg3d_steps.py',
+  'test_hosts.py',
+  'test_notebooks.py',
   'test_invert.py',
+  'test_train.py',
+  'test_eg3d.py',
   'test_evaluate.py',
-  'test_local.py',
-  'test_docs_looking.py',
+  'test_combinations.py',
+  'test_stylenerf_recipe.py',
+  'test_converted_apps.py',
   'test_plan.py',
-  'test_camera_generator.py',
+  'test_local.py',
+  'test_stylesdf_steps.py',
+  'test_inversion_search.py',
   'test_train_step_parity.py',
+  'test_camera_generator.py',
+  'test_docs_looking.py',
+  'test_eg3d_losses.py',
+  'test_convert_pigan.py',
+  'test_probes.py',
 )
 
 

@@ -55,13 +55,8 @@ def read_checkpoint(
   tree = convert.read(path)
   whole = isinstance(tree, dict) and entry is None
   found = {name: tree.get(name) if whole else None for name in (_AVERAGE, _TRAINED, _JUDGE)}
-  if not any(is_generator(found[name]) for name in (_AVERAGE, _TRAINED)):
-    found[_AVERAGE] = wrapped.choose(path, tree, entry, is_generator, _WHAT)
-  shown = next((name for name in (_AVERAGE, _TRAINED) if is_generator(found[name])), None)
-  if shown is None:
-    what = found[_AVERAGE]
-    what = repr(what) if isinstance(what, Inert) else show(what)
-    raise UserError(f'{path} is {what} without a {_WHAT} (pts_linears). Give a checkpoint of GRAF.')
+  otherwise = '(pts_linears). Give a checkpoint of GRAF.'
+  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
   say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
   average = _generator(path, shown, found[shown])
   generator = None

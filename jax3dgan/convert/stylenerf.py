@@ -11,7 +11,7 @@ import numpy as np
 from jax3dgan import convert
 from jax3dgan.convert import modules, official, stylenerf_generator, stylenerf_names, wrapped
 from jax3dgan.convert.networks import Network, num_images, shapes
-from jax3dgan.convert.values import DAMAGED, Inert, show
+from jax3dgan.convert.values import DAMAGED
 from jax3dgan.errors import UserError
 
 BACKGROUND_DIM = 32  # of the release; no shape tells it
@@ -69,16 +69,9 @@ def read_checkpoint(
     UserError: It is not a checkpoint of StyleNeRF, is damaged, or has a network of other sizes.
   """
   tree = convert.read(path)
-  found = _networks(tree) if entry is None else {}
-  if not any(is_generator(found.get(name)) for name in ('G_ema', 'G')):
-    found = {'G_ema': wrapped.choose(path, tree, entry, is_generator, _WHAT)}
-  shown = next((name for name in ('G_ema', 'G') if is_generator(found.get(name))), None)
-  if shown is None:
-    what = found.get('G_ema')
-    what = repr(what) if isinstance(what, Inert) else show(what)
-    raise UserError(
-      f'{path} is {what} without a {_WHAT} (synthesis.fg_nerf). Give a checkpoint of StyleNeRF.'
-    )
+  found = dict.fromkeys(_NAMES) | (_networks(tree) if entry is None else {})
+  otherwise = '(synthesis.fg_nerf). Give a checkpoint of StyleNeRF.'
+  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
   say(f'Checking {", ".join(name for name in _NAMES if found.get(name) is not None)} ...')
   notes: list[str] = []
   average, resolution = _generator(path, shown, found[shown], notes)

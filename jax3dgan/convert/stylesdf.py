@@ -55,16 +55,8 @@ def read_checkpoint(
   tree = convert.read(path)
   whole = isinstance(tree, dict) and entry is None
   found = {name: tree.get(name) if whole else None for name in ('g_ema', 'g', 'd')}
-  if not any(is_generator(found[name]) for name in ('g_ema', 'g')):
-    found['g_ema'] = wrapped.choose(path, tree, entry, is_generator, _WHAT)
-  shown = next((name for name in ('g_ema', 'g') if is_generator(found[name])), None)
-  if shown is None:
-    what = found['g_ema']
-    what = repr(what) if isinstance(what, Inert) else show(what)
-    raise UserError(
-      f'{path} is {what} without a {_WHAT} ({_MARK}). Give a checkpoint of StyleSDF, of either '
-      'stage.'
-    )
+  otherwise = f'({_MARK}). Give a checkpoint of StyleSDF, of either stage.'
+  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
   say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
   notes: list[str] = []
   average = _generator(path, shown, found[shown], notes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax3dgan.convert.tensors import Tensor
-from jax3dgan.convert.values import Object
+from jax3dgan.convert.values import Inert, Object, show
 from jax3dgan.errors import UserError
 
 # Classes that contain a model as `module`.
@@ -138,6 +138,38 @@ def choose(path, tree, entry: str | None, suits: Callable[[Any], bool], what: st
     )
   name = suitable[0] if suitable else next(iter(inside), None)
   return tree if name is None else inside[name]
+
+
+def shown_generator(
+  path,
+  tree,
+  entry: str | None,
+  found: dict[str, Any],
+  suits: Callable[[Any], bool],
+  what: str,
+  otherwise: str,
+) -> str:
+  """The name, of the first two of `found`, of the generator that is shown: the moving average, or
+  the trained one where that is all there is.
+
+  Args:
+    found: Networks of a training state by name, the average first, None for those it lacks. Where
+      neither is a generator, the one that is chosen (`choose`) is put in the place of the first.
+    otherwise: Ends the message where there is none: 'Give a checkpoint of GRAF.'
+    The rest: See `choose`.
+
+  Raises:
+    UserError: There is none.
+  """
+  names = list(found)[:2]
+  if not any(suits(found[name]) for name in names):
+    found[names[0]] = choose(path, tree, entry, suits, what)
+  for name in names:
+    if suits(found[name]):
+      return name
+  value = found[names[0]]
+  there = repr(value) if isinstance(value, Inert) else show(value)
+  raise UserError(f'{path} is {there} without a {what} {otherwise}')
 
 
 def step_of(tree) -> int | None:

@@ -111,3 +111,37 @@ class Discriminator(nn.Module):
       f'The discriminator takes images of {", ".join(map(str, sizes))} pixels, not {resolution}. '
       f'Set {", or ".join(remedies) or "config.discriminator.channels"}.'
     )
+
+
+def takes_no_label(name: str, label) -> None:
+  """UserError for a label that the discriminator of that name would ignore."""
+  if label is not None:
+    raise UserError(
+      f"The '{name}' discriminator is not conditioned on labels. Leave the label out, or take "
+      "'stylegan2'."
+    )
+
+
+class OfOneSize(Discriminator):
+  """A discriminator of images of one size, `resolution`, without labels."""
+
+  @property
+  def resolution(self) -> int:
+    """Pixels on a side of the images, the only size there is."""
+    raise not_written(self, 'resolution')
+
+  @property
+  def resolutions(self) -> tuple[int, ...]:
+    """The image sizes that it takes: the one."""
+    return (self.resolution,)
+
+  def check_inputs(self, name: str, image, label) -> None:
+    """UserError for images of another size, or a label; `name` is the discriminator's."""
+    takes_no_label(name, label)
+    r = self.resolution
+    if image.ndim != 4 or image.shape[1:] != (r, r, 3):
+      shape = 'x'.join(map(str, image.shape[1:]))
+      raise UserError(
+        f'The discriminator takes images of {r}x{r}x3, not {shape}. Set the resolution to its own, '
+        'or give config.discriminator.channels more or fewer entries.'
+      )

@@ -9,13 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
+from jax3dgan.discriminators.base import DiscriminatorOutput, OfOneSize
 from jax3dgan.discriminators.progressive import ResidualBlock
-from jax3dgan.errors import UserError
 from jax3dgan.nn.conv import Conv
 
 
-class CoordConvDiscriminator(Discriminator):
+class CoordConvDiscriminator(OfOneSize):
   """Images of one size, 2^len(channels), to logits.
 
   Parameters: `from_rgb`, `block_{size}` (conv_0, conv_1, shortcut) down to 4², and `final`.
@@ -36,11 +35,6 @@ class CoordConvDiscriminator(Discriminator):
     """Pixels on a side of the images, the only size there is."""
     return 2 ** len(self.channels)
 
-  @property
-  def resolutions(self) -> tuple[int, ...]:
-    """The image sizes that it takes: the one."""
-    return (self.resolution,)
-
   def channels_for(self, resolution: int) -> tuple[int, ...] | None:
     """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come first."""
     num = resolution.bit_length() - 1
@@ -60,18 +54,7 @@ class CoordConvDiscriminator(Discriminator):
       UserError: images of another size, or a label.
     """
     del fade
-    if label is not None:
-      raise UserError(
-        "The 'coordconv' discriminator is not conditioned on labels. Leave the label out, or take "
-        "'stylegan2'."
-      )
-    r = self.resolution
-    if image.shape[1:] != (r, r, 3):
-      shape = 'x'.join(map(str, image.shape[1:]))
-      raise UserError(
-        f'The discriminator takes images of {r}x{r}x3, not {shape}. Set the resolution to its own, '
-        'or give config.discriminator.channels more or fewer entries.'
-      )
+    self.check_inputs('coordconv', image, label)
     return self._discriminate(image)
 
   @nn.compact

@@ -6,12 +6,11 @@ no biases.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
-from jax3dgan.errors import UserError
+from jax3dgan.discriminators.base import DiscriminatorOutput, OfOneSize
 from jax3dgan.nn.conv import conv2d, torch_uniform
 
 
-class DCGANDiscriminator(Discriminator):
+class DCGANDiscriminator(OfOneSize):
   """Images of one size, 2^(len(channels) + 2), to logits.
 
   Parameters: `conv_{i}_kernel` and `out_kernel`, [4, 4, c, f].
@@ -29,11 +28,6 @@ class DCGANDiscriminator(Discriminator):
   def resolution(self) -> int:
     """Pixels on a side of the images, the only size there is."""
     return 4 << len(self.channels)
-
-  @property
-  def resolutions(self) -> tuple[int, ...]:
-    """The image sizes that it takes: the one."""
-    return (self.resolution,)
 
   def channels_for(self, resolution: int) -> tuple[int, ...] | None:
     """See `Discriminator.channels_for`: as many at 4², and half as many at each larger size."""
@@ -54,18 +48,7 @@ class DCGANDiscriminator(Discriminator):
       UserError: images of another size, or a label.
     """
     del fade
-    if label is not None:
-      raise UserError(
-        "The 'dcgan' discriminator is not conditioned on labels. Leave the label out, or take "
-        "'stylegan2'."
-      )
-    r = self.resolution
-    if image.shape[1:] != (r, r, 3):
-      shape = 'x'.join(map(str, image.shape[1:]))
-      raise UserError(
-        f'The discriminator takes images of {r}x{r}x3, not {shape}. Set the resolution to its own, '
-        'or give config.discriminator.channels more or fewer entries.'
-      )
+    self.check_inputs('dcgan', image, label)
     x = 0.5 * (image + 1)
 
     def kernel(name, features):

@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
-from jax3dgan.errors import UserError
+from jax3dgan.discriminators.base import DiscriminatorOutput, OfOneSize
 from jax3dgan.nn import precision
 from jax3dgan.nn.conv import conv2d
 from jax3dgan.nn.instance_norm import moments
@@ -97,7 +96,7 @@ class Block(nn.Module):
       self.norm(self.kernel)
 
 
-class HoloGANDiscriminator(Discriminator):
+class HoloGANDiscriminator(OfOneSize):
   """Images of one size to logits; by default the release's for 64².
 
   Heads: 'latent' [b, latent_dim] in [−1, 1], with `styles` moreover 'style_1', 'style_2', ...
@@ -135,9 +134,9 @@ class HoloGANDiscriminator(Discriminator):
     return len(self.channels) > 1
 
   @property
-  def resolutions(self) -> tuple[int, ...]:
-    """See `Discriminator.resolutions`."""
-    return (4 << len(self.channels),)
+  def resolution(self) -> int:
+    """Pixels on a side of the images, the only size there is."""
+    return 4 << len(self.channels)
 
   def channels_for(self, resolution: int) -> tuple[int, ...] | None:
     """See `Discriminator.channels_for`: more or fewer of the smallest sizes, which come last."""
@@ -162,18 +161,7 @@ class HoloGANDiscriminator(Discriminator):
       UserError: images of another size, or a label.
     """
     del fade
-    if label is not None:
-      raise UserError(
-        "The 'hologan' discriminator is not conditioned on labels. Leave the label out, or take "
-        "'stylegan2'."
-      )
-    size = self.resolutions[0]
-    if image.shape[1:] != (size, size, 3):
-      raise UserError(
-        f'The discriminator takes images of {size}x{size}x3, not '
-        f'{"x".join(map(str, image.shape[1:]))}. Give config.discriminator.channels an entry for '
-        'each halving down to 4².'
-      )
+    self.check_inputs('hologan', image, label)
     x, heads = image, {}
     for i, block in enumerate(self.block):
       x, logits = block(x)

@@ -4,13 +4,12 @@ convolutions with spectral and instance normalisation."""
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
-from jax3dgan.errors import UserError
+from jax3dgan.discriminators.base import DiscriminatorOutput, OfOneSize
 from jax3dgan.nn.instance_norm import instance_norm
 from jax3dgan.nn.spectral_norm import SpectralConv
 
 
-class PatchDiscriminator(Discriminator):
+class PatchDiscriminator(OfOneSize):
   """Images of one size to logits; it is told neither the scale of a patch nor its place.
 
   Parameters: `conv_{i}` (`nn.spectral_norm.SpectralConv`, without biases), of which all but the
@@ -45,11 +44,6 @@ class PatchDiscriminator(Discriminator):
     """Pixels on a side of the images, the only size there is."""
     return 4 << len(self.channels)
 
-  @property
-  def resolutions(self) -> tuple[int, ...]:
-    """The image sizes that it takes: the one."""
-    return (self.resolution,)
-
   def channels_for(self, resolution: int) -> tuple[int, ...] | None:
     """See `Discriminator.channels_for`: more or fewer of the first convolutions."""
     num = resolution.bit_length() - 3
@@ -64,18 +58,7 @@ class PatchDiscriminator(Discriminator):
       UserError: images of another size, or a label.
     """
     del fade
-    r = self.resolution
-    if image.ndim != 4 or image.shape[1:] != (r, r, 3):
-      shape = 'x'.join(str(n) for n in image.shape[1:])
-      raise UserError(
-        f'The discriminator takes images of {r}x{r}x3, not {shape}. Give '
-        'config.discriminator.channels more or fewer entries.'
-      )
-    if label is not None:
-      raise UserError(
-        "The 'patch' discriminator is not conditioned on labels. Leave the label out, or take "
-        "'stylegan2'."
-      )
+    self.check_inputs('patch', image, label)
     x = image
     for i, conv in enumerate(self.convs[:-1]):
       x = conv(x)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
+from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput, takes_no_label
 from jax3dgan.errors import UserError
 from jax3dgan.nn.conv import Conv
 
@@ -131,11 +131,7 @@ class ProgressiveDiscriminator(Discriminator):
     only one block and ignore it. Raises UserError for a size that the network does not have, and
     for a label: it is not conditioned on any.
     """
-    if label is not None:
-      raise UserError(
-        "The 'progressive' discriminator is not conditioned on labels. Leave the label out, or "
-        "take 'stylegan2'."
-      )
+    takes_no_label('progressive', label)
     resolution = self._check(image)
     x = self._enter(image, resolution)
     size = resolution

@@ -7,7 +7,7 @@ arXiv 1710.10196).
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
+from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput, takes_no_label
 from jax3dgan.discriminators.stylegan2 import Epilogue, LabelMapping
 from jax3dgan.errors import UserError
 from jax3dgan.nn import resample
@@ -128,11 +128,7 @@ class StyleNeRFDiscriminator(Discriminator):
     Raises:
       UserError: images of another size, a label, or a batch without whole groups.
     """
-    if label is not None:
-      raise UserError(
-        "The 'stylenerf' discriminator is not conditioned on labels. Leave the label out, or take "
-        "'stylegan2'."
-      )
+    takes_no_label('stylenerf', label)
     if self.compat not in COMPAT:
       raise UserError(
         f"config.discriminator.compat is '{self.compat}'. Choose one of {', '.join(COMPAT)}."
