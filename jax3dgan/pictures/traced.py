@@ -16,7 +16,7 @@ import numpy as np
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import Rendering
-from jax3dgan.rendering import rays, sphere_tracing
+from jax3dgan.rendering import rays, sphere_tracing, surfaces
 from jax3dgan.rendering.sphere_tracing import Tracing
 
 SHADED = 'shaded'  # a kind of picture: the surface in grey, lit from the camera
@@ -111,7 +111,7 @@ def _trace(generator, variables, w, camera, options, tracing, kind, lipschitz) -
   def colour(points, directions):
     return generator.colours_of(query(points, directions)[1])
 
-  out = sphere_tracing.render(
+  out = surfaces.render(
     distance,
     colour if kind == 'colour' else None,
     camera,
@@ -128,7 +128,7 @@ def _trace(generator, variables, w, camera, options, tracing, kind, lipschitz) -
   if kind == 'colour':
     image = out.colour
   elif kind == SHADED:
-    image = sphere_tracing.shade(out.normals, out.directions, out.hit)
+    image = surfaces.shade(out.normals, out.directions, out.hit)
   else:
     image = jnp.zeros((*out.hit.shape, 3))
   if out.normals is not None:

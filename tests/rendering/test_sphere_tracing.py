@@ -9,7 +9,7 @@ import pytest
 
 from jax3dgan import cameras
 from jax3dgan.rendering import rays as rays_lib
-from jax3dgan.rendering import sphere_tracing
+from jax3dgan.rendering import sphere_tracing, surfaces
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.sphere_tracing import Tracing
 
@@ -51,7 +51,7 @@ def rendered(distance, cam, tracing, lipschitz, options=OPTIONS):
   def colour(points, directions):
     return 0.5 + 0.5 * points
 
-  return sphere_tracing.render(distance, colour, cam, options, tracing, lipschitz)
+  return surfaces.render(distance, colour, cam, options, tracing, lipschitz)
 
 
 @pytest.mark.parametrize('distance, lipschitz, cone', [(ball, 1.0, 4), (wavy, 2.2, 1)])
@@ -150,5 +150,5 @@ def test_backgrounds_and_odd_sizes():
 def test_shading_is_brightest_where_the_surface_faces_the_camera():
   normals = jnp.array([[0.0, 0, 1], [1, 0, 0], [0, 0, 0]])
   directions = jnp.broadcast_to(jnp.array([0.0, 0, -1]), (3, 3))
-  grey = sphere_tracing.shade(normals, directions, jnp.array([True, True, False]), 0.2)
+  grey = surfaces.shade(normals, directions, jnp.array([True, True, False]), 0.2)
   np.testing.assert_allclose(grey[:, 0], [1.0, 0.2, 1.0], atol=1e-6)
