@@ -72,7 +72,7 @@ def test_the_views_of_training(tiny_model):
 def test_other_parameters_share_what_is_compiled(tiny_model):
   other = tiny_model.with_params(jax.tree.map(jnp.zeros_like, tiny_model.params), 99)
   assert other.step == 99 and tiny_model.step == 12
-  assert other._synthesize is tiny_model._synthesize
+  assert other.compiled is tiny_model.compiled
   np.testing.assert_array_equal(other.map(other.latents([0])), 0 * other.average_w[None])
 
 

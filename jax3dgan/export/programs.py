@@ -59,7 +59,7 @@ def programs(
     label = None
     if front is not None:  # as `Trained.map` does without a label
       label = jnp.broadcast_to(front, (z.shape[0], front.shape[-1]))
-    return model._map(variables(weights), z, psi, weights[AVERAGE], label)
+    return model.compiled.map(variables(weights), z, psi, weights[AVERAGE], label)
 
   def together(weights, w, *camera):
     # Without a camera the generator is called as by `Trained.render`: it uses none.

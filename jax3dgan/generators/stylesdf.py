@@ -11,36 +11,20 @@ import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-from jax3dgan.fields.sdf_siren import Penalties, SDFField, SDFSiren
-from jax3dgan.generators.base import (
-  BUFFERS,
-  FieldGenerator,
-  Rendering,
-  needs_resolution,
-  truncated,
-)
+from jax3dgan.generators.base import BUFFERS, Rendering, needs_resolution, truncated
+from jax3dgan.generators.stylesdf_renderer import MARCHING, SDFRenderer, as_rendering
 from jax3dgan.nn import resample
-from jax3dgan.nn.mapping import StyleMapping
 from jax3dgan.nn.style_decoder import StyleDecoder
 from jax3dgan.nn.stylegan2 import MappingNetwork
 from jax3dgan.rendering import hierarchical
-from jax3dgan.rendering import rays as rays_lib
-from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.options import RenderOptions
 
-# How StyleSDF samples and composites, in RenderOptions' fields.
-MARCHING = dict(
-  density='field',
-  last_interval='infinite',
-  align_corners=False,
-  limits_along='axis',
-  strata='cells',
-  jitter='ray',
-)
+__all__ = ['MARCHING', 'RENDERER', 'StyleSDF', 'as_rendering']
+
 RENDERER = ('mapping', 'field')  # the parameters' groups that the first stage trains
 
 
-class StyleSDF(FieldGenerator):
+class StyleSDF(SDFRenderer):
   """The generator of both stages.
 
   Styles w are [b, w_dim] without a decoder. With one they are [b, num_ws, width], the width of the
@@ -48,61 +32,29 @@ class StyleSDF(FieldGenerator):
   of each of the decoder's layers. So layers are mixed, truncated and edited as in StyleGAN2.
 
   Attributes:
-    z_dim, w_dim, mapping_layers: sizes of latent, renderer's style and mapping network.
-    hidden_dim, num_layers, input_scale: see `SDFSiren`; input_scale is 2/(far − near).
-    beta, beta_floor: the density's β at first, and what is always added to it, world units: about a
-      fifth of the distance of two samples where those are few; 0 is the paper's.
-    style_scale: see `SDFSiren`: how far apart the fields of fresh latents are.
     decoder_channels: features of the decoder at `low_resolution`, twice it, ...; () for no decoder:
       the rendering is the picture.
     decoder_w_dim, decoder_mapping_layers: width of the decoder's styles and number of the layers
       that make them from the renderer's.
-    low_resolution: pixels on a side that are rendered for the decoder.
     use_noise: whether the decoder's layers have noise inputs.
-    matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
+    The rest: see `SDFRenderer`.
   """
 
-  z_dim: int = 256
-  w_dim: int = 256
-  mapping_layers: int = 3
-  hidden_dim: int = 256
-  num_layers: int = 8
-  input_scale: float = 2 / 0.24
-  beta: float = 0.1
-  beta_floor: float = 0.0
-  style_scale: float = 0.25
   decoder_channels: tuple[int, ...] = ()
   decoder_w_dim: int = 512
   decoder_mapping_layers: int = 5
-  low_resolution: int = 64
   use_noise: bool = True
-  matmul_dtype: str = 'float32'
 
   # Not fields.
-  field_kind = 'sdf'
   makes_pairs = True
 
   def setup(self):
-    if self.beta <= 0:
-      raise UserError(
-        f'config.model.beta is {self.beta}, and a surface is not as wide. Set --config.model.beta '
-        'to a number above 0, such as 0.1.'
-      )
     if self.decoder_channels and self.low_resolution < 1:
       raise UserError(
         'config.model.low_resolution is 0, and the decoder has nothing to begin with. Set '
         '--config.model.low_resolution to the pixels on a side that are rendered, such as 64.'
       )
-    self.mapping = StyleMapping(self.w_dim, self.mapping_layers)
-    self.field = SDFSiren(
-      self.hidden_dim,
-      self.num_layers,
-      self.input_scale,
-      self.beta,
-      self.beta_floor,
-      self.style_scale,
-      self.matmul_dtype,
-    )
+    super().setup()
     if self.decoder_channels:
       self.decoder_mapping = MappingNetwork(self.decoder_w_dim, self.decoder_mapping_layers)
       self.decoder = StyleDecoder(
@@ -180,40 +132,6 @@ class StyleSDF(FieldGenerator):
     rows = (style[:, None], latents)
     return jnp.concatenate([_widened(row, width) for row in rows], axis=1)
 
-  def radiance_field(self, scene, options: RenderOptions | None = None) -> SDFField:
-    """The field of styles w, its colour without features."""
-    field = self.field(scene[:, 0, : self.w_dim] if scene.ndim == 3 else scene)
-    return field if options is None else field.replace(saved_activations=options.saved_activations)
-
-  def render(
-    self,
-    w,
-    camera: Camera,
-    key=None,
-    options: RenderOptions | None = None,
-    has_features: bool = False,
-    penalties: Penalties | None = None,
-    noise_std=0.0,
-  ):
-    """The volume rendering before a decoder: Composite of r rays of a square, colour [b, r, c].
-
-    Args:
-      key: per-example keys [b], the numbers themselves (`hierarchical.Draws`), or None.
-      has_features: whether the map of features comes behind the colour.
-      penalties: what of the distance is regularised: the Composite's `means` are of each ray.
-      noise_std: must be 0: a density that is the distance's has no noise.
-    """
-    options = options or self.default_options()
-    rays = rays_lib.camera_rays(camera, self._low_resolution(options), options.align_corners)
-    field = self.radiance_field(w, options).replace(has_features=has_features, penalties=penalties)
-    noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    return hierarchical.render_images(field, rays, options, key, noise_std, noise)
-
-  def default_options(self) -> RenderOptions:
-    """StyleSDF's way of marching along rays, for its cameras."""
-    size = self.resolution or self.low_resolution
-    return RenderOptions(resolution=size, num_coarse=24, num_fine=0, **MARCHING)
-
   def _low_resolution(self, options: RenderOptions) -> int:
     if not self.decoder_channels:
       return options.resolution
@@ -274,21 +192,6 @@ class StyleSDF(FieldGenerator):
     part = super().synthesize_part(w, camera, index, count, options or self.default_options())
     return part.replace(low_res=part.image)
 
-  def query(self, w, points, directions=None):
-    """Signed distances [b, n], negative inside, and colours [b, n, 3] at points [b, n, 3]."""
-    if directions is None:
-      directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], points.dtype), points.shape)
-    return self.radiance_field(w).surface_colour(points, directions)
-
-  def distance(self, w, points):
-    """Signed distances [b, n] at points [b, n, 3], negative inside, world units."""
-    return self.radiance_field(w).distance(points)
-
-  def distance_and_gradient(self, w, points):
-    """Signed distances [b, n] and their gradients [b, n, 3]: normals outwards, of about unit
-    length."""
-    return self.radiance_field(w).distance_and_gradient(points)
-
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
     w = self.map(z)
@@ -310,11 +213,3 @@ class StyleSDF(FieldGenerator):
 def _widened(x, width: int):
   """[b, n, c] with zeros behind up to [b, n, width]."""
   return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
-
-
-def as_rendering(out: Composite, size: int) -> Rendering:
-  """The Rendering, without a decoder, of a Composite of the rays of images of size²."""
-  b = out.depth.shape[0]
-  image = 2 * out.colour[..., :3].reshape(b, size, size, 3) - 1
-  depth, opacity = (x.reshape(b, size, size) for x in (out.depth, out.opacity))
-  return Rendering(image, depth, opacity, image)

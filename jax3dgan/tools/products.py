@@ -77,7 +77,7 @@ class Programs:
       lambda v, z, label: generator.apply(v, z, label, method='map'), variables, z, label
     )
     with backend.lowering_for('cuda'):
-      return model._synthesize.trace(variables, w, camera, model.options())
+      return model.compiled.synthesize.trace(variables, w, camera, model.options())
 
 
 def lowered(traced, *platforms: str) -> str:

@@ -131,7 +131,7 @@ def cost(model, batch):
   # No chunks: a loop's flops are counted for one round.
   options = model.options(24, ray_chunk=0, num_coarse=3, num_fine=3)
   args = model._variables_on_mesh(), *inputs(model, batch), options
-  program = model._synthesize.lower(*args).compile()
+  program = model.compiled.synthesize.lower(*args).compile()
   text = program.as_text()
   assert ' while(' not in text
   assert not re.findall(r'all-[a-z]+|collective|\\bpermute\\b', text)  # nothing between devices
@@ -147,7 +147,7 @@ def set_params(model, scale):
 
 w, camera = inputs(many, 1)
 other = set_params(many, 0.9)
-assert other._synthesize is many._synthesize and other.mesh is many.mesh
+assert other.compiled is many.compiled and other.mesh is many.mesh
 image = other.render(w, camera, 16).image
 assert np.abs(image - many.render(w, camera, 16).image).max() > 0.1
 np.testing.assert_allclose(set_params(one, 0.9).render(w, camera, 16).image, image, atol=1e-5)

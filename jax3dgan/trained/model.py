@@ -1,49 +1,23 @@
-"""A trained generator as one object: from latents to pictures, whatever the paper.
-
-  from jax3dgan import trained
-
-  model = trained.load(workdir='runs/toys')  # or trained.load(pretrained='toys')
-  w = model.map(model.latents([0, 1, 2]))  # [3, ...]
-  image = model.render(w, model.orbit(azimuth=[0.0, 0.5, 1.0])).image  # [3, h, w, 3] in [−1, 1]
-
-The models that come with the package lie in `jax3dgan/pretrained`, see `packaged`.
-"""
+"""A generator with its parameters: from latents to pictures, whatever the paper."""
 
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from jax3dgan import cameras, generators, recipes
-from jax3dgan import config as config_lib
 from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import ray_parallel
 from jax3dgan.errors import UserError
 from jax3dgan.generators import scene_cache
 from jax3dgan.generators.base import GROWTH
-from jax3dgan.runs import packaged, workdirs
-from jax3dgan.runs.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
+from jax3dgan.trained.compiled import Compiled
 from jax3dgan.training import schedule
-
-__all__ = [
-  'MAX_BYTES',
-  'PRETRAINED',
-  'Trained',
-  'config_of',
-  'load',
-  'pretrained_names',
-  'save_pretrained',
-]
-
-# Latents of the average style; as many as π-GAN's release takes.
-_NUM_AVERAGE = 10_000
 
 
 @dataclasses.dataclass(eq=False)
@@ -86,14 +60,18 @@ class Trained:
   def with_variables(self, variables, step: int) -> 'Trained':
     """Returns the same with other variables; what is compiled already serves both."""
     other = dataclasses.replace(self, variables=variables, step=step)
-    for name in ('mesh', '_map', '_mean', '_synthesize', '_query', '_prepare'):
-      other.__dict__[name] = getattr(self, name)
+    other.__dict__['compiled'] = self.compiled
     return other
 
   @functools.cached_property
+  def compiled(self) -> Compiled:
+    """The generator's compiled functions, for which variables are arguments."""
+    return Compiled(self.generator, self.devices)
+
+  @property
   def mesh(self) -> jax.sharding.Mesh:
     """The devices that share a rendering."""
-    return ray_parallel.local_mesh(self.devices)
+    return self.compiled.mesh
 
   def _variables_on_mesh(self):
     if self.devices is None and self.mesh.size == 1:
@@ -157,14 +135,7 @@ class Trained:
   @functools.cached_property
   def average_w(self) -> jax.Array:
     """The mean style, [...] without a batch axis."""
-    return self._mean(self.variables)
-
-  @functools.cached_property
-  def _mean(self):
-    def mean(variables):
-      return generators.average_w(self.generator, variables, jax.random.key(0), _NUM_AVERAGE)
-
-    return jax.jit(mean)
+    return self.compiled.mean(self.variables)
 
   @functools.cached_property
   def front(self) -> cameras.Camera:
@@ -192,15 +163,7 @@ class Trained:
       label = np.broadcast_to(np.asarray(label, np.float32), (len(z), 25))
     else:
       label = None
-    return self._map(self.variables, z, psi, average, label)
-
-  @functools.cached_property
-  def _map(self):
-    def styles(variables, z, psi, average_w, label):
-      inputs = {} if average_w is None else {'truncation_psi': psi, 'average_w': average_w}
-      return self.generator.apply(variables, z, label, method='map', **inputs)
-
-    return jax.jit(styles)
+    return self.compiled.map(self.variables, z, psi, average, label)
 
   def prepare(self, w):
     """Returns what of styles w [n, ...] depends on no camera, computed once: a scene.
@@ -210,11 +173,7 @@ class Trained:
     """
     if isinstance(w, generators.Scene) or not self.generator.prepares_scene:
       return w
-    return self._prepare(self.variables, w)
-
-  @functools.cached_property
-  def _prepare(self):
-    return jax.jit(lambda variables, w: self.generator.apply(variables, w, method='prepare'))
+    return self.compiled.prepare(self.variables, w)
 
   def query(self, w, points, directions=None, chunk: int = 2**16) -> tuple[np.ndarray, np.ndarray]:
     """Asks the field at points of world space, in the memory of one chunk.
@@ -245,18 +204,9 @@ class Trained:
     parts = []
     for start in range(0, num, chunk):
       rows = np.minimum(np.arange(start, start + chunk), num - 1)  # the last point pads
-      out = self._query(self.variables, w, points[:, rows], directions[:, rows])
+      out = self.compiled.query(self.variables, w, points[:, rows], directions[:, rows])
       parts.append(jax.tree.map(lambda x, end=num - start: np.asarray(x)[:, :end], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
-
-  @functools.cached_property
-  def _query(self):
-    def field(variables, w, points, directions):
-      n = points.shape[0]
-      w = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape[1:])), w)
-      return self.generator.apply(variables, w, points, directions, method='query')
-
-    return jax.jit(field)
 
   @functools.cached_property
   def w_shape(self) -> tuple[int, ...]:
@@ -264,7 +214,7 @@ class Trained:
     z, label = np.zeros((1, self.generator.z_dim), np.float32), None
     if self.is_conditioned:
       label = np.zeros((1, 25), np.float32)
-    return jax.eval_shape(self._map, self.variables, z, 1.0, None, label).shape[1:]
+    return jax.eval_shape(self.compiled.map, self.variables, z, 1.0, None, label).shape[1:]
 
   def orbit(self, azimuth, elevation=None) -> cameras.Camera:
     """Returns cameras that look at the origin as those of training do.
@@ -342,22 +292,10 @@ class Trained:
         styles = scenes.take(rows, min(batch, num - start))
         if devices > 1:  # from where they were made
           styles = jax.tree.map(np.asarray, styles)
-      out = self._synthesize(self._variables_on_mesh(), styles, _rows(camera, rows), options)
+      variables = self._variables_on_mesh()
+      out = self.compiled.synthesize(variables, styles, _rows(camera, rows), options)
       out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
       yield _rows(out, slice(num - start))
-
-  @functools.cached_property
-  def _synthesize(self):
-    mesh = self.mesh
-
-    def images(variables, w, camera, options):
-      if mesh.size > 1:
-        return ray_parallel.synthesize(self.generator, mesh, variables, w, camera, options)
-      return self.generator.apply(
-        variables, w, camera, key=None, options=options, method='synthesize'
-      )
-
-    return jax.jit(images, static_argnums=3)
 
 
 def _with_growth(variables, generator, config, step: int):
@@ -378,55 +316,3 @@ def _rows(tree, index):
 
 # Outside of a jit each small operation would be compiled on its own.
 _orbit = jax.jit(cameras.orbit, static_argnums=(2, 3, 4))
-
-
-def load(
-  workdir=None,
-  pretrained: str | None = None,
-  ema: str | float | None = None,
-  step: int | None = None,
-  directory=PRETRAINED,
-) -> Trained:
-  """Loads a generator from a run's workdir or from the models that come with the package.
-
-  Args:
-    workdir: The folder of a run; its latest checkpoint is taken.
-    pretrained: A name in `jax3dgan/pretrained`, instead of a workdir.
-    ema: The rate of the parameters' moving average; None for the config's display rate.
-    step: Another checkpoint than the latest.
-    directory: Where the pretrained models lie.
-
-  Raises:
-    UserError: No such folder, checkpoint, average or pretrained model; weights that are no numbers.
-  """
-  if (workdir is None) == (pretrained is None):
-    raise UserError('Give either a workdir or the name of a pretrained model.')
-  config = config_of(workdir, pretrained, directory)
-  if pretrained is not None:
-    generator = generators.create(config)
-    arrays, step = packaged.read(pretrained, directory)
-    variables = packaged.variables_of(generator, arrays)
-    return Trained(config, generator, variables, step, pretrained)
-  from jax3dgan.runs import (
-    checkpoints,  # Orbax costs a second that the pretrained models need not pay
-  )
-
-  rate = str(config.ema.display_rate if ema is None else ema)
-  generator = generators.create(config)
-  step, variables = checkpoints.read_variables(workdir, generator, rate, step=step)
-  name = pathlib.Path(workdir).resolve().name
-  if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-    raise UserError(
-      f'The weights of {workdir} at step {step:,} are not finite: its training diverged. Take an '
-      'earlier checkpoint with --step (of main: --config.eval.step).'
-    )
-  return Trained(config, generator, jax.tree.map(jnp.asarray, variables), step, name)
-
-
-def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):
-  """Returns the config of a pretrained model, or else of a run; see `load`."""
-  if pretrained is None:
-    return config_lib.complete(workdirs.load_config(workdir))
-  return config_lib.complete(
-    workdirs.config_from(packaged.metadata(pretrained, directory)['config'])
-  )
