@@ -11,11 +11,10 @@
 | discriminator | the gradient of its loss of 8 photos and 8 fakes, with R1 |
 
 PyTorch's side is `benchmarks/torch_graf.py`. Both sides have the same weights, cameras and draws,
-take turns, and what they compute is compared. The matrix peak is that of a product of 2048²
-matrices in the same run; FLOPs of the rendering are counted by hand.
+take turns, and what they compute is compared. FLOPs of the rendering are counted by hand, its
+gradient's are three times as many.
 """
 
-import argparse
 import functools
 
 import jax
@@ -23,10 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import eg3d, torch_graf
-from benchmarks.style import apart, camera_of, clock, load, nchw, no_gradient, tensor, their_rays
+from benchmarks import style, torch_graf
+from benchmarks.style import (
+  camera_of,
+  forward,
+  load,
+  nchw,
+  no_gradient,
+  tensor,
+  their_rays,
+)
 from jax3dgan import discriminators, generators, recipes
-from jax3dgan.devices import compilation
 from jax3dgan.losses import adversarial
 from jax3dgan.recipes import base, graf, loss_terms
 from jax3dgan.rendering.hierarchical import Draws
@@ -76,25 +82,22 @@ class Both:
     return len(self.z) * self.size**2 * self.options.num_coarse * 2 * sample / 1e9
 
 
-def rendering(config):
-  """(ours, PyTorch's, GFLOP)."""
-  both = Both(config, 1)
-  ours = jax.jit(both.picture).lower(both.variables).compile()
-  return (
-    functools.partial(ours, both.variables), no_gradient(both.their_picture), both.gflop(),
-  )  # fmt: skip
+def rendering():
+  """{part: (ours, PyTorch's, GFLOP)}."""
+  both = Both(load('graf_carla'), 1)
+  ours, _ = forward(both.picture, both.variables)
+  return {'patch': (ours, no_gradient(both.their_picture), both.gflop())}
 
 
-def generator(config):
-  """(ours, PyTorch's, GFLOP) of the gradient of its loss."""
-  both = Both(config, 1)
+def generator():
+  """{part: (ours, PyTorch's, GFLOP)}."""
+  both = Both(load('graf_carla'), 1)
 
   def loss(params, judges):
     logits = both.judge.apply(judges, both.picture({'params': params})).logits
     return adversarial.generator_loss(logits)
 
-  args = both.variables['params'], both.judges
-  ours = jax.jit(jax.grad(loss)).lower(*args).compile()
+  ours, _ = forward(jax.grad(loss), both.variables['params'], both.judges)
   own = both.theirs.p['layer_1']['weight']
   for value in both.theirs.parameters():
     value.requires_grad_(True)
@@ -105,15 +108,12 @@ def generator(config):
     torch.nn.functional.softplus(-both.their_judge(both.their_picture())).mean().backward()
     return own.grad.T
 
-  # The backward products are twice the forward ones; those of the discriminator are a hundredth.
-  return (
-    lambda: ours(*args)['field']['layer_1_kernel'], theirs, 3 * both.gflop(),
-  )  # fmt: skip
+  return {'gradient': (lambda: ours()['field']['layer_1_kernel'], theirs, 3 * both.gflop())}
 
 
-def discriminator(config):
-  """(ours, PyTorch's, GFLOP) of the gradient of its loss with R1."""
-  both, b = Both(config, 1), 8
+def discriminator():
+  """{part: (ours, PyTorch's, GFLOP)}."""
+  both, b = Both(load('graf_carla'), 1), 8
   rng = np.random.default_rng(1)
   photos, fakes = (
     rng.uniform(-1, 1, (b, both.size, both.size, 3)).astype(np.float32) for _ in range(2)
@@ -134,8 +134,7 @@ def discriminator(config):
     fake = logits(params, fakes, for_fakes)
     return real.loss + adversarial.fake_loss(fake) + 0.5 * graf.Loss().r1 * real.r1
 
-  args = both.judges['params'], both.judges['buffers']
-  ours = jax.jit(jax.grad(loss)).lower(*args).compile()
+  ours, _ = forward(jax.grad(loss), both.judges['params'], both.judges['buffers'])
   network = both.their_judge.train()
   start = {name: x.clone() for name, x in network.named_buffers()}
   images = nchw(photos), nchw(fakes)
@@ -148,34 +147,15 @@ def discriminator(config):
     return network[3].weight_orig.grad.permute(2, 3, 1, 0).reshape(-1, network[3].out_channels)
 
   def own():
-    kernel = ours(*args)['conv_1']['kernel']
+    kernel = ours()['conv_1']['kernel']
     return kernel.reshape(-1, kernel.shape[-1])
 
-  return own, theirs, None
+  return {'gradient': (own, theirs, None)}
 
 
 def main():
   """The program."""
-  flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  flags.add_argument('--cases', default=','.join(CASES))
-  flags.add_argument('--config', default='graf_carla')
-  flags.add_argument('--repeats', type=int, default=3)
-  flags.add_argument('--processor_time', action='store_true', help='see `style.clock`')
-  args = flags.parse_args()
-  compilation.use_cache()
-  now = clock(args.processor_time)
-  top = eg3d.peak(now)
-  print(f'{torch.get_num_threads()} threads; matrix peak {top:.0f} GFLOP/s')
-  print('| case | PyTorch | jax3dgan | ratio | GFLOP | of the peak | apart |')
-  print('|---|---|---|---|---|---|---|')
-  for case in args.cases.split(','):
-    ours, theirs, gflop = globals()[case](load(args.config))
-    own, their, a, b = eg3d.measure(ours, theirs, args.repeats, now)
-    share = f'{gflop:.1f} | {gflop / own / top:.0%}' if gflop else '|'
-    print(
-      f'| {case} | {their:.3f} s | {own:.3f} s | {their / own:.2f} | {share} | {apart(a, b):.1e} |',
-      flush=True,
-    )
+  style.main({case: globals()[case] for case in CASES}, __doc__)
 
 
 if __name__ == '__main__':
