@@ -5,6 +5,7 @@
   python -m jax3dgan.convert --from=stylesdf --input=ffhq1024x1024.pt --workdir=runs/sdf
   python -m jax3dgan.convert --from=stylenerf --input=ffhq_512.pkl --workdir=runs/stylenerf
   python -m jax3dgan.convert --from=graf --input=carla_128.pt --curriculum=carla --workdir=runs/graf
+  python -m jax3dgan.convert --from=giraffe --input=cars256.pt --curriculum=cars --workdir=runs/cars
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -22,6 +23,7 @@ from jax3dgan import programs
 from jax3dgan.convert import (
   curricula,
   eg3d_curricula,
+  giraffe_curricula,
   graf_curricula,
   stylenerf_curricula,
   stylesdf_curricula,
@@ -58,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     '--input',
     metavar='FILE',
     help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's, "
-    "StyleNeRF's or GRAF's checkpoint; a NeRF's npz",
+    "StyleNeRF's, GRAF's or GIRAFFE's checkpoint; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -149,6 +151,7 @@ _CURRICULA = {
   'stylesdf': stylesdf_curricula,
   'stylenerf': stylenerf_curricula,
   'graf': graf_curricula,
+  'giraffe': giraffe_curricula,
 }
 
 
@@ -314,6 +317,7 @@ _IMPORTS = {
   'stylesdf': convert_checkpoint,
   'stylenerf': convert_checkpoint,
   'graf': convert_checkpoint,
+  'giraffe': convert_checkpoint,
   'nerf-npz': convert_nerf,
 }
 

@@ -1,7 +1,14 @@
 """From a workdir to official weights, whatever its model."""
 
 from jax3dgan import config as config_lib
-from jax3dgan.convert import eg3d_runs, graf_runs, pigan_runs, stylenerf_runs, stylesdf_runs
+from jax3dgan.convert import (
+  eg3d_runs,
+  giraffe_runs,
+  graf_runs,
+  pigan_runs,
+  stylenerf_runs,
+  stylesdf_runs,
+)
 from jax3dgan.convert.workdir import Released
 from jax3dgan.errors import UserError
 from jax3dgan.runs import workdirs
@@ -13,6 +20,7 @@ _RELEASES = {
   'stylesdf': stylesdf_runs.release,
   'stylenerf': stylenerf_runs.release,
   'graf': graf_runs.release,
+  'giraffe': giraffe_runs.release,
 }
 
 
@@ -20,7 +28,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF or a GRAF.
+    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, a GRAF or a GIRAFFE.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -31,7 +39,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   name = config.model.name
   if name not in _RELEASES:
     raise UserError(
-      f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF or '
-      'a GRAF.'
+      f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, '
+      'a GRAF or a GIRAFFE.'
     )
   return _RELEASES[name](workdir, config, weights, step)
