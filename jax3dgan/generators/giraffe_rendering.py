@@ -81,7 +81,8 @@ class Pixels(NamedTuple):
 
   Attributes:
     features: [b, r, f].
-    depth, opacity: [b, r]; depth is the expected distance.
+    depth, opacity: [b, r]; depth is the expected distance, with `last_back` to the last sample for
+      what passes all.
     shares: [b, r, n + 1] of what is seen, of each object and of the background; they sum to the
       opacity, or with `last_back` to 1.
   """
@@ -237,8 +238,10 @@ def render_rays(
   deltas = deltas * jnp.linalg.norm(rays.directions, axis=-1, keepdims=True)
   weights = compositing.ray_weights(total, deltas)  # [b, r, s]
   seen = weights[:, None] * shares
+  depth, opacity = jnp.sum(weights * distances, axis=-1), jnp.sum(weights, axis=-1)
   if options.last_back:  # what passes all samples shows the background at the last one
-    seen = seen.at[:, -1, :, -1].add(1 - jnp.sum(weights, axis=-1))
+    seen = seen.at[:, -1, :, -1].add(1 - opacity)
+    depth = depth + (1 - opacity) * distances[..., -1]
   n = origins.shape[1]
   of_window = composition.to_window(seen[:, :n], start, size)
   if fields.objects.squashes:
@@ -250,8 +253,8 @@ def render_rays(
     features = features + _aggregated(fields.background, seen[:, n], behind_hidden)
   return Pixels(
     features,
-    jnp.sum(weights * distances, axis=-1),
-    jnp.sum(weights, axis=-1),
+    depth,
+    opacity,
     jnp.moveaxis(jnp.sum(seen, axis=-1), 1, -1),
   )
 

@@ -3,8 +3,8 @@
 import functools
 import pathlib
 import re
-import sys
 
+import golden_giraffe as golden
 import jax
 import numpy as np
 import pytest
@@ -18,9 +18,6 @@ from jax3dgan.convert.networks import shapes
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints, workdirs
 from jax3dgan.training import schedule
-
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / 'giraffe'))
-import golden_giraffe as golden
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / 'data' / 'giraffe'
 
