@@ -22,8 +22,9 @@ from jax3dgan import config as config_lib
 KIMG = 1000 / 32  # steps
 
 
-def get_config():
-  """The experiment."""
+def grown_from(kimg: int):
+  """The experiment, whose renderings grow from so many thousand images on; those of other data are
+  variants of it."""
   config = config_lib.base_config('eg3d')
   config.data.update(source='data/ffhq512', loader='tfdata', flip=False, use_labels=True)
   config.data.origin = (
@@ -32,14 +33,12 @@ def get_config():
   )
   config.resolution = 512
   config.batch_size = 32
-  config.num_steps = int(27_500 * KIMG)
+  config.num_steps = int((kimg + 2_500) * KIMG)
   # Over a million images, each quarter at its middle size.
   config.stages = tuple(
-    dict(from_step=int(kimg * KIMG), low_resolution=size)
-    for kimg, size in (
-      (25_000, 72), (25_250, 88), (25_500, 104), (25_750, 120), (26_000, 128),
-    )
-  )  # fmt: skip
+    dict(from_step=int((kimg + later) * KIMG), low_resolution=size)
+    for later, size in ((0, 72), (250, 88), (500, 104), (750, 120), (1_000, 128))
+  )
   config_lib.set_model(config, 'eg3d')
   config.render.update(
     fov_degrees=2 * math.degrees(math.atan(0.5 / 4.2647)),
@@ -72,8 +71,18 @@ def get_config():
   return config
 
 
-def get_test_config():
-  """Two steps in seconds."""
-  config = config_lib.tiny(get_config())
+def get_config():
+  """The experiment."""
+  return grown_from(25_000)
+
+
+def tiny(config):
+  """Two steps in seconds of a config of this one's kind."""
+  config = config_lib.tiny(config)
   config.data.update(source='toys', loader='arrays', on_device=True)
   return config
+
+
+def get_test_config():
+  """Two steps in seconds."""
+  return tiny(get_config())

@@ -48,14 +48,15 @@ def load(name, small=False, **fields):
 
 def choices(config) -> set[tuple[str, str]]:
   """What a config's programs depend on: each of its fields with its value, where numbers count
-  only as 0 or others, whole ones as 0, 1 or others, and fields of no program not at all."""
+  only as 0 or others, whole ones and lengths as 0, 1 or others, and fields of no program not at
+  all."""
 
   def of(name, value):
     if isinstance(value, dict):
       for key, field in value.items():
         yield from of(f'{name}.{key}', field)
     elif isinstance(value, list | tuple):
-      yield name, str(len(value))
+      yield name, len(value) if len(value) < 2 else 'number'
       for item in value:
         yield from of(f'{name}[]', item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
