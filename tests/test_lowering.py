@@ -233,12 +233,7 @@ def test_training_step(name, stage_index):
   assert operations['convolution'] > 50
 
 
-COVERING = covering_configs()
-# The first one with planes, whose form is chosen while they are lowered.
-PLANES = next(name for name in COVERING if name.startswith('eg3d'))
-
-
-@pytest.mark.parametrize('name', COVERING)
+@pytest.mark.parametrize('name', covering_configs())
 def test_every_config_has_programs_for_accelerators(name):
   """The test config's last stage, its display, the images of its metrics, of each platform.
 
@@ -246,8 +241,8 @@ def test_every_config_has_programs_for_accelerators(name):
   """
   programs, step = small_programs_of(name)
   rendering = programs.rendering()
-  # One program for both; once, one for each, since a form of planes is chosen meanwhile.
-  each = [('cuda',), ('tpu',)] if name == PLANES else [('cuda', 'tpu')]
+  # One program for both, and one for each where a form is chosen while it is lowered.
+  each = [('cuda',), ('tpu',)] if 'plane_features' in programs.config.model else [('cuda', 'tpu')]
   texts = [lowered(traced, *of) for of in each for traced in (step, rendering)]
   texts.append(lowered(traced_evaluation(programs.model), 'cuda', 'tpu'))
   for text in texts:
