@@ -4,7 +4,7 @@ Score: FID 41.1 at 128² (π-GAN's Table 1), of 1,000 images as in configs/graf_
 has the cost and the differences from the release. At 256² and 512² of CelebA-HQ patches may be of a
 smaller part: --config.resolution=256 --config.graf.min_scale=.125 --config.graf.scale_decay=.0057.
 Data: python -m jax3dgan.data.prepare --source=img_align_celeba.zip --out=data/celeba128
---resolution=128 --crop=108, CelebA's aligned photos.
+--resolution=128 --crop=35,55,108, the middle of CelebA's aligned photos.
 
 Cameras have distances from 9.5 to 10.5, and near and far go with them.
 """
