@@ -48,6 +48,8 @@ class Both:
     self.judge = discriminators.create(config.discriminator)
     self.size = self.judge.resolution
     self.variables = generators.init(self.generator, jax.random.key(0))
+    # Not about 0: behind the last sample, in an interval of 1e10, rounding there is all or nothing.
+    self.variables['params']['field']['density_bias'] = jnp.ones(1)
     self.judges = discriminators.init(self.judge, jax.random.key(1))
     self.options = generators.render_options(config, resolution=self.size)
     self.camera = camera_of(config, b)
