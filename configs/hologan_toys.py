@@ -27,6 +27,7 @@ def get_config():
     voxel_channels=(64, 32),
     fold_dim=256,
     channels=(64, 32),
+    sphere=True,
     fov_degrees=48.0,
   )
   config.render.update(fov_degrees=48.0)

@@ -74,6 +74,8 @@ class HoloGAN(Generator):
     fold_dim: features of an image that depth is folded into.
     channels: features of images of twice the voxels' size, four times, ...
     activation: 'relu' or 'lrelu' (the release's, of images of 128²).
+    sphere: whether voxels outside of the largest sphere are 0. The paper's cube has a silhouette
+      that repeats with each quarter of a turn, which training may take for an object's own.
     fov_degrees: field of view of the cameras at distance 1 whose images show the voxels at scale 1.
     matmul_dtype: precision policy of the convolutions, see `nn.precision`.
   """
@@ -85,6 +87,7 @@ class HoloGAN(Generator):
   fold_dim: int = 1024
   channels: tuple[int, ...] = (256, 64)
   activation: str = 'relu'
+  sphere: bool = False
   fov_degrees: float = 12.0
   matmul_dtype: str = 'float32'
 
@@ -152,7 +155,7 @@ class HoloGAN(Generator):
     x = act(self.style[0](self.constant[None], w[:, 0]))
     for i, layer in enumerate(self.voxels, 1):
       x = act(self.style[i](layer(x), w[:, i]))
-    return HoloGANScene(x, w)
+    return HoloGANScene(rigid_transform.inside_sphere(x) if self.sphere else x, w)
 
   def project(self, scene: HoloGANScene, view: View):
     """Images [b, r, r, 3] in [−1, 1] of scenes as they lie in a view."""

@@ -109,6 +109,15 @@ def interpolate(voxels, places):
   return total
 
 
+def inside_sphere(voxels):
+  """The voxels [b, n, n, n, c], 0 outside of the largest sphere around n/2; its border fades over
+  one voxel."""
+  n = voxels.shape[1]
+  steps = jnp.arange(n, dtype=voxels.dtype) - n // 2
+  radius = jnp.sqrt(sum(jnp.square(a) for a in jnp.meshgrid(steps, steps, steps)))
+  return voxels * jnp.clip(n // 2 - 0.5 - radius, 0, 1)[..., None]
+
+
 def _grid(z, y, x):
   """(x, y, z) [len(z)·len(y)·len(x), 3] of places along three axes, x fastest."""
   z, y, x = jnp.meshgrid(z, y, x, indexing='ij')

@@ -192,3 +192,14 @@ def test_a_voxel_is_seen_where_the_camera_sees_it():
     view = rigid_transform.view_of(orbit(np.array([azimuth]), np.zeros(1)), 16, 12.0)
     seen = np.asarray(rigid_transform.image_axes(voxels, view))[0, ..., 0]
     assert np.unravel_index(seen.argmax(), seen.shape) == place
+
+
+def test_a_sphere_looks_the_same_from_every_side():
+  """A cube's silhouette, its voxels summed along the depth, tells the pose; a sphere's does not."""
+  view = rigid_transform.view_of(orbit(np.array([0.01, math.pi / 4]), np.zeros(2)), 16, 12.0)
+  cube = np.ones((1, 16, 16, 16, 1), np.float32)
+  sphere = rigid_transform.inside_sphere(cube)
+  assert not sphere[0, 0, 0, 0, 0] and sphere[0, 8, 8, 8, 0] == 1
+  images = [np.asarray(rigid_transform.image_axes(x, view))[..., 0].sum(3) for x in (sphere, cube)]
+  of_sphere, of_cube = (np.abs(image[0] - image[1]).max() for image in images)
+  assert of_sphere < 1.5 < 5 < of_cube, (of_sphere, of_cube)
