@@ -68,6 +68,11 @@ FILES = (
   'graf/sampling',
   'graf/discriminator',
   'graf/train_step',
+  'giraffe/scene',
+  'giraffe/generator',
+  'giraffe/variants',
+  'giraffe/discriminator',
+  'giraffe/train_step',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -78,6 +83,8 @@ _INPUTS = re.compile(
   r'|^(up\.[xw]|up\..*\.(weight|bias|w_avg|resample_filter)|\w+pose\.draw.*|pdf\.draw.*)$'
   r'|^(outside\.(o|d|depth)|pdf\.(bins|weights)|pe\.x|warp\.(in|di)|dens\.(raw|volsdf_in))$'
   r'|^(pdf/(bins|weights|u)|integ/(rgb_sigma|z|noise_n)|grid/(grid|points))$'
+  r'|/p/|^p/|^(draw|in)/|^[gd]/(decoder|background_generator|neural_renderer|blocks|conv_out)\.|/(draw|range|val)_\w+$|^(nr|blur)/x$|^compose/(sigma|feat)$'
+  r'|^existence/probs_2_to_5$|^(rot_z/value|slerp/(z[12]|t))$|/x(_8x8_repeat_to_size)?$'
   r'|^(view|(t[23]d_|c2d_|adain/|inorm/|sn/|xf)\w*/?(x|w|b|u|seed|scale|bias|offset|voxels|view))$'
   r'|(^|/)[gpd]/((pts|views|feature|alpha|rgb)_linears?|main)\.|(^|/)draw/|/keep_bit$|/x_flat$'
   r'|^(config|pose|real_patch_flat|\w_step/noise_std|ortho/size_hw|radius/range_u_v_r|sphere/[uv])$'

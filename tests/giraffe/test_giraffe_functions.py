@@ -13,6 +13,7 @@ import pytest
 from jax3dgan import cameras
 from jax3dgan.apps.latents import slerp
 from jax3dgan.convert import giraffe_names
+from jax3dgan.discriminators import dcgan
 from jax3dgan.discriminators.dcgan import DCGANDiscriminator
 from jax3dgan.generators.giraffe_scene import Fractions, PoseRanges
 from jax3dgan.losses import adversarial, real_images, regularizers
@@ -245,6 +246,25 @@ def test_variants_of_fields(variant, dtype):
     image = golden.nchw(0.5 * (image + 1))
     goldens.compare(VARIANTS, f'{variant}/image', image, relative=relative)
     assert own
+
+
+def test_layers_of_a_discriminator(monkeypatch):
+  arrays, outputs = goldens.load(JUDGES), []
+  state = golden.weights(JUDGES, 'dc32/p/')
+  conv = dcgan.conv2d
+
+  def recorded(*args, **options):
+    outputs.append(conv(*args, **options))
+    return outputs[-1]
+
+  monkeypatch.setattr(dcgan, 'conv2d', recorded)
+  fields = giraffe_names.discriminator_fields(state)
+  params = giraffe_names.from_official(state, giraffe_names.discriminator_names(fields))
+  small = np.moveaxis(arrays['dc32/x_8x8_repeat_to_size'], 1, -1)
+  images = 2 * np.repeat(np.repeat(small, 4, axis=1), 4, axis=2) - 1
+  DCGANDiscriminator(channels=fields['channels']).apply({'params': params}, images)
+  for i in range(3):
+    goldens.compare(JUDGES, f'dc32/conv{i}', golden.nchw(outputs[i]), relative=1e-5)
 
 
 @pytest.mark.parametrize('size', [32, 64, 256])
