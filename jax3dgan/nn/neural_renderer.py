@@ -29,17 +29,16 @@ def interpolating(size: int) -> np.ndarray:
   return matrix
 
 
-def blurring(size: int) -> np.ndarray:
-  """[size, size]: [1, 2, 1]/4 of each pixel and its neighbours; beyond the border they are
-  mirrored."""
-  padded = np.pad(np.eye(size), ((1, 1), (0, 0)), mode='reflect')
+def blurred(matrix: np.ndarray) -> np.ndarray:
+  """Each row of a matrix and its neighbours, [1, 2, 1]/4; beyond the border they are mirrored."""
+  padded = np.pad(matrix, ((1, 1), (0, 0)), mode='reflect')
   return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
 @functools.cache
 def _enlarging(size: int, dtype: str) -> np.ndarray:
   """[2·size, size]: both, one after the other."""
-  return (blurring(2 * size) @ interpolating(size)).astype(dtype)
+  return blurred(interpolating(size)).astype(dtype)
 
 
 def enlarge(x, mode: str):

@@ -17,7 +17,7 @@ from jax3dgan.discriminators import dcgan
 from jax3dgan.discriminators.dcgan import DCGANDiscriminator
 from jax3dgan.generators.giraffe_scene import Fractions, PoseRanges
 from jax3dgan.losses import adversarial, real_images, regularizers
-from jax3dgan.nn.neural_renderer import NeuralRenderer, blurring, enlarge, interpolating
+from jax3dgan.nn.neural_renderer import NeuralRenderer, blurred, enlarge, interpolating
 from jax3dgan.rendering import composition
 from jax3dgan.rendering import rays as rays_lib
 
@@ -204,6 +204,9 @@ def test_neural_renderers(dtype):
 def test_filters():
   x = goldens.load(VARIANTS)['blur/x'].astype(np.float64)
   rows, columns = x.shape[2:]
+
+  def blurring(size):
+    return blurred(np.eye(size))
 
   def filtered(matrix):
     return np.einsum('ih,bchw,jw->bcij', matrix(rows), x, matrix(columns))
