@@ -46,5 +46,7 @@ def get_config():
 
 
 def get_test_config():
-  """Two steps in seconds."""
-  return config_lib.tiny(get_config())
+  """Two steps in seconds, on toys."""
+  config = config_lib.tiny(get_config())
+  config.data.update(source='toys', loader='arrays', on_device=True)
+  return config

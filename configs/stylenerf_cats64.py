@@ -40,7 +40,7 @@ def get_config():
   )
   config.pose_prior.update(name='gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.155)
   config.discriminator.pose_dim = 2
-  config.loss.update(pose=5.0, pose_encoding='angles')
+  config.loss.update(r1=0.3, pose=5.0, pose_encoding='angles')
   config.eval.num_images = 7000
   return config
 

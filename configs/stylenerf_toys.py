@@ -22,7 +22,7 @@ def get_config():
   config.num_steps = 5000
   config.resolution = 32
   config.batch_size = 16
-  config.stages = (dict(from_step=1000, resolution=64),)
+  config.stages = (dict(from_step=3000, resolution=64),)
   config_lib.set_model(
     config,
     'stylenerf',
@@ -31,7 +31,7 @@ def get_config():
     mapping_layers=2,
     hidden_dim=64,
     num_layers=4,
-    num_frequencies=6,
+    num_frequencies=4,
     feature_dim=32,
     background=False,
     density_gain=10.0,
@@ -60,7 +60,9 @@ def get_config():
     config, 'stylenerf', channels=(128, 128, 64, 32, 16), pose_dim=3, mapping_layers=2
   )
   config.loss.update(
-    r1=0.3,
+    # With .3 the discriminator wins soon after the size has grown (.3 against 4), and shapes stay
+    # lumps.
+    r1=3.0,
     pose=1.0,
     pose_encoding='direction',
     density_noise=1.0,

@@ -38,16 +38,16 @@ def counted(workdir):
   model, calls = trained.load(workdir=workdir), Counter()
 
   def watch(name):
-    function = getattr(model, name)
+    function = getattr(model.compiled, name)
 
     def called(*args):
       calls[name] += 1
       return function(*args)
 
-    model.__dict__[name] = called
+    model.compiled.__dict__[name] = called
 
-  watch('_prepare')
-  watch('_synthesize')
+  watch('prepare')
+  watch('synthesize')
   return model, calls
 
 
@@ -70,15 +70,15 @@ def test_planes_are_computed_once_for_each_object(counted):
   model, calls = counted
   w = np.asarray(model.map(model.latents([0, 1])))
   maps.render(model, w[:1], model.orbit(np.linspace(-0.3, 0.3, 5)))
-  assert calls['_prepare'] == 1
+  assert calls['prepare'] == 1
   calls.clear()
   sheets.sheet(model, [0, 1], 0.7, yaws=[-20, 0, 20])  # each in the grid and from three sides
-  assert calls['_prepare'] == 2
+  assert calls['prepare'] == 2
   calls.clear()
   # As the metrics ask: neighbours are views of one object.
   camera = model.orbit(np.tile([-0.3, 0.0, 0.3], 2))
   out = model.render(np.repeat(w, 3, axis=0), camera, batch=4)
-  assert calls['_prepare'] == 2
+  assert calls['prepare'] == 2
   apart = [model.render(w[i // 3 : i // 3 + 1], model.orbit([a])) for i, a in
            enumerate([-0.3, 0.0, 0.3, -0.3, 0.0, 0.3])]  # fmt: skip
   expected = np.concatenate([one.image for one in apart])

@@ -203,7 +203,7 @@ def test_several_devices_train_as_one(tmp_path):
 def test_the_rendering_alone_can_be_trained():
   config = importlib.import_module('configs.stylenerf_toys').get_test_config()
   with config.unlocked():
-    config.model.channels = ()
+    config.model.update(channels=(), upsampling_border='zeros')
     config.stylenerf.update(nerf_path=0.0, nerf_path_pixels=16)
   training_checks.check(config)
   check(config)
