@@ -170,6 +170,16 @@ def no_discriminator(config, discriminator) -> None:
       )
 
 
+def single_images(config, discriminator, usual: str) -> None:
+  """The discriminator takes single images of one size."""
+  if discriminator.takes_pairs or discriminator.fades:
+    what = 'takes pairs of two sizes' if discriminator.takes_pairs else 'is of growing images'
+    raise UserError(
+      f"The recipe '{config.recipe}' has single images of one size, and the discriminator "
+      f"'{config.discriminator.name}' {what}. Take '{usual}', see config.set_discriminator."
+    )
+
+
 def label_sizes(config, generator, discriminator) -> None:
   """Networks that are conditioned on a label take that of a camera."""
   for group, network in (('model', generator), ('discriminator', discriminator)):

@@ -17,7 +17,6 @@ from jax3dgan.generators import giraffe as generator_lib
 from jax3dgan.losses import adversarial
 from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.recipes.stylesdf_stage1 import check_single_images
 from jax3dgan.training import schedule
 from jax3dgan.training.streams import named_keys
 
@@ -86,7 +85,7 @@ class GIRAFFE(Recipe):
         f"The recipe 'giraffe' draws poses of objects, which '{config.model.name}' does not have. "
         "Take the model 'giraffe', see config.set_model."
       )
-    check_single_images(config, discriminator, 'dcgan')
+    checks.single_images(config, discriminator, 'dcgan')
     checks.no_label_inputs(config, generator, discriminator)
     checks.rendering(config, generator)
     _ = generator.ranges  # checks them

@@ -18,7 +18,6 @@ from jax3dgan.generators.hologan import uniform_latents
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.recipes.stylesdf_stage1 import check_single_images
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.training import schedule
 from jax3dgan.training.checks import Range
@@ -83,7 +82,7 @@ class HoloGAN(Recipe):
     checks.has_latents(config, generator)
     checks.no_signed_distance(config, generator)
     checks.no_label_inputs(config, generator, discriminator)
-    check_single_images(config, discriminator, 'hologan')
+    checks.single_images(config, discriminator, 'hologan')
     checks.rendering(config, generator)
     checks.in_ranges(config, RANGES)
     checks.heads(config, generator, discriminator, ('latent',))

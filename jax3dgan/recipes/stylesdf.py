@@ -17,7 +17,7 @@ from jax3dgan.generators.stylesdf import RENDERER
 from jax3dgan.losses import adversarial, path_length
 from jax3dgan.recipes import base, checks, loss_terms, mixing
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer, check_single_images
+from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
 
@@ -82,7 +82,7 @@ class StyleSDF(Recipe):
     checks.has_discriminator(config, discriminator)
     check_renderer(config, generator)
     checks.in_ranges(config, RANGES)
-    check_single_images(config, discriminator, 'stylegan2')
+    checks.single_images(config, discriminator, 'stylegan2')
     if not generator.decoder_channels:
       raise UserError(
         f"The recipe '{config.recipe}' trains a decoder, and config.model.decoder_channels is (). "

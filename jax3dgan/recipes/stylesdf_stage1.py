@@ -95,16 +95,6 @@ def check_renderer(config, generator) -> None:
     )
 
 
-def check_single_images(config, discriminator, usual: str) -> None:
-  """The discriminator takes single images of one size."""
-  if discriminator.takes_pairs or discriminator.fades:
-    what = 'takes pairs of two sizes' if discriminator.takes_pairs else 'is of growing images'
-    raise UserError(
-      f"The recipe '{config.recipe}' has single images of one size, and the discriminator "
-      f"'{config.discriminator.name}' {what}. Take '{usual}', see config.set_discriminator."
-    )
-
-
 class StyleSDFStage1(Recipe):
   """See the module."""
 
@@ -131,7 +121,7 @@ class StyleSDFStage1(Recipe):
         f"'{config.recipe}' trains the renderer alone. Set --config.model.decoder_channels='()', "
         "or take the recipe 'stylesdf' for the second stage."
       )
-    check_single_images(config, discriminator, 'coordconv')
+    checks.single_images(config, discriminator, 'coordconv')
     checks.no_label_inputs(config, generator, discriminator)
     checks.rendering(config, generator)
     checks.heads(config, generator, discriminator, ('pose',))
