@@ -310,13 +310,15 @@ def tiny(config) -> ml_collections.ConfigDict:
     )
     config.resolution = 8 if config.stages and not fixed else 16
     config.model.update(generator.tiny(16 if grows else config.resolution))
-    config.render.update(num_coarse=4, num_fine=4 if config.render.num_fine else 0, ray_chunk=0)
+    if generator.has_field:
+      for group in (config.render, config.display):
+        group.update(num_coarse=4, num_fine=4 if group.num_fine else 0)
+      config.render.ray_chunk = 0
     if config.render.low_resolution:
       config.render.low_resolution = 4
     for stage in config.stages:
       stage.update({key: 4 for key in ('num_coarse', 'num_fine') if key in stage})
       stage.update({key: 8 for key in ('low_resolution',) if key in stage})
-    config.display.update(num_coarse=4, num_fine=4 if config.display.num_fine else 0)
     if discriminator is not None:
       config.discriminator.update(discriminator.tiny(max(config.resolution, 16)))
     config.data.num_images = 64

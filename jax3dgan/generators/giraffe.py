@@ -43,6 +43,7 @@ from jax3dgan.generators.giraffe_rendering import (
 from jax3dgan.generators.giraffe_scene import Fractions, Layout, PoseRanges
 from jax3dgan.nn import resample
 from jax3dgan.nn.neural_renderer import NeuralRenderer
+from jax3dgan.rendering import composition
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
@@ -307,11 +308,32 @@ class GIRAFFE(Generator):
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
+    self._check_fields()
     check_options(options, self.background)
     if options.low_resolution not in (0, self.low_resolution):
       raise UserError(
         f'render.low_resolution is {options.low_resolution}, and the neural renderer is made for '
         f'{self.low_resolution}². Set it to 0.'
+      )
+
+  def _check_fields(self):
+    fields = ('low_resolution', 'point_frequencies')
+    fields += ('direction_frequencies',) if self.use_directions else ()
+    fields += ('background_dim',) if self.background else ()
+    for name in fields:
+      if getattr(self, name) < 1:
+        raise UserError(
+          f'config.model.{name} is {getattr(self, name)}. Set --config.model.{name} to 1 or more.'
+        )
+    if self.skip >= self.num_layers:
+      raise UserError(
+        f'config.model.skip is {self.skip}, and there are {self.num_layers} layers. Set '
+        f'--config.model.skip={self.num_layers - 1} or less, 0 for none.'
+      )
+    if self.composition not in composition.MODES:
+      raise UserError(
+        f"config.model.composition is '{self.composition}'. Choose one of "
+        f'{", ".join(composition.MODES)}.'
       )
 
   def query(self, w, points, directions=None):

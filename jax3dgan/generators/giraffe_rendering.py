@@ -111,6 +111,8 @@ def check_options(options: RenderOptions, has_background: bool) -> None:
     'jitter': 'sample',
     'strata': 'between',
     'saved_activations': 'all',
+    'importance': 'weights',
+    'limits_radius': 0.0,
   }
   for field, value in only.items():
     if getattr(options, field) != value:

@@ -91,10 +91,16 @@ class PoseRanges:
       (self.size_min, self.size_max, 'size'),
       (self.position_min, self.position_max, 'position'),
     ):
-      if len(low) != 3 or len(high) != 3 or any(a > b for a, b in zip(low, high, strict=True)):
+      if len(low) != 3 or len(high) != 3 or not _in_order(low, high):
         raise UserError(
           f'config.model.{name}_min and {name}_max are {low} and {high}. Give three numbers each, '
           'of x, y and z, the smaller ones first.'
+        )
+    for name in ('turns', 'background_turns'):
+      turns = getattr(self, name)
+      if len(turns) != 2 or not _in_order(turns[:1], turns[1:]):
+        raise UserError(
+          f'config.model.{name} is {turns}. Give two angles in degrees, the smaller one first.'
         )
     if min(self.size_min) <= 0:
       raise UserError(f'config.model.size_min is {self.size_min}. Set positive half sizes.')
@@ -177,6 +183,10 @@ def overlaps(size, position, presence):
   n = size.shape[-2]
   both = (presence[..., :, None] > 0) & (presence[..., None, :] > 0) & ~jnp.eye(n, dtype=bool)
   return jnp.any(both & ~free, axis=(-1, -2))
+
+
+def _in_order(low, high) -> bool:
+  return all(-math.inf < a <= b < math.inf for a, b in zip(low, high, strict=True))
 
 
 def _between(fraction, low, high):

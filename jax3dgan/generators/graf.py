@@ -116,6 +116,12 @@ class GRAF(FieldGenerator):
         'GRAF has a code of the shape and one of the appearance. Set --config.model.shape_dim and '
         '--config.model.appearance_dim to 1 or more.'
       )
+    if self.skip_layer >= self.num_layers:
+      raise UserError(
+        f'config.model.skip_layer is {self.skip_layer}, and layers are from 0 to '
+        f'{self.num_layers - 1}. Set --config.model.skip_layer={self.num_layers - 1} or less, 0 '
+        'for none.'
+      )
     self.field = NerfMlp(
       self.hidden_dim,
       self.num_layers,

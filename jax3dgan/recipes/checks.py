@@ -25,8 +25,9 @@ def unused(config, field: str, default, reason: str) -> None:
   for name in field.split('.'):
     value = value[name]
   if value != default:
+    flag = f"'{default}'" if isinstance(default, tuple) else default
     raise UserError(
-      f'config.{field} is {value!r} and would be ignored: {reason}. Set --config.{field}={default}.'
+      f'config.{field} is {value!r} and would be ignored: {reason}. Set --config.{field}={flag}.'
     )
 
 
@@ -206,6 +207,12 @@ def cameras_drawn(config, recipe) -> None:
   if not recipe.draws_radius:
     reason = f"the recipe '{config.recipe}' has all cameras at render.radius"
     unused(config, 'pose_prior.radius_std', 0.0, reason)
+  elif config.pose_prior.radius_std >= config.render.radius:
+    raise UserError(
+      f'config.pose_prior.radius_std is {config.pose_prior.radius_std}, and cameras are so much '
+      f'nearer than render.radius {config.render.radius}, or farther. Set '
+      f'--config.pose_prior.radius_std below {config.render.radius}.'
+    )
 
 
 def resolutions(config, recipe, generator, discriminator, stages) -> None:

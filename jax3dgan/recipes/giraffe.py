@@ -89,6 +89,9 @@ class GIRAFFE(Recipe):
     checks.no_label_inputs(config, generator, discriminator)
     checks.rendering(config, generator)
     _ = generator.ranges  # checks them
+    if config.compat.look_at_batch_norm:
+      reason = 'the cameras of config.compat.look_at_batch_norm look at the origin'
+      checks.unused(config, 'render.pivot', (0.0, 0.0, 0.0), reason)
     sizes = {stage.batch_size for stage in schedule.stages(config, None)}
     if config.compat.look_at_batch_norm and len(sizes) > 1:
       raise UserError(

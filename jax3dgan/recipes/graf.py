@@ -119,12 +119,22 @@ class GRAF(Recipe):
         f'config.graf.min_scale is {own.min_scale}, above max_scale {own.max_scale}. Set '
         f'--config.graf.min_scale={own.max_scale}.'
       )
+    if own.scale_decay and own.min_scale > patches_lib.FIRST_SCALE:
+      raise UserError(
+        f'config.graf.min_scale is {own.min_scale}, above {patches_lib.FIRST_SCALE}, from which '
+        f'the least scale falls. Set --config.graf.min_scale={patches_lib.FIRST_SCALE}, or less.'
+      )
     if not own.scale_decay:
       reason = 'config.graf.scale_decay is 0'
       checks.unused(config, 'graf.scale_images', Own.scale_images, reason)
     if not config.loss.density_noise:
       reason = 'config.loss.density_noise is 0'
       checks.unused(config, 'loss.density_noise_steps', Loss.density_noise_steps, reason)
+    if config.loss.density_noise and not config.loss.density_noise_steps:
+      raise UserError(
+        f'config.loss.density_noise is {config.loss.density_noise} and would be ignored: it is '
+        'gone after 0 steps. Set --config.loss.density_noise_steps to 1 or more.'
+      )
     for stage in schedule.stages(config, None):
       if stage.resolution < size:
         raise UserError(

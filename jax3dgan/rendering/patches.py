@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera, crop
 from jax3dgan.nn import precision
 
+FIRST_SCALE = 0.9  # the least scale of patches at first, where it falls
+
 
 class Patches(NamedTuple):
   """Squares in the normalised coordinates of images (u right, v down), [b] each.
@@ -37,7 +39,7 @@ def least_scale(images_seen, least: float, largest: float, decay: float, every: 
   if not decay:
     return jnp.asarray(least, jnp.float32)
   falling = largest * jnp.exp(-decay * jnp.floor_divide(images_seen, every))
-  return jnp.minimum(0.9, jnp.maximum(least, falling))
+  return jnp.minimum(FIRST_SCALE, jnp.maximum(least, falling))
 
 
 def draw(keys):

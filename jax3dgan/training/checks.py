@@ -105,6 +105,10 @@ RANGES = {
       'appearance_dim',
       'decoder_w_dim',
       'decoder_mapping_layers',
+      'constant_dim',
+      'fold_dim',
+      'num_objects',
+      'placements',
     )
   },
   **{
@@ -115,11 +119,12 @@ RANGES = {
       'mapping_layers',
       'low_resolution',
       'skip_layer',
+      'skip',
+      'renderer_width',
       'point_frequencies',
       'direction_frequencies',
       'embedding_channels',
       'background_dim',
-      'density_gain',
       'beta_floor',
       'style_scale',
       'clamp',
@@ -131,10 +136,14 @@ RANGES = {
     for name in ('label_dim', 'cmap_dim', 'pose_dim', 'latent_dim', 'mapping_layers')
   },
   'model.mapping_lr_multiplier': _POSITIVE,
+  'model.density_gain': _POSITIVE,
+  'model.background_scale': _POSITIVE,
+  'model.azimuth': _FINITE,
   'model.beta': _POSITIVE,
   'model.super_input': _COUNT,
   'discriminator.image_channels': Range(3, 3, note='photos are RGB'),
   'discriminator.group_size': _OPTIONAL,
+  'discriminator.latent_hidden_dim': _COUNT,
   'pose_prior.yaw_mean': _FINITE,
   'pose_prior.yaw_std': _NOT_NEGATIVE,
   'pose_prior.pitch_mean': _FINITE,
@@ -301,9 +310,12 @@ def _check_pivot(pivot) -> None:
 
 def _check_channels(config) -> None:
   may_be_empty = ('model.super_channels', 'model.decoder_channels')  # of up-samplers
+  may_be_empty += ('model.projection_channels',)
   if _field(config, 'model.name') == 'stylenerf':
     may_be_empty += ('model.channels',)
-  for name in dict.fromkeys(('model.channels', 'discriminator.channels', *may_be_empty)):
+  for name in dict.fromkeys(
+    ('model.channels', 'model.voxel_channels', 'discriminator.channels', *may_be_empty)
+  ):
     channels = _field(config, name)
     if not isinstance(channels, tuple | list):
       continue  # another network's

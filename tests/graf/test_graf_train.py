@@ -128,6 +128,9 @@ def refusal(**flat):
     ('graf__scale_decay', 0.0, 'Set --config.graf.scale_images=8000'),
     ('loss__density_noise', 0.0, 'Set --config.loss.density_noise_steps=5000'),
     ('model__view_dependent', False, 'Set --config.model.direction_frequencies=4'),
+    ('graf__min_scale', 0.95, 'above 0.9, from which the least scale falls'),
+    ('loss__density_noise_steps', 0, 'Set --config.loss.density_noise_steps to 1 or more'),
+    ('pose_prior__radius_std', 99.0, 'Set --config.pose_prior.radius_std below'),
     ('render__low_resolution', 4, 'Set --config.render.low_resolution=0'),
     ('render__box', 1.0, 'limits_radius has no effect with a box'),
   ],
@@ -138,6 +141,12 @@ def test_what_is_refused_in_one_line(field, value, message):
     'render__box': {'render__limits_along': 'ray'},
   }.get(field, {})
   assert message in refusal(**{field: value}, **fields)
+
+
+def test_the_skip_layer_is_a_layer():
+  generator = generators.create(config_of(**{'model.skip_layer': 9}))
+  with pytest.raises(UserError, match='Set --config.model.skip_layer=1 or less, 0 for none'):
+    jax.eval_shape(lambda: generators.init(generator, jax.random.key(0)))
 
 
 def test_other_recipes_have_one_distance():

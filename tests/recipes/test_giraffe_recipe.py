@@ -79,6 +79,17 @@ def check(config):
     ({'model.size_min': (0.0, 0.1, 0.1)}, 'positive half sizes'),
     ({'model.compat_linear_view': True}, 'compat_linear_view is True and would be ignored'),
     ({'model.background': False}, 'background is off'),
+    ({'model.skip': 9}, 'Set --config.model.skip=2 or less, 0 for none'),
+    ({'model.point_frequencies': 0}, 'Set --config.model.point_frequencies to 1 or more'),
+    ({'model.background_dim': 0}, 'Set --config.model.background_dim to 1 or more'),
+    ({'model.composition': 'mean'}, 'Choose one of sum, max'),
+    ({'model.turns': (0.0, float('nan'))}, 'turns is .*Give two angles in degrees'),
+    ({'model.background_turns': (0.0,)}, 'background_turns is .*Give two angles in degrees'),
+    ({'render.importance': 'nerf'}, "GIRAFFE renders with 'weights' alone"),
+    (
+      {'compat.look_at_batch_norm': True, 'render.pivot': (0.0, 0.5, 0.0)},
+      r"Set --config.render.pivot='\(0.0, 0.0, 0.0\)'",
+    ),
     ({'resolution': 32}, 'makes images of 16², not 32²'),
     (
       {

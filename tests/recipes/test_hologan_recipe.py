@@ -116,6 +116,9 @@ def check(config):
     ({'discriminator.latent_dim': 3}, 'latent_dim is 3. Set --config.discriminator.latent_dim=8'),
     ({'resolution': 32}, 'makes images of 16², not 32²'),
     ({'render.white_back': True}, 'white_back is True and would be ignored'),
+    ({'render.num_coarse': 48}, 'num_coarse is 48 and would be ignored.* has no field for rays'),
+    ({'display.num_fine': 0}, 'Set --config.display.num_fine=24'),
+    ({'stages': (dict(from_step=1, num_coarse=8),)}, r'stages\[0\] has num_coarse=8, which would'),
     ({'render.fov_degrees': 12.0}, 'at 4.24 of their size. Set --config.model.fov_degrees=12'),
   ],
 )
