@@ -25,6 +25,8 @@ from jax3dgan.runs import provenance
 
 _SECONDS = 4.0  # of a video's loop
 _STRENGTHS = '-3,-2,-1,0,1,2,3'
+_OF_DIRECTIONS = ('directions', 'labels', 'measure', 'conditional', 'names', 'count', 'num', 'save')
+_OF_DIRECTIONS += ('strengths', 'layers')
 
 
 def find(model, args: argparse.Namespace):
@@ -170,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument(
     '--strengths',
     type=_strengths,
-    default=_STRENGTHS,
+    default=_strengths(_STRENGTHS),
     help='standard deviations, as -3,0,3',
   )
   flags.add_argument('--layers', help='change these alone, as 0-3')
@@ -180,6 +182,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
   args = common.parse(flags, argv)
+  if args.objects:
+    for name in _OF_DIRECTIONS:
+      if getattr(args, name) != flags.get_default(name):
+        flags.error(f'--{name} is of directions, and --objects edits by numbers. Leave out either.')
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
   if args.frames < 1:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jax3dgan import cli, editing
-from jax3dgan.apps import edit
+from jax3dgan.apps import edit, turntable
 from jax3dgan.editing import sheets
 from jax3dgan.runs import provenance
 
@@ -116,6 +116,14 @@ def test_wrong_flags(capsys):
     with pytest.raises(SystemExit):
       edit.main(['--pretrained=tiny', '--out=x.png', flag])
     assert message in capsys.readouterr().err
+  for flag in ('--save=kept.npz', '--strengths=1,2', '--layers=0'):
+    with pytest.raises(SystemExit):
+      edit.main(['--pretrained=tiny', '--out=x.png', '--objects=1:x=0.1', flag])
+    assert f'{flag.partition("=")[0]} is of directions' in capsys.readouterr().err
+  for flag in ('--yaw=30', '--trajectory=dolly', '--show=depth'):
+    with pytest.raises(SystemExit):
+      turntable.main(['--pretrained=tiny', '--out=x.mp4', '--object=1', flag])
+    assert f'{flag.partition("=")[0]} has no effect with --object' in capsys.readouterr().err
 
 
 def test_the_documentation(packaged, tmp_path, monkeypatch):
