@@ -1,36 +1,18 @@
 """GIRAFFE's official checkpoints: one state dict 'model' with the generator, its moving average
 'generator_test' and the discriminator."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import giraffe_names, modules, official, wrapped
-from jax3dgan.convert.networks import Network, shapes
+from jax3dgan.convert.networks import Checkpoint, Network, shapes
 from jax3dgan.convert.values import DAMAGED, show
 from jax3dgan.errors import UserError
 
 _MARK = 'decoder.fc_in.weight'
 _AVERAGE, _TRAINED, _JUDGE = 'generator_test', 'generator', 'discriminator'
-
-
-@dataclasses.dataclass
-class Checkpoint:
-  """A whole checkpoint.
-
-  Attributes:
-    average: The moving average of the generator, or the only generator of the file.
-    generator: As trained; None where the file has only one.
-    discriminator: None where the file has none.
-    step: Of training; None if the file does not say it.
-  """
-
-  average: Network
-  generator: Network | None
-  discriminator: Network | None
-  step: int | None
 
 
 def is_generator(value) -> bool:

@@ -1,37 +1,19 @@
 """GRAF's official checkpoints: dicts of state dicts, 'generator_test' (the moving average),
 'generator' and 'discriminator'."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import graf_names, modules, official, wrapped
-from jax3dgan.convert.networks import Network, shapes
+from jax3dgan.convert.networks import Checkpoint, Network, shapes
 from jax3dgan.convert.values import DAMAGED, Inert, show
 from jax3dgan.errors import UserError
 
 _WHAT = 'generator of GRAF'
 _MARKS = {'pts_linears.0.weight', 'views_linears.0.weight', 'alpha_linear.weight'}
 _AVERAGE, _TRAINED, _JUDGE = 'generator_test', 'generator', 'discriminator'
-
-
-@dataclasses.dataclass
-class Checkpoint:
-  """A whole checkpoint.
-
-  Attributes:
-    average: The moving average of the generator, or the only generator of the file.
-    generator: As trained; None where the file has only one.
-    discriminator: None where the file has none.
-    step: Of training; None if the file does not say it.
-  """
-
-  average: Network
-  generator: Network | None
-  discriminator: Network | None
-  step: int | None
 
 
 def is_generator(value) -> bool:

@@ -19,6 +19,25 @@ class Network:
   buffers: dict | None = dataclasses.field(default=None, kw_only=True)
 
 
+@dataclasses.dataclass
+class Checkpoint:
+  """A whole checkpoint of a release that keeps steps.
+
+  Attributes:
+    average: The moving average of the generator, or the only generator of the file.
+    generator: As trained; None where the file has only one.
+    discriminator: None where the file has none.
+    step: Of training; None if the file does not say it.
+    notes: What cannot be as in the release, one sentence each.
+  """
+
+  average: Network
+  generator: Network | None
+  discriminator: Network | None
+  step: int | None
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+
 def shapes(params, path='') -> dict[str, tuple[int, ...]]:
   """{'a/b': shape} of a tree of parameters."""
   if not isinstance(params, Mapping):

@@ -1,37 +1,17 @@
 """StyleSDF's official checkpoints: dicts of state dicts, 'g_ema', 'g' and 'd', of either stage."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from jax3dgan import convert
 from jax3dgan.convert import modules, official, stylesdf_names, wrapped
-from jax3dgan.convert.networks import Network, shapes
+from jax3dgan.convert.networks import Checkpoint, Network, shapes
 from jax3dgan.convert.values import Inert, show
 from jax3dgan.errors import UserError
 
 _MARK = 'renderer.sigmoid_beta'
 _WHAT = 'generator of StyleSDF'
-
-
-@dataclasses.dataclass
-class Checkpoint:
-  """A whole checkpoint.
-
-  Attributes:
-    average: The moving average of the generator, 'g_ema', or the only generator of the file.
-    generator: As trained; None where the file has only one.
-    discriminator: None where the file has none.
-    step: Of training; None if the file does not say it.
-    notes: What cannot be as in the release, one sentence each.
-  """
-
-  average: Network
-  generator: Network | None
-  discriminator: Network | None
-  step: int | None
-  notes: list[str]
 
 
 def is_generator(value) -> bool:
