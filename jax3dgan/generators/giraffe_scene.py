@@ -98,10 +98,9 @@ class PoseRanges:
         )
     for name in ('turns', 'background_turns'):
       turns = getattr(self, name)
-      if len(turns) != 2 or not _in_order(turns[:1], turns[1:]):
-        raise UserError(
-          f'config.model.{name} is {turns}. Give two angles in degrees, the smaller one first.'
-        )
+      # In either order: a turn is drawn between them.
+      if len(turns) != 2 or not all(map(math.isfinite, turns)):
+        raise UserError(f'config.model.{name} is {turns}. Give two angles in degrees.')
     if min(self.size_min) <= 0:
       raise UserError(f'config.model.size_min is {self.size_min}. Set positive half sizes.')
 
