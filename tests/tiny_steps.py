@@ -3,6 +3,7 @@
 import collections
 import functools
 import importlib
+import time
 import unittest.mock
 
 import jax
@@ -178,7 +179,12 @@ def draws_of(function) -> list:
   wrap = functools.partial(jax.random.wrap_key_data, impl=_noting(drawn))
   with unittest.mock.patch.object(jax.random, 'wrap_key_data', wrap):
     function()
-  jax.effects_barrier()
+  # The barrier alone does not wait for what a busy machine has not begun.
+  known = -1
+  while known != len(drawn):
+    known = len(drawn)
+    jax.effects_barrier()
+    time.sleep(0.2)
   return drawn
 
 

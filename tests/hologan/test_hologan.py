@@ -232,7 +232,8 @@ def compare_gradients(size: int, names: dict, gradients, prefix: str):
 @SIZES
 def test_the_gradients(size):
   judges, generators, later = step_of(size)
-  compare_all(size, {'ggrad_image': gradient_of_image(size)}, relative=1e-4)
+  if any(key.startswith('ggrad_image') for key in goldens.load(golden.FILES[size])):
+    compare_all(size, {'ggrad_image': gradient_of_image(size)}, relative=1e-4)
   compare_gradients(size, golden.discriminator_arrays(size), judges[2], 'dgrad')
   compare_gradients(size, golden.generator_arrays(size), generators[2], 'ggrad')
   compare_gradients(size, golden.generator_arrays(size), later[2], 'step/G_grad')

@@ -326,7 +326,8 @@ def test_it_trains(names):
     config.loss.r1 = 0.0
   if names[2] == 'eg3d':
     config.eg3d.blur = 0.0  # of the image, whatever makes it
-  config.render.num_fine = 0
+  if names[2] != 'hologan' or generators.create(config).has_field:  # refused without one
+    config.render.num_fine = 0
   if names not in RUN:
     state, metrics = tiny_steps.shapes(config)
     assert state.step.shape == () and {x.shape for x in metrics.values()} == {()}
