@@ -20,11 +20,9 @@ from jax3dgan import config as config_lib
 _TOYS = runpy.run_path(str(pathlib.Path(__file__).with_name('eg3d_toys.py')))
 
 
-def get_config():
-  """The experiment."""
-  config = _TOYS['get_config']()
+def look_at_faces(config):
+  """Makes a config of the toys one of faces: the data and their cameras."""
   config.data.source = 'ict:'
-  config.model.box = 0.8
   config.render.update(
     radius=2.7,
     fov_degrees=2 * math.degrees(math.atan(0.5 / 4.2647)),
@@ -35,6 +33,13 @@ def get_config():
   config.pose_prior.update(
     name='truncated_gaussian', yaw_std=0.3, pitch_mean=math.pi / 2, pitch_std=0.15
   )
+
+
+def get_config():
+  """The experiment."""
+  config = _TOYS['get_config']()
+  config.model.box = 0.8
+  look_at_faces(config)
   return config
 
 

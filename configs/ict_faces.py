@@ -13,24 +13,19 @@ from jax3dgan import config as config_lib
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOYS = runpy.run_path(str(_FOLDER / 'toys.py'))
-_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
+_FACES = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
 
 
 def get_config():
   """The experiment: as of the toys, with the faces' cameras."""
   config = _TOYS['get_config']()
-  config.data.source = 'ict:'
   config.num_steps = 7500
   config.stages = (dict(from_step=5000, resolution=64, lr_generator=4e-4, lr_discriminator=2e-4),)
   config.loss.fade_steps = 400
   config.discriminator.channels = (16, 16, 32, 64, 128, 128)
   # The box of all heads, .4 to each side, as of the toys' .45.
   config.model.input_scale = 2.0
-  faces = _EG3D['get_config']()
-  config.render.update(
-    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
-  )
-  config.pose_prior.update(faces.pose_prior)
+  _FACES['look_at_faces'](config)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0
   return config

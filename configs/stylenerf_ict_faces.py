@@ -13,18 +13,13 @@ from jax3dgan import config as config_lib
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOYS = runpy.run_path(str(_FOLDER / 'stylenerf_toys.py'))
-_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
+_FACES = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
 
 
 def get_config():
   """The experiment: as of the toys, with the faces' cameras."""
   config = _TOYS['get_config']()
-  config.data.source = 'ict:'
-  faces = _EG3D['get_config']()
-  config.render.update(
-    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
-  )
-  config.pose_prior.update(faces.pose_prior)
+  _FACES['look_at_faces'](config)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0
   return config

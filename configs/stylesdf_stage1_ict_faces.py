@@ -13,19 +13,14 @@ from jax3dgan import config as config_lib
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOYS = runpy.run_path(str(_FOLDER / 'stylesdf_stage1_toys.py'))
-_EG3D = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
+_FACES = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
 
 
 def get_config():
   """The experiment: as of the toys, with the faces' cameras."""
   config = _TOYS['get_config']()
-  config.data.source = 'ict:'
   config.model.update(input_scale=2.0, beta_floor=0.013)
-  faces = _EG3D['get_config']()
-  config.render.update(
-    {name: faces.render[name] for name in ('radius', 'fov_degrees', 'near', 'far')}
-  )
-  config.pose_prior.update(faces.pose_prior)
+  _FACES['look_at_faces'](config)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0
   return config

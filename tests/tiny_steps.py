@@ -3,6 +3,9 @@
 import collections
 import functools
 import importlib
+import pathlib
+import subprocess
+import sys
 import time
 import unittest.mock
 
@@ -221,6 +224,35 @@ def assert_no_shared_keys(drawn, least: int):
 def largest_difference(a, b) -> float:
   worst = jax.tree.map(lambda x, y: float(np.abs(np.subtract(x, y, dtype=np.float64)).max()), a, b)
   return max(jax.tree.leaves(worst))
+
+
+_SEVERAL = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', {devices})
+sys.path[:0] = {folders!r}
+import tiny_steps
+tiny_steps.save({file!r}, ({program}).run({steps}))
+"""
+
+
+def run_on_devices(program: str, file, num_steps: int, like, num_devices: int = 8):
+  """What `Program.run` gives in a process of its own with so many devices: their number is fixed
+  before JAX starts.
+
+  Args:
+    program: An expression of a `Program`, with `tiny_steps`.
+    file: Where the process leaves its results.
+    like: Results of the same structure.
+  """
+  tests, path = pathlib.Path(__file__).parent, str(file)
+  folders = [str(tests), str(tests.parent)]
+  code = _SEVERAL.format(
+    devices=num_devices, folders=folders, file=path, program=program, steps=num_steps
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=900)
+  assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+  return load(path, like)
 
 
 def save(path, results):

@@ -8,7 +8,6 @@ import numpy as np
 from jax3dgan import convert
 from jax3dgan.convert import giraffe_names, modules, official, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, shapes
-from jax3dgan.convert.values import DAMAGED, show
 from jax3dgan.errors import UserError
 
 _MARK = 'decoder.fc_in.weight'
@@ -59,26 +58,12 @@ def read_checkpoint(
     generator = _generator(path, _TRAINED, parts[_TRAINED])
     official.compare_shapes(path, shapes(generator.params), shapes(average.params), _AVERAGE)
   judge = _discriminator(path, parts[_JUDGE]) if parts[_JUDGE] else None
-  return Checkpoint(average, generator, judge, _step(path, tree))
+  return Checkpoint(average, generator, judge, wrapped.iteration_of(path, tree))
 
 
 def _part(weights, name: str) -> dict[str, np.ndarray]:
   prefix = f'{name}.'
   return {k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)}
-
-
-def _step(path, tree) -> int | None:
-  """`it` of a file; None where it says none.
-
-  Raises:
-    UserError: It is no number of steps.
-  """
-  value = tree.get('it') if isinstance(tree, dict) else None
-  if value is None:
-    return wrapped.step_of(tree)
-  if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value < 2**31:
-    raise UserError(f'{path} says it {show(value)}. {DAMAGED}')
-  return max(value, 0)
 
 
 def _weights(path, state) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from jax3dgan import convert
 from jax3dgan.convert import graf_names, modules, official, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, shapes
-from jax3dgan.convert.values import DAMAGED, Inert, show
+from jax3dgan.convert.values import Inert, show
 from jax3dgan.errors import UserError
 
 _WHAT = 'generator of GRAF'
@@ -47,21 +47,7 @@ def read_checkpoint(
     official.compare_shapes(path, shapes(generator.params), shapes(average.params), _AVERAGE)
   judge = found[_JUDGE]
   discriminator = None if judge is None else _discriminator(path, judge)
-  return Checkpoint(average, generator, discriminator, _step(path, tree))
-
-
-def _step(path, tree) -> int | None:
-  """`it` of a file; None where it says none.
-
-  Raises:
-    UserError: It is no number of steps.
-  """
-  value = tree.get('it') if isinstance(tree, dict) else None
-  if value is None:
-    return wrapped.step_of(tree)
-  if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value < 2**31:
-    raise UserError(f'{path} says it {show(value)}. {DAMAGED}')
-  return max(value, 0)
+  return Checkpoint(average, generator, discriminator, wrapped.iteration_of(path, tree))
 
 
 def _weights(path, name: str, state) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax3dgan.convert.tensors import Tensor
-from jax3dgan.convert.values import Inert, Object, show
+from jax3dgan.convert.values import DAMAGED, Inert, Object, show
 from jax3dgan.errors import UserError
 
 # Classes that contain a model as `module`.
@@ -178,3 +178,17 @@ def step_of(tree) -> int | None:
     return None
   found = (tree.get(name) for name in _STEPS)
   return next((x for x in found if isinstance(x, int) and not isinstance(x, bool)), None)
+
+
+def iteration_of(path, tree) -> int | None:
+  """`it` of a file; None where it says none.
+
+  Raises:
+    UserError: It is no number of steps.
+  """
+  value = tree.get('it') if isinstance(tree, dict) else None
+  if value is None:
+    return step_of(tree)
+  if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value < 2**31:
+    raise UserError(f'{path} says it {show(value)}. {DAMAGED}')
+  return max(value, 0)

@@ -2,9 +2,6 @@
 
 import functools
 import importlib
-import pathlib
-import subprocess
-import sys
 
 import goldens
 import jax
@@ -106,25 +103,12 @@ def test_what_is_refused_in_one_line(fields, words):
   assert '\n' not in str(error.value)
 
 
-_SEVERAL = """
-import sys
-import jax
-jax.config.update('jax_num_cpu_devices', 8)
-sys.path[:0] = [{tests!r}, {root!r}]
-import tiny_steps
-config = tiny_steps.giraffe(**{{'compat.look_at_batch_norm': True}})
-tiny_steps.save({file!r}, tiny_steps.program(config, 8).run({steps}))
-"""
-
-
 def test_several_devices_train_as_one(tmp_path):
   """With the release's cameras, whose axes depend on the whole batch."""
-  tests, file = pathlib.Path(__file__).parent.parent, str(tmp_path / 'several.npz')
-  code = _SEVERAL.format(tests=str(tests), root=str(tests.parent), file=file, steps=NUM_STEPS)
-  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=900)
-  assert done.returncode == 0, done.stdout + done.stderr[-3000:]
   _, state, metrics = trained()
-  many = tiny_steps.load(file, (state, metrics))
+  program = "tiny_steps.program(tiny_steps.giraffe(**{'compat.look_at_batch_norm': True}), 8)"
+  file = tmp_path / 'several.npz'
+  many = tiny_steps.run_on_devices(program, file, NUM_STEPS, (state, metrics))
   for expected, found in zip(metrics, many[1], strict=True):
     for key, value in expected.items():
       np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
