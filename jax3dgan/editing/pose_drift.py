@@ -74,7 +74,7 @@ def axes_of(model, scene) -> tuple[np.ndarray, np.ndarray]:
 
   num = len(jax.tree.leaves(scene)[0])
   nothing = np.full(num, np.nan)
-  options = model.options() if model.has_depth else None
+  options = model.options() if model.has_field else None
   if options is None or options.density not in ('softplus', 'relu', 'field'):
     return nothing, nothing
   points, spacing = ball_points((options.far - options.near) / 2)

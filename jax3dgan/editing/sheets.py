@@ -116,12 +116,12 @@ def _title(model, row) -> str:
   parts = []
   if np.isfinite(row['azimuth']).any():
     parts.append(f'turns by at most {np.nanmax(np.abs(row["azimuth"])):.1f}°')
-  elif model.has_depth:
+  elif model.has_field:
     parts.append('no direction to measure (round from above)')
   if np.isfinite(row['iou']).any():
     parts.append(f'silhouette IoU at least {np.nanmin(row["iou"]):.2f}')
   parts.append(f'colours change by up to {row["colour"].max():.0f} of 255')
-  if not model.has_depth:
+  if not model.has_field:
     parts.append('no field: its turning is not measured')
   return f'{row["direction"]} of {row["of"]}: {", ".join(parts)}'
 

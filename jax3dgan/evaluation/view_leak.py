@@ -183,7 +183,7 @@ def _programs(model, options, psi):
       return density, model.generator.apply(variables, w, points, front, method='query')[1]
     return model.generator.apply(variables, w, points, directions, method='query')
 
-  return styles, query if model.has_depth else None
+  return styles, query if model.has_field else None
 
 
 def _rms(w, own):

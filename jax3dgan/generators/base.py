@@ -64,6 +64,8 @@ class Generator(nn.Module):
     num_ws: Number of styles of an image that may be mixed; None where styles are not a list.
     uses_camera: Whether images depend on the camera; False for a 2D generator.
     has_field: Whether there is a 3D field: `query`, depth and opacity.
+    has_depth: Whether renderings have a depth and an opacity; as `has_field` where nothing else is
+      said: Gaussians have them without a field that points could be asked of.
     field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
       distance, negative inside).
     prepares_scene: Whether `prepare` computes something that views of an object share.
@@ -96,6 +98,11 @@ class Generator(nn.Module):
   makes_pairs = False
   pixels_alone = False
   object_layout = None
+
+  @property
+  def has_depth(self) -> bool:
+    """See the class."""
+    return self.has_field
 
   def map(self, z, label=None, truncation_psi=1.0, average_w=None):
     """Latents z [b, z_dim] → styles w [b, ...].

@@ -36,7 +36,7 @@ def field_kind(model) -> str:
   Raises:
     UserError: It has no field.
   """
-  if not model.has_depth:
+  if not model.has_field:
     raise UserError(f'{model.name} has no field, so no surface. Take a model with a field.')
   kind = model.generator.field_kind
   if kind not in ('density', 'sdf'):

@@ -17,7 +17,7 @@ from jax3dgan.rendering import grid, rays
 
 def has_gradient(model) -> bool:
   """Whether a model's normals are those of its field: a signed distance."""
-  return model.has_depth and model.generator.field_kind == 'sdf'
+  return model.has_field and model.generator.field_kind == 'sdf'
 
 
 def of_rendering(model, w, camera, depth, opacity) -> np.ndarray:

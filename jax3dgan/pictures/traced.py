@@ -25,7 +25,7 @@ _NUM_STYLES, _NUM_POINTS = 4, 1024  # for the Lipschitz factor: styles, and poin
 
 def can_trace(model) -> bool:
   """Whether a model has a signed distance to trace."""
-  return model.has_depth and model.generator.field_kind == 'sdf'
+  return model.has_field and model.generator.field_kind == 'sdf'
 
 
 class Tracer:

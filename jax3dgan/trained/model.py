@@ -118,7 +118,12 @@ class Trained:
 
   @property
   def has_depth(self) -> bool:
-    """Whether its renderings have a depth and an opacity: whether it has a field."""
+    """Whether its renderings have a depth and an opacity."""
+    return self.generator.has_depth
+
+  @property
+  def has_field(self) -> bool:
+    """Whether there is a field to ask (`query`)."""
     return self.generator.has_field
 
   def check_latents(self) -> None:
@@ -190,7 +195,7 @@ class Trained:
     Raises:
       UserError: The generator has no field.
     """
-    if not self.has_depth:
+    if not self.has_field:
       raise UserError(f'{self.name} has no field to ask: its generator draws images only.')
     points = np.asarray(points, np.float32)
     if directions is None:

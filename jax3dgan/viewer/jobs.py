@@ -98,7 +98,7 @@ def invert(
     UserError: The search found no numbers.
   """
   options = model.options()
-  if model.has_depth:
+  if model.has_field:
     options = model.options(num_coarse=max(options.num_coarse, 12), num_fine=0)
 
   def after(i, w, rendered, loss):

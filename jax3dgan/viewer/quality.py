@@ -49,7 +49,7 @@ def any_size(model) -> bool:
 def moving_levels(model) -> list[Level]:
   """Returns the levels for moving pictures, the cheapest first."""
   options = model.options()
-  if not model.has_depth:
+  if not model.has_field:
     return [Level(model.resolution)]
   # Half of the samples, in one pass: on the toys nearer to the picture with many (30.9 dB) than
   # two passes of a quarter each (28.6 dB), and a little faster.

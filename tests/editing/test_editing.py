@@ -306,7 +306,8 @@ def test_the_axis_of_an_ellipsoid():
 class Turned:
   """A field that is a long Gaussian blob, turned by w [n, 1] radians."""
 
-  has_depth, generator = True, Generator()
+  has_depth = has_field = True
+  generator = Generator()
 
   def options(self):
     from jax3dgan.rendering.hierarchical import RenderOptions
@@ -356,7 +357,7 @@ def test_drift_is_what_has_changed():
 
 
 class Flat:
-  has_depth = False
+  has_depth = has_field = False
 
 
 def test_a_rotation_of_the_object_is_measured():
@@ -365,7 +366,8 @@ def test_a_rotation_of_the_object_is_measured():
   w = model.map(model.latents([0, 3]))
 
   class World:
-    has_depth, options, generator = True, model.options, model.generator
+    has_depth = has_field = True
+    options, generator = model.options, model.generator
 
     def query(self, angle_and_w, points):
       angle, w = angle_and_w

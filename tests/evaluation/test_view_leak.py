@@ -74,7 +74,7 @@ class Leaky:
 
 class LeakyModel(scenes.SphereModel):
   variables = None
-  has_depth = True
+  has_field = True
   average_w = None
 
   def __init__(self, **leaks):

@@ -11,7 +11,7 @@ from jax3dgan.viewer.quality import Ladder, Level
 def planar(model):
   """The same model, as if it were one of images of a fixed size."""
   return types.SimpleNamespace(
-    generator=Generator(), resolution=model.resolution, has_depth=False, options=model.options
+    generator=Generator(), resolution=model.resolution, has_field=False, options=model.options
   )
 
 
