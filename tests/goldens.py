@@ -73,6 +73,9 @@ FILES = (
   'giraffe/variants',
   'giraffe/discriminator',
   'giraffe/train_step',
+  'gaussians/raster_square',
+  'gaussians/raster_wide',
+  'gaussians/raster_edge',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -88,6 +91,7 @@ _INPUTS = re.compile(
   r'|^(view|(t[23]d_|c2d_|adain/|inorm/|sn/|xf)\w*/?(x|w|b|u|seed|scale|bias|offset|voxels|view))$'
   r'|(^|/)[gpd]/((pts|views|feature|alpha|rgb)_linears?|main)\.|(^|/)draw/|/keep_bit$|/x_flat$'
   r'|^(config|pose|real_patch_flat|\w_step/noise_std|ortho/size_hw|radius/range_u_v_r|sphere/[uv])$'
+  r'|^((in|cot)\..*|out\.near_threshold)$'
   r'|^(eval/z_swapped_app|patch/images|rmsprop/(p0|grads)|noise/std_resumed_at_60000|.*/iteration)$'
 )
 
