@@ -1,6 +1,7 @@
 """Names of EG3D's official generator and ours: a state dict to a parameter tree."""
 
 import re
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
   """
   embed = state.get('backbone.mapping.embed.weight')
   first, decoder = state.get('backbone.mapping.fc0.weight'), state.get('decoder.net.0.weight')
-  blocks = _numbers(state, r'backbone\.synthesis\.b(\d+)\.torgb\.weight')
+  blocks = numbers(state, r'backbone\.synthesis\.b(\d+)\.torgb\.weight')
   if first is None or decoder is None or blocks != [4 << i for i in range(len(blocks))]:
     raise UserError(
       "These weights are not those of EG3D's generator: its mapping network, decoder or blocks are "
@@ -30,7 +31,7 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
   fields = dict(
     z_dim=first.shape[1] - (len(embed) if embed is not None else 0),
     w_dim=w_dim,
-    mapping_layers=len(_numbers(state, r'backbone\.mapping\.fc(\d+)\.weight')),
+    mapping_layers=len(numbers(state, r'backbone\.mapping\.fc(\d+)\.weight')),
     label_dim=label_dim,
     channels=tuple(shape[1] for shape in shapes),
     plane_features=shapes[0][0] // 3,
@@ -39,7 +40,7 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
     super_channels=(),
     super_ups=(),
   )
-  supers = _numbers(state, r'superresolution\.block(\d+)\.torgb\.weight')
+  supers = numbers(state, r'superresolution\.block(\d+)\.torgb\.weight')
   if supers:
     names = [f'superresolution.block{i}' for i in supers]
     sizes = [len(state[f'{name}.conv1.noise_const']) for name in names]
@@ -57,7 +58,8 @@ def model_fields(state: dict[str, np.ndarray]) -> dict:
   return fields
 
 
-def _numbers(state, pattern: str) -> list[int]:
+def numbers(state, pattern: str) -> list[int]:
+  """The numbers, ascending, in names that match a pattern with one group."""
   return sorted(int(match[1]) for name in state if (match := re.fullmatch(pattern, name)))
 
 
@@ -71,7 +73,17 @@ def generator_params(state: dict[str, np.ndarray]) -> dict:
     UserError: A name that is none of the generator's, or as in `model_fields`.
   """
   ups = model_fields(state)['super_ups']
-  turned = {('superresolution', f'block{i}', 'conv0') for i, up in enumerate(ups) if up > 1}
+  return backbone_params(
+    state, {('superresolution', f'block{i}', 'conv0') for i, up in enumerate(ups) if up > 1}
+  )
+
+
+def backbone_params(state: Mapping[str, np.ndarray], turned: Collection = ()) -> dict:
+  """`generator_params` of weights that may be those of mapping and synthesis network alone.
+
+  Args:
+    turned: Paths of layers of a super-resolution whose kernels are stored turned by 180°.
+  """
   params, noise = {}, {}
   for name, value in state.items():
     value = np.asarray(value, np.float32)
@@ -82,7 +94,7 @@ def generator_params(state: dict[str, np.ndarray]) -> dict:
       continue
     if name.endswith('.noise_const'):
       continue  # of the super-resolution, whose noise is never used
-    path, leaf = _place(name, value, turned)
+    path, leaf = place(name, value, turned)
     here = params
     for folder in path[:-1]:
       here = here.setdefault(folder, {})
@@ -92,7 +104,7 @@ def generator_params(state: dict[str, np.ndarray]) -> dict:
   return params
 
 
-def _place(name: str, value: np.ndarray, turned: set) -> tuple[list[str], np.ndarray]:
+def place(name: str, value: np.ndarray, turned: Collection) -> tuple[list[str], np.ndarray]:
   """The path of a parameter, and its layout."""
   if name == 'backbone.mapping.w_avg':
     return ['w_average'], value
@@ -155,11 +167,11 @@ def generator_state(params: dict, super_ups) -> dict[str, np.ndarray]:
   """
   turned = {('superresolution', f'block{i}', 'conv0') for i, up in enumerate(super_ups) if up > 1}
   state, sizes = {}, set()
-  for path, leaf in _leaves(params):
+  for path, leaf in leaves(params):
     leaf = np.asarray(leaf)
     if path == ('noise_const',):
       continue
-    name, value = _official(path, leaf, turned)
+    name, value = official(path, leaf, turned)
     state[name] = np.array(value, order='C')
     if path[0] == 'backbone' and path[-1] == 'noise_strength':
       sizes.add((int(path[1][1:]), path[2]))
@@ -170,15 +182,16 @@ def generator_state(params: dict, super_ups) -> dict[str, np.ndarray]:
   return state
 
 
-def _leaves(tree, path=()):
+def leaves(tree, path=()):
+  """(path, leaf) of a tree of dicts."""
   for key, value in tree.items():
     if hasattr(value, 'items'):
-      yield from _leaves(value, (*path, key))
+      yield from leaves(value, (*path, key))
     else:
       yield (*path, key), value
 
 
-def _official(path: tuple[str, ...], leaf: np.ndarray, turned: set) -> tuple[str, np.ndarray]:
+def official(path: tuple[str, ...], leaf: np.ndarray, turned: Collection) -> tuple[str, np.ndarray]:
   """A parameter's official name and layout."""
   kind = 'weight' if path[-1].endswith('kernel') else path[-1].rpartition('_')[2]
   if path[0] == 'w_average':

@@ -20,6 +20,7 @@ GENERATORS = {
   'giraffe': 'jax3dgan.generators.giraffe:GIRAFFE',
   'hologan': 'jax3dgan.generators.hologan:HoloGAN',
   'graf': 'jax3dgan.generators.graf:GRAF',
+  'gghead': 'jax3dgan.generators.gghead:GGHead',
 }
 
 __all__ = [

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
-from jax3dgan.generators.base import BUFFERS, Generator, Rendering, Scene, truncated
+from jax3dgan.generators.base import Rendering, Scene
+from jax3dgan.generators.style_planes import StylePlanes
 from jax3dgan.nn import resample
-from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
+from jax3dgan.nn.stylegan2 import channels_of
 from jax3dgan.nn.superresolution import SuperResolution
 from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering import rays as rays_lib
@@ -39,7 +40,7 @@ class EG3DScene(Scene):
   w: jax.Array
 
 
-class EG3D(Generator):
+class EG3D(StylePlanes):
   """The generator. Styles w are [b, num_ws, w_dim].
 
   Attributes:
@@ -97,14 +98,7 @@ class EG3D(Generator):
         f'super_channels {self.super_channels} and super_ups {self.super_ups} differ in length. '
         'Give both for each block of the super-resolution.'
       )
-    self.mapping = MappingNetwork(self.w_dim, self.mapping_layers, self.label_dim)
-    self.backbone = SynthesisNetwork(
-      tuple(self.channels),
-      3 * self.plane_features,
-      self.use_noise,
-      self.clamp or None,
-      self.matmul_dtype,
-    )
+    self.make_networks(3 * self.plane_features)
     self.decoder = triplane.TriplaneDecoder(self.plane_features, self.decoder_hidden)
     if self.super_channels:
       self.superresolution = SuperResolution(
@@ -114,12 +108,6 @@ class EG3D(Generator):
         self.super_clamp or None,
         self.matmul_dtype,
       )
-    # The noise of deterministic images, and the running mean of the styles.
-    sizes = self.backbone.noise_sizes if self.use_noise else ()
-    self.noise_const = self.variable(
-      BUFFERS, 'noise_const', lambda: _init_noise(self.make_rng('params'), sizes)
-    )
-    self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
 
   # Not fields.
   has_field = True
@@ -130,15 +118,6 @@ class EG3D(Generator):
   def pixels_alone(self) -> bool:
     """Whether a pixel depends on its own ray alone: super-resolution filters neighbours."""
     return not self.super_channels
-
-  def average_w(self):
-    """The running mean of the styles, [num_ws, w_dim]."""
-    return jnp.broadcast_to(self.w_average.value, (self.num_ws, self.w_dim))
-
-  @property
-  def num_ws(self) -> int:
-    """Styles of a scene."""
-    return 2 * len(self.channels)
 
   @property
   def resolution(self) -> int | None:
@@ -163,27 +142,6 @@ class EG3D(Generator):
     """The same with the rendering itself as the picture, of any resolution; the parameters fit."""
     return self.clone(super_channels=(), super_ups=())
 
-  def map(self, z, label=None, truncation_psi=1.0, average_w=None, truncation_cutoff=None):
-    """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
-
-    Args:
-      label: [b, 25] cameras that the mapping is conditioned on; needed where label_dim is 25.
-      truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
-      truncation_cutoff: how many of the styles, from the first on, are pulled; None for all.
-    """
-    if self.label_dim:
-      if label is None:
-        raise UserError(
-          'The generator is conditioned on the camera. Pass its label, see Camera.label.'
-        )
-      label = label * self.label_scale
-    w = self.mapping(z, label if self.label_dim else None)
-    w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
-    pulled = truncated(w, truncation_psi, average_w)
-    if truncation_cutoff is None:
-      return pulled
-    return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
-
   def prepare(self, w, key=None) -> EG3DScene:
     """Styles w [b, num_ws, w_dim] → the scene, without any camera.
 
@@ -192,20 +150,10 @@ class EG3D(Generator):
     """
     if isinstance(w, Scene):
       return w
-    noise = None
-    if self.use_noise:
-      noise = self._constant_noise() if key is None else self.backbone.draw_noise(key)
-    planes = self.backbone(w, noise)  # [b, h, w, 3·c]
+    planes = self.planes(w, key)  # [b, h, w, 3·c]
     b, h, width, _ = planes.shape
     planes = planes.reshape(b, h, width, 3, self.plane_features)
     return EG3DScene(triplane.pad_planes(jnp.moveaxis(planes, 3, 1)), w[:, -1])
-
-  def _constant_noise(self):
-    flat, noise = self.noise_const.value, []
-    for size in self.backbone.noise_sizes:
-      noise.append(flat[: size**2].reshape(1, size, size, 1))
-      flat = flat[size**2 :]
-    return noise
 
   def radiance_field(self, scene: EG3DScene) -> triplane.TriplaneField:
     """The radiance field of a scene."""
@@ -317,7 +265,3 @@ class EG3D(Generator):
       low = resolution // 2
       fields |= dict(super_channels=(8, 8), super_ups=(1, 2), super_input=low, low_resolution=low)
     return fields
-
-
-def _init_noise(key, sizes):
-  return jax.random.normal(key, (sum(size**2 for size in sizes),))

@@ -15,6 +15,7 @@ RECIPES = {
   'giraffe': 'jax3dgan.recipes.giraffe:GIRAFFE',
   'hologan': 'jax3dgan.recipes.hologan:HoloGAN',
   'graf': 'jax3dgan.recipes.graf:GRAF',
+  'gghead': 'jax3dgan.recipes.gghead:GGHead',
 }
 
 __all__ = [

@@ -134,23 +134,8 @@ class EG3D(Recipe):
         f"config.eg3d.density regularises a field, and '{config.model.name}' has none. Set "
         '--config.eg3d.density=0.'
       )
-    if config.loss.pose and not generator.uses_camera:
-      raise UserError(
-        f"config.loss.pose is {config.loss.pose}, but images of '{config.model.name}' do not "
-        'depend on the camera. Set --config.loss.pose=0.'
-      )
+    checks.told_cameras(config, generator, discriminator)
     checks.heads(config, generator, discriminator, ('pose',))
-    if discriminator.label_dim and not config.data.use_labels:
-      raise UserError(
-        f'config.discriminator.label_dim is {discriminator.label_dim}, but the photos have no '
-        'labels here. Set --config.data.use_labels=True, or --config.discriminator.label_dim=0.'
-      )
-    if discriminator.label_dim and not generator.uses_camera:
-      raise UserError(
-        f'config.discriminator.label_dim is {discriminator.label_dim}, but images of '
-        f"'{config.model.name}' do not depend on the camera. Set "
-        '--config.discriminator.label_dim=0.'
-      )
     if own.label_noise and not (discriminator.label_dim and config.data.use_labels):
       raise UserError(
         f'config.eg3d.label_noise is {own.label_noise}, but no discriminator is conditioned on '

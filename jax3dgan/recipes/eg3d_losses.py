@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax3dgan import augment
 from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import parallel
-from jax3dgan.losses import adversarial, blur, density, regularizers
+from jax3dgan.losses import adversarial, blur, density
 from jax3dgan.nn import resample
 from jax3dgan.recipes import base, eg3d_inputs, loss_terms
 from jax3dgan.recipes.base import Terms
@@ -87,13 +87,6 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     low = resample.resize_bilinear(images, low_size) if takes_pairs else images
     return images, blurred(low, sigma)
 
-  def regression(out, camera):
-    if not loss.pose:
-      return jnp.zeros(()), jnp.zeros(())
-    target = regularizers.camera_pose_target(camera, loss.pose_encoding)
-    error = regularizers.pose_loss(out.heads['pose'], target)
-    return loss.pose * error, error
-
   def generator_terms(params, networks, inputs, now):
     inputs = eg3d_inputs.move_cameras(config, params, inputs)
     pair, _ = images_of(networks.variables('generator', params), inputs)
@@ -106,7 +99,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
       inputs.extras.get('augment fakes'),
     )
     adversarial_loss = adversarial.generator_loss(out.logits)
-    penalty, pose_error = regression(out, inputs.camera)
+    penalty, pose_error = loss_terms.of_pose(loss, out, inputs.camera)
     metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
     if learned:
       prior = camera_generator.pose_prior(config, params)
@@ -165,7 +158,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     pair = photo_pair(inputs.images, sigma)
     real = discriminate(variables, pair, inputs.image_label, sigma, networks, keys)
     adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
-    penalty, metrics['discriminator/pose_error'] = regression(fake, inputs.camera)
+    penalty, metrics['discriminator/pose_error'] = loss_terms.of_pose(loss, fake, inputs.camera)
     metrics['discriminator/real_signs'] = jnp.sign(real.logits).mean()
     if keys is not None:
       metrics['discriminator/augment_p'] = networks.buffers['augment'].p

@@ -18,13 +18,10 @@ from jax3dgan.generators.hologan import uniform_latents
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.rendering.options import RenderOptions
-from jax3dgan.training import schedule
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
 
 # As they are for each recipe; HoloGAN marches along no rays.
-_DISPLAY = dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024)
 _STREAM = 'images'  # of the random numbers that all phases share
 
 
@@ -68,7 +65,7 @@ class HoloGAN(Recipe):
 
   groups = {'loss': Loss, 'hologan': Own}
   defaults = {
-    'display': _DISPLAY,
+    'display': checks.DISPLAY,
     'optimizer': dict(
       lr_generator=1e-4, lr_discriminator=1e-4, beta1=0.5, beta2=0.999, grad_clip=0.0
     ),
@@ -89,7 +86,7 @@ class HoloGAN(Recipe):
     checks.in_ranges(config, RANGES)
     checks.heads(config, generator, discriminator, ('latent',))
     _check_styles(config, discriminator)
-    _check_no_marching(config, generator)
+    checks.no_marching(config, generator)
     _check_cameras(config, generator)
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
@@ -181,23 +178,6 @@ def _check_styles(config, discriminator) -> None:
     )
   if not own.style:
     checks.unused(config, 'hologan.generator_style', True, 'config.hologan.style is 0')
-
-
-def _check_no_marching(config, generator) -> None:
-  """Fields of marching along rays are not set for a generator without a field."""
-  if generator.has_field:
-    return
-  reason = f"'{config.model.name}' has no field for rays to march through"
-  options = {field.name: field.default for field in dataclasses.fields(RenderOptions)}
-  for group, defaults in (('render', options), ('display', _DISPLAY)):
-    for name in sorted(set(config[group]) & set(defaults) & set(schedule.RENDER_FIELDS)):
-      checks.unused(config, f'{group}.{name}', defaults[name], reason)
-  for i, stage in enumerate(config.stages):
-    for name in sorted(set(dict(stage)) & set(schedule.RENDER_FIELDS)):
-      raise UserError(
-        f'config.stages[{i}] has {name}={stage[name]}, which would be ignored: {reason}. Leave it '
-        'out.'
-      )
 
 
 def _check_cameras(config, generator) -> None:

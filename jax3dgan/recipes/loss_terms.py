@@ -35,6 +35,20 @@ def of_r1(weight: float, logit_fn: Callable, images):
   return 0.5 * weight * penalty, Terms({'discriminator/r1': penalty})
 
 
+def of_pose(loss, out, camera):
+  """The regression of the fakes' poses by the discriminator's head: (weighted error, error).
+
+  Args:
+    loss: `config.loss` with `pose` and `pose_encoding`.
+    out: The discriminator's output for images from cameras [b].
+  """
+  if not loss.pose:
+    return jnp.zeros(()), jnp.zeros(())
+  target = regularizers.camera_pose_target(camera, loss.pose_encoding)
+  error = regularizers.pose_loss(out.heads['pose'], target)
+  return loss.pose * error, error
+
+
 def of_photos(discriminator, logit_fn: Callable, params, images, has_r1: bool) -> RealTerms:
   """The loss of photos in the discriminator's own phase, with R1 or without: 0 then.
 

@@ -1,0 +1,48 @@
+"""Regularisations of generated Gaussians (Kirschstein et al., GGHead, SIGGRAPH Asia 2024, arXiv
+2406.09377, Sec. 3.4)."""
+
+import jax
+import jax.numpy as jnp
+
+_EPSILON = 1e-9  # a norm has no gradient at 0, where a fresh network is
+
+
+def mean_norm(raw):
+  """The Euclidean norms of raw attributes [b, n, c], averaged over Gaussians, [b]."""
+  return jnp.sqrt(jnp.sum(raw**2, axis=-1) + _EPSILON).mean(axis=-1)
+
+
+def beta(opacities):
+  """Mean of log(.1 + o) + log(1.1 − o) + log(1/.11) of opacities in [0, 1]; a scalar, 0 at both
+  ends: opacities go to 0 or 1 (Lombardi et al., Neural Volumes, SIGGRAPH 2019, Eq. 9)."""
+  # The release's constant, which differs from log(1/.11) in the sixth digit.
+  return jnp.mean(jnp.log(0.1 + opacities) + jnp.log(1.1 - opacities) + 2.20727)
+
+
+def map_variation(places, opacity):
+  """Total variation of the places on the map that images show; a scalar, the images' mean.
+
+  Neighbouring pixels show neighbouring places where the surface does not fold. A third channel,
+  constant in the release, counts in its mean.
+
+  Args:
+    places: [b, h, w, 2] Σ w·place of Gaussians, each in [−1, 1].
+    opacity: [b, h, w] Σ w.
+  """
+  return sum((total / jnp.maximum(count, 1)).mean() for total, count in variations(places, opacity))
+
+
+def variations(places, opacity):
+  """Of neighbours down and to the right: ([b] sums, [b] how many numbers), see `map_variation`."""
+  shown = opacity > 0
+  places = places / jnp.where(shown, opacity, 1)[..., None]
+  result = []
+  for axis in (1, 2):
+    n = shown.shape[axis]
+    ahead, here = (
+      [jax.lax.slice_in_dim(x, i, n - 1 + i, axis=axis) for x in (places, shown)] for i in (1, 0)
+    )
+    both = ahead[1] & here[1]
+    steps = jnp.where(both[..., None], jnp.abs(ahead[0] - here[0]), 0)
+    result.append((steps.sum(axis=(1, 2, 3)), 3 * both.sum(axis=(1, 2))))
+  return result

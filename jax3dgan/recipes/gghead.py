@@ -1,0 +1,175 @@
+"""GGHead's recipe (Kirschstein et al., SIGGRAPH Asia 2024, arXiv 2406.09377, Sec. 3.4), and what
+CGS-GAN (Barthel et al. 2025, arXiv 2505.17590) adds to train without telling the generator the
+camera: several views of an identity in the generator's step.
+
+In this order: the generator against the discriminator, which keeps Gaussians near their template
+and small, and opacities near 0 or 1; the discriminator; every few steps R1. Cameras are the photos'
+labels, or, where there are none, of the pose prior.
+
+The losses are in `gghead_losses`.
+"""
+
+import dataclasses
+
+import jax
+
+from jax3dgan.errors import UserError
+from jax3dgan.generators import gghead as generator_lib
+from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
+from jax3dgan.recipes.base import Inputs, Phase, Recipe
+from jax3dgan.training.checks import Range
+from jax3dgan.training.streams import named_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """`config.loss`.
+
+  Attributes:
+    r1, r1_every: Weight of R1, and each how many steps it has a step of its own.
+    pose, pose_encoding: Weight of the regression of the fakes' poses, and what is regressed:
+      'angles' (pitch, yaw) or 'direction' (the unit vector towards the camera).
+  """
+
+  r1: float = 1.0
+  r1_every: int = 16
+  pose: float = 0.0
+  pose_encoding: str = 'angles'
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+  """`config.gghead`.
+
+  Attributes:
+    position, scale: Weights of the mean norms of raw positions and scales.
+    beta: Weight of the beta distribution's term of opacities, see `losses.gaussians.beta`.
+    variation: Weight of the total variation of the template's map in images, see
+      `losses.gaussians.map_variation`; for a template whose map has no cuts.
+    late_images: After how many images `beta` and `variation` count.
+    views: Views of each identity in the generator's step.
+    pose_swap, pose_swap_images: As of EG3D's recipe, for a mapping network that is conditioned on
+      the camera.
+    blur, blur_images: σ, in pixels, of the blur of the discriminator's images at first, and after
+      how many images it is gone.
+    w_average_decay: Of the running mean of the styles, a step.
+  """
+
+  position: float = 0.1
+  scale: float = 0.05
+  beta: float = 1.0
+  variation: float = 0.0
+  late_images: int = 0
+  views: int = 1
+  pose_swap: float = 0.5
+  pose_swap_images: int = 1_000_000
+  blur: float = 10.0
+  blur_images: int = 200_000
+  w_average_decay: float = 0.998
+
+
+_WEIGHT = Range(0, note='0 for none')
+RANGES = {
+  'loss.r1_every': Range(1),
+  'gghead.position': _WEIGHT,
+  'gghead.scale': _WEIGHT,
+  'gghead.beta': _WEIGHT,
+  'gghead.variation': _WEIGHT,
+  'gghead.late_images': Range(0),
+  'gghead.views': Range(1),
+  'gghead.pose_swap': Range(0, 1),
+  'gghead.pose_swap_images': Range(0),
+  'gghead.blur': _WEIGHT,
+  'gghead.blur_images': Range(0),
+  'gghead.w_average_decay': Range(0, 1, below=True),
+}
+# What is rendered of Gaussians: pixel centres, between near and far for colours of depth.
+USED = dict(align_corners=False, near=None, far=None, white_back=None)
+
+
+class GGHead(Recipe):
+  """See the module."""
+
+  groups = {'loss': Loss, 'gghead': Own}
+  defaults = {
+    'render': dict(align_corners=False, white_back=True),
+    'display': checks.DISPLAY,
+    'optimizer': dict(
+      lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
+    ),
+  }
+  model = 'gghead'
+  discriminator = 'stylegan2'
+  uses_labels = True
+  has_convolutions = True
+
+  def check(self, config, generator, discriminator):
+    """See `Recipe.check`."""
+    checks.has_discriminator(config, discriminator)
+    if not isinstance(generator, generator_lib.GGHead):
+      raise UserError(
+        f"The recipe 'gghead' regularises Gaussians on a template, which '{config.model.name}' "
+        "does not have. Take the model 'gghead', or another recipe."
+      )
+    checks.label_sizes(config, generator, discriminator)
+    checks.single_images(config, discriminator, 'stylegan2')
+    checks.rendering(config, generator)
+    checks.no_marching(config, generator, USED)
+    checks.in_ranges(config, RANGES)
+    checks.told_cameras(config, generator, discriminator)
+    checks.heads(config, generator, discriminator, ('pose',))
+    self._check_unused(config, generator)
+
+  def _check_unused(self, config, generator) -> None:
+    """Fields of what is switched off are at their defaults."""
+    if not generator.label_dim:
+      for field in ('pose_swap', 'pose_swap_images'):
+        reason = 'the mapping network is not conditioned on the camera'
+        checks.unused(config, f'gghead.{field}', getattr(Own, field), reason)
+    if not (config.gghead.beta or config.gghead.variation):
+      checks.unused(config, 'gghead.late_images', 0, 'no late term has a weight')
+    if not config.gghead.blur:
+      checks.unused(config, 'gghead.blur_images', Own.blur_images, 'config.gghead.blur is 0')
+    if not config.loss.r1:
+      checks.unused(config, 'loss.r1_every', Loss.r1_every, 'config.loss.r1 is 0')
+    if config.gghead.variation and generator.template == 'sphere':
+      raise UserError(
+        'config.gghead.variation needs a map without cuts, and that of the sphere is cut below. '
+        'Set --config.gghead.variation=0, or --config.model.template=half_ellipsoid.'
+      )
+
+  def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
+    """See `Recipe.draw`."""
+    del buffers
+    own = config.gghead
+    if phase == 'r1':
+      return Inputs(images=photos.image, image_label=photos.label)
+    swap = eg3d_inputs.swap_probability(now.images, own.pose_swap, own.pose_swap_images)
+    inputs = eg3d_inputs.draw_cameras(keys, config, photos.all_labels, swap)
+    extras = dict(inputs.extras)
+    if phase == 'generator' and own.views > 1:
+      every = jax.vmap(lambda key: jax.random.split(key, own.views - 1), out_axes=1)(
+        named_keys(keys, 'views')
+      )  # [v − 1, b]
+      others = [eg3d_inputs.draw_cameras(each, config, photos.all_labels).label for each in every]
+      extras['views'] = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
+    inputs = inputs._replace(
+      z=base.draw_latents(keys, generator.z_dim),
+      keys=named_keys(keys, 'rendering'),
+      extras=extras,
+    )
+    if phase == 'discriminator':
+      inputs = inputs._replace(images=photos.image, image_label=photos.label)
+    return inputs
+
+  def phases(self, config, generator, discriminator, stage):
+    """The generator, the discriminator, R1."""
+    losses = gghead_losses.make_losses(config, generator, discriminator, stage)
+    phases = [
+      Phase('generator', 'generator', losses.generator),
+      Phase('discriminator', 'discriminator', losses.discriminator),
+    ]
+    if config.loss.r1:
+      every = config.loss.r1_every
+      phases.append(Phase('r1', 'discriminator', losses.r1, every, lazy=True))
+    return tuple(phases)
