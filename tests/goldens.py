@@ -40,6 +40,7 @@ _PARTS = {
   'hologan_64_small': 'hologan_64_tiny',
   'graf/discriminator': 'graf/discriminator_tiny',
   'graf/train_step': 'graf/train_step_tiny',
+  'gaussians/gghead_consistent': 'gaussians/gghead_consistent_tiny',
 }
 FILES = (
   'generator_small',
@@ -76,6 +77,8 @@ FILES = (
   'gaussians/raster_square',
   'gaussians/raster_wide',
   'gaussians/raster_edge',
+  'gaussians/gghead_consistent',
+  'gaussians/gghead_released',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -219,7 +222,11 @@ def _dtypes(file: str) -> tuple[str, ...]:
   """What a file is compared in: single precision alone where only float32 is promised."""
   if file.startswith('graf'):
     return ('float64',)
-  return ('float32',) if file.startswith(('style', 'hologan')) else ('float64', 'float32')
+  return (
+    ('float32',)
+    if file.startswith(('style', 'hologan', 'gaussians/gghead'))
+    else ('float64', 'float32')
+  )
 
 
 def table() -> str:

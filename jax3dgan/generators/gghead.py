@@ -194,6 +194,11 @@ class GGHead(StylePlanes):
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
+    if options.align_corners:
+      raise UserError(
+        "config.render.align_corners is True, and Gaussians are drawn at pixels' centres. Set "
+        '--config.render.align_corners=False.'
+      )
     if options.last_back:
       raise UserError(
         'config.render.last_back is of rays that end in a field, and Gaussians have none. Set '
