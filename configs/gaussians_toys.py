@@ -9,9 +9,6 @@ pose to picture.
 import math
 
 from jax3dgan import config as config_lib
-from jax3dgan.generators import templates
-
-RADIUS = (0.25, 0.25, 0.25)
 
 
 def get_config():
@@ -22,17 +19,16 @@ def get_config():
   config.num_steps = 10_000
   config.resolution = 64
   config.batch_size = 8
-  spacing = templates.spacing('sphere', 64, RADIUS)
   config_lib.set_model(
     config,
     'gghead',
     z_dim=64,
     w_dim=64,
     channels=(128, 128, 128, 64, 32),
-    template_radius=RADIUS,
+    template_radius=(0.25, 0.25, 0.25),
     max_scale=0.05,
     # Else scales shrink until rows of Gaussians show as stripes.
-    min_scale=0.5 * spacing,
+    scale_floor=0.5,
     # Else opacities fall, and shapes fold, before there is any shape.
     opacity_bias=1.5,
     gains=(1.0, 1.0, 1.0, 0.3),

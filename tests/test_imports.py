@@ -37,7 +37,7 @@ LAYERS = (
   ('trained',),
   # Files of other libraries; the networks that are read from such files.
   ('convert', 'feature_networks'),
-  ('pictures', 'meshes', 'export'),
+  ('pictures', 'meshes', 'splats', 'export'),
   ('inversion',),
   ('evaluation', 'train'),
   ('editing',),

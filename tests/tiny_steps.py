@@ -87,6 +87,18 @@ def hologan(**fields):
   return config
 
 
+def gghead(**fields):
+  """GGHead at 16² with labels: two views of an identity, a pose head, all terms, noise inputs."""
+  config = importlib.import_module('configs.gaussians_toys').get_test_config()
+  config.batch_size = BATCH
+  config.model.update(template='half_ellipsoid', use_noise=True)
+  config.discriminator.pose_dim = 2
+  config.loss.update(pose=0.5, r1_every=2)
+  config.gghead.update(views=2, variation=0.1, late_images=8, blur=1.0, blur_images=64)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def giraffe(**fields):
   """GIRAFFE at 16² of one to three objects, placed without overlaps."""
   config = importlib.import_module('configs.giraffe_scenes').get_test_config()

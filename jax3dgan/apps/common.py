@@ -213,6 +213,14 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
 
 
+def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:
+  """The file of each seed: `path` for one seed, STEM_0000.ENDING with the seed for several."""
+  path = pathlib.Path(path)
+  if len(seeds) == 1:
+    return [path]
+  return [path.with_name(f'{path.stem}_{seed:04d}{path.suffix}') for seed in seeds]
+
+
 def _array(path) -> np.ndarray:
   """The array of an npy file, or 'w' of an npz file, as float32."""
   try:

@@ -19,14 +19,6 @@ from jax3dgan.runs import provenance
 _RESOLUTION = 128
 
 
-def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:
-  """The file of each seed: `path` for one seed, STEM_0000.ENDING with the seed for several."""
-  path = pathlib.Path(path)
-  if len(seeds) == 1:
-    return [path]
-  return [path.with_name(f'{path.stem}_{seed:04d}{path.suffix}') for seed in seeds]
-
-
 def keep_of(text: str) -> str | float:
   """'largest', 'all', or the share that '0.01' is."""
   if text in ('largest', 'all'):
@@ -52,8 +44,8 @@ def _main(args: argparse.Namespace) -> None:
     # One by one: in a batch the last digits, and so the bytes of the file, would differ.
     styles = [model.map(model.latents([seed]), args.psi)[0] for seed in args.seeds]
     numbers, names = args.seeds, [f'seed {seed}' for seed in args.seeds]
-  previews = paths_of(args.preview, numbers) if args.preview else [None] * len(numbers)
-  files = zip(styles, names, numbers, paths_of(out, numbers), previews, strict=True)
+  previews = common.paths_of(args.preview, numbers) if args.preview else [None] * len(numbers)
+  files = zip(styles, names, numbers, common.paths_of(out, numbers), previews, strict=True)
   for w, name, number, path, preview in files:
     own = copy.copy(args)  # the record is of this file alone
     own.preview, own.seeds = None, args.seeds if args.w else [number]

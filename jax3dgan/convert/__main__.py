@@ -6,6 +6,7 @@
   python -m jax3dgan.convert --from=stylenerf --input=ffhq_512.pkl --workdir=runs/stylenerf
   python -m jax3dgan.convert --from=graf --input=carla_128.pt --curriculum=carla --workdir=runs/graf
   python -m jax3dgan.convert --from=giraffe --input=cars256.pt --curriculum=cars --workdir=runs/cars
+  python -m jax3dgan.convert --from=gghead --input=gghead_ffhq512.pkl --workdir=runs/heads
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -23,6 +24,7 @@ from jax3dgan import programs
 from jax3dgan.convert import (
   curricula,
   eg3d_curricula,
+  gghead_curricula,
   giraffe_curricula,
   graf_curricula,
   stylenerf_curricula,
@@ -60,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     '--input',
     metavar='FILE',
     help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's, "
-    "StyleNeRF's, GRAF's or GIRAFFE's checkpoint; a NeRF's npz",
+    "StyleNeRF's, GRAF's, GIRAFFE's or GGHead's checkpoint; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -152,6 +154,7 @@ _CURRICULA = {
   'stylenerf': stylenerf_curricula,
   'graf': graf_curricula,
   'giraffe': giraffe_curricula,
+  'gghead': gghead_curricula,
 }
 
 
@@ -318,6 +321,7 @@ _IMPORTS = {
   'stylenerf': convert_checkpoint,
   'graf': convert_checkpoint,
   'giraffe': convert_checkpoint,
+  'gghead': convert_checkpoint,
   'nerf-npz': convert_nerf,
 }
 

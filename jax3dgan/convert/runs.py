@@ -3,6 +3,7 @@
 from jax3dgan import config as config_lib
 from jax3dgan.convert import (
   eg3d_runs,
+  gghead_runs,
   giraffe_runs,
   graf_runs,
   pigan_runs,
@@ -21,6 +22,7 @@ _RELEASES = {
   'stylenerf': stylenerf_runs.release,
   'graf': graf_runs.release,
   'giraffe': giraffe_runs.release,
+  'gghead': gghead_runs.release,
 }
 
 
@@ -28,7 +30,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, a GRAF or a GIRAFFE.
+    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, a GRAF, a GIRAFFE or a GGHead.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -40,6 +42,6 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   if name not in _RELEASES:
     raise UserError(
       f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, '
-      'a GRAF or a GIRAFFE.'
+      'a GRAF, a GIRAFFE or a GGHead.'
     )
   return _RELEASES[name](workdir, config, weights, step)

@@ -66,6 +66,7 @@ class Generator(nn.Module):
     has_field: Whether there is a 3D field: `query`, depth and opacity.
     has_depth: Whether renderings have a depth and an opacity; as `has_field` where nothing else is
       said: Gaussians have them without a field that points could be asked of.
+    has_gaussians: Whether an object is 3D Gaussians (`gaussians`).
     field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
       distance, negative inside).
     prepares_scene: Whether `prepare` computes something that views of an object share.
@@ -89,6 +90,7 @@ class Generator(nn.Module):
   num_ws = None
   uses_camera = True
   has_field = False
+  has_gaussians = False
   field_kind = 'density'
   prepares_scene = False
   resolution = None
@@ -156,6 +158,11 @@ class Generator(nn.Module):
       directions: [b, n, 3] unit view directions; None observes from the front, (0, 0, −1).
     """
     raise not_written(self, 'query')
+
+  def gaussians(self, w):
+    """The 3D Gaussians of styles w [b, ...] or of a scene: `rendering.splatting.Gaussians`, leaves
+    [b, n, ...]. Only where `has_gaussians`."""
+    raise not_written(self, 'gaussians')
 
   def colours_of(self, features):
     """Colours [..., 3] in [0, 1] of the features [..., c] that `query` returns."""

@@ -79,8 +79,9 @@ class GGHead(StylePlanes):
     sh_degree: of the spherical harmonics of colours, 0 to 3; 0: the same from everywhere.
     rotation: 'quaternion' or, as in the paper, 'axis_angle'.
     reach: how far a Gaussian goes from its point along each axis, world units.
-    start_scale, max_scale, min_scale: see `gghead_attributes.scales`; a start of 0 is .8 of the
-      distance of neighbours on the template.
+    start_scale, max_scale: see `gghead_attributes.scales`; a start of 0 is .8 of the distance of
+      neighbours on the template.
+    scale_floor: the least scale, in distances of neighbours on the template; 0 for none.
     opacity_bias: added to raw opacities.
     gains: factors on the raw scales, rotations, colours and opacities.
     compat: rotations and colours as the release computes them, for its weights, see
@@ -107,7 +108,7 @@ class GGHead(StylePlanes):
   reach: float = 0.25
   start_scale: float = 0.0
   max_scale: float = math.exp(-3)
-  min_scale: float = 0.0
+  scale_floor: float = 0.0
   opacity_bias: float = 0.0
   gains: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
   compat: bool = False
@@ -115,7 +116,7 @@ class GGHead(StylePlanes):
   matmul_dtype: str = 'float32'
 
   # Not fields.
-  has_depth = True
+  has_depth = has_gaussians = True
   prepares_scene = True
 
   def setup(self):
@@ -149,11 +150,11 @@ class GGHead(StylePlanes):
         f'config.model.template_radius is {self.template_radius} and config.model.points '
         f'{self.points}. Set radii above 0, and points 0 or more.'
       )
-    if not self.min_scale < self.fresh_scale < self.max_scale:
+    if not self.least_scale < self.fresh_scale < self.max_scale:
       raise UserError(
-        f'A fresh Gaussian has the scale {self.fresh_scale:.4g}, which must be above '
-        f'config.model.min_scale {self.min_scale:.4g} and below max_scale {self.max_scale:.4g}. '
-        'Set --config.model.start_scale, or the bounds.'
+        f'A fresh Gaussian has the scale {self.fresh_scale:.4g}, which must be above its floor '
+        f'{self.least_scale:.4g} and below config.model.max_scale {self.max_scale:.4g}. Set '
+        '--config.model.start_scale, --config.model.scale_floor or --config.model.max_scale.'
       )
     if len(self.gains) != 4:
       raise UserError('config.model.gains are of scales, rotations, colours, opacities: give four.')
@@ -180,12 +181,19 @@ class GGHead(StylePlanes):
     """The scale of raw 0."""
     return self.start_scale or _SPACINGS * self.spacing
 
+  @property
+  def least_scale(self) -> float:
+    """The floor under scales, world units."""
+    return self.scale_floor * self.spacing
+
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
     unused = {}
     if self.template == GIVEN:
       reason = "the template's points are given"
-      unused |= dict.fromkeys(('points', 'template_radius', 'template_centre'), reason)
+      unused |= dict.fromkeys(
+        ('points', 'template_radius', 'template_centre', 'scale_floor'), reason
+      )
     else:
       unused['num_given'] = f"the points are those of the template '{self.template}'"
     if not self.label_dim:
@@ -194,6 +202,7 @@ class GGHead(StylePlanes):
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
+    self._check_fields()
     if options.align_corners:
       raise UserError(
         "config.render.align_corners is True, and Gaussians are drawn at pixels' centres. Set "
@@ -250,7 +259,7 @@ class GGHead(StylePlanes):
       reach=self.reach,
       start_scale=self.fresh_scale,
       max_scale=self.max_scale,
-      min_scale=self.min_scale,
+      min_scale=self.least_scale,
       opacity_bias=self.opacity_bias,
       compat=self.compat,
     )
@@ -260,6 +269,10 @@ class GGHead(StylePlanes):
     if isinstance(w, Scene):
       return w
     return GaussianScene(self.gaussians_of(self.raw_attributes(w, key)))
+
+  def gaussians(self, w) -> Gaussians:
+    """See `Generator.gaussians`."""
+    return self.prepare(w).gaussians
 
   def splat(self, scene: GaussianScene, camera: Camera, options: RenderOptions):
     """Draws a scene [b] from cameras [b], or [b, views], or a scene [1] from any: `Splats`."""
@@ -306,4 +319,4 @@ class GGHead(StylePlanes):
     """See `Generator.tiny`."""
     del resolution
     fields = dict(z_dim=8, w_dim=8, mapping_layers=1, channels=(8, 8), start_scale=0.04)
-    return fields | dict(max_scale=0.1, min_scale=0.0)
+    return fields | dict(max_scale=0.1, scale_floor=0.0)

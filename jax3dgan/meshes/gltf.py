@@ -57,7 +57,8 @@ class Glb:
       'type': _TYPES[values.shape[1:]],
     }
     if limits:
-      accessor |= {'min': [float(values.min())], 'max': [float(values.max())]}
+      ends = {'min': values.min(axis=0), 'max': values.max(axis=0)}
+      accessor |= {name: np.atleast_1d(end).tolist() for name, end in ends.items()}
     accessors = self.tree.setdefault('accessors', [])
     accessors.append(accessor)
     return len(accessors) - 1

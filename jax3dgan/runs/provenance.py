@@ -20,7 +20,7 @@ from jax3dgan.errors import UserError
 
 KEY = 'jax3dgan'  # of the PNG text chunk, and of the version in a record
 # Flags that are not recorded: they say where to write or which record to read.
-_NOT_RECORDED = ('out', 'repeat', 'app', 'recorded_weights')
+_NOT_RECORDED = ('out', 'splats', 'repeat', 'app', 'recorded_weights')
 
 
 def record(app: str, args: argparse.Namespace, model, **more) -> dict[str, Any]:

@@ -55,6 +55,11 @@ class Compiled:
     return jax.jit(lambda variables, w: self._generator.apply(variables, w, method='prepare'))
 
   @functools.cached_property
+  def gaussians(self):
+    """gaussians(variables, w) → Gaussians, see `Generator.gaussians`."""
+    return jax.jit(lambda variables, w: self._generator.apply(variables, w, method='gaussians'))
+
+  @functools.cached_property
   def query(self):
     """query(variables, w, points, directions) → raw density and features, see `Trained.query`."""
 

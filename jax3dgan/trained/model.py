@@ -213,6 +213,17 @@ class Trained:
       parts.append(jax.tree.map(lambda x, end=num - start: np.asarray(x)[:, :end], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
 
+  def gaussians(self, w):
+    """The 3D Gaussians of styles w [n, ...] or scenes, `rendering.splatting.Gaussians` of NumPy
+    arrays [n, k, ...].
+
+    Raises:
+      UserError: The generator has none.
+    """
+    if not self.generator.has_gaussians:
+      raise UserError(f'{self.name} has no Gaussians: it is a {self.config.model.name}.')
+    return jax.tree.map(np.asarray, self.compiled.gaussians(self.variables, w))
+
   @functools.cached_property
   def w_shape(self) -> tuple[int, ...]:
     """The shape of one style w, without a batch axis."""

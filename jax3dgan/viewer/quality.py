@@ -42,20 +42,20 @@ class Level:
 
 
 def any_size(model) -> bool:
-  """Whether a model renders at any resolution: where a pixel depends on its own ray alone."""
-  return ray_parallel.cuts_pictures(model.generator)
+  """Whether a model renders at any resolution: a field without an up-sampler, or Gaussians."""
+  return ray_parallel.cuts_pictures(model.generator) or model.generator.has_gaussians
 
 
 def moving_levels(model) -> list[Level]:
   """Returns the levels for moving pictures, the cheapest first."""
   options = model.options()
+  sizes = MOVING_SIZES if any_size(model) else (model.resolution,)
   if not model.has_field:
-    return [Level(model.resolution)]
+    return [Level(size) for size in sizes]
   # Half of the samples, in one pass: on the toys nearer to the picture with many (30.9 dB) than
   # two passes of a quarter each (28.6 dB), and a little faster.
   total = options.num_coarse + options.num_fine
   samples = {'num_coarse': max(total // 2, 4), 'num_fine': 0}
-  sizes = MOVING_SIZES if any_size(model) else (model.resolution,)
   return [Level(size, **samples) for size in sizes]
 
 
