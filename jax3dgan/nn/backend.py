@@ -55,6 +55,8 @@ FORMS = {
   'planes': Forms(('autodiff', 'pairs', 'rows'), 'pairs', 'pairs', 'rows'),
   # XLA's CPU back end compiles products of bfloat16 of few rows that it then does not compute.
   'rounded_product': Forms(('native', 'float32'), 'float32', 'native', 'native'),
+  # 'dense': every pixel with every Gaussian.
+  'splatting': Forms(('dense', 'tiles'), 'tiles', 'tiles', 'tiles'),
   # What is not 'native' multiplies the rounded numbers as float32, see `nn.rounded_conv`.
   'rounded_conv': Forms(('native', 'float32'), 'native', 'native', 'native'),
 }

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-from jax3dgan.rendering import rays, splatting_dense, splatting_projection
+from jax3dgan.nn import backend
+from jax3dgan.rendering import rays, splatting_dense, splatting_projection, splatting_tiles
 from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.splatting_projection import Gaussians
 
@@ -29,11 +30,18 @@ class Splatting(NamedTuple):
     straight_through: Passes gradients through the bound of α at .99, as the CUDA rasteriser does.
     cuda_tiles: Draws a Gaussian only in the tiles of 16² pixels that a square of 3 σ touches, as
       the CUDA rasteriser does: up to .0056 of a pixel is cut off, at tiles' borders.
+    tile: pixels on a side of a tile; with `cuda_tiles` a divisor of 16. What is drawn does not
+      depend on it, nor on `chunk` and `block`.
+    chunk: Gaussians of a tile that are composited together.
+    block: chunks at a time. Memory is that of block · chunk · tile² numbers.
   """
 
   stop: bool = False
   straight_through: bool = False
   cuda_tiles: bool = False
+  tile: int = 4
+  chunk: int = 16
+  block: int = 256
 
 
 DEFAULT = Splatting()
@@ -52,7 +60,7 @@ class Splats(NamedTuple):
   features: jax.Array | None
 
 
-def _check(gaussians: Gaussians, camera: Camera):
+def _check(gaussians: Gaussians, camera: Camera, options: Splatting):
   """UserError in one line for what cannot be drawn."""
   if (gaussians.colours is None) == (gaussians.harmonics is None):
     raise UserError('Gaussians have either colours or harmonics. Set the other one to None.')
@@ -61,6 +69,10 @@ def _check(gaussians: Gaussians, camera: Camera):
     raise UserError(
       f'Cameras of batch shape {cameras} do not fit Gaussians of {batch}: the shape of the cameras '
       'begins with that of the Gaussians, and what follows counts the views of each scene.'
+    )
+  if options.cuda_tiles and 16 % options.tile:
+    raise UserError(
+      f'Tiles of {options.tile} pixels do not fit those of 16 of cuda_tiles: take a divisor of 16.'
     )
 
 
@@ -85,9 +97,9 @@ def splat(
     Splats with leaves [*scenes, *views, height, width, ...].
 
   Raises:
-    UserError: Both colours and harmonics or none, or batch shapes that do not fit.
+    UserError: Both colours and harmonics or none, or batch shapes or tiles that do not fit.
   """
-  _check(gaussians, camera)
+  _check(gaussians, camera, options)
   scenes = gaussians.opacities.shape[:-1]
   batch = camera.cam2world.shape[:-2]
   images = math.prod(batch)
@@ -104,9 +116,12 @@ def splat(
   table = [splatting_projection.seen_colours(gaussians, camera), projected.depths[..., None]]
   if gaussians.features is not None:
     table.append(gaussians.features)
-  total, transmittance = splatting_dense.composite(
-    projected, jnp.concatenate(table, axis=-1), size, **options._asdict()
-  )
+  composite = splatting_tiles.composite
+  choices = options._asdict()
+  if backend.form('splatting') == 'dense':
+    composite = splatting_dense.composite
+    choices = {k: v for k, v in choices.items() if k not in ('tile', 'chunk', 'block')}
+  total, transmittance = composite(projected, jnp.concatenate(table, axis=-1), size, **choices)
 
   total = total.reshape(*batch, *size, -1)
   transmittance = transmittance.reshape(*batch, *size)

@@ -5,10 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import precision
-from jax3dgan.rendering.splatting_projection import LARGEST_ALPHA, LEAST_ALPHA, Projected
+from jax3dgan.rendering.splatting_projection import LARGEST_ALPHA, LEAST_ALPHA, STOP, Projected
 from jax3dgan.rendering.splatting_projection import cuda_tiles as cuda_tiles_of
-
-STOP = 1e-4  # transmittance at which CUDA's rasteriser ends a pixel
 
 
 def composite(

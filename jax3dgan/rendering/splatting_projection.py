@@ -20,6 +20,7 @@ LOW_PASS = 0.3  # px², added to the diagonal: no splat is narrower than a pixel
 CLIP = 1.3  # J is taken within this many half fields of view of the axis
 LEAST_ALPHA = 1 / 255
 LARGEST_ALPHA = 0.99
+STOP = 1e-4  # transmittance at which the CUDA rasteriser ends a pixel
 
 
 class Gaussians(NamedTuple):

@@ -13,6 +13,7 @@ import pytest
 import x64
 
 from jax3dgan.cameras import Camera
+from jax3dgan.nn import backend
 from jax3dgan.rendering import spherical_harmonics, splatting, splatting_projection
 
 FILES = ('gaussians/raster_square', 'gaussians/raster_wide', 'gaussians/raster_edge')
@@ -37,13 +38,14 @@ def size_of(arrays):
   return int(arrays['in.height']), int(arrays['in.width'])
 
 
-@functools.partial(x64.jit, static_argnames=('size', 'options'))
-def render(x, cotangents, size, options):
+@functools.partial(x64.jit, static_argnames=('size', 'options', 'form'))
+def render(x, cotangents, size, options, form):
   """The golden image, depth and alpha, and the gradients of their products with cotangents."""
 
   def loss(x):
     gaussians, camera = scene(x)
-    out = splatting.splat(gaussians, camera, size, x['background'], options).composite
+    with backend.choose(splatting=form):
+      out = splatting.splat(gaussians, camera, size, x['background'], options).composite
     # Golden depth is along the camera's axis.
     depth = out.depth / splatting._ray_lengths(jax.tree.map(lambda a: a[None], camera), size)[
       0
@@ -101,20 +103,25 @@ VARIANTS = {
 }
 
 
-ALWAYS = {('square', 'nostop', 'float64'), ('edge', 'nostop', 'float32')}
+ALWAYS = {
+  ('square', 'nostop', 'float64'),
+  ('edge', 'nostop', 'float32'),
+  ('edge', 'tile16', 'float64'),
+}
 
 
+@pytest.mark.parametrize('form', ['tiles', 'dense'])
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('file', FILES)
-def test_images_and_gradients(file, variant, dtype, request):
+def test_images_and_gradients(file, variant, dtype, form, request):
   case = (file.rpartition('_')[2], variant, np.dtype(dtype).name)
-  if case not in ALWAYS and not request.config.getoption('--parity'):
+  if (case not in ALWAYS or form == 'dense') and not request.config.getoption('--parity'):
     pytest.skip('one of many that take seconds each: pytest --parity')
   arrays = goldens.load(file)
   cotangents = {name: arrays[f'cot.{name}'].astype(dtype) for name in ('image', 'depth', 'alpha')}
   options, gradients = VARIANTS[variant]
-  grads, results = render(inputs(arrays, dtype), cotangents, size_of(arrays), options)
+  grads, results = render(inputs(arrays, dtype), cotangents, size_of(arrays), options, form)
   assert results['image'].dtype == dtype
   # Which side of a threshold a pixel is on may be decided by rounding.
   exact = ~arrays['out.near_threshold'] if dtype == np.float32 else np.full(size_of(arrays), True)
