@@ -34,7 +34,7 @@ def keep_of(text: str) -> str | float:
 
 def _main(args: argparse.Namespace) -> None:
   model = common.load(args)
-  meshing.field_kind(model)
+  meshing.check(model)
   film = camera_export.film(model, args.cameras) if args.cameras else None
   out = pathlib.Path(args.out)
   if args.w:

@@ -20,7 +20,7 @@ import numpy as np
 
 from jax3dgan import generators
 from jax3dgan.errors import UserError
-from jax3dgan.meshes import mesh_normals, surfaces, texturing
+from jax3dgan.meshes import fusion, mesh_normals, surfaces, texturing
 from jax3dgan.rendering import compositing, grid, rays
 
 _SLAB_POINTS = 2**21  # values of the grid that are in memory at a time, about
@@ -28,6 +28,12 @@ _COARSE = 32  # points of a grid on a side: fewer can miss an object
 # Of `default_level`: cameras, rays on a side of each, steps along a ray; and the share of opaque
 # rays below which it uses `interval_level`.
 _LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_MIN_SHARE = 6, 24, 96, 0.005
+
+
+def check(model) -> None:
+  """UserError for a model without any surface: neither a field nor depth."""
+  if not fusion.is_needed(model):
+    field_kind(model)
 
 
 def field_kind(model) -> str:
@@ -128,7 +134,7 @@ def extract(
   """The surface of one style as a mesh.
 
   Args:
-    model: A `trained.Trained` with a field.
+    model: A `trained.Trained` with a field, or with depth (`fusion`), whose normals are the mesh's.
     w: One style, [1, ...] or [...], or a scene with leaves [1, ...] (see `Trained.prepare`).
     resolution: n, points of the grid on a side.
     level: Raw density (or signed distance) of the surface; None for `default_level`.
@@ -151,13 +157,17 @@ def extract(
     UserError: No field, no surface at this level, or a package is missing.
   """
   trimesh = surfaces.require('trimesh', 'skimage')[0]
-  sign = -1.0 if field_kind(model) == 'sdf' else 1.0
+  check(model)
   if resolution < 2:
     raise UserError(f'A grid of {resolution} points on a side is too small. Set --resolution=128.')
   cube = default_cube(model) if cube is None or frustum else float(cube)
   if not (math.isfinite(cube) and cube > 0):
     raise UserError(f'A cube of side {cube:g} is empty. Set --cube={default_cube(model):g}.')
   scene = scene_of(model, w)
+  if fusion.is_needed(model):
+    model, normals = fusion.of_depth(model, cube / (resolution - 1)), 'mesh'
+    scene = model.prepare(scene)
+  sign = -1.0 if field_kind(model) == 'sdf' else 1.0
   automatic = level is None
   level = default_level(model, scene) if automatic else float(level)
   if not math.isfinite(level):

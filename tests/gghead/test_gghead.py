@@ -15,7 +15,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead_attributes, templates
 from jax3dgan.generators.gghead import GGHead
 from jax3dgan.losses import gaussians as losses
-from jax3dgan.meshes import meshing
+from jax3dgan.meshes import fusion, meshing
 from jax3dgan.pictures import paths, sheets, turntables
 from jax3dgan.viewer import quality
 
@@ -118,6 +118,25 @@ def test_every_view_shows_the_same_gaussians(model):
   np.testing.assert_allclose(own.means[0], template, atol=1e-6)
   middle = views.depth[0, 8, 8] / views.opacity[0, 8, 8]
   assert 0.72 < middle < 1  # in front of the middle: some light passes the front
+
+
+def test_its_mesh_is_what_depth_maps_show(model, monkeypatch):
+  """Opaque Gaussians on a sphere of radius .25 in a corner of the world."""
+  pytest.importorskip('skimage')
+  monkeypatch.setattr(fusion, 'RESOLUTION', 16)
+  config = model.config.copy_and_resolve_references()
+  config.model.update(opacity_bias=9.0, start_scale=0.06, template_centre=(0.06, -0.04, 0.05))
+  solid = trained.Trained(config, generators.create(config), model.variables, 3, 'ball')
+  mesh = meshing.extract(solid, solid.map(solid.latents([0]), 1.0), 24, cube=0.9)
+  centre = mesh.vertices.mean(axis=0)
+  np.testing.assert_allclose(centre, (0.06, -0.04, 0.05), atol=0.025)
+  radii = np.linalg.norm(mesh.vertices - centre, axis=1)
+  # A Gaussian's surface is outside of its mean, by about its own size.
+  assert abs(np.median(radii) - 0.29) < 0.05 and radii.std() < 0.04
+  assert mesh.is_watertight and mesh.metadata['level'] == 0
+  # Outside along the normals; its colours are those of pictures.
+  assert (np.sum((mesh.vertices - centre) * mesh.vertex_normals, axis=1) > 0).mean() > 0.95
+  assert mesh.visual.vertex_colors.shape == (len(mesh.vertices), 4)
 
 
 def test_one_line_says_that_there_is_no_field(model):
