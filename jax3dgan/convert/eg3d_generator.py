@@ -100,7 +100,8 @@ def backbone_params(state: Mapping[str, np.ndarray], turned: Collection = ()) ->
       here = here.setdefault(folder, {})
     here[path[-1]] = leaf
   parts = [noise[key].ravel() for key in sorted(noise)]
-  params['noise_const'] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+  if parts:
+    params['noise_const'] = np.concatenate(parts)
   return params
 
 
@@ -175,7 +176,7 @@ def generator_state(params: dict, super_ups) -> dict[str, np.ndarray]:
     state[name] = np.array(value, order='C')
     if path[0] == 'backbone' and path[-1] == 'noise_strength':
       sizes.add((int(path[1][1:]), path[2]))
-  flat = np.asarray(params['noise_const'])
+  flat = np.asarray(params.get('noise_const', ()))
   for size, layer in sorted(sizes):
     state[f'backbone.synthesis.b{size}.{layer}.noise_const'] = flat[: size**2].reshape(size, size)
     flat = flat[size**2 :]

@@ -13,7 +13,7 @@ class StylePlanes(Generator):
 
   Subclasses are modules whose fields are `w_dim`, `mapping_layers`, `label_dim`, `label_scale`,
   `channels`, `use_noise`, `clamp` and `matmul_dtype`, and call `make_networks` in `setup`. Styles w
-  are [b, num_ws, w_dim]. Buffers: `noise_const`, the noise of deterministic images, flat, and
+  are [b, num_ws, w_dim]. Buffers: with noise `noise_const`, that of deterministic images, flat, and
   `w_average` [w_dim], the running mean of the styles.
   """
 
@@ -32,10 +32,11 @@ class StylePlanes(Generator):
     self.backbone = SynthesisNetwork(
       tuple(self.channels), image_channels, self.use_noise, self.clamp or None, self.matmul_dtype
     )
-    sizes = self.backbone.noise_sizes if self.use_noise else ()
-    self.noise_const = self.variable(
-      BUFFERS, 'noise_const', lambda: _init_noise(self.make_rng('params'), sizes)
-    )
+    if self.use_noise:  # an empty array cannot be saved
+      sizes = self.backbone.noise_sizes
+      self.noise_const = self.variable(
+        BUFFERS, 'noise_const', lambda: _init_noise(self.make_rng('params'), sizes)
+      )
     self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
 
   @property

@@ -20,7 +20,7 @@ NUM_STEPS = 3
 @functools.cache
 def trained():
   """The program, and its state and metrics after some steps."""
-  program = tiny_steps.program(tiny_steps.gghead())
+  program = tiny_steps.gghead_program()
   return program, *program.run(NUM_STEPS)
 
 
@@ -47,7 +47,6 @@ def test_a_step_changes_what_is_trained():
   np.testing.assert_array_equal(new['noise_const'], old['noise_const'])
   assert np.abs(new['w_average'] - old['w_average']).max() > 0
   assert all(np.isfinite(of['generator/loss']) for of in metrics)
-  assert [bool(np.isfinite(of['discriminator/r1'])) for of in metrics] == [True, False, True]
 
 
 def test_late_terms_are_late_and_metrics_say_what_to_watch():
@@ -63,7 +62,7 @@ def test_eight_devices_do_what_one_does(tmp_path):
   program, state, metrics = trained()
   expected = (state, metrics)
   found = tiny_steps.run_on_devices(
-    'tiny_steps.Program(tiny_steps.gghead(), 8)', tmp_path / 'x.npz', NUM_STEPS, expected
+    'tiny_steps.gghead_program(8)', tmp_path / 'x.npz', NUM_STEPS, expected
   )
   assert tiny_steps.largest_difference(found[0].networks, state.networks) < 1e-4
   for ours, theirs in zip(found[1], metrics, strict=True):
