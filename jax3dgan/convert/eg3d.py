@@ -14,11 +14,11 @@ from jax3dgan.convert import (
   eg3d_generator,
   eg3d_names,
   eg3d_rendering,
-  modules,
   networks,
   official,
   persistent,
   pigan,
+  state_dicts,
   wrapped,
 )
 from jax3dgan.convert.networks import num_images, shapes
@@ -184,12 +184,7 @@ def _description(tree) -> str:
 
 def _weights(path, name: str, module: Object) -> dict[str, np.ndarray]:
   """float32 by official names, each with as many axes as such a weight has."""
-  try:
-    state = wrapped.plain_names(modules.state_dict(module))
-  except UserError as error:
-    raise UserError(f'{path}, {name}: {error}') from None
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
+  state = state_dicts.weights(f'{path}, {name}', module)
   for key, value in state.items():
     wanted = next((n for end, n in _AXES if re.fullmatch(rf'(.*\.)?({end})', key)), value.ndim)
     if value.ndim != wanted or not value.size:
@@ -197,7 +192,7 @@ def _weights(path, name: str, module: Object) -> dict[str, np.ndarray]:
         f'{path}, {name}: {key} is of the shape {list(value.shape)}, which no such weight has. '
         'Give a file of the release.'
       )
-  return {key: official.float32(f'{path}, {name}', key, value) for key, value in state.items()}
+  return state
 
 
 def _generator(path, name: str, module: Object, rendering, notes: list[str]) -> Network:

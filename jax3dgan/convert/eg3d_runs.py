@@ -13,13 +13,11 @@ from jax3dgan.convert import (
   eg3d_generator,
   eg3d_rendering,
   networks,
-  official,
   values,
 )
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.errors import UserError
 from jax3dgan.nn import stylegan2
-from jax3dgan.runs import checkpoints
 
 # Thousands of training images of the released checkpoints, which do not contain it.
 _THOUSANDS = {'ffhq': 25_000, 'afhq': 31_000, 'shapenet_cars': 25_000}
@@ -74,15 +72,7 @@ def config_for(path, curriculum: str, checkpoint: eg3d.Checkpoint):
 
 def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
   """Raises a UserError if the parameters are not those of the config's networks."""
-  generator = generators.create(config)
-  wanted = workdir_lib.initial_shapes(generators.init, generator)
-  wanted = {**wanted['params'], **wanted['buffers']}
-  official.compare_shapes(
-    path,
-    networks.shapes(checkpoint.average.params),
-    networks.shapes(wanted),
-    "EG3D's network of these sizes",
-  )
+  workdir_lib.check_networks(path, config, checkpoint, "EG3D's network of these sizes")
   said = checkpoint.average.module.attributes().get('img_resolution', config.resolution)
   if said != config.resolution:
     raise UserError(
@@ -94,13 +84,6 @@ def _check(path, config, checkpoint: eg3d.Checkpoint) -> None:
     raise UserError(
       f'{path} has a discriminator of {discriminator.resolution}² and a generator of '
       f'{config.resolution}². {values.DAMAGED}'
-    )
-  if checkpoint.discriminator is not None:
-    official.compare_shapes(
-      path,
-      networks.shapes(checkpoint.discriminator.params),
-      networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator)),
-      "EG3D's network of these sizes",
     )
 
 
@@ -128,8 +111,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{config.resolution}².'
   )
   yield f'Step {step:,}: {known}.'
-  source = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint, 'G_ema')
   if checkpoint.generator is not None:
     pairs = ((checkpoint.generator.params[name], average[name]) for name in _NOT_TRAINED)
     if not all(np.array_equal(own, averaged) for own, averaged in pairs):
@@ -155,12 +137,8 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  rate = str(config.ema.display_rate)
-  step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None, step
-  )
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   params = {**variables['params'], **variables['buffers']}
   params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   named = eg3d_generator.generator_state(params, config.model.super_ups)
   return workdir_lib.Released(named, step, source, 'TriPlaneGenerator')

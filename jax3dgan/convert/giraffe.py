@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jax3dgan import convert
-from jax3dgan.convert import giraffe_names, modules, official, wrapped
+from jax3dgan.convert import giraffe_names, official, state_dicts, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, shapes
 from jax3dgan.errors import UserError
 
@@ -46,7 +46,7 @@ def read_checkpoint(
     raise UserError(
       f'{path} has no generator of GIRAFFE ({_MARK}). Give a checkpoint of the release.'
     )
-  weights = _weights(path, chosen)
+  weights = state_dicts.weights(str(path), chosen)
   parts = {name: _part(weights, name) for name in (_AVERAGE, _TRAINED, _JUDGE)}
   if not (parts[_AVERAGE] or parts[_TRAINED]):
     parts[_AVERAGE] = weights
@@ -64,17 +64,6 @@ def read_checkpoint(
 def _part(weights, name: str) -> dict[str, np.ndarray]:
   prefix = f'{name}.'
   return {k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)}
-
-
-def _weights(path, state) -> dict[str, np.ndarray]:
-  """float32 by official names."""
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path} has {len(state):,} weights. Give a file of the release.')
-  try:
-    arrays = wrapped.plain_names(modules.state_dict(state))
-  except UserError as error:
-    raise UserError(f'{path}: {error}') from None
-  return {key: official.float32(path, key, value) for key, value in arrays.items()}
 
 
 def _generator(path, name: str, weights) -> Network:

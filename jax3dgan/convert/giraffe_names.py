@@ -4,23 +4,15 @@ The release's world has z up, ours y: the rows of layers that take encoded point
 in another order.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from jax3dgan.errors import UserError
+from jax3dgan.convert import named_weights
+from jax3dgan.convert.named_weights import CONV, Layout, Name, count, layer, to_official
 
 AXES = (1, 2, 0)  # of the release's x, y and z, those that are ours
 _BLUR = np.array([1, 2, 1], np.float32)
-
-
-class _Layout(NamedTuple):
-  """How an array lies: its number of axes, and functions to our layout and back."""
-
-  ndim: int
-  to_ours: Callable
-  to_official: Callable
 
 
 def _encoded(x):
@@ -31,41 +23,24 @@ def _encoded_back(x):
   return x.reshape(-1, 3, x.shape[-1])[:, np.argsort(AXES)].reshape(len(x), -1).T
 
 
-_LAYOUTS = {
-  'same': _Layout(1, lambda x: x, lambda x: x),
-  'dense': _Layout(2, lambda x: x.T, lambda x: x.T),
-  'encoded': _Layout(2, _encoded, _encoded_back),
-  'conv': _Layout(4, lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)),
-}
-
-
-class Name(NamedTuple):
-  """A weight: its path in our tree, its official name, and how it lies (`_LAYOUTS`)."""
-
-  path: tuple[str, ...]
-  official: str
-  layout: str
-
-
-def _layer(path, official: str, layout: str = 'dense') -> Iterator[Name]:
-  yield Name((*path, 'kernel'), f'{official}.weight', layout)
-  yield Name((*path, 'bias'), f'{official}.bias', 'same')
+# A layer that takes encoded points or directions.
+_ENCODED = Layout(2, _encoded, _encoded_back, lambda shape: shape[1] % 3 == 0)
 
 
 def _field(ours: str, official: str, num_layers: int, skip: bool, directions: bool):
-  yield from _layer((ours, 'points'), f'{official}.fc_in', 'encoded')
-  yield from _layer((ours, 'shape'), f'{official}.fc_z')
+  yield from layer((ours, 'points'), f'{official}.fc_in', _ENCODED)
+  yield from layer((ours, 'shape'), f'{official}.fc_z')
   for i in range(num_layers - 1):
-    yield from _layer((ours, f'block_{i}'), f'{official}.blocks.{i}')
+    yield from layer((ours, f'block_{i}'), f'{official}.blocks.{i}')
   if skip:
-    yield from _layer((ours, 'skip_shape'), f'{official}.fc_z_skips.0')
-    yield from _layer((ours, 'skip_points'), f'{official}.fc_p_skips.0', 'encoded')
-  yield from _layer((ours, 'density'), f'{official}.sigma_out')
-  yield from _layer((ours, 'view_appearance'), f'{official}.fc_z_view')
-  yield from _layer((ours, 'view'), f'{official}.feat_view')
+    yield from layer((ours, 'skip_shape'), f'{official}.fc_z_skips.0')
+    yield from layer((ours, 'skip_points'), f'{official}.fc_p_skips.0', _ENCODED)
+  yield from layer((ours, 'density'), f'{official}.sigma_out')
+  yield from layer((ours, 'view_appearance'), f'{official}.fc_z_view')
+  yield from layer((ours, 'view'), f'{official}.feat_view')
   if directions:
-    yield from _layer((ours, 'view_directions'), f'{official}.fc_view', 'encoded')
-  yield from _layer((ours, 'features'), f'{official}.feat_out')
+    yield from layer((ours, 'view_directions'), f'{official}.fc_view', _ENCODED)
+  yield from layer((ours, 'features'), f'{official}.feat_out')
 
 
 def generator_names(fields: Mapping) -> Iterator[Name]:
@@ -81,21 +56,21 @@ def generator_names(fields: Mapping) -> Iterator[Name]:
 def renderer_names(fields: Mapping, path=(), prefix: str = '') -> Iterator[Name]:
   """The weights of `nn.neural_renderer.NeuralRenderer`."""
   if fields.get('renderer_width', 0):
-    yield from _layer((*path, 'conv_in'), f'{prefix}conv_in', 'conv')
+    yield from layer((*path, 'conv_in'), f'{prefix}conv_in', CONV)
   channels, skips = fields['channels'], fields.get('renderer_skips', True)
   for i in range(len(channels)):
-    yield from _layer((*path, f'conv_{i}'), f'{prefix}conv_layers.{i}', 'conv')
+    yield from layer((*path, f'conv_{i}'), f'{prefix}conv_layers.{i}', CONV)
   for i in range(len(channels) + 1 if skips else 0):
-    yield from _layer((*path, f'rgb_{i}'), f'{prefix}conv_rgb.{i}', 'conv')
+    yield from layer((*path, f'rgb_{i}'), f'{prefix}conv_rgb.{i}', CONV)
   if not skips:
-    yield from _layer((*path, 'rgb'), f'{prefix}conv_rgb', 'conv')
+    yield from layer((*path, 'rgb'), f'{prefix}conv_rgb', CONV)
 
 
 def discriminator_names(fields: Mapping) -> Iterator[Name]:
   """The weights of `discriminators.dcgan.DCGANDiscriminator` with these fields."""
   for i in range(len(fields['channels'])):
-    yield Name((f'conv_{i}_kernel',), f'blocks.{i}.weight', 'conv')
-  yield Name(('out_kernel',), 'conv_out.weight', 'conv')
+    yield Name((f'conv_{i}_kernel',), f'blocks.{i}.weight', CONV)
+  yield Name(('out_kernel',), 'conv_out.weight', CONV)
 
 
 def model_fields(state: Mapping[str, np.ndarray]) -> dict:
@@ -110,7 +85,7 @@ def model_fields(state: Mapping[str, np.ndarray]) -> dict:
   fields = dict(
     latent_dim=latent_dim,
     hidden_dim=hidden,
-    num_layers=1 + _count(state, 'decoder.blocks.{}.weight'),
+    num_layers=1 + count(state, 'decoder.blocks.{}.weight'),
     feature_dim=feature_dim,
     use_directions='decoder.fc_view.weight' in state,
     background=has_background,
@@ -120,14 +95,14 @@ def model_fields(state: Mapping[str, np.ndarray]) -> dict:
     fields['compat_linear_view'] = True
   if has_background:
     own, dim = _shape(state, 'background_generator.fc_z.weight', 2)
-    num = 1 + _count(state, 'background_generator.blocks.{}.weight')
+    num = 1 + count(state, 'background_generator.blocks.{}.weight')
     fields |= dict(background_dim=dim, background_hidden=own, background_layers=num)
   return fields
 
 
 def renderer_fields(state: Mapping[str, np.ndarray], prefix: str = '') -> dict:
   """The fields of `GIRAFFE` that say its neural renderer's layers."""
-  num = _count(state, prefix + 'conv_layers.{}.weight')
+  num = count(state, prefix + 'conv_layers.{}.weight')
   channels = [_shape(state, f'{prefix}conv_layers.{i}.weight', 4)[0] for i in range(num)]
   fields = dict(channels=tuple(channels))
   if f'{prefix}conv_in.weight' in state:
@@ -143,26 +118,13 @@ def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
   Raises:
     UserError: It is no DCGAN discriminator of GIRAFFE.
   """
-  num = _count(state, 'blocks.{}.weight')
+  num = count(state, 'blocks.{}.weight')
   channels = tuple(_shape(state, f'blocks.{i}.weight', 4)[0] for i in range(num))
   return dict(name='dcgan', channels=channels)
 
 
 def _shape(state, name: str, ndim: int) -> tuple[int, ...]:
-  if name not in state or np.ndim(state[name]) != ndim:
-    raise UserError(
-      f'These weights are not those of a GIRAFFE: {name} is missing or has another number of axes '
-      f'than {ndim}. Give a checkpoint of the release.'
-    )
-  return state[name].shape
-
-
-def _count(state, pattern: str) -> int:
-  """How many names there are, numbered from 0 on."""
-  num = 0
-  while pattern.format(num) in state:
-    num += 1
-  return num
+  return named_weights.shape_of(state, name, ndim, 'a GIRAFFE')
 
 
 def without_directions(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -172,44 +134,10 @@ def without_directions(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def from_official(state: Mapping[str, np.ndarray], names: Iterable[Name], dtype=np.float32) -> dict:
-  """Our tree of official weights; filters, which are no weights, are left out.
-
-  Raises:
-    UserError: A weight is missing, has another number of axes, or is none of the network's.
-  """
-  names = list(names)
-  expected = {name.official for name in names}
-  given = {name for name in state if not name.endswith('.1.f')}
-  if wrong := sorted(expected ^ given):
-    what = 'is missing' if wrong[0] in expected else 'is no weight of this network'
-    raise UserError(f"'{wrong[0]}' {what}. Give a checkpoint of GIRAFFE's release.")
-  tree: dict = {}
-  for name in names:
-    value, layout = state[name.official], _LAYOUTS[name.layout]
-    if (
-      value.ndim != layout.ndim or not value.size or name.layout == 'encoded' and value.shape[1] % 3
-    ):
-      raise UserError(
-        f'{name.official} is of the shape {list(value.shape)}, which no such weight has. Give a '
-        "checkpoint of GIRAFFE's release."
-      )  # fmt: skip
-    node = tree
-    for part in name.path[:-1]:
-      node = node.setdefault(part, {})
-    node[name.path[-1]] = np.array(layout.to_ours(value), dtype, order='C')
-  return tree
-
-
-def to_official(tree: Mapping, names: Iterable[Name]) -> dict[str, np.ndarray]:
-  """{official name: array in the official layout} of our tree's weights."""
-  state = {}
-  for name in names:
-    node = tree
-    for part in name.path:
-      node = node[part]
-    value = _LAYOUTS[name.layout].to_official(np.asarray(node))
-    state[name.official] = np.array(value, value.dtype, order='C')
-  return state
+  """Our tree of official weights, see `named_weights.from_official`; filters are left out."""
+  return named_weights.from_official(
+    state, names, 'GIRAFFE', lambda name: name.endswith('.1.f'), dtype
+  )
 
 
 def generator_state(tree: Mapping, fields: Mapping) -> dict[str, np.ndarray]:

@@ -3,13 +3,11 @@
 import math
 
 from jax3dgan import config as config_lib
-from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import giraffe, giraffe_names, networks, official
+from jax3dgan import config_json, discriminators
+from jax3dgan.convert import giraffe, giraffe_names, networks
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.giraffe_curricula import create as create_config
 from jax3dgan.convert.giraffe_curricula import file_of
-from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints
 
 _WHERE = "GIRAFFE's network of these sizes"
 # What `giraffe_names` takes for granted; a run with others has no official form.
@@ -37,28 +35,13 @@ def config_for(path, curriculum: str, checkpoint: giraffe.Checkpoint):
     config.model.update(fields)
     if judge is not None:
       config_lib.set_discriminator(config, **judge.fields)
-  _check(path, config, checkpoint)
+  workdir_lib.check_networks(path, config, checkpoint, _WHERE)
+  if judge is not None:
+    discriminators.create(config.discriminator).check_resolution(config.resolution, '')
   return config
 
 
-def _check(path, config, checkpoint: giraffe.Checkpoint) -> None:
-  """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
-  found = networks.shapes(checkpoint.average.params)
-  official.compare_shapes(path, found, networks.shapes(wanted['params']), _WHERE)
-  if (judge := checkpoint.discriminator) is not None:
-    module = discriminators.create(config.discriminator)
-    wanted = workdir_lib.initial_shapes(discriminators.init_params, module)
-    official.compare_shapes(path, networks.shapes(judge.params), networks.shapes(wanted), _WHERE)
-    module.check_resolution(config.resolution, '')
-
-
-def step_of(curriculum: str, checkpoint: giraffe.Checkpoint, config) -> tuple[int, str]:
-  """(training step of the file, how it is known)."""
-  del curriculum
-  if checkpoint.step is not None:
-    return checkpoint.step, 'by its own'
-  return config.num_steps, f'{config.num_steps:,}: the file says none'
+step_of = workdir_lib.step_of
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -72,8 +55,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{config.resolution}².'
   )
   yield f'Step {step:,}: {known}.'
-  source = 'generator_test' if checkpoint.generator is not None else 'the only one of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint)
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
@@ -89,16 +71,8 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  model, rate = config.model, str(config.ema.display_rate)
-  for name, value in _RELEASED.items():
-    if model[name] != value:
-      raise UserError(
-        f'{workdir} holds a GIRAFFE with config.model.{name} {model[name]}, which has no official '
-        f'form. Give one with {value}.'
-      )
-  step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None, step
-  )
+  model = config.model
+  workdir_lib.check_released(workdir, model, _RELEASED, 'GIRAFFE')
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   named = giraffe_names.generator_state(variables['params'], model)
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')

@@ -3,12 +3,9 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from jax3dgan import convert
-from jax3dgan.convert import graf_names, modules, official, wrapped
+from jax3dgan.convert import graf_names, official, state_dicts, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, shapes
-from jax3dgan.convert.values import Inert, show
 from jax3dgan.errors import UserError
 
 _WHAT = 'generator of GRAF'
@@ -50,22 +47,8 @@ def read_checkpoint(
   return Checkpoint(average, generator, discriminator, wrapped.iteration_of(path, tree))
 
 
-def _weights(path, name: str, state) -> dict[str, np.ndarray]:
-  """float32 by official names."""
-  if not wrapped.is_state_dict(state):
-    what = repr(state) if isinstance(state, Inert) else show(state)
-    raise UserError(f'{path}: {name} is {what} and no state dict. Give a checkpoint of GRAF.')
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
-  try:
-    arrays = wrapped.plain_names(modules.state_dict(state))
-  except UserError as error:
-    raise UserError(f'{path}, {name}: {error}') from None
-  return {key: official.float32(f'{path}, {name}', key, value) for key, value in arrays.items()}
-
-
 def _generator(path, name: str, state) -> Network:
-  weights = _weights(path, name, state)
+  weights = state_dicts.of_entry(path, name, state, 'GRAF')
   try:
     fields = graf_names.model_fields(weights)
     return Network(fields, graf_names.generator_params(weights, fields))
@@ -74,7 +57,7 @@ def _generator(path, name: str, state) -> Network:
 
 
 def _discriminator(path, state) -> Network:
-  weights = _weights(path, _JUDGE, state)
+  weights = state_dicts.of_entry(path, _JUDGE, state, 'GRAF')
   try:
     fields, variables = graf_names.discriminator_params(weights)
     return Network(fields, variables['params'], buffers=variables['buffers'])

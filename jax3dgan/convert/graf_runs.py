@@ -3,13 +3,12 @@
 import math
 
 from jax3dgan import config as config_lib
-from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import graf, graf_names, networks, official
+from jax3dgan import config_json, discriminators
+from jax3dgan.convert import graf, graf_names, networks
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.graf_curricula import azimuth_of, file_of
 from jax3dgan.convert.graf_curricula import create as create_config
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints
 
 _WHERE = "GRAF's network of these sizes"
 # What `graf_names` takes for granted; a run with others has no official form.
@@ -37,28 +36,11 @@ def config_for(path, curriculum: str, checkpoint: graf.Checkpoint):
     with config.unlocked():
       config.loss.r1 = 20 / patch**2  # see `recipes.graf.Loss`
       config.resolution = max(config.resolution, patch)
-  _check(path, config, checkpoint)
+  workdir_lib.check_networks(path, config, checkpoint, _WHERE)
   return config
 
 
-def _check(path, config, checkpoint: graf.Checkpoint) -> None:
-  """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
-  found = networks.shapes(checkpoint.average.params)
-  official.compare_shapes(path, found, networks.shapes(wanted['params']), _WHERE)
-  if (judge := checkpoint.discriminator) is not None:
-    module = discriminators.create(config.discriminator)
-    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init, module))
-    found = networks.shapes({'params': judge.params, 'buffers': judge.buffers})
-    official.compare_shapes(path, found, wanted, _WHERE)
-
-
-def step_of(curriculum: str, checkpoint: graf.Checkpoint, config) -> tuple[int, str]:
-  """(training step of the file, how it is known)."""
-  del curriculum
-  if checkpoint.step is not None:
-    return checkpoint.step, 'by its own'
-  return config.num_steps, f'{config.num_steps:,}: the file says none'
+step_of = workdir_lib.step_of
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -72,8 +54,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{model.num_layers} layers of {model.hidden_dim}, {view}).'
   )
   yield f'Step {step:,}: {known}.'
-  source = 'generator_test' if checkpoint.generator is not None else 'the only one of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint)
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
@@ -91,21 +72,15 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  model, rate = config.model, str(config.ema.display_rate)
-  for name, value in _RELEASED.items():
-    if model[name] != value and (name != 'direction_frequencies' or model.view_dependent):
-      raise UserError(
-        f'{workdir} holds a GRAF with config.model.{name} {model[name]}, which has no official '
-        f'form. Give one with {value}.'
-      )
+  model = config.model
+  unused = () if model.view_dependent else ('direction_frequencies',)
+  values = {name: value for name, value in _RELEASED.items() if name not in unused}
+  workdir_lib.check_released(workdir, model, values, 'GRAF')
   if not 0 < model.skip_layer < model.num_layers:
     raise UserError(
       f'{workdir} holds a GRAF without a skip layer, which has no official form. Give one with '
       'config.model.skip_layer.'
     )
-  step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None, step
-  )
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   named = graf_names.generator_state(variables['params'], model)
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')

@@ -6,10 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from jax3dgan import convert
-from jax3dgan.convert import modules, official, stylenerf_generator, stylenerf_names, wrapped
+from jax3dgan.convert import (
+  modules,
+  official,
+  state_dicts,
+  stylenerf_generator,
+  stylenerf_names,
+  wrapped,
+)
 from jax3dgan.convert.networks import Network, num_images, shapes
 from jax3dgan.convert.values import DAMAGED
 from jax3dgan.errors import UserError
@@ -99,19 +104,8 @@ def _networks(tree) -> dict[str, Any]:
   return {name: wrapped.unwrapped(tree.get(name)) for name in _NAMES}
 
 
-def _weights(path, name: str, value) -> dict[str, np.ndarray]:
-  """float32 by official names."""
-  try:
-    state = wrapped.plain_names(modules.state_dict(value))
-  except UserError as error:
-    raise UserError(f'{path}, {name}: {error}') from None
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
-  return {key: official.float32(f'{path}, {name}', key, array) for key, array in state.items()}
-
-
 def _generator(path, name: str, value, notes: list[str]) -> tuple[Network, int]:
-  state = _weights(path, name, value)
+  state = state_dicts.weights(f'{path}, {name}', value)
   try:
     fields = stylenerf_generator.model_fields(state)
     if len(fields['channels']) > _MAX_BLOCKS:
@@ -160,7 +154,7 @@ def _level(path, name: str, state: Mapping, num: int) -> int:
 
 
 def _discriminator(path, value) -> Network:
-  state = _weights(path, 'D', value)
+  state = state_dicts.weights(f'{path}, D', value)
   found = (re.fullmatch(r'b(\d{1,4})\.fromrgb\.weight', name) for name in state)
   sizes = sorted(int(match[1]) for match in found if match)
   if not sizes or sizes != [4 << i for i in range(len(sizes))] or len(sizes) < 2:
@@ -171,17 +165,10 @@ def _discriminator(path, value) -> Network:
   pose = state.get('projector.weight')
   mapping = len([n for n in state if re.fullmatch(r'mapping\.fc\d+\.weight', n)])
   names = list(stylenerf_names.discriminator_names(len(sizes), pose is not None, mapping))
-  known = {name.official for name in names}
-  given = {name for name in state if not stylenerf_names.CONSTANTS.fullmatch(name)}
-  if wrong := sorted(known ^ given):
-    what = 'is missing' if wrong[0] in known else 'is no weight of this discriminator'
-    raise UserError(f"{path}, D: '{wrong[0]}' {what}. Give a file of the release.")
   try:
     params = stylenerf_names.from_official(state, names)
-  except ValueError:
-    raise UserError(
-      f'{path}, D has a weight of other axes than its network has. {DAMAGED}'
-    ) from None
+  except UserError as error:
+    raise UserError(f'{path}, D: {error}') from None
   fields: dict[str, Any] = dict(
     name='stylenerf', channels=tuple(len(state[f'b{size}.fromrgb.weight']) for size in sizes)
   )

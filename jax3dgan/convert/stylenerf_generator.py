@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from jax3dgan.convert.stylenerf_names import CONSTANTS, Name, from_official, layer, to_official
+from jax3dgan.convert import named_weights
+from jax3dgan.convert.named_weights import Name, layer, to_official
+from jax3dgan.convert.stylenerf_names import CONSTANTS
 from jax3dgan.errors import UserError
 
 _AXES = (1, 2, 0)  # theirs that is our x, y, z
@@ -20,18 +22,18 @@ def generator_names(fields: Mapping) -> Iterator[Name]:
   """The weights of `generators.stylenerf.StyleNeRF` with these fields; layouts after
   `_prepared`."""
   for i in range(fields['mapping_layers']):
-    yield from layer(('mapping', f'fc_{i}'), f'mapping.fc{i}', 'dense')
+    yield from layer(('mapping', f'fc_{i}'), f'mapping.fc{i}')
   hidden = ['fc_in', *(f'blocks.{i}' for i in range(fields['num_layers'] - 1))]
   own = [(f'fc_{i}', name) for i, name in enumerate(hidden)]
   for ours, theirs in [*own, ('density', 'sigma_out'), ('feature', 'feat_out')]:
     yield from _modulated(('foreground', ours), f'synthesis.fg_nerf.{theirs}')
-  yield from layer(('foreground', 'rgb'), 'synthesis.fg_nerf.to_rgb', 'dense')
+  yield from layer(('foreground', 'rgb'), 'synthesis.fg_nerf.to_rgb')
   if fields['background']:
     hidden = ['fc_in', *(f'blocks.{i}' for i in range(fields['background_layers'] - 1))]
     own = [(f'fc_{i}', name) for i, name in enumerate(hidden)]
     own += [('density', 'sigma_out'), ('feature', 'feat_out'), ('rgb', 'to_rgb')]
     for ours, theirs in own:
-      yield from layer(('background', ours), f'synthesis.bg_nerf.{theirs}', 'dense')
+      yield from layer(('background', ours), f'synthesis.bg_nerf.{theirs}')
   for i in range(len(fields['channels'])):
     block = f'b{fields["low_resolution"] << (i + 1)}'
     for name in ('conv0', 'conv1', 'torgb'):
@@ -39,12 +41,12 @@ def generator_names(fields: Mapping) -> Iterator[Name]:
     if fields['upsampling'] in ('nn_cat', 'pixelshuffle'):
       for j in (0, 1):
         official = f'synthesis.{block}.conv0.adapter.{j}'
-        yield from layer(('upsampler', block, f'adapter_{j}'), official, 'dense')
+        yield from layer(('upsampler', block, f'adapter_{j}'), official)
 
 
 def _modulated(path, official: str) -> Iterator[Name]:
-  yield from layer(path, official, 'dense')
-  yield from layer((*path, 'affine'), f'{official}.affine', 'dense')
+  yield from layer(path, official)
+  yield from layer((*path, 'affine'), f'{official}.affine')
 
 
 def model_fields(state: Mapping[str, np.ndarray]) -> dict:
@@ -117,7 +119,9 @@ def generator_arrays(state: Mapping[str, np.ndarray], fields: Mapping) -> dict:
     what = 'is missing' if wrong[0] in known else 'is no weight of this generator'
     raise UserError(f"'{wrong[0]}' {what}. Give a generator of StyleNeRF's release.")
   arrays = {name: _prepared(name, np.asarray(state[name]), fields) for name in known}
-  tree = from_official(arrays, names)
+  tree = named_weights.from_official(
+    arrays, names, 'StyleNeRF', lambda name: name.endswith('w_avg')
+  )
   tree['powers'] = np.array([[state[name] for name in pair] for pair in powers], np.float32)
   tree['w_average'] = np.asarray(state['mapping.w_avg'], np.float32)
   return tree

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan import config as config_lib
-from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import networks, official, stylenerf, stylenerf_generator
+from jax3dgan import config_json, discriminators
+from jax3dgan.convert import networks, stylenerf, stylenerf_generator
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.stylenerf_curricula import create as create_config
 from jax3dgan.convert.stylenerf_curricula import file_of
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints
 
 _WHERE = "StyleNeRF's network of these sizes"
 _NOT_TRAINED = ('powers', 'w_average')
@@ -48,26 +47,14 @@ def config_for(path, curriculum: str, checkpoint: stylenerf.Checkpoint):
     if own.get('pose_dim'):
       config.loss.pose = 1.0
       config.loss.pose_encoding = 'angles' if own['pose_dim'] == 2 else 'direction'
-  _check(path, config, checkpoint)
-  return config
-
-
-def _check(path, config, checkpoint: stylenerf.Checkpoint) -> None:
-  """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
-  wanted = networks.shapes({**wanted['params'], **wanted['buffers']})
-  found = networks.shapes(checkpoint.average.params)
-  official.compare_shapes(path, found, wanted, _WHERE)
-  discriminator = discriminators.create(config.discriminator)
-  if discriminator.largest != _largest(checkpoint):
+  workdir_lib.check_networks(path, config, checkpoint, _WHERE)
+  largest = discriminators.create(config.discriminator).largest
+  if largest != size:
     raise UserError(
-      f'{path} has a discriminator of {discriminator.largest}² and a generator of '
-      f'{_largest(checkpoint)}². Give a file of the release.'
+      f'{path} has a discriminator of {largest}² and a generator of {size}². Give a file of the '
+      'release.'
     )
-  if checkpoint.discriminator is not None:
-    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator))
-    found = networks.shapes(checkpoint.discriminator.params)
-    official.compare_shapes(path, found, wanted, _WHERE)
+  return config
 
 
 def step_of(curriculum: str, checkpoint: stylenerf.Checkpoint, config) -> tuple[int, str]:
@@ -92,8 +79,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f"'{model.upsampling}'."
   )
   yield f'Step {step:,}: {known}.'
-  source = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint, 'G_ema')
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
@@ -114,21 +100,17 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  rate = str(config.ema.display_rate)
   model = config.model
   if not model.channels:
     raise UserError(
       f'{workdir} holds a StyleNeRF without an up-sampler, which has no official form. Give one '
       'with config.model.channels.'
     )
-  step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None, step
-  )
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   tree = {**variables['params'], **variables['buffers']}
   if model.density_gain != 1:  # a factor that only ours has
     density = tree['foreground']['density']
     scaled = {key: density[key] * model.density_gain for key in ('kernel', 'bias')}
     tree['foreground'] = {**tree['foreground'], 'density': {**density, **scaled}}
   named = stylenerf_generator.generator_state(jax.tree.map(jnp.asarray, tree), dict(model))
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from jax3dgan import convert
-from jax3dgan.convert import modules, official, stylesdf_names, wrapped
+from jax3dgan.convert import official, state_dicts, stylesdf_names, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, shapes
-from jax3dgan.convert.values import Inert, show
 from jax3dgan.errors import UserError
 
 _MARK = 'renderer.sigmoid_beta'
@@ -48,22 +45,8 @@ def read_checkpoint(
   return Checkpoint(average, generator, discriminator, wrapped.step_of(tree), notes)
 
 
-def _weights(path, name: str, state) -> dict[str, np.ndarray]:
-  """float32 by official names."""
-  if not wrapped.is_state_dict(state):
-    what = repr(state) if isinstance(state, Inert) else show(state)
-    raise UserError(f'{path}: {name} is {what} and no state dict. Give a checkpoint of StyleSDF.')
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
-  try:
-    arrays = wrapped.plain_names(modules.state_dict(state))
-  except UserError as error:
-    raise UserError(f'{path}, {name}: {error}') from None
-  return {key: official.float32(f'{path}, {name}', key, value) for key, value in arrays.items()}
-
-
 def _generator(path, name: str, state, notes: list[str]) -> Network:
-  weights = _weights(path, name, state)
+  weights = state_dicts.of_entry(path, name, state, 'StyleSDF')
   try:
     fields = stylesdf_names.model_fields(weights)
     names = stylesdf_names.generator_names(fields)
@@ -82,7 +65,7 @@ def _generator(path, name: str, state, notes: list[str]) -> Network:
 
 
 def _discriminator(path, state) -> Network:
-  weights = _weights(path, 'd', state)
+  weights = state_dicts.of_entry(path, 'd', state, 'StyleSDF')
   try:
     fields = stylesdf_names.discriminator_fields(weights)
     names = stylesdf_names.discriminator_names(fields)

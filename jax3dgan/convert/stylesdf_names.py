@@ -1,11 +1,26 @@
 """Names and layouts of StyleSDF's official weights and ours: one map for both directions."""
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from jax3dgan.convert import named_weights
+from jax3dgan.convert.named_weights import (
+  CONV,
+  DENSE,
+  FLAT,
+  SAME,
+  SCALAR,
+  Layout,
+  Name,
+  conv_to_official,
+  conv_to_ours,
+  count,
+  layer,
+  to_official,
+)
 from jax3dgan.errors import UserError
 
 # Filters of the architecture.
@@ -15,62 +30,26 @@ UNUSED = re.compile(r'decoder\.(conv1|convs\.\d+)\.bias')
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 16
 
 
-class _Layout(NamedTuple):
-  """How an array lies: its number of axes, and functions to our layout and back."""
-
-  ndim: int
-  to_ours: Callable
-  to_official: Callable
+def _is_one(shape) -> bool:
+  return shape[0] == 1
 
 
-def _conv(x):
-  return x.transpose(2, 3, 1, 0)
-
-
-def _conv_back(x):
-  return x.transpose(3, 2, 0, 1)
-
-
-_LAYOUTS = {
-  'same': _Layout(1, lambda x: x, lambda x: x),
-  'scalar': _Layout(1, lambda x: x[0], lambda x: x.reshape(1)),
-  'dense': _Layout(2, lambda x: x.T, lambda x: x.T),
-  # A dense layer of images of 4², whose inputs the release takes channel by channel.
-  'flat': _Layout(
-    2,
-    lambda x: _conv(x.reshape(len(x), -1, 4, 4)).reshape(-1, len(x)),
-    lambda x: _conv_back(x.reshape(4, 4, -1, x.shape[-1])).reshape(x.shape[-1], -1),
-  ),
-  'conv': _Layout(4, _conv, _conv_back),
-  'modulated': _Layout(5, lambda x: _conv(x[0]), lambda x: _conv_back(x)[None]),
-  # Of a layer that makes images larger: transposed, and so turned by half.
-  'turned': _Layout(
-    5,
-    lambda x: _conv(x[0])[::-1, ::-1],
-    lambda x: _conv_back(x[::-1, ::-1])[None],
-  ),
-  'image': _Layout(4, lambda x: x.ravel(), lambda x: x[None, :, None, None]),
-}
-
-
-class Name(NamedTuple):
-  """A weight: its path in our tree, its official name, and how it lies (`_LAYOUTS`)."""
-
-  path: tuple[str, ...]
-  official: str
-  layout: str
-
-
-def _layer(path, official: str, layout: str = 'dense') -> Iterator[Name]:
-  yield Name((*path, 'kernel'), f'{official}.weight', layout)
-  yield Name((*path, 'bias'), f'{official}.bias', 'same')
+_MODULATED = Layout(5, lambda x: conv_to_ours(x[0]), lambda x: conv_to_official(x)[None], _is_one)
+# Of a layer that makes images larger: transposed, and so turned by half.
+_TURNED = Layout(
+  5,
+  lambda x: conv_to_ours(x[0])[::-1, ::-1],
+  lambda x: conv_to_official(x[::-1, ::-1])[None],
+  _is_one,
+)
+_IMAGE = Layout(4, lambda x: x.ravel(), lambda x: x[None, :, None, None], _is_one)
 
 
 def generator_names(fields: Mapping) -> Iterator[Name]:
   """The weights of `generators.stylesdf.StyleSDF` with these fields."""
   for i in range(fields['mapping_layers']):
-    yield from _layer(('mapping', f'hidden_{i}'), f'style.{i}')
-  yield Name(('field', 'beta'), 'renderer.sigmoid_beta', 'scalar')
+    yield from layer(('mapping', f'hidden_{i}'), f'style.{i}')
+  yield Name(('field', 'beta'), 'renderer.sigmoid_beta', SCALAR)
   layers = {f'film_{i}': f'pts_linears.{i}' for i in range(fields['num_layers'])}
   layers |= {'view': 'views_linears', 'distance': 'sigma_linear', 'rgb': 'rgb_linear'}
   for ours, official in layers.items():
@@ -78,38 +57,38 @@ def generator_names(fields: Mapping) -> Iterator[Name]:
     for part in ('', '.gamma', '.beta') if styled else ('',):
       name = f'renderer.network.{official}{part}'
       prefix = ours + part.replace('.', '_')
-      yield Name(('field', f'{prefix}_kernel'), f'{name}.weight', 'dense')
-      yield Name(('field', f'{prefix}_bias'), f'{name}.bias', 'same')
+      yield Name(('field', f'{prefix}_kernel'), f'{name}.weight', DENSE)
+      yield Name(('field', f'{prefix}_bias'), f'{name}.bias', SAME)
   channels = fields['decoder_channels']
   if not channels:
     return
   for i in range(fields['decoder_mapping_layers']):
-    yield from _layer(('decoder_mapping', f'fc_{i}'), f'decoder.style.{i + 1}')
+    yield from layer(('decoder_mapping', f'fc_{i}'), f'decoder.style.{i + 1}')
   sizes = [f'b{fields["low_resolution"] << i}' for i in range(len(channels))]
   yield from _styled(('decoder', sizes[0], 'conv1'), 'decoder.conv1', fields)
   yield from _torgb(('decoder', sizes[0], 'torgb'), 'decoder.to_rgb1')
   for i, size in enumerate(sizes[1:]):
     own = ('decoder', size)
-    yield from _styled((*own, 'conv0'), f'decoder.convs.{2 * i}', fields, 'turned')
+    yield from _styled((*own, 'conv0'), f'decoder.convs.{2 * i}', fields, _TURNED)
     yield from _styled((*own, 'conv1'), f'decoder.convs.{2 * i + 1}', fields)
     yield from _torgb((*own, 'torgb'), f'decoder.to_rgbs.{i}')
 
 
-def _styled(path, official: str, fields: Mapping, layout: str = 'modulated') -> Iterator[Name]:
+def _styled(path, official: str, fields: Mapping, layout: str = _MODULATED) -> Iterator[Name]:
   yield from _modulated(path, official, layout)
   if fields.get('use_noise', True):
-    yield Name((*path, 'noise_strength'), f'{official}.noise.weight', 'scalar')
-  yield Name((*path, 'bias'), f'{official}.activate.bias', 'same')
+    yield Name((*path, 'noise_strength'), f'{official}.noise.weight', SCALAR)
+  yield Name((*path, 'bias'), f'{official}.activate.bias', SAME)
 
 
 def _torgb(path, official: str) -> Iterator[Name]:
-  yield from _modulated(path, official, 'modulated')
-  yield Name((*path, 'bias'), f'{official}.bias', 'image')
+  yield from _modulated(path, official, _MODULATED)
+  yield Name((*path, 'bias'), f'{official}.bias', _IMAGE)
 
 
-def _modulated(path, official: str, layout: str) -> Iterator[Name]:
+def _modulated(path, official: str, layout: Layout) -> Iterator[Name]:
   yield Name((*path, 'conv', 'kernel'), f'{official}.conv.weight', layout)
-  yield from _layer((*path, 'conv', 'affine'), f'{official}.conv.modulation')
+  yield from layer((*path, 'conv', 'affine'), f'{official}.conv.modulation')
 
 
 def discriminator_names(fields: Mapping) -> Iterator[Name]:
@@ -121,32 +100,32 @@ def discriminator_names(fields: Mapping) -> Iterator[Name]:
       block = (f'block_{2 << (len(channels) - i)}',)
       for j in (0, 1):
         own = f'convs.{i}.conv{j + 1}'
-        yield Name((*block, f'conv_{j}', 'kernel'), f'{own}.conv.conv.weight', 'conv')
-        yield Name((*block, f'conv_{j}', 'bias'), f'{own}.activation.bias', 'same')
+        yield Name((*block, f'conv_{j}', 'kernel'), f'{own}.conv.conv.weight', CONV)
+        yield Name((*block, f'conv_{j}', 'bias'), f'{own}.activation.bias', SAME)
       if before != after:
-        yield from _layer((*block, 'shortcut'), f'convs.{i}.skip.conv', 'conv')
-    yield from _layer(('final',), 'final_conv.conv', 'conv')
+        yield from layer((*block, 'shortcut'), f'convs.{i}.skip.conv', CONV)
+    yield from layer(('final',), 'final_conv.conv', CONV)
     return
   num = len(channels) - 1
   largest = f'b{4 << num}'
-  yield Name((largest, 'fromrgb', 'kernel'), 'convs.0.0.weight', 'conv')
-  yield Name((largest, 'fromrgb', 'bias'), 'convs.0.1.bias', 'same')
+  yield Name((largest, 'fromrgb', 'kernel'), 'convs.0.0.weight', CONV)
+  yield Name((largest, 'fromrgb', 'bias'), 'convs.0.1.bias', SAME)
   for i in range(1, num + 1):
     block, own = f'b{8 << (num - i)}', f'convs.{i}'
     for j, first in enumerate((0, 1)):
       conv = f'{own}.conv{j + 1}'
-      yield Name((block, f'conv{j}', 'kernel'), f'{conv}.{first}.weight', 'conv')
-      yield Name((block, f'conv{j}', 'bias'), f'{conv}.{first + 1}.bias', 'same')
-    yield Name((block, 'skip', 'kernel'), f'{own}.skip.1.weight', 'conv')
-  yield Name(('b4', 'conv', 'kernel'), 'final_conv.0.weight', 'conv')
-  yield Name(('b4', 'conv', 'bias'), 'final_conv.1.bias', 'same')
-  yield from _layer(('b4', 'fc'), 'final_linear.0', 'flat')
-  yield from _layer(('b4', 'out'), 'final_linear.1')
+      yield Name((block, f'conv{j}', 'kernel'), f'{conv}.{first}.weight', CONV)
+      yield Name((block, f'conv{j}', 'bias'), f'{conv}.{first + 1}.bias', SAME)
+    yield Name((block, 'skip', 'kernel'), f'{own}.skip.1.weight', CONV)
+  yield Name(('b4', 'conv', 'kernel'), 'final_conv.0.weight', CONV)
+  yield Name(('b4', 'conv', 'bias'), 'final_conv.1.bias', SAME)
+  yield from layer(('b4', 'fc'), 'final_linear.0', FLAT)
+  yield from layer(('b4', 'out'), 'final_linear.1')
 
 
 def _activated(path, official: str) -> Iterator[Name]:
-  yield Name((*path, 'kernel'), f'{official}.conv.weight', 'conv')
-  yield Name((*path, 'bias'), f'{official}.activation.bias', 'same')
+  yield Name((*path, 'kernel'), f'{official}.conv.weight', CONV)
+  yield Name((*path, 'bias'), f'{official}.activation.bias', SAME)
 
 
 def model_fields(state: Mapping[str, np.ndarray]) -> dict:
@@ -155,23 +134,23 @@ def model_fields(state: Mapping[str, np.ndarray]) -> dict:
   Raises:
     UserError: It is no generator of StyleSDF.
   """
-  shape = _Shapes(state, 'generator')
+  shape = functools.partial(named_weights.shape_of, state, of="StyleSDF's generator")
   w_dim, z_dim = shape('style.0.weight', 2)
   fields = dict(
     z_dim=z_dim,
     w_dim=w_dim,
-    mapping_layers=_count(state, 'style.{}.weight'),
+    mapping_layers=count(state, 'style.{}.weight'),
     hidden_dim=shape('renderer.network.pts_linears.0.weight', 2)[0],
-    num_layers=_count(state, 'renderer.network.pts_linears.{}.weight'),
+    num_layers=count(state, 'renderer.network.pts_linears.{}.weight'),
     decoder_channels=(),
   )
   if any(name.startswith('decoder.') for name in state):
-    levels = _count(state, 'decoder.to_rgbs.{}.bias')
+    levels = count(state, 'decoder.to_rgbs.{}.bias')
     convs = ['decoder.conv1', *(f'decoder.convs.{2 * i}' for i in range(levels))]
     fields.update(
       decoder_channels=tuple(shape(f'{name}.conv.weight', 5)[1] for name in convs),
       decoder_w_dim=shape('decoder.style.1.weight', 2)[0],
-      decoder_mapping_layers=_count(state, 'decoder.style.{}.weight', 1),
+      decoder_mapping_layers=count(state, 'decoder.style.{}.weight', 1),
       low_resolution=shape('decoder.noises.noise_0', 4)[-1],
     )
   return fields
@@ -183,39 +162,16 @@ def discriminator_fields(state: Mapping[str, np.ndarray]) -> dict:
   Raises:
     UserError: It is no discriminator of StyleSDF.
   """
-  shape = _Shapes(state, 'discriminator')
+  shape = functools.partial(named_weights.shape_of, state, of="StyleSDF's discriminator")
   if 'convs.0.conv.weight' in state:
-    num = _count(state, 'convs.{}.conv1.conv.conv.weight', 1)
+    num = count(state, 'convs.{}.conv1.conv.conv.weight', 1)
     blocks = [shape(f'convs.{i}.conv2.conv.conv.weight', 4)[0] for i in range(1, num + 1)]
     heads = shape('final_conv.conv.weight', 4)[0]
     first = shape('convs.0.conv.weight', 4)[0]
     return dict(name='coordconv', channels=(first, *blocks), pose_dim=heads - 1)
-  num = _count(state, 'convs.{}.conv1.0.weight', 1)
+  num = count(state, 'convs.{}.conv1.0.weight', 1)
   blocks = [shape(f'convs.{i}.conv2.1.weight', 4)[0] for i in range(num, 0, -1)]
   return dict(name='stylegan2', channels=(*blocks, shape('convs.0.0.weight', 4)[0]))
-
-
-class _Shapes:
-  """Shapes of a state dict by name, checked."""
-
-  def __init__(self, state, network: str):
-    self._state, self._network = state, network
-
-  def __call__(self, name: str, ndim: int) -> tuple[int, ...]:
-    if name not in self._state or np.ndim(self._state[name]) != ndim:
-      raise UserError(
-        f"These weights are not those of StyleSDF's {self._network}: {name} is missing or has "
-        f'another number of axes than {ndim}. Give a checkpoint of the release.'
-      )
-    return self._state[name].shape
-
-
-def _count(state, pattern: str, start: int = 0) -> int:
-  """How many names there are, numbered from `start` on."""
-  num = 0
-  while pattern.format(start + num) in state:
-    num += 1
-  return num
 
 
 def noise_names(num: int) -> list[str]:
@@ -234,44 +190,17 @@ def from_official(state: Mapping[str, np.ndarray], names: Iterable[Name], num_no
   Raises:
     UserError: A weight is missing, has another number of axes, or is none of the network's.
   """
-  names = list(names)
   noises = noise_names(num_noises)
-  expected = {name.official for name in names} | {*noises}
-  given = {n for n in state if not (_FILTERS.fullmatch(n) or num_noises and UNUSED.fullmatch(n))}
-  if wrong := sorted(expected ^ given):
-    what = 'is missing' if wrong[0] in expected else 'is no weight of this network'
-    raise UserError(f"'{wrong[0]}' {what}. Give a checkpoint of StyleSDF's release.")
-  tree = {}
-  for name in names:
-    value, layout = state[name.official], _LAYOUTS[name.layout]
-    bad = value.ndim != layout.ndim or not value.size
-    bad |= name.layout == 'flat' and value.shape[-1] % 16 != 0
-    bad |= name.layout in ('modulated', 'turned', 'image') and value.shape[0] != 1
-    bad |= name.layout == 'scalar' and value.size != 1
-    if bad:
-      raise UserError(
-        f'{name.official} is of the shape {list(value.shape)}, which no such weight has. Give a '
-        "checkpoint of StyleSDF's release."
-      )
-    node = tree
-    for part in name.path[:-1]:
-      node = node.setdefault(part, {})
-    node[name.path[-1]] = np.array(layout.to_ours(value), np.float32, order='C')
+
+  def ignored(name):
+    return name in noises or _FILTERS.fullmatch(name) or num_noises and UNUSED.fullmatch(name)
+
+  if missing := sorted(set(noises) - set(state)):
+    raise UserError(f"'{missing[0]}' is missing. Give a checkpoint of StyleSDF's release.")
+  tree = named_weights.from_official(state, names, 'StyleSDF', ignored)
   if noises:
     tree['noise_const'] = np.concatenate([np.ravel(state[name]) for name in noises])
   return tree
-
-
-def to_official(tree: Mapping, names: Iterable[Name]) -> dict[str, np.ndarray]:
-  """{official name: array in the official layout} of our tree's weights."""
-  state = {}
-  for name in names:
-    node = tree
-    for part in name.path:
-      node = node[part]
-    value = _LAYOUTS[name.layout].to_official(np.asarray(node))
-    state[name.official] = np.array(value, np.float32, order='C')
-  return state
 
 
 def generator_state(tree: Mapping, fields: Mapping) -> dict[str, np.ndarray]:
@@ -292,8 +221,8 @@ def generator_state(tree: Mapping, fields: Mapping) -> dict[str, np.ndarray]:
   if noise is None:  # a decoder without noise
     noise = np.zeros(ends[-1], np.float32)
   noises = noise_names(len(layers))
-  for name, part, layer in zip(noises, np.split(noise, ends[:-1]), layers, strict=True):
-    official, size, width = layer
+  for name, part, own in zip(noises, np.split(noise, ends[:-1]), layers, strict=True):
+    official, size, width = own
     state[name] = np.array(part, np.float32).reshape(1, 1, size, size)
     state[f'{official}.bias'] = np.zeros((1, width, 1, 1), np.float32)
     state.setdefault(f'{official}.noise.weight', np.zeros(1, np.float32))

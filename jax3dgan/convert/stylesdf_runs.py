@@ -5,14 +5,13 @@ import math
 import numpy as np
 
 from jax3dgan import config as config_lib
-from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import networks, official, stylesdf, stylesdf_names
+from jax3dgan import config_json, discriminators
+from jax3dgan.convert import networks, stylesdf, stylesdf_names
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.stylesdf_curricula import create as create_config
 from jax3dgan.convert.stylesdf_curricula import file_of
 from jax3dgan.errors import UserError
 from jax3dgan.fields import signed_distance
-from jax3dgan.runs import checkpoints
 
 _WHERE = "StyleSDF's network of these sizes"
 
@@ -53,34 +52,17 @@ def config_for(path, curriculum: str, checkpoint: stylesdf.Checkpoint):
         'the generator. Give a file of the release.'
       )
     config_lib.set_discriminator(config, **judge.fields)
-  _check(path, config, checkpoint)
+  workdir_lib.check_networks(path, config, checkpoint, _WHERE)
+  size = discriminators.create(config.discriminator).resolution
+  if judge is not None and size != config.resolution:
+    raise UserError(
+      f'{path} has a discriminator of {size}² and a generator of {config.resolution}². Give a file '
+      'of the release.'
+    )
   return config
 
 
-def _check(path, config, checkpoint: stylesdf.Checkpoint) -> None:
-  """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
-  wanted = {**wanted['params'], **wanted.get('buffers', {})}
-  found = networks.shapes(checkpoint.average.params)
-  official.compare_shapes(path, found, networks.shapes(wanted), _WHERE)
-  if checkpoint.discriminator is not None:
-    discriminator = discriminators.create(config.discriminator)
-    if discriminator.resolution != config.resolution:
-      raise UserError(
-        f'{path} has a discriminator of {discriminator.resolution}² and a generator of '
-        f'{config.resolution}². Give a file of the release.'
-      )
-    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, discriminator))
-    found = networks.shapes(checkpoint.discriminator.params)
-    official.compare_shapes(path, found, wanted, _WHERE)
-
-
-def step_of(curriculum: str, checkpoint: stylesdf.Checkpoint, config) -> tuple[int, str]:
-  """(training step of the file, how it is known)."""
-  del curriculum
-  if checkpoint.step is not None:
-    return checkpoint.step, 'by its own'
-  return config.num_steps, f"the paper's {config.num_steps:,}: the file says none"
+step_of = workdir_lib.step_of
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -95,8 +77,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{model.hidden_dim}), {decoder}{config.resolution}², β {beta:.3g}.'
   )
   yield f'Step {step:,}: {known}.'
-  source = 'g_ema' if checkpoint.generator is not None else 'the only generator of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint, 'g_ema')
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
@@ -117,20 +98,15 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  rate = str(config.ema.display_rate)
-  generator = generators.create(config)
-  step, variables = checkpoints.read_variables(
-    workdir, generator, rate if weights == 'ema' else None, step
-  )
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   tree = {**variables['params'], **variables.get('buffers', {})}
   # The release scales points by 2/(far − near), whatever our field does.
   scale = config.model.input_scale * (config.render.far - config.render.near) / 2
   if not math.isclose(scale, 1, rel_tol=1e-6):
     first = np.asarray(tree['field']['film_0_kernel']) * np.float32(scale)
     tree['field'] = {**tree['field'], 'film_0_kernel': first}
-  if generator.beta_floor:  # there, β has none
-    beta = signed_distance.width(tree['field']['beta'], generator.beta_floor)
+  if floor := config.model.beta_floor:  # there, β has none
+    beta = signed_distance.width(tree['field']['beta'], floor)
     tree['field'] = {**tree['field'], 'beta': np.asarray(beta)}
   named = stylesdf_names.generator_state(tree, config.model)
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')

@@ -13,6 +13,9 @@ import numpy as np
 
 from jax3dgan import config_json, discriminators, generators
 from jax3dgan.augment import AdaState
+from jax3dgan.convert import networks as networks_lib
+from jax3dgan.convert import official
+from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints, ownership, packaged, workdirs
 from jax3dgan.training import state as state_lib
 
@@ -105,6 +108,69 @@ def save_networks(workdir, config, step: int, checkpoint, overwrite: bool = Fals
   ema = {str(rate): average['params'] for rate in config.ema.rates}
   params = (generator['params'], ema, discriminator)
   save(workdir, config, step, *params, overwrite, average.get('buffers'), moving)
+
+
+def check_networks(path, config, checkpoint, where: str) -> None:
+  """Whether a file's parameters and buffers are those of the config's networks.
+
+  Args:
+    path: The file, for messages.
+    checkpoint: See `save_networks`.
+    where: What has other shapes, "GRAF's network of these sizes".
+
+  Raises:
+    UserError: For the first one that is missing, too many, or of another shape.
+  """
+  wanted = initial_shapes(generators.init, generators.create(config))
+  wanted = {**wanted['params'], **wanted.get('buffers', {})}
+  found = networks_lib.shapes(checkpoint.average.params)
+  official.compare_shapes(path, found, networks_lib.shapes(wanted), where)
+  if (judge := checkpoint.discriminator) is None:
+    return
+  wanted = initial_shapes(discriminators.init, discriminators.create(config.discriminator))
+  for kind, own in (('params', judge.params), ('buffers', judge.buffers)):
+    found = networks_lib.shapes(own or {})
+    official.compare_shapes(path, found, networks_lib.shapes(wanted.get(kind) or {}), where)
+
+
+def step_of(curriculum: str, checkpoint, config) -> tuple[int, str]:
+  """(training step of a file that may say it, how it is known)."""
+  del curriculum
+  if checkpoint.step is not None:
+    return checkpoint.step, 'by its own'
+  return config.num_steps, f"the paper's {config.num_steps:,}: the file says none"
+
+
+def about_average(config, checkpoint, of_average: str = 'generator_test') -> str:
+  """The line that says which weights are shown."""
+  alone = checkpoint.generator is None
+  source = 'the only generator of the file' if alone else of_average
+  return f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+
+
+def read_generator(workdir, config, weights: str, step: int | None = None):
+  """(step, variables, which weights they are in words) of a workdir, see `runs.release`."""
+  rate = str(config.ema.display_rate)
+  step, variables = checkpoints.read_variables(
+    workdir, generators.create(config), rate if weights == 'ema' else None, step
+  )
+  return step, variables, f'EMA {rate}' if weights == 'ema' else 'raw weights'
+
+
+def check_released(workdir, model, values: dict, release: str) -> None:
+  """UserError for a generator of which no file of a release can be made.
+
+  Args:
+    model: `config.model`.
+    values: {field: the only value that the release's names say}.
+    release: Whose it is, such as 'GRAF'.
+  """
+  for name, value in values.items():
+    if model[name] != value:
+      raise UserError(
+        f'{workdir} holds a {release} with config.model.{name} {model[name]}, which has no '
+        f'official form. Give one with {value}.'
+      )
 
 
 def initial_shapes(init, network):

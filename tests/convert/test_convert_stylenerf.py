@@ -14,6 +14,7 @@ from jax3dgan import config_files, config_json, convert, discriminators, generat
 from jax3dgan import main as main_lib
 from jax3dgan.convert import __main__ as cli
 from jax3dgan.convert import (
+  named_weights,
   stylenerf,
   stylenerf_curricula,
   stylenerf_generator,
@@ -170,9 +171,9 @@ def test_every_official_name_and_shape_of_full_size():
     assert ours.keys() == names.keys()
     for path, shape in ours.items():
       given = own[names[path].official].shape
-      if names[path].layout == 'conv':
+      if names[path].layout is named_weights.CONV:
         given = given[2:] + given[1::-1]
-      elif names[path].layout != 'same':
+      elif names[path].layout is not named_weights.SAME:
         given = tuple(n for n in given if n > 1 or len(given) == 2)[::-1]
       assert tuple(n for n in given if n > 1) == tuple(n for n in shape if n > 1), path
     left = own.keys() - {name.official for name in names.values()}
