@@ -5,19 +5,15 @@ tri-planes, super-resolution, a dual discriminator conditioned on the camera too
 regularisation, lazy R1.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('eg3d')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True, use_labels=True)
+  config = toys_experiment.base_config('eg3d')
+  config.data.use_labels = True
   config.num_steps = 5000
-  config.resolution = 64
-  config.batch_size = 16
   config_lib.set_model(
     config,
     'eg3d',
@@ -34,20 +30,13 @@ def get_config():
     super_clamp=0.0,
   )
   config.render.update(
-    fov_degrees=48.0,
     near=0.55,
     far=1.45,
     num_coarse=8,
     num_fine=8,
     white_back=True,
   )
-  config.display.update(num_coarse=16, num_fine=16, ray_chunk=0, truncation_psi=0.7)
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.display.update(num_coarse=16, num_fine=16, ray_chunk=0)
   config_lib.set_discriminator(
     config, 'dual', channels=(128, 128, 64, 32, 16), label_dim=25, mapping_layers=2
   )
@@ -55,10 +44,7 @@ def get_config():
   config.eg3d.update(
     pose_swap=0.5, pose_swap_images=20_000, blur=2.0, blur_images=10_000, density=0.25
   )
-  config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
+  config.ema.ramp_up = 0.05
   return config
 
 

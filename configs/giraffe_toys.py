@@ -10,19 +10,14 @@ noise of the density makes backgrounds in training that are not there without it
 Cost: 6,000 steps of 16 images.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('giraffe')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config('giraffe')
   config.num_steps = 6000
-  config.resolution = 64
-  config.batch_size = 16
   config_lib.set_model(
     config,
     'giraffe',
@@ -42,21 +37,12 @@ def get_config():
     position_min=(0.0, 0.045, 0.0),
     position_max=(0.0, 0.045, 0.0),
   )
-  config.render.update(radius=1.0, fov_degrees=48.0, near=0.55, far=1.45, num_coarse=16)
+  config.render.update(radius=1.0, near=0.55, far=1.45, num_coarse=16)
   config.render.update(last_interval='far', last_back=True)
-  config.display.update(num_coarse=24, ray_chunk=0, last_back=True, truncation_psi=0.7)
+  config.display.update(num_coarse=24, ray_chunk=0, last_back=True)
   config.loss.density_noise = 0.3
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=0.0,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.pose_prior.yaw_std = 0.0
   config_lib.set_discriminator(config, 'dcgan', channels=(32, 64, 128, 128))
-  config.ema.update(rates=(0.995,), display_rate=0.995)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
   return config
 
 

@@ -9,19 +9,14 @@ Result: not trained to its end. After 3,000 steps, ten minutes of processor time
 dark windows and wheels turn in one piece on white, of several paints and nearly one shape.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('graf')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config('graf')
   config.num_steps = 8000
-  config.resolution = 64
-  config.batch_size = 16
   config_lib.set_model(
     config,
     'graf',
@@ -36,7 +31,6 @@ def get_config():
     density_gain=20.0,
   )
   config.render.update(
-    fov_degrees=48.0,
     near=0.55,
     far=1.45,
     num_coarse=12,
@@ -45,21 +39,11 @@ def get_config():
     white_back=True,
     limits_along='ray',
   )
-  config.display.update(num_coarse=24)
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.display.update(num_coarse=24, truncation_psi=1.0)
   config_lib.set_discriminator(config, 'patch', channels=(64, 128))
   config.loss.update(r1=0.1, density_noise=1.0, density_noise_steps=2000)
   config.graf.update(min_scale=0.25, scale_decay=0.05, scale_images=2000)
   config.optimizer.milestones = ()
-  config.ema.update(rates=(0.995,), display_rate=0.995)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
   return config
 
 

@@ -6,19 +6,14 @@ and no pose head: that cars turn with the camera comes from the turned voxels al
 Cost: steps of 16 images, three renderings each, .5 s of processor time.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('hologan')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config('hologan')
   config.num_steps = 7000
-  config.resolution = 64
-  config.batch_size = 16
   config_lib.set_model(
     config,
     'hologan',
@@ -30,21 +25,10 @@ def get_config():
     sphere=True,
     fov_degrees=48.0,
   )
-  config.render.update(fov_degrees=48.0)
-  config.display.truncation_psi = 0.7
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
   config.discriminator.update(channels=(32, 64, 128, 256), latent_dim=64, styles=True)
   config.hologan.style = 1.0
   config.optimizer.update(lr_generator=4e-4, lr_discriminator=1e-4)
-  config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
+  config.ema.ramp_up = 0.05
   return config
 
 

@@ -10,19 +10,15 @@ cars with cabins, windows and wheels, paint of several colours, round from every
 still rough.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('stylenerf')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config('stylenerf')
   config.num_steps = 5000
   config.resolution = 32
-  config.batch_size = 16
   config.stages = (dict(from_step=3000, resolution=64),)
   config_lib.set_model(
     config,
@@ -42,7 +38,6 @@ def get_config():
     upsampling_border='repeat',
   )
   config.render.update(
-    fov_degrees=48.0,
     near=0.55,
     far=1.45,
     num_coarse=6,
@@ -50,13 +45,7 @@ def get_config():
     white_back=True,
     limits_along='ray',
   )
-  config.display.update(num_coarse=12, num_fine=12, ray_chunk=0, truncation_psi=0.7)
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.display.update(num_coarse=12, num_fine=12, ray_chunk=0)
   config_lib.set_discriminator(
     config, 'stylenerf', channels=(128, 128, 64, 32, 16), pose_dim=3, mapping_layers=2
   )
@@ -71,10 +60,7 @@ def get_config():
     fade_steps=400,
   )
   config.stylenerf.update(nerf_path_pixels=8, path_length=0.0)
-  config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
+  config.ema.ramp_up = 0.05
   return config
 
 

@@ -11,19 +11,15 @@ and rear lights, and shapes whose cabin, bonnet and wheels are apart (`toys_styl
 package); all cars have nearly one shape.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('stylesdf_stage1')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config('stylesdf_stage1')
   config.num_steps = 5000
   config.resolution = 32
-  config.batch_size = 16
   config.model.update(
     z_dim=32,
     w_dim=64,
@@ -38,7 +34,6 @@ def get_config():
     style_scale=0.7,
   )
   config.render.update(
-    fov_degrees=48.0,
     near=0.55,
     far=1.45,
     num_coarse=12,
@@ -46,13 +41,7 @@ def get_config():
     white_back=True,
     lock_view_direction=True,
   )
-  config.display.update(num_coarse=32, truncation_psi=0.7)
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.display.update(num_coarse=32)
   config.discriminator.update(channels=(16, 32, 64, 128, 128), pose_dim=3)
   config.loss.update(r1=3.0, pose=1.0, pose_encoding='direction', eikonal=0.1, minimal_surface=0.05)
   config.stylesdf.update(
@@ -64,11 +53,6 @@ def get_config():
     sphere_lr=1e-3,
   )
   config.optimizer.update(lr_generator=3e-4, lr_discriminator=4e-4, beta2=0.99)
-  config.ema.update(rates=(0.995,), display_rate=0.995)
-  # As many images as photos.
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
   return config
 
 

@@ -9,19 +9,15 @@ Result: cars with wheels, windows and roofs that turn in one piece, their paint 
 2,750 steps bring hubs, headlights and sharper paint (the model in jax3dgan/pretrained).
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config()
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True)
+  config = toys_experiment.base_config()
   config.num_steps = 800
   config.resolution = 32
-  config.batch_size = 16
   config.model.update(
     z_dim=32,
     hidden_dim=64,
@@ -35,7 +31,6 @@ def get_config():
     density_gain=20.0,
   )
   config.render.update(
-    fov_degrees=48.0,
     near=0.55,
     far=1.45,
     num_coarse=4,
@@ -46,13 +41,7 @@ def get_config():
     lock_view_direction=True,
     align_corners=False,
   )
-  config.display.update(num_coarse=12, num_fine=12, truncation_psi=0.7)
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.display.update(num_coarse=12, num_fine=12)
   config.discriminator.update(channels=(16, 32, 64, 128, 128), latent_dim=0, pose_dim=3)
   config.loss.update(
     r1=3.0,
@@ -63,11 +52,6 @@ def get_config():
     density_noise_steps=1000,
   )
   config.optimizer.update(lr_generator=8e-4, lr_discriminator=4e-4, beta2=0.99)
-  config.ema.update(rates=(0.995,), display_rate=0.995)
-  # As many images as photos.
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=250)
-  config.checkpoint.update(every=250)
   return config
 
 
