@@ -24,7 +24,7 @@ _COUNTED = 24  # pixels on a side, small enough for a program without a loop
 
 def program(model, w, camera, options):
   """The compiled program of a batch."""
-  return model.compiled.synthesize.lower(model._variables_on_mesh(), w, camera, options).compile()
+  return model.compiled.synthesize.lower(model.variables_on_mesh(), w, camera, options).compile()
 
 
 def measure(models, batch, resolution, repeats):

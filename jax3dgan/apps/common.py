@@ -157,6 +157,22 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
   return provenance.parse(flags, argv, flags.get_default('app'), ('workdir', 'pretrained'))
 
 
+def refuse(flags: argparse.ArgumentParser, args, names: Sequence[str], because: str) -> None:
+  """Ends the program with one line where one of these flags is given: it has no effect.
+
+  Args:
+    names: Attributes of `args`; one at its default, or at that of `--repeat`, is not given.
+    because: Goes on after 'has no effect': 'with --mix: ...'.
+  """
+  actions = {action.dest: action for action in flags._actions}
+  for name in names:
+    default = flags.get_default(name)
+    if isinstance(default, str) and actions[name].type:  # as on the command line
+      default = actions[name].type(default)
+    if getattr(args, name) != default:
+      flags.error(f'--{name} has no effect {because}. Leave out either.')
+
+
 def load(args: argparse.Namespace):
   """Returns the generator that the flags ask for; of a single scene one of the seeds stays."""
   from jax3dgan import trained
@@ -185,6 +201,12 @@ def add_w(flags: argparse.ArgumentParser) -> None:
   )
 
 
+def refuse_beside_w(flags: argparse.ArgumentParser, args, names=('seeds', 'psi')) -> None:
+  """Ends the program with one line where flags of latents are given beside `--w`."""
+  if args.w:
+    refuse(flags, args, names, 'with --w, whose styles are shown as they are')
+
+
 def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   """Returns the styles w [n, ...] that the flags ask for, of seeds or of `--w`, and their names.
 
@@ -194,13 +216,10 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   if not args.w:
     w = np.asarray(model.map(model.latents(args.seeds), args.psi))
     return w, [f'seed {seed}' for seed in args.seeds]
-  average, w = np.asarray(model.average_w), _array(args.w)
-  shape = average.shape
-  # Not where layers have styles of several spaces: a renderer's and a decoder's (StyleSDF).
-  shared = len(shape) == 2 and np.allclose(average, average[:1], rtol=1e-4, atol=1e-5)
+  w, shape = _array(args.w), model.w_shape
   if w.shape == shape:
     w = w[None]
-  elif shared and w.shape[1:] in (shape[1:], (1, *shape[1:])):
+  elif len(shape) == 2 and w.shape[1:] in (shape[1:], (1, *shape[1:])) and model.rows_are_alike():
     w = np.broadcast_to(w.reshape(len(w), 1, -1), (len(w), *shape))  # one style for all layers
   if w.shape[1:] != shape or not len(w):
     raise UserError(

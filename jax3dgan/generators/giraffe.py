@@ -28,22 +28,21 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields.giraffe import FeatureField
-from jax3dgan.generators.base import Generator, Rendering, needs_resolution, truncated
+from jax3dgan.generators import giraffe_checks
+from jax3dgan.generators.base import Generator, Rendering, needs_resolution
 from jax3dgan.generators.giraffe_rendering import (
   MARCHING,
   Draws,
   Fields,
   GIRAFFEScene,
-  check_options,
   draw,
-  object_densities,
+  query,
   render,
-  to_box,
 )
 from jax3dgan.generators.giraffe_scene import Fractions, Layout, PoseRanges
+from jax3dgan.generators.giraffe_styles import scene_of, styles_of
 from jax3dgan.nn import resample
 from jax3dgan.nn.neural_renderer import NeuralRenderer
-from jax3dgan.rendering import composition
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
@@ -199,26 +198,12 @@ class GIRAFFE(Generator):
 
   def average_w(self):
     """The styles [n + 1, width] of the codes' means, 0, in the middle of the poses' ranges."""
-    layout = self.object_layout
-    objects = jnp.zeros((1, layout.num_objects, 2 * layout.latent_dim))
-    background = jnp.zeros((1, 2 * layout.background_dim))
-    return layout.join(objects, background, self.ranges.middle())[0]
+    layout, codes = self.object_layout, jnp.zeros((1, self.num_codes))
+    return styles_of(layout, codes, self.ranges.middle())[0]
 
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
-    unused = {}
-    if not self.background:
-      own = ('dim', 'hidden', 'layers', 'scale', 'turns')
-      unused |= {f'background_{name}': 'background is off' for name in own}
-    if not self.use_directions:
-      unused['direction_frequencies'] = 'features do not depend on the direction'
-    else:
-      unused['compat_linear_view'] = 'features depend on the direction'
-    if not self.renderer_skips:
-      unused['renderer_colours'] = 'the neural renderer has no skips'
-    if self.num_objects == 1:
-      unused['placements'] = 'there is one object'
-    return unused
+    return giraffe_checks.unused_fields(self)
 
   def map(self, z, label=None, truncation_psi=1.0, average_w=None, fractions=None):
     """Latents z [b, z_dim] → styles w [b, n + 1, width].
@@ -229,37 +214,17 @@ class GIRAFFE(Generator):
       fractions: of the poses, `Fractions`; None for those that the latents say.
     """
     del label
-    layout, b = self.object_layout, z.shape[0]
-    split = 2 * layout.num_objects * layout.latent_dim
-    objects = z[:, :split].reshape(b, layout.num_objects, 2 * layout.latent_dim)
-    background = z[:, split : self.num_codes]
-    if average_w is None:
-      truncated(z, truncation_psi, None)
-    else:
-      mean, mean_background, _ = layout.split(average_w[None])
-      objects = truncated(objects, truncation_psi, mean)
-      background = truncated(background, truncation_psi, mean_background)
     if fractions is None:
       fractions = self.ranges.of_latents(z[:, self.num_codes :])
-    return layout.join(objects, background, self.ranges.poses(fractions))
+    codes, poses = z[:, : self.num_codes], self.ranges.poses(fractions)
+    return styles_of(self.object_layout, codes, poses, truncation_psi, average_w)
 
   def prepare(self, w, key=None) -> GIRAFFEScene:
     """Styles w [b, n + 1, width] → the scene; nothing in it is random."""
     del key
     if isinstance(w, GIRAFFEScene):
       return w
-    layout = self.object_layout
-    objects, background, poses = layout.split(w)
-    # Windows of samples are as long as the largest box needs.
-    size = jnp.minimum(poses.size, jnp.asarray(self.size_max, w.dtype))
-    d, e = layout.latent_dim, layout.background_dim
-    return GIRAFFEScene(
-      objects[..., :d],
-      objects[..., d:],
-      background[..., :e],
-      background[..., e:],
-      poses.replace(size=size),
-    )
+    return scene_of(self.object_layout, w, self.size_max)
 
   def fields(self) -> Fields:
     """The layers of all fields."""
@@ -308,32 +273,12 @@ class GIRAFFE(Generator):
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
-    self._check_fields()
-    check_options(options, self.background)
+    giraffe_checks.check_fields(self)
+    giraffe_checks.check_options(options, self.background)
     if options.low_resolution not in (0, self.low_resolution):
       raise UserError(
         f'render.low_resolution is {options.low_resolution}, and the neural renderer is made for '
         f'{self.low_resolution}². Set it to 0.'
-      )
-
-  def _check_fields(self):
-    fields = ('low_resolution', 'point_frequencies')
-    fields += ('direction_frequencies',) if self.use_directions else ()
-    fields += ('background_dim',) if self.background else ()
-    for name in fields:
-      if getattr(self, name) < 1:
-        raise UserError(
-          f'config.model.{name} is {getattr(self, name)}. Set --config.model.{name} to 1 or more.'
-        )
-    if self.skip >= self.num_layers:
-      raise UserError(
-        f'config.model.skip is {self.skip}, and there are {self.num_layers} layers. Set '
-        f'--config.model.skip={self.num_layers - 1} or less, 0 for none.'
-      )
-    if self.composition not in composition.MODES:
-      raise UserError(
-        f"config.model.composition is '{self.composition}'. Choose one of "
-        f'{", ".join(composition.MODES)}.'
       )
 
   def query(self, w, points, directions=None):
@@ -346,13 +291,7 @@ class GIRAFFE(Generator):
     scene, fields = self.prepare(w), self.fields()
     if directions is None:
       directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], points.dtype), points.shape)
-    points, directions = to_box(scene.poses, points, directions)
-    density, hidden = object_densities(fields, scene, points[..., None, :], directions)
-    features = fields.objects.head(hidden)[..., 0, :]  # [b, n, m, f]
-    density = density[..., 0]
-    total = jnp.sum(density, axis=1)
-    shares = density / jnp.where(total == 0, 1.0, total)[:, None]
-    features = jnp.sum(shares[..., None] * features, axis=1)
+    total, features = query(fields, scene, points, directions)
     colours = jax.nn.sigmoid(self.renderer(features, wall=True))
     return total, jnp.concatenate([colours, features], axis=-1)
 

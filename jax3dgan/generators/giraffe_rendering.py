@@ -8,7 +8,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.errors import UserError
 from jax3dgan.fields.giraffe import FieldLayers
 from jax3dgan.generators.base import Scene
 from jax3dgan.generators.giraffe_scene import Poses
@@ -93,35 +92,6 @@ class Pixels(NamedTuple):
   shares: jax.Array
 
 
-def check_options(options: RenderOptions, has_background: bool) -> None:
-  """UserError for options without effect."""
-  if options.last_back and not has_background:
-    raise UserError(
-      'render.last_back shows the background at the last sample, and there is none. Set '
-      'last_back=False, or background=True in config.model.'
-    )
-  only = {
-    'num_fine': 0,
-    'density': 'relu',
-    'marcher': 'samples',
-    'white_back': False,
-    'lock_view_direction': False,
-    'box': 0.0,
-    'spacing': 'linear',
-    'jitter': 'sample',
-    'strata': 'between',
-    'saved_activations': 'all',
-    'importance': 'weights',
-    'limits_radius': 0.0,
-  }
-  for field, value in only.items():
-    if getattr(options, field) != value:
-      raise UserError(
-        f'render.{field} is {getattr(options, field)!r}, and GIRAFFE renders with {value!r} alone. '
-        f'Set {field}={value!r}.'
-      )
-
-
 def draw(keys, num_rays: int, num_samples: int, num_fields: int, noise_std) -> Draws:
   """Draws for per-example keys [b]; for keys None none, and draws as they are."""
   if keys is None or isinstance(keys, Draws):
@@ -180,6 +150,18 @@ def object_densities(fields: Fields, scene: GIRAFFEScene, points, directions, no
   inside = jnp.all(jnp.abs(points) <= MARGIN, axis=-1)
   density = jnp.where(inside, jax.nn.relu(raw + noise), 0.0)
   return density * scene.poses.presence[:, :, None, None], hidden
+
+
+def query(fields: Fields, scene: GIRAFFEScene, points, directions):
+  """(density [b, n], features [b, n, f]) of all objects together at points [b, n, 3], seen in
+  directions [b, n, 3]."""
+  points, directions = to_box(scene.poses, points, directions)
+  density, hidden = object_densities(fields, scene, points[..., None, :], directions)
+  features = fields.objects.head(hidden)[..., 0, :]  # [b, n, m, f]
+  density = density[..., 0]
+  total = jnp.sum(density, axis=1)
+  shares = density / jnp.where(total == 0, 1.0, total)[:, None]
+  return total, jnp.sum(shares[..., None] * features, axis=1)
 
 
 def background_densities(fields: Fields, scene: GIRAFFEScene, points, directions, noise=0.0):

@@ -14,8 +14,8 @@ from jax3dgan import cameras, generators, recipes
 from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import ray_parallel
 from jax3dgan.errors import UserError
-from jax3dgan.generators import scene_cache
 from jax3dgan.generators.base import GROWTH
+from jax3dgan.trained import batches
 from jax3dgan.trained.compiled import Compiled
 from jax3dgan.training import schedule
 
@@ -73,7 +73,8 @@ class Trained:
     """The devices that share a rendering."""
     return self.compiled.mesh
 
-  def _variables_on_mesh(self):
+  def variables_on_mesh(self):
+    """The variables where a rendering reads them."""
     if self.devices is None and self.mesh.size == 1:
       return self.variables
     if self._placed[0] is not self.variables:  # once, not for every batch
@@ -232,6 +233,14 @@ class Trained:
       label = np.zeros((1, 25), np.float32)
     return jax.eval_shape(self.compiled.map, self.variables, z, 1.0, None, label).shape[1:]
 
+  def rows_are_alike(self, rows=None) -> bool:
+    """Whether one style serves these rows of w, by default all: a generator of layers gives every
+    layer the same. In others each row is a code of its own: of the shape and of the appearance, of
+    an object, of a decoder."""
+    w = np.asarray(self.map(self.latents((0, 1)), psi=1))
+    w = w if rows is None else w[:, sorted(rows)]
+    return bool((w == w[:, :1]).all())
+
   def orbit(self, azimuth, elevation=None) -> cameras.Camera:
     """Returns cameras that look at the origin as those of training do.
 
@@ -280,38 +289,7 @@ class Trained:
     self, w, camera, resolution=None, batch=None, **overrides
   ) -> Iterator[generators.Rendering]:
     """Yields the batches of `render` as they get ready."""
-    options = self.options(resolution, **overrides)
-    num = max(jax.tree.leaves(w)[0].shape[0], camera.cam2world.shape[0])
-    # About the pixels of sixteen 64² images at a time: enough to keep a device busy.
-    devices = self.mesh.size
-    batch = min(batch or max(devices * 16 * 64**2 // options.resolution**2, 1), num)
-    batch = ray_parallel.even_batch(self.generator, batch, devices)
-    camera = jax.tree.map(np.asarray, camera)
-    camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
-    # A scene is large: one for all cameras stays one, and where it is.
-    prepared = self.generator.prepares_scene
-    one = devices == 1 and prepared and (num > 1 or isinstance(w, generators.Scene))
-    one = one and all(x.shape[0] == 1 for x in jax.tree.leaves(w))
-    scenes = None
-    if one:
-      w = self.prepare(w)
-    else:
-      w = jax.tree.map(np.asarray, w)
-      w = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), w)
-      # Views of the same object share what no camera changes.
-      scenes = scene_cache.of(self.prepare, w) if prepared else None
-    for start in range(0, num, batch):
-      rows = np.minimum(np.arange(start, start + batch), num - 1)  # the last image pads
-      if scenes is None:
-        styles = w if one else _rows(w, rows)
-      else:
-        styles = scenes.take(rows, min(batch, num - start))
-        if devices > 1:  # from where they were made
-          styles = jax.tree.map(np.asarray, styles)
-      variables = self._variables_on_mesh()
-      out = self.compiled.synthesize(variables, styles, _rows(camera, rows), options)
-      out = ray_parallel.whole_pictures(jax.tree.map(np.asarray, out), options.resolution)
-      yield _rows(out, slice(num - start))
+    return batches.render(self, w, camera, self.options(resolution, **overrides), batch)
 
 
 def _with_growth(variables, generator, config, step: int):
@@ -324,10 +302,6 @@ def _with_growth(variables, generator, config, step: int):
   if growth < len(sizes) - 1:
     buffers[GROWTH] = np.float32(growth)
   return {**variables, 'buffers': buffers}
-
-
-def _rows(tree, index):
-  return jax.tree.map(lambda x: x[index], tree)
 
 
 # Outside of a jit each small operation would be compiled on its own.

@@ -130,7 +130,7 @@ same(5, 16, batch=3)  # 3 and 2
 def cost(model, batch):
   # No chunks: a loop's flops are counted for one round.
   options = model.options(24, ray_chunk=0, num_coarse=3, num_fine=3)
-  args = model._variables_on_mesh(), *inputs(model, batch), options
+  args = model.variables_on_mesh(), *inputs(model, batch), options
   program = model.compiled.synthesize.lower(*args).compile()
   text = program.as_text()
   assert ' while(' not in text
@@ -151,9 +151,9 @@ assert other.compiled is many.compiled and other.mesh is many.mesh
 image = other.render(w, camera, 16).image
 assert np.abs(image - many.render(w, camera, 16).image).max() > 0.1
 np.testing.assert_allclose(set_params(one, 0.9).render(w, camera, 16).image, image, atol=1e-5)
-placed = many._variables_on_mesh()
+placed = many.variables_on_mesh()
 many.variables = other.variables
-assert many._variables_on_mesh() is not placed
+assert many.variables_on_mesh() is not placed
 np.testing.assert_array_equal(many.render(w, camera, 16).image, image)
 
 flat = trained.load(pretrained='toys_2d')
