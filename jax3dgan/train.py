@@ -59,6 +59,7 @@ def run(config, workdir) -> dict:
     discriminator = discriminators.create(config.discriminator)
     recipes.check(config, generator, discriminator, stages)
     init_from.check(config, workdir)
+    evaluate.check(config)
 
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with timings('data'):

@@ -21,6 +21,7 @@ from jax3dgan.evaluation import (
   depth_consistency,
   disentanglement,
   distribution,
+  fakes,
   flatness,
   held_out,
   identity,
@@ -32,6 +33,7 @@ from jax3dgan.evaluation import (
   view_leak,
 )
 from jax3dgan.evaluation.results import Result
+from jax3dgan.feature_networks import inception, inception_layers
 from jax3dgan.inversion import frames
 from jax3dgan.runs import progress, workdirs, writers
 from jax3dgan.training import schedule
@@ -49,6 +51,23 @@ _PROBE_IMAGES = 20_000
 OF_OBJECTS = {'objects': disentanglement.measure}
 NEED_FIELD = (*GEOMETRY, 'truth')
 METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out', *OF_OBJECTS)
+
+
+def check(config) -> None:
+  """Whether `config.eval` names what there is: at the start of a run, not when it is measured.
+
+  Raises:
+    UserError: A metric, a camera protocol, a size of features or a resizing is unknown.
+  """
+  options = config.eval
+  if options.metrics != 'all':
+    against_photos.names(options.metrics, METRICS, 'metrics')
+  against_photos.names(options.cameras, fakes.PROTOCOLS, 'cameras')
+  for name, choices in (('resize', inception.RESIZES), ('dims', (0, *inception_layers.LAST_BLOCK))):
+    if options[name] not in choices:
+      raise UserError(
+        f'config.eval.{name} is {options[name]!r}. Choose one of {", ".join(map(str, choices))}.'
+      )
 
 
 class Evaluator:
@@ -264,6 +283,7 @@ def run(config, workdir, pretrained: str | None = None) -> dict:
   workdir = pathlib.Path(workdir)
   model = trained.load(None if pretrained else workdir, pretrained, step=config.eval.step or None)
   config = config_lib.complete(config)
+  check(config)
   workdirs.check_same_model(model.config, config, pretrained or str(workdir))
   model = dataclasses.replace(model, config=config, generator=generators.create(config))
   evaluator = Evaluator(config, line.say)

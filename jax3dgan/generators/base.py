@@ -4,6 +4,7 @@ A new generator is a subclass of `Generator`, or of `FieldGenerator` where it is
 that the ray renderer draws. What it does not say is answered by the defaults here.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,8 @@ from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
+NO_DIRECTIONS = 'has colours that do not depend on the direction of view'
+NO_SINES = 'has no sines whose phases could be kept'
 BUFFERS = 'buffers'  # the Flax collection of arrays that no optimizer trains
 # The buffer of a generator that has not grown to its end, which `trained.Trained` gives it: how
 # many of `Generator.resolutions` it has beyond the first one, such as 1.4 with a third that counts
@@ -198,6 +201,16 @@ class Generator(nn.Module):
     """{field: reason} of fields that have no effect with the values of the others; training refuses
     them where they are not at their defaults."""
     return {}
+
+  def unused_options(self) -> dict[str, str]:
+    """{field of `RenderOptions`: reason} of those that have no effect on its images; training
+    refuses them where they are not at their defaults. A reason goes on after the model's name:
+    'has no up-sampler'. Without a field those of marching, all but the resolution."""
+    if self.has_field:
+      return {}
+    names = (field.name for field in dataclasses.fields(RenderOptions))
+    reason = 'has no field for rays to march through'
+    return {name: reason for name in names if name not in ('resolution', 'low_resolution')}
 
   def fitted_buffers(self, buffers, fresh, model):
     """The buffers of a run that another one begins with, as this generator would have them.

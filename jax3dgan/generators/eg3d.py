@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
-from jax3dgan.generators.base import Rendering, Scene
+from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, Rendering, Scene
 from jax3dgan.generators.style_planes import StylePlanes
 from jax3dgan.nn import resample
 from jax3dgan.nn.stylegan2 import channels_of
@@ -137,6 +137,10 @@ class EG3D(StylePlanes):
       num_fine=48,
       **MARCHING,
     )
+
+  def unused_options(self) -> dict[str, str]:
+    """See `Generator.unused_options`."""
+    return {'lock_view_direction': NO_DIRECTIONS, 'saved_activations': NO_SINES}
 
   def without_super_resolution(self) -> 'EG3D':
     """The same with the rendering itself as the picture, of any resolution; the parameters fit."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.fields.nerf_mlp import Encoding, NerfField, NerfMlp
-from jax3dgan.generators.base import FieldGenerator, truncated
+from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, FieldGenerator, truncated
 from jax3dgan.nn.conv import torch_uniform
 from jax3dgan.rendering.options import RenderOptions
 
@@ -143,6 +143,11 @@ class GRAF(FieldGenerator):
     if self.view_dependent:
       return {}
     return {'direction_frequencies': 'view_dependent is off'}
+
+  def unused_options(self) -> dict[str, str]:
+    """See `Generator.unused_options`."""
+    unused = {'saved_activations': NO_SINES}
+    return unused if self.view_dependent else {**unused, 'lock_view_direction': NO_DIRECTIONS}
 
   def style_rows(self) -> dict[str, int]:
     """See `Generator.style_rows`."""

@@ -16,7 +16,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
 from jax3dgan.fields.nerf_mlp import Encoding, NerfMlp
 from jax3dgan.fields.siren import FilmSiren
-from jax3dgan.generators.base import FieldGenerator
+from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, FieldGenerator
 from jax3dgan.rendering.options import RenderOptions
 
 # Which fields of the config's model each kind of radiance field uses; what is in none of them is
@@ -148,6 +148,13 @@ class NeRF(FieldGenerator):
     own = self._field_options()
     others = {name for names in FIELD_OPTIONS.values() for name in names} - set(own)
     return dict.fromkeys(sorted(others), f"the field is '{self.field}'")
+
+  def unused_options(self) -> dict[str, str]:
+    """See `Generator.unused_options`."""
+    unused = {} if self.field == 'siren' else {'saved_activations': NO_SINES}
+    if self.field == 'triplane':
+      unused['lock_view_direction'] = NO_DIRECTIONS
+    return unused
 
   def _field_options(self) -> tuple[str, ...]:
     if self.field not in FIELD_OPTIONS:

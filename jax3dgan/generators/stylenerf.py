@@ -32,7 +32,14 @@ import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-from jax3dgan.generators.base import BUFFERS, GROWTH, Rendering, needs_resolution
+from jax3dgan.generators.base import (
+  BUFFERS,
+  GROWTH,
+  NO_DIRECTIONS,
+  NO_SINES,
+  Rendering,
+  needs_resolution,
+)
 from jax3dgan.generators.stylenerf_networks import StyleNeRFNetworks, StyleNeRFScene
 from jax3dgan.generators.stylenerf_rendering import (
   MARCHING,
@@ -74,6 +81,10 @@ class StyleNeRF(StyleNeRFNetworks):
       last_back=not self.background,
       **MARCHING,
     )
+
+  def unused_options(self) -> dict[str, str]:
+    """See `Generator.unused_options`."""
+    return {'lock_view_direction': NO_DIRECTIONS, 'saved_activations': NO_SINES}
 
   def without_super_resolution(self) -> 'StyleNeRF':
     """The same with the rendering itself as the image, of any resolution; the variables fit, and

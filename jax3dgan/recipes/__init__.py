@@ -64,12 +64,13 @@ def check(config, generator, discriminator, stages) -> None:
   Raises:
     UserError: In one line, with the remedy.
   """
-  from jax3dgan.recipes import checks
+  from jax3dgan.recipes import checks, unused
 
   recipe = create(config.recipe)
   checks.groups(config, recipe, fields_of_others(config.recipe))
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
+  unused.options(config, generator)
   for stage in stages:
     generator.check_options(stage.options)
   checks.display(config)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.generators import graf as generator_lib
 from jax3dgan.losses import adversarial
-from jax3dgan.recipes import base, checks, loss_terms
+from jax3dgan.recipes import base, checks, loss_terms, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.rendering import patches as patches_lib
 from jax3dgan.training import schedule
@@ -124,17 +124,8 @@ class GRAF(Recipe):
         f'config.graf.min_scale is {own.min_scale}, above {patches_lib.FIRST_SCALE}, from which '
         f'the least scale falls. Set --config.graf.min_scale={patches_lib.FIRST_SCALE}, or less.'
       )
-    if not own.scale_decay:
-      reason = 'config.graf.scale_decay is 0'
-      checks.unused(config, 'graf.scale_images', Own.scale_images, reason)
-    if not config.loss.density_noise:
-      reason = 'config.loss.density_noise is 0'
-      checks.unused(config, 'loss.density_noise_steps', Loss.density_noise_steps, reason)
-    if config.loss.density_noise and not config.loss.density_noise_steps:
-      raise UserError(
-        f'config.loss.density_noise is {config.loss.density_noise} and would be ignored: it is '
-        'gone after 0 steps. Set --config.loss.density_noise_steps to 1 or more.'
-      )
+    unused.of_weights(config, {'graf.scale_decay': ('graf.scale_images',)})
+    unused.density_noise(config, generator)
     for stage in schedule.stages(config, None):
       if stage.resolution < size:
         raise UserError(

@@ -21,7 +21,6 @@ from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
 
-# As they are for each recipe; HoloGAN marches along no rays.
 _STREAM = 'images'  # of the random numbers that all phases share
 
 
@@ -65,7 +64,6 @@ class HoloGAN(Recipe):
 
   groups = {'loss': Loss, 'hologan': Own}
   defaults = {
-    'display': checks.DISPLAY,
     'optimizer': dict(
       lr_generator=1e-4, lr_discriminator=1e-4, beta1=0.5, beta2=0.999, grad_clip=0.0
     ),
@@ -86,7 +84,6 @@ class HoloGAN(Recipe):
     checks.in_ranges(config, RANGES)
     checks.heads(config, generator, discriminator, ('latent',))
     _check_styles(config, discriminator)
-    checks.no_marching(config, generator)
     _check_cameras(config, generator)
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:

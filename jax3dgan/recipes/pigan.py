@@ -13,7 +13,7 @@ from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.losses.regularizers import pose_target
-from jax3dgan.recipes import base, checks, loss_terms
+from jax3dgan.recipes import base, checks, loss_terms, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training import microbatches, schedule, streams
 
@@ -62,6 +62,14 @@ class Compat:
   sum_micro_batches: bool = False
 
 
+# Fields that say more of a term, by its weight.
+_OF_WEIGHTS = {
+  'loss.r1': ('loss.r1_every',),
+  'loss.pose': ('loss.pose_encoding',),
+  'loss.top_k_interval': ('loss.top_k_floor', 'compat.top_k_per_split'),
+}
+
+
 class PiGAN(Recipe):
   """See the module."""
 
@@ -88,6 +96,11 @@ class PiGAN(Recipe):
         'the camera. Set --config.loss.pose=0.'
       )
     checks.heads(config, generator, discriminator)
+    unused.density_noise(config, generator)
+    unused.of_weights(config, _OF_WEIGHTS)
+    if not discriminator.fades or len({s.resolution for s in schedule.stages(config, None)}) == 1:
+      reason = 'no size of images is faded in'
+      checks.unused(config, 'loss.fade_steps', Loss.fade_steps, reason)
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """Latents, cameras of the pose prior, and the photos for the discriminator."""

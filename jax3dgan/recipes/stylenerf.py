@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.generators import stylenerf as generator_lib
 from jax3dgan.losses import path_length
-from jax3dgan.recipes import base, checks, mixing, stylenerf_losses
+from jax3dgan.recipes import base, checks, mixing, stylenerf_losses, unused
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.training import schedule
 from jax3dgan.training.checks import Range
@@ -75,11 +75,11 @@ RANGES = {
 }
 # Fields that say more of a term, by its weight.
 _OF_WEIGHTS = {
-  'loss.r1': 'loss.r1_every',
-  'loss.pose': 'loss.pose_encoding',
-  'loss.density_noise': 'loss.density_noise_steps',
-  'stylenerf.nerf_path': 'stylenerf.nerf_path_pixels',
-  'stylenerf.path_length': 'stylenerf.path_length_every',
+  'loss.r1': ('loss.r1_every',),
+  'loss.pose': ('loss.pose_encoding',),
+  'loss.density_noise': ('loss.density_noise_steps',),
+  'stylenerf.nerf_path': ('stylenerf.nerf_path_pixels',),
+  'stylenerf.path_length': ('stylenerf.path_length_every',),
 }
 
 
@@ -119,19 +119,10 @@ class StyleNeRF(Recipe):
     checks.in_ranges(config, RANGES)
     _check_fades(config)
     checks.heads(config, generator, discriminator, ('pose',))
-    self._check_unused(config)
-    self._check_pixels(config, generator)
-
-  def _check_unused(self, config) -> None:
-    """Fields of what is switched off are at their defaults."""
-    for weight, field in _OF_WEIGHTS.items():
-      group, name = weight.split('.')
-      if not config[group][name]:
-        own, of_field = field.split('.')
-        default = getattr(self.groups[own], of_field)
-        checks.unused(config, field, default, f'config.{weight} is 0')
+    unused.of_weights(config, _OF_WEIGHTS)
     if len(set(_sizes(config))) == 1:
       checks.unused(config, 'loss.fade_steps', 0, 'all images have one size')
+    self._check_pixels(config, generator)
 
   def _check_pixels(self, config, generator) -> None:
     """The pixels of the NeRF path make a grid on images of every size."""

@@ -15,7 +15,7 @@ from jax3dgan.fields import signed_distance
 from jax3dgan.fields.sdf_siren import Penalties
 from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
 from jax3dgan.losses import adversarial, regularizers
-from jax3dgan.recipes import base, checks, loss_terms, sphere_init
+from jax3dgan.recipes import base, checks, loss_terms, sphere_init, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named, named_keys
@@ -95,6 +95,15 @@ def check_renderer(config, generator) -> None:
     )
 
 
+# Fields that say more of a term, by its weight.
+_OF_WEIGHTS = {
+  'loss.r1': ('loss.r1_every',),
+  'loss.pose': ('loss.pose_encoding',),
+  'loss.minimal_surface': ('stylesdf.sharpness',),
+  'stylesdf.sphere_steps': tuple(f'stylesdf.sphere_{name}' for name in ('rays', 'lr', 'radius')),
+}
+
+
 class StyleSDFStage1(Recipe):
   """See the module."""
 
@@ -127,12 +136,7 @@ class StyleSDFStage1(Recipe):
     checks.heads(config, generator, discriminator, ('pose',))
     if not (config.loss.eikonal or config.loss.minimal_surface):
       checks.unused(config, 'stylesdf.penalise_every', 1, 'nothing of the distance is penalised')
-    if not config.loss.minimal_surface:
-      checks.unused(config, 'stylesdf.sharpness', 100.0, 'config.loss.minimal_surface is 0')
-    if not config.stylesdf.sphere_steps:
-      for field in ('sphere_rays', 'sphere_lr', 'sphere_radius'):
-        default = Own.__dataclass_fields__[field].default
-        checks.unused(config, f'stylesdf.{field}', default, 'config.stylesdf.sphere_steps is 0')
+    unused.of_weights(config, _OF_WEIGHTS)
 
   def warm_up(self, config, generator, networks, given, report):
     """See `Recipe.warm_up`; the fields become spheres, unless they are another run's."""
