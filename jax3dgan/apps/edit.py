@@ -152,6 +152,17 @@ def _strengths(text: str) -> list[float]:
   return values
 
 
+def _refuse_unused(flags, args) -> None:
+  """Flags of one way to find directions beside another one."""
+  if args.labels or args.measure:
+    fits = ('directions', 'count', *(('num',) if args.labels else ()))
+    common.refuse(flags, args, fits, 'with --labels or --measure, which fit directions')
+    return
+  common.refuse(flags, args, ('conditional',), 'without --labels or --measure')
+  if args.directions not in ('pca', 'sefa'):
+    common.refuse(flags, args, ('count', 'num'), f'with --directions={args.directions}')
+
+
 def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   endings = ('.png', '.mp4', '.gif', '.webp')
@@ -183,9 +194,13 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
   args = common.parse(flags, argv)
   if args.objects:
-    for name in _OF_DIRECTIONS:
-      if getattr(args, name) != flags.get_default(name):
-        flags.error(f'--{name} is of directions, and --objects edits by numbers. Leave out either.')
+    common.refuse(flags, args, _OF_DIRECTIONS, 'with --objects, which edits by numbers')
+    common.refuse_beside_w(flags, args, ('seeds',))  # psi is of the objects of `seed=`
+  else:
+    common.refuse_beside_w(flags, args)
+    _refuse_unused(flags, args)
+  if pathlib.Path(args.out).suffix.lower() == '.png':
+    common.refuse(flags, args, ('frames',), 'on a PNG: it is of a video')
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
   if args.frames < 1:

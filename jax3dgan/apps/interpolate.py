@@ -190,6 +190,13 @@ def main(argv: Sequence[str] | None = None) -> None:
   ending = pathlib.Path(args.out).suffix.lower()
   if ending not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
+  if args.mix is None:
+    common.refuse(flags, args, ('rows', 'columns'), 'without --mix')
+  else:
+    path = ('seeds', 'space', 'loop', 'frames')
+    common.refuse(flags, args, path, 'with --mix, a table of --rows and --columns')
+  if ending == '.png':
+    common.refuse(flags, args, ('fps',), 'on a PNG: it is of a video')
   if args.mix is not None and ending != '.png':
     flags.error(f'--out={args.out} must end in .png: with --mix it is a table')
   common.run(_main, args)

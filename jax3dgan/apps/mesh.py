@@ -147,6 +147,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.error(str(error))
   if args.frustum and args.cube is not None:
     flags.error('--cube has no effect with --frustum: leave one of them out')
+  common.refuse_beside_w(flags, args)
+  if not args.colour:
+    common.refuse(flags, args, ('directions',), 'with --no-colour')
   if args.texture and not args.colour:
     flags.error('--texture needs colours: leave out --no-colour')
   common.run(_main, args)

@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument('--psis', type=common.parse_numbers, help='truncations to sweep, as 0,0.5,1')
   common.add_w(flags)
   args = common.parse(flags, argv)
+  common.refuse_beside_w(flags, args)
   if pathlib.Path(args.out).suffix.lower() != '.png':
     flags.error(f'--out={args.out} must end in .png')
   common.run(_main, args)

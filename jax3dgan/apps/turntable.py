@@ -114,12 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   common.add_w(flags)
   args = common.parse(flags, argv)
   if args.object is not None:
-    for name in ('trajectory', 'yaw', 'pitch', 'dolly', 'show', 'depth'):
-      if getattr(args, name) != flags.get_default(name):
-        flags.error(
-          f'--{name} has no effect with --object: the camera stands still, and colours are shown. '
-          'Leave out either.'
-        )
+    still = ('trajectory', 'yaw', 'pitch', 'dolly', 'show', 'depth')
+    because = 'with --object: the camera stands still, and colours are shown'
+    common.refuse(flags, args, still, because)
+  if args.trajectory != 'dolly':
+    common.refuse(flags, args, ('dolly',), 'without --trajectory=dolly')
+  common.refuse_beside_w(flags, args)
   if pathlib.Path(args.out).suffix.lower() not in endings:
     flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
   common.run(_main, args)

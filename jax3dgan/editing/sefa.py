@@ -41,7 +41,7 @@ def sefa(
     Directions 'sefa0', 'sefa1', ..., strongest first; `report` has each one's share of ‖A‖².
 
   Raises:
-    UserError: The generator has no such weights.
+    UserError: The generator has no such weights, or layers take codes of their own.
   """
   if count < 1:
     raise UserError(f'{count} directions are too few. Set --count to at least 1.')
@@ -56,6 +56,13 @@ def sefa(
   if affine:
     if layers is not None:
       layer_mask(styles.shape, layers)  # UserError for layers that are not there
+    used = set(affine.values()) if layers is None else set(range(layers[0], layers[1] + 1))
+    used &= set(affine.values())
+    if len(styles.shape) == 2 and len(used) > 1 and not model.rows_are_alike(used):
+      raise UserError(
+        f'{model.name}: rows {", ".join(map(str, sorted(used)))} of its styles are codes of their '
+        f'own, and one direction does not say all of them. Set --layers={min(used)}, or another.'
+      )
     rows = styles.shape if len(styles.shape) == 2 else (1, *styles.shape)
     vectors, values = _of_affine(flat, affine, rows, layers)
   elif flat.get('mapping/out/kernel', np.zeros(0)).size and len(styles.shape) == 3:

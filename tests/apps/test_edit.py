@@ -111,15 +111,23 @@ def test_wrong_flags(capsys):
     ('--strengths=a', 'not a list of strengths'),
     ('--out=x.avi', 'must end in'),
     ('--azimuth=nan', 'is not a number'),
-    ('--frames=0', 'at least 1'),
+    ('--frames=9', '--frames has no effect on a PNG'),
+    ('--conditional', '--conditional has no effect without --labels or --measure'),
+    ('--directions=mine.npz --num=64', '--num has no effect with --directions=mine.npz'),
+    ('--measure=red --count=2', '--count has no effect with --labels or --measure'),
+    ('--w=w.npz --psi=0.5', '--psi has no effect with --w'),
+    ('--w=w.npz --seeds=1', '--seeds has no effect with --w'),
   ):
     with pytest.raises(SystemExit):
-      edit.main(['--pretrained=tiny', '--out=x.png', flag])
+      edit.main(['--pretrained=tiny', '--out=x.png', *flag.split()])
     assert message in capsys.readouterr().err
+  with pytest.raises(SystemExit):
+    edit.main(['--pretrained=tiny', '--out=x.mp4', '--frames=0'])
+  assert 'at least 1' in capsys.readouterr().err
   for flag in ('--save=kept.npz', '--strengths=1,2', '--layers=0'):
     with pytest.raises(SystemExit):
       edit.main(['--pretrained=tiny', '--out=x.png', '--objects=1:x=0.1', flag])
-    assert f'{flag.partition("=")[0]} is of directions' in capsys.readouterr().err
+    assert f'{flag.partition("=")[0]} has no effect with --objects' in capsys.readouterr().err
   for flag in ('--yaw=30', '--trajectory=dolly', '--show=depth'):
     with pytest.raises(SystemExit):
       turntable.main(['--pretrained=tiny', '--out=x.mp4', '--object=1', flag])
