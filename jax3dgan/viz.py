@@ -73,9 +73,13 @@ def colour_ramp(values: np.ndarray) -> np.ndarray:
 
 
 def depth_range(depth: np.ndarray, opacity: np.ndarray | None = None) -> tuple[float, float]:
-  """Returns the (near, far) worth showing: 2nd and 98th percentile of the solid pixels."""
+  """Returns the (near, far) worth showing: 2nd and 98th percentile of the solid pixels, or of all
+  of them where none is solid."""
   depth = np.asarray(depth)
-  solid = np.isfinite(depth) & (True if opacity is None else np.asarray(opacity) > 0.5)
+  finite = np.isfinite(depth)
+  solid = finite & (True if opacity is None else np.asarray(opacity) > 0.5)
+  if not solid.any():
+    solid = finite
   if not solid.any():
     return 0.0, 1.0
   near, far = np.percentile(depth[solid], [2, 98])

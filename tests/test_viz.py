@@ -44,7 +44,8 @@ def test_depth_in_colours():
   np.testing.assert_array_equal(colours[0, 0], near)
   np.testing.assert_array_equal(colours[1, 0], far)
   np.testing.assert_array_equal(colours[1, 1], [255, 255, 255])  # nothing there
-  assert viz.depth_range(depth, np.zeros_like(opacity)) == (0.0, 1.0)
+  assert viz.depth_range(depth, np.zeros_like(opacity)) == viz.depth_range(depth)  # fog
+  assert viz.depth_range(np.full((2, 2), np.nan)) == (0.0, 1.0)
   low, high = viz.depth_range(np.linspace(3, 4, 101))
   assert (low, high) == pytest.approx((3.02, 3.98))
 

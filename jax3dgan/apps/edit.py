@@ -116,19 +116,24 @@ def _edit_objects(model, w, labels, args: argparse.Namespace) -> None:
     steps.append(objects.apply(model, steps[-1], [edit], args.psi))
   azimuth = display.show_azimuth(model) if args.azimuth is None else math.radians(args.azimuth)
   camera = model.orbit(azimuth)
+  factor = display.enlargement(args.resolution or model.resolution)
+
+  def picture(images, columns=None):
+    return viz.grid(viz.enlarge(viz.to_uint8(images), factor), columns)
+
   record = provenance.record('edit', args, model)
   if pathlib.Path(args.out).suffix.lower() == '.png':
     images = [model.render(step, camera, args.resolution).image for step in steps]
     caption = ' | '.join(['before', *(edit.text for edit in edits)])
     rows = [
-      (f'{labels[i]}: {caption}', viz.grid(np.stack([x[i] for x in images]), len(images)))
+      (f'{labels[i]}: {caption}', picture(np.stack([x[i] for x in images]), len(images)))
       for i in range(len(w))
     ]
     viz.save_png(args.out, viz.sheet(rows), provenance.texts(record))
   else:
     shares = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(args.frames) / args.frames)
     pictures = (
-      viz.grid(model.render((1 - t) * w + t * steps[-1], camera, args.resolution).image)
+      picture(model.render((1 - t) * w + t * steps[-1], camera, args.resolution).image)
       for t in shares.astype(np.float32)
     )
     viz.write_video(args.out, _bar(pictures, args.frames), args.frames / _SECONDS)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jax3dgan.apps import common
-from jax3dgan.pictures import paths, turntables
+from jax3dgan.pictures import display, paths, turntables
 from jax3dgan.pictures.paths import TRAJECTORIES
 from jax3dgan.runs import provenance
 
@@ -54,7 +54,10 @@ def _turn_object(model, args: argparse.Namespace) -> None:
   scenes = [objects.turning(model, each[None], args.object, args.frames) for each in w]
   camera = model.orbit(0.0)
   images = [model.render(of, camera, args.resolution).image for of in scenes]
-  pictures = (viz.grid(np.stack(now)) for now in zip(*images, strict=True))
+  factor = display.enlargement(args.resolution or model.resolution)
+  pictures = (
+    viz.grid(viz.enlarge(viz.to_uint8(np.stack(now)), factor)) for now in zip(*images, strict=True)
+  )
   viz.write_video(args.out, pictures, args.fps or args.frames / turntables.SECONDS)
   provenance.save_beside(args.out, provenance.record('turntable', args, model))
   print(f'{args.out}: object {args.object} of {len(w)} scenes of {model.name}')

@@ -154,11 +154,11 @@ def _move(model, poses: Poses, edit: Edit) -> None:
   poses.position[:, i] += np.float32([edit.x, edit.y, edit.z])
   poses.turn[:, i] += math.radians(edit.turn)
   poses.size[:, i] *= edit.size
-  largest = np.float32(model.generator.size_max)
-  if edit.size != 1 and (poses.size[:, i] > largest * 1.0001).any():
+  largest = tuple(model.generator.size_max)
+  if edit.size != 1 and (poses.size[:, i] > np.float32(largest) * 1.0001).any():
     raise UserError(
       f'Object {edit.number} would be larger than those of {model.name}, whose half sizes are '
-      f'{tuple(largest.round(3).tolist())} at most. Give a smaller size.'
+      f'{largest} at most. Give a smaller size.'
     )
   if edit.alone:
     poses.presence[:] = 0

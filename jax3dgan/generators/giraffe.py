@@ -269,7 +269,7 @@ class GIRAFFE(Generator):
     """What of each pixel is which object's, and at last the background's: [b, r, r, n + 1] at the
     size that is rendered, with what covers what; they sum to the opacity."""
     shares = self.render(w, camera, None, options).shares
-    return shares.reshape(len(shares), self.low_resolution, self.low_resolution, -1)
+    return shares.reshape(shares.shape[0], self.low_resolution, self.low_resolution, -1)
 
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""

@@ -126,7 +126,7 @@ class PoseRanges:
     parts, start = {}, 0
     for name, shape in self._shapes().items():
       end = start + math.prod(shape)
-      parts[name] = u[:, start:end].reshape(len(u), *shape)
+      parts[name] = u[:, start:end].reshape(u.shape[0], *shape)
       start = end
     return Fractions(**parts)
 

@@ -16,7 +16,7 @@ def styles_of(layout: Layout, codes, poses: Poses, truncation_psi=1.0, average_w
     truncation_psi: pulls the codes towards those of `average_w` [n + 1, width]; 1 does nothing.
   """
   split = 2 * layout.num_objects * layout.latent_dim
-  objects = codes[:, :split].reshape(len(codes), layout.num_objects, 2 * layout.latent_dim)
+  objects = codes[:, :split].reshape(codes.shape[0], layout.num_objects, 2 * layout.latent_dim)
   background = codes[:, split:]
   if average_w is None:
     truncated(codes, truncation_psi, None)

@@ -43,13 +43,13 @@ def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
     title: a line about it.
     azimuths: of the new views, degrees.
   """
-  from jax3dgan.pictures import display
+  from jax3dgan.pictures import display, maps
 
   factor = display.enlargement(photo.shape[1])
   columns = [viz.to_uint8(photo), viz.to_uint8(shown.image), error_picture(shown.image, photo)]
   names, limits = ['photo', 'reconstruction', 'error'], None
   if model.has_depth:
-    limits = _limits(shown)
+    limits = maps.depth_limits(model, shown)
     columns.append(display.depth_picture(model, shown, limits))
     names.append('depth, near is light')
   tiles = np.stack(columns, axis=1)  # [n, columns, h, w, 3]
@@ -64,9 +64,3 @@ def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
     sides = ', '.join(f'{azimuth:.0f}°' for azimuth in azimuths)
     rows.append((f'from other sides: yaw {sides}', viz.grid(every, len(views.image))))
   return viz.sheet(rows)
-
-
-def _limits(shown):
-  """(near, far) of the reconstructions, where there is something solid; else None."""
-  depth = viz.surface_depth(shown.depth, shown.opacity)
-  return viz.depth_range(depth, shown.opacity) if (shown.opacity > 0.5).any() else None

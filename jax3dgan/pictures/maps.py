@@ -149,7 +149,7 @@ def depth_limits(model, views: Views, back=0.0) -> tuple[float, float]:
   """Returns the (near, far) of the colours of depth maps that should be comparable.
 
   Args:
-    model, views: See `picture`.
+    model, views: See `picture`; a Rendering will do.
     back: [...] distance of each camera minus the one that the limits are for.
   """
   from jax3dgan import viz

@@ -19,6 +19,8 @@ from jax3dgan.trained import batches
 from jax3dgan.trained.compiled import Compiled
 from jax3dgan.training import schedule
 
+_LOOK_AROUND = math.radians(20)
+
 
 @dataclasses.dataclass(eq=False)
 class Trained:
@@ -104,8 +106,10 @@ class Trained:
 
   @functools.cached_property
   def yaw_half_range(self) -> float:
-    """Radians to each side of the front that the pose prior covers; π is the full circle."""
-    return cameras.yaw_half_range(self.pose_prior)
+    """Radians to each side of the front that the pose prior covers; π is the full circle. Where all
+    its cameras have one azimuth, as where it is objects that turn, some degrees: pictures are to
+    show that there is space, and what is measured between views needs several."""
+    return cameras.yaw_half_range(self.pose_prior) or _LOOK_AROUND
 
   @functools.cached_property
   def mean_elevation(self) -> float:

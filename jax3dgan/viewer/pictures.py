@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from jax3dgan import viz
-from jax3dgan.pictures import traced
+from jax3dgan.pictures import maps, traced
 
 KINDS = ('colour', 'depth', 'normals', 'opacity')
 
@@ -46,10 +46,7 @@ def picture(model, rendering, kind: str, camera, limits=None) -> np.ndarray:
 
 def depth_limits(model, rendering, before=None) -> tuple[float, float]:
   """Returns (near, far) of the colours of depth, which only widen, so that they do not flicker."""
-  depth, opacity = rendering.depth[0], rendering.opacity[0]
-  if not model.options().last_back:
-    depth = viz.surface_depth(depth, opacity)
-  near, far = viz.depth_range(depth, opacity)
+  near, far = maps.depth_limits(model, rendering)
   return (near, far) if before is None else (min(near, before[0]), max(far, before[1]))
 
 

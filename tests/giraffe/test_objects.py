@@ -9,7 +9,7 @@ import pytest
 
 from jax3dgan import generators, trained
 from jax3dgan.data.builders.toys import scenes
-from jax3dgan.editing import objects
+from jax3dgan.editing import objects, sefa
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import disentanglement
 
@@ -27,6 +27,16 @@ def model():
 @pytest.fixture(scope='module')
 def w(model):
   return np.asarray(model.map(model.latents([0, 1]), psi=1))
+
+
+def test_pictures_look_around_where_all_cameras_have_one_azimuth(model):
+  assert model.pose_prior.yaw_std == 0 and model.yaw_half_range == pytest.approx(math.radians(20))
+
+
+def test_a_row_is_a_code_of_its_own(model, w):
+  assert not model.rows_are_alike()
+  with pytest.raises(UserError, match='Use pca'):
+    sefa.sefa(model, num=8)
 
 
 def rows_that_differ(a, b):
