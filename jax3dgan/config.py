@@ -28,7 +28,7 @@ def base_config(recipe: str = 'pigan') -> ml_collections.ConfigDict:
 def _common() -> dict:
   """The groups that every recipe has."""
   from jax3dgan import cameras
-  from jax3dgan.rendering.options import RenderOptions
+  from jax3dgan.rendering.options import DISPLAY, RenderOptions
 
   return dict(
     # What to compute on: 'gpu', 'tpu' or 'cpu', an error where JAX cannot use it; 'auto' for what
@@ -54,7 +54,7 @@ def _common() -> dict:
       fov_degrees=12.0, radius=1.0, pivot=(0.0, 0.0, 0.0), **_fields(RenderOptions, ('resolution',))
     ),
     # For pictures that people look at: more samples per ray, truncated latents.
-    display=dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024, truncation_psi=0.7),
+    display=dict(**DISPLAY, truncation_psi=0.7),
     pose_prior=_fields(cameras.PosePrior),
     optimizer=dict(
       # 'adam'; 'rmsprop' averages squared gradients by beta2 and divides by their root, without

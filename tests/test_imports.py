@@ -31,7 +31,7 @@ LAYERS = (
   ('generators', 'discriminators'),
   ('devices',),
   ('training', 'losses', 'recipes'),
-  ('config', 'config_files'),
+  ('config', 'config_files', 'toys_experiment'),
   ('runs',),
   ('data',),
   ('trained',),

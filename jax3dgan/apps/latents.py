@@ -94,12 +94,17 @@ def layers_of(text: str | Sequence[int], num_layers: int) -> list[int]:
     num_layers: How many styles the generator takes (axis 1 of w).
 
   Raises:
-    UserError: No such layer.
+    UserError: No such layer, or too few of them for thirds.
   """
   from jax3dgan.apps import common
 
   if isinstance(text, str) and text in PARTS:
     thirds = np.array_split(np.arange(num_layers), len(PARTS))
+    if not len(thirds[PARTS.index(text)]):
+      raise UserError(
+        f'The generator has {num_layers} rows of styles, too few for a {text!r} third. Name some '
+        f'of 0-{num_layers - 1}.'
+      )
     return thirds[PARTS.index(text)].tolist()
   remedy = f'Name some of 0-{num_layers - 1}, or one of {", ".join(PARTS)}.'
   try:

@@ -42,7 +42,7 @@ def discriminator_names(
     if i:
       for conv in ('conv0', 'conv1'):
         yield from layer((f'b{size}', conv), f'b{size}.{conv}', CONV)
-  yield from layer(('b4', CONV), 'b4.conv', CONV)
+  yield from layer(('b4', 'conv'), 'b4.conv', CONV)
   yield from layer(('b4', 'fc'), 'b4.fc', FLAT)
   yield from layer(('b4', 'out'), 'b4.out')
   if pose:

@@ -70,10 +70,6 @@ def _excess(channel: int) -> Callable:
 
 
 def _size(out) -> np.ndarray:
-  if out.opacity is None:
-    raise UserError(
-      'size is the solid share of the picture, which a 2D model does not have. Leave it out.'
-    )
   return np.asarray(out.opacity, np.float64).mean(axis=(1, 2))
 
 
@@ -106,6 +102,11 @@ def measure(
   for name in names:
     if not callable(name) and name not in MEASURES:
       raise UserError(f'No measure is called {name!r}. There are: {", ".join(MEASURES)}.')
+    if name == 'size' and not model.has_depth:
+      raise UserError(
+        f'size is the solid share of the picture, and {model.name} has no field that is solid '
+        'anywhere. Leave it out.'
+      )
     functions[name.__name__ if callable(name) else name] = (
       name if callable(name) else MEASURES[name]
     )

@@ -61,6 +61,6 @@ def compose(model, photo, shown, views, title: str, azimuths=()) -> np.ndarray:
     if model.has_depth:
       pictures.append(display.depth_picture(model, views, limits))
     every = viz.enlarge(np.concatenate(pictures), factor)
-    sides = ', '.join(f'{azimuth:.0f}°' for azimuth in azimuths)
+    sides = ', '.join(f'{round(float(azimuth))}°' for azimuth in azimuths)
     rows.append((f'from other sides: yaw {sides}', viz.grid(every, len(views.image))))
   return viz.sheet(rows)

@@ -45,7 +45,7 @@ def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   row['seconds'] = seconds
   title = f'{name}: PSNR {row["psnr"]:.1f} dB, SSIM {row["ssim"]:.2f}'
   if azimuth is not None and len(batch) == 1:
-    title += f', yaw {azimuth[0]:.0f}°, pitch {elevation[0]:.0f}°'
+    title += f', yaw {round(float(azimuth[0]))}°, pitch {elevation[0]:.0f}°'
   args = _flags_of(job.args, batch)
   record = provenance.record('invert', args, model)
   record['flags'].pop('psi', None)

@@ -163,6 +163,11 @@ def make(
   trajectory = trajectory or ('orbit' if display.goes_round(model) else 'sweep')
   if trajectory not in TRAJECTORIES:
     raise UserError(f'No path is called {trajectory!r}. There are: {", ".join(TRAJECTORIES)}.')
+  if trajectory == 'dolly' and not model.has_depth:
+    raise UserError(
+      f'{model.name} has no field, and so no perspective that a dolly zoom could change: its '
+      f'pictures would stand still. Choose another of {", ".join(MOVING)}.'
+    )
   for name, angles in (('--yaw', yaw), ('--pitch', pitch)):
     if angles is not None and not (len(angles) in (1, 2) and np.isfinite(angles).all()):
       raise UserError(f'{name} takes one angle in degrees or a range, as 20 or -10,30.')

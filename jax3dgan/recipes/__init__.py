@@ -70,7 +70,7 @@ def check(config, generator, discriminator, stages) -> None:
   checks.groups(config, recipe, fields_of_others(config.recipe))
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
-  unused.options(config, generator)
+  unused.options(config, recipe, generator)
   for stage in stages:
     generator.check_options(stage.options)
   checks.display(config)

@@ -131,7 +131,7 @@ class EG3D(Recipe):
     checks.no_signed_distance(config, generator)
     checks.label_sizes(config, generator, discriminator)
     self._check_augment(config)
-    unused.of_weights(config, _OF_WEIGHTS)
+    unused.of_weights(config, self, _OF_WEIGHTS)
     if not own.density or own.density_kind != 'monotonic':
       reason = "config.eg3d.density is 0, or config.eg3d.density_kind is not 'monotonic'"
       checks.unused(config, 'eg3d.monotonic', Own.monotonic, reason)

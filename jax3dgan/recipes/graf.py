@@ -124,8 +124,8 @@ class GRAF(Recipe):
         f'config.graf.min_scale is {own.min_scale}, above {patches_lib.FIRST_SCALE}, from which '
         f'the least scale falls. Set --config.graf.min_scale={patches_lib.FIRST_SCALE}, or less.'
       )
-    unused.of_weights(config, {'graf.scale_decay': ('graf.scale_images',)})
-    unused.density_noise(config, generator)
+    unused.of_weights(config, self, {'graf.scale_decay': ('graf.scale_images',)})
+    unused.density_noise(config, self, generator)
     for stage in schedule.stages(config, None):
       if stage.resolution < size:
         raise UserError(

@@ -96,8 +96,8 @@ class PiGAN(Recipe):
         'the camera. Set --config.loss.pose=0.'
       )
     checks.heads(config, generator, discriminator)
-    unused.density_noise(config, generator)
-    unused.of_weights(config, _OF_WEIGHTS)
+    unused.density_noise(config, self, generator)
+    unused.of_weights(config, self, _OF_WEIGHTS)
     if not discriminator.fades or len({s.resolution for s in schedule.stages(config, None)}) == 1:
       reason = 'no size of images is faded in'
       checks.unused(config, 'loss.fade_steps', Loss.fade_steps, reason)

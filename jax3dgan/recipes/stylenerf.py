@@ -119,7 +119,7 @@ class StyleNeRF(Recipe):
     checks.in_ranges(config, RANGES)
     _check_fades(config)
     checks.heads(config, generator, discriminator, ('pose',))
-    unused.of_weights(config, _OF_WEIGHTS)
+    unused.of_weights(config, self, _OF_WEIGHTS)
     if len(set(_sizes(config))) == 1:
       checks.unused(config, 'loss.fade_steps', 0, 'all images have one size')
     self._check_pixels(config, generator)

@@ -103,7 +103,7 @@ class StyleSDF(Recipe):
         f'(config.stylesdf.random_renderer), and {what} set. Set {remedy}.'
       )
     own_fields = {'stylesdf.path_length': ('stylesdf.path_length_every',)}
-    unused.of_weights(config, {'loss.r1': ('loss.r1_every',), **own_fields})
+    unused.of_weights(config, self, {'loss.r1': ('loss.r1_every',), **own_fields})
 
   def init_networks(self, config, generator, discriminator, keys):
     """See `Recipe.init_networks`."""

@@ -136,7 +136,7 @@ class StyleSDFStage1(Recipe):
     checks.heads(config, generator, discriminator, ('pose',))
     if not (config.loss.eikonal or config.loss.minimal_surface):
       checks.unused(config, 'stylesdf.penalise_every', 1, 'nothing of the distance is penalised')
-    unused.of_weights(config, _OF_WEIGHTS)
+    unused.of_weights(config, self, _OF_WEIGHTS)
 
   def warm_up(self, config, generator, networks, given, report):
     """See `Recipe.warm_up`; the fields become spheres, unless they are another run's."""

@@ -3,25 +3,36 @@ its default, that is an error of one line, before anything is compiled."""
 
 from collections.abc import Iterable, Mapping
 
-from jax3dgan import config as config_lib
 from jax3dgan.errors import UserError
 from jax3dgan.recipes import checks
+from jax3dgan.rendering.options import DISPLAY, RenderOptions
 
 
-def options(config, generator) -> None:
+def options(config, recipe, generator) -> None:
   """Rendering options that the generator, or other options, leave without effect are not set, in
   `config.render`, `config.display` and stages."""
-  defaults = config_lib.base_config(config.recipe)
   for name, reason in _without_effect(config, generator).items():
     for group in ('render', 'display'):
-      if name in config[group] and name in defaults[group]:
-        checks.unused(config, f'{group}.{name}', defaults[group][name], reason)
+      if name in config[group]:
+        default = _default(recipe, f'{group}.{name}')
+        checks.unused(config, f'{group}.{name}', default, reason)
     for i, stage in enumerate(config.stages):
       if name in stage:
         raise UserError(
           f'config.stages[{i}] has {name}={stage[name]}, which would be ignored: {reason}. Leave '
           'it out.'
         )
+
+
+def _default(recipe, field: str):
+  """A field's value in a config of the recipe where nobody sets it."""
+  group, name = field.split('.')
+  if name in recipe.defaults.get(group, {}):
+    return recipe.defaults[group][name]
+  if group == 'display':
+    return DISPLAY[name]
+  owner = RenderOptions if group == 'render' else recipe.groups[group]
+  return owner.__dataclass_fields__[name].default
 
 
 def _without_effect(config, generator) -> dict[str, str]:
@@ -36,28 +47,26 @@ def _without_effect(config, generator) -> dict[str, str]:
   return reasons | {name: f"'{config.model.name}' {reason}" for name, reason in own.items()}
 
 
-def of_weights(config, fields: Mapping[str, Iterable[str]]) -> None:
+def of_weights(config, recipe, fields: Mapping[str, Iterable[str]]) -> None:
   """Fields that say more of a term are at their defaults where its weight is 0.
 
   Args:
     fields: {weight: fields}, as {'loss.r1': ('loss.r1_every',)}.
   """
-  defaults = config_lib.base_config(config.recipe)
   for weight, own in fields.items():
     group, name = weight.split('.')
     if not config[group][name]:
       for field in own:
-        group, name = field.split('.')
-        checks.unused(config, field, defaults[group][name], f'config.{weight} is 0')
+        checks.unused(config, field, _default(recipe, field), f'config.{weight} is 0')
 
 
-def density_noise(config, generator) -> None:
+def density_noise(config, recipe, generator) -> None:
   """Noise on the densities that falls in `loss.density_noise_steps` has a density, and steps."""
   loss = config.loss
   if not generator.has_field:
     if loss.density_noise:
       reason = f"'{config.model.name}' has no density"
-      default = config_lib.base_config(config.recipe).loss.density_noise
+      default = _default(recipe, 'loss.density_noise')
       checks.unused(config, 'loss.density_noise', default, reason)
   elif loss.density_noise and not loss.density_noise_steps:
     raise UserError(
@@ -65,4 +74,4 @@ def density_noise(config, generator) -> None:
       'steps. Set --config.loss.density_noise_steps to 1 or more, or '
       '--config.loss.density_noise=0.'
     )
-  of_weights(config, {'loss.density_noise': ('loss.density_noise_steps',)})
+  of_weights(config, recipe, {'loss.density_noise': ('loss.density_noise_steps',)})

@@ -16,6 +16,9 @@ _CHOICES = {
   'importance': ('weights', 'nerf', 'smoothed'),
 }
 
+# Of pictures that people look at, instead of those of training: more samples a ray.
+DISPLAY = dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024)
+
 
 @dataclasses.dataclass(frozen=True)
 class RenderOptions:

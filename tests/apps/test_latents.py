@@ -69,6 +69,8 @@ def test_layers():
   for wrong, message in (('4', 'no layer 4: the generator has 4'), ('top', 'names no layers')):
     with pytest.raises(UserError, match=message):
       latents.layers_of(wrong, 4)
+  with pytest.raises(UserError, match="2 rows of styles, too few for a 'fine' third"):
+    latents.layers_of('fine', 2)  # a shape and an appearance
 
 
 @pytest.mark.parametrize('shape', [(4, 2, 8), (14, 16)])  # π-GAN's styles; StyleGAN's, EG3D's

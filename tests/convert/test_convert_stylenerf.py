@@ -129,9 +129,7 @@ def test_a_factor_of_ours_goes_into_the_weights(workdir, tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['D', 'Dcam'])
 def test_a_discriminator_there_and_back(name, tmp_path):
   state, pose = weights(name), name == 'Dcam'
-  back = stylenerf_names.to_official(
-    judge(state, pose), stylenerf_names.discriminator_names(5, pose)
-  )
+  back = named_weights.to_official(judge(state, pose), stylenerf_names.discriminator_names(5, pose))
   constants = {name for name in state if stylenerf_names.CONSTANTS.fullmatch(name)}
   same(back, {name: value for name, value in state.items() if name not in constants})
   read = stylenerf.read_checkpoint(save(tmp_path, G_ema=weights('G'), D=state)).discriminator

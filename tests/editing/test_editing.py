@@ -248,8 +248,9 @@ def test_measures_of_pictures(tiny_model):
   assert editing.MEASURES['brightness'](out) == pytest.approx([1 / 3, 2 / 3])
   assert editing.MEASURES['size'](out) == pytest.approx([0.5, 1])
   assert editing.MEASURES['red'](Rendering(image)) == pytest.approx([0.5, 0.5])
-  with pytest.raises(UserError, match='a 2D model does not have'):
-    editing.MEASURES['size'](Rendering(image))
+  flat = types.SimpleNamespace(name='flat', has_depth=False)
+  with pytest.raises(UserError, match='flat has no field that is solid'):  # nothing is rendered
+    editing.measure(flat, None, ['red', 'size'])
 
   def corner(out):
     return out.image[:, 0, 0, 0]

@@ -82,7 +82,7 @@ def check(config):
     ({'model.composition': 'mean'}, 'Choose one of sum, max'),
     ({'model.turns': (0.0, float('nan'))}, 'turns is .*Give two angles in degrees'),
     ({'model.background_turns': (0.0,)}, 'background_turns is .*Give two angles in degrees'),
-    ({'render.importance': 'nerf'}, "GIRAFFE renders with 'weights' alone"),
+    ({'render.importance': 'nerf'}, "importance is 'nerf' and would be ignored"),
     (
       {'compat.look_at_batch_norm': True, 'render.pivot': (0.0, 0.5, 0.0)},
       r"Set --config.render.pivot='\(0.0, 0.0, 0.0\)'",
