@@ -36,7 +36,7 @@ def test_pictures_look_around_where_all_cameras_have_one_azimuth(model):
 def test_a_row_is_a_code_of_its_own(model, w):
   assert not model.rows_are_alike()
   with pytest.raises(UserError, match='Use pca'):
-    sefa.sefa(model, num=8)
+    sefa(model, num=8)
 
 
 def rows_that_differ(a, b):
