@@ -34,7 +34,7 @@ def _write_programs(args: argparse.Namespace) -> None:
   model = common.load(args)
   names = ('num_coarse', 'num_fine', 'ray_chunk')
   overrides = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-  if overrides and not model.has_depth:
+  if overrides and not model.has_field:
     raise UserError(
       f'{model.name} has no field for rays to march through. Leave out --{min(overrides)}.'
     )

@@ -186,6 +186,12 @@ class GGHead(StylePlanes):
     """The floor under scales, world units."""
     return self.scale_floor * self.spacing
 
+  def unused_options(self) -> dict[str, str]:
+    """See `Generator.unused_options`; near and far are where Gaussians are drawn and their depth
+    is coloured, and the grid of pixels is checked."""
+    used = ('near', 'far', 'white_back', 'align_corners')
+    return {name: why for name, why in super().unused_options().items() if name not in used}
+
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
     unused = {}

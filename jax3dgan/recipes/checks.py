@@ -1,17 +1,11 @@
 """What recipes check before anything is compiled: each error is one line with its remedy."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
-from jax3dgan.rendering.options import RenderOptions
-from jax3dgan.training import schedule
 
 LABEL_SIZE = 25  # numbers of a camera's label, see `cameras.from_label`
-# Samples of pictures for people, of models that march along no rays.
-DISPLAY = dict(num_coarse=24, num_fine=24, last_back=False, ray_chunk=1024)
 POSE_SIZES = {'angles': 2, 'view': 2, 'direction': 3}  # numbers of a pose encoding
 
 
@@ -248,30 +242,6 @@ def display(config) -> None:
     generators.render_options(config, display=True)
   except UserError as error:
     raise UserError(f'config.display, whose fields come before config.render: {error}') from None
-
-
-def no_marching(config, generator, used: Mapping[str, Any] | None = None) -> None:
-  """Fields of marching along rays are not set for a generator without a field.
-
-  Args:
-    used: Fields of `config.render` that it does use, or that have another value: {field: the only
-      value; None for any}.
-  """
-  if generator.has_field:
-    return
-  used = used or {}
-  free = {name for name, value in used.items() if value is None}
-  reason = f"'{config.model.name}' has no field for rays to march through"
-  options = {field.name: field.default for field in dataclasses.fields(RenderOptions)} | used
-  for group, defaults in (('render', options), ('display', DISPLAY)):
-    for name in sorted(set(config[group]) & set(defaults) & set(schedule.RENDER_FIELDS) - free):
-      unused(config, f'{group}.{name}', defaults[name], reason)
-  for i, stage in enumerate(config.stages):
-    for name in sorted(set(dict(stage)) & set(schedule.RENDER_FIELDS) - free):
-      raise UserError(
-        f'config.stages[{i}] has {name}={stage[name]}, which would be ignored: {reason}. Leave it '
-        'out.'
-      )
 
 
 def told_cameras(config, generator, discriminator) -> None:

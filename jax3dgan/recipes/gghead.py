@@ -83,8 +83,6 @@ RANGES = {
   'gghead.blur_images': Range(0),
   'gghead.w_average_decay': Range(0, 1, below=True),
 }
-# What is rendered of Gaussians: pixel centres, between near and far for colours of depth.
-USED = dict(align_corners=False, near=None, far=None, white_back=None)
 
 
 class GGHead(Recipe):
@@ -93,7 +91,6 @@ class GGHead(Recipe):
   groups = {'loss': Loss, 'gghead': Own}
   defaults = {
     'render': dict(align_corners=False, white_back=True),
-    'display': checks.DISPLAY,
     'optimizer': dict(
       lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
     ),
@@ -114,7 +111,6 @@ class GGHead(Recipe):
     checks.label_sizes(config, generator, discriminator)
     checks.single_images(config, discriminator, 'stylegan2')
     checks.rendering(config, generator)
-    checks.no_marching(config, generator, USED)
     checks.in_ranges(config, RANGES)
     checks.told_cameras(config, generator, discriminator)
     checks.heads(config, generator, discriminator, ('pose',))
