@@ -60,6 +60,12 @@ class Panel:
       visible=traced.can_trace(model),
       hint='While moving, draws the surface of the signed distance alone: larger pictures',
     )
+    self.splats = gui.add_checkbox(
+      'Draw in the browser',
+      False,
+      visible=model.generator.has_gaussians,
+      hint='Sends the Gaussians once; the page then turns at its own speed, from everywhere',
+    )
     self.trained_only = gui.add_checkbox(
       'Trained views only',
       True,

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.viewer import pictures, poses, savings, uploads
+from jax3dgan.viewer import browser_splats, pictures, poses, savings, uploads
 from jax3dgan.viewer.identity import Identity
 from jax3dgan.viewer.jobs import Jobs, invert
 from jax3dgan.viewer.panel import Panel
@@ -34,6 +34,7 @@ class Session:
     self.keys, self.recorded, self.record_start = [], False, 0.0
     self.photo, self._own_photos = None, []
     self.mesh = None
+    self.splats = None  # (identity, handle) of what the browser draws itself
     self._limits = (None, None)  # of depth: identity, (near, far)
     self._lock = threading.RLock()  # viser calls back from many threads
     self._outside = self._aspect = None
@@ -79,6 +80,7 @@ class Session:
       p.show,
       p.size,
       p.traces,
+      p.splats,
       p.trained_only,
       p.mix,
       p.mix_seed,
@@ -154,6 +156,8 @@ class Session:
         if view.identity == self.mesh[0]:
           return  # viser itself draws the mesh
         savings.hide_mesh(self)
+      if view.splats and self.splats is not None and view.identity == self.splats[0]:
+        return  # so it does with Gaussians
       self.moved_at = time.monotonic()
       self._aspect = view.aspect
       self._show_hint(view)
@@ -177,8 +181,9 @@ class Session:
       float(camera.fov),
       tuple(map(float, camera.look_at)),
     )
-    only, traces = bool(p.trained_only.value), bool(p.traces.value)
-    return View(identity, p.show.value, p.still, pose, camera.aspect, only, traces=traces)
+    flags = dict(traces=bool(p.traces.value), splats=bool(p.splats.value))
+    only = bool(p.trained_only.value)
+    return View(identity, p.show.value, p.still, pose, camera.aspect, only, **flags)
 
   def camera_of(self, view: View):
     """Our camera [1] of a view: zoomed instead of nearer, and limited to the trained views."""
@@ -213,6 +218,10 @@ class Session:
     viewer = self.viewer
     if not viewer.wait_until_ready() or self.mesh is not None:
       return None
+    if view.splats:
+      browser_splats.show(self, view)
+      return None
+    browser_splats.hide(self)
     ladder = viewer.ladder
     if view.sharp:
       level = ladder.still(view.still, view.traced)

@@ -19,6 +19,7 @@ class View:
     trained_only: Whether the camera is limited to the trained views.
     sharp: Whether this is the picture at rest.
     traces: Whether moving pictures are drawn by sphere tracing.
+    splats: Whether the browser draws Gaussians, and there is no picture.
   """
 
   identity: Identity
@@ -29,6 +30,7 @@ class View:
   trained_only: bool
   sharp: bool = False
   traces: bool = False
+  splats: bool = False
 
   @property
   def traced_at_rest(self) -> str:
