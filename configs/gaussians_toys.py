@@ -6,18 +6,15 @@ of the latent; views of a car agree exactly. The discriminator is told the camer
 pose to picture.
 """
 
-import math
-
 from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 
 def get_config():
   """The experiment."""
-  config = config_lib.base_config('gghead')
-  config.platform = 'any'  # small enough for a CPU beside a GPU that JAX cannot use
-  config.data.update(source='toys', loader='arrays', on_device=True, use_labels=True)
+  config = toys_experiment.base_config('gghead')
+  config.data.use_labels = True
   config.num_steps = 10_000
-  config.resolution = 64
   config.batch_size = 8
   config_lib.set_model(
     config,
@@ -33,24 +30,16 @@ def get_config():
     opacity_bias=1.5,
     gains=(1.0, 1.0, 1.0, 0.3),
   )
-  config.render.update(fov_degrees=48.0, near=0.55, far=1.45)
-  config.display.truncation_psi = 0.7
-  config.pose_prior.update(
-    name='uniform',
-    yaw_std=math.pi,
-    pitch_mean=math.pi / 2 - math.radians(25.0),
-    pitch_std=math.radians(15.0),
-  )
+  config.render.update(near=0.55, far=1.45)
   config_lib.set_discriminator(
     config, 'stylegan2', channels=(128, 128, 64, 32, 16), label_dim=25, mapping_layers=2
   )
   config.loss.update(r1=0.3)
   config.gghead.update(beta=0.3, blur=2.0, blur_images=10_000)
   config.optimizer.grad_clip = 10.0
-  config.ema.update(rates=(0.995,), display_rate=0.995, ramp_up=0.05)
-  config.eval.update(num_images=4000, num_latents=64)
-  config.log.update(every=20, images_every=500)
-  config.checkpoint.update(every=500)
+  config.ema.ramp_up = 0.05
+  config.log.images_every = 500
+  config.checkpoint.every = 500
   return config
 
 

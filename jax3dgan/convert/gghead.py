@@ -1,12 +1,9 @@
 """GGHead's official checkpoints: networks, or their state dicts, 'G_ema', 'G' and 'D'."""
 
-import re
 from collections.abc import Callable
 
-import numpy as np
-
 from jax3dgan import convert
-from jax3dgan.convert import eg3d_names, gghead_names, modules, official, wrapped
+from jax3dgan.convert import eg3d_names, gghead_names, modules, official, state_dicts, wrapped
 from jax3dgan.convert.networks import Checkpoint, Network, num_images, shapes
 from jax3dgan.convert.values import DAMAGED
 from jax3dgan.errors import UserError
@@ -57,19 +54,8 @@ def read_checkpoint(
   return Checkpoint(average, generator, discriminator, images and images // BATCH)
 
 
-def _weights(path, name: str, value) -> dict[str, np.ndarray]:
-  """float32 by official names."""
-  try:
-    state = wrapped.plain_names(modules.state_dict(value))
-  except UserError as error:
-    raise UserError(f'{path}, {name}: {error}') from None
-  if len(state) > official.MAX_WEIGHTS:
-    raise UserError(f'{path}, {name} has {len(state):,} weights. Give a file of the release.')
-  return {key: official.float32(f'{path}, {name}', key, array) for key, array in state.items()}
-
-
 def _generator(path, name: str, value) -> Network:
-  state = _weights(path, name, value)
+  state = state_dicts.weights(f'{path}, {name}', value)
   try:
     fields = gghead_names.model_fields(state)
     if len(fields['channels']) > _MAX_BLOCKS:
@@ -84,10 +70,8 @@ def _generator(path, name: str, value) -> Network:
 
 
 def _discriminator(path, value) -> Network:
-  state = {
-    name: x for name, x in _weights(path, 'D', value).items()
-    if not re.fullmatch(r'(.*\.)?resample_filter', name)
-  }  # fmt: skip
+  state = state_dicts.weights(f'{path}, D', value)
+  state = {name: x for name, x in state.items() if not name.endswith('resample_filter')}
   try:
     fields = eg3d_names.discriminator_fields(state)
     if fields['name'] != 'stylegan2' or len(fields['channels']) > _MAX_BLOCKS + 1:

@@ -3,13 +3,12 @@
 import math
 
 from jax3dgan import config as config_lib
-from jax3dgan import config_json, discriminators, generators
-from jax3dgan.convert import gghead_names, networks, official
+from jax3dgan import config_json, discriminators
+from jax3dgan.convert import gghead_names, networks
 from jax3dgan.convert import workdir as workdir_lib
 from jax3dgan.convert.gghead_curricula import create as create_config
 from jax3dgan.convert.gghead_curricula import file_of
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints
 
 _WHERE = "GGHead's network of these sizes"
 _NOT_TRAINED = ('w_average', 'noise_const', 'template_points', 'template_places')
@@ -36,28 +35,11 @@ def config_for(path, curriculum: str, checkpoint: networks.Checkpoint):
     config_lib.set_discriminator(config, **judge.fields)
     with config.unlocked():
       config.resolution = discriminators.create(config.discriminator).resolution
-  _check(path, config, checkpoint)
+  workdir_lib.check_networks(path, config, checkpoint, _WHERE)
   return config
 
 
-def _check(path, config, checkpoint: networks.Checkpoint) -> None:
-  """Raises a UserError if the parameters are not those of the config's networks."""
-  wanted = workdir_lib.initial_shapes(generators.init, generators.create(config))
-  wanted = networks.shapes({**wanted['params'], **wanted['buffers']})
-  official.compare_shapes(path, networks.shapes(checkpoint.average.params), wanted, _WHERE)
-  if checkpoint.discriminator is not None:
-    module = discriminators.create(config.discriminator)
-    wanted = networks.shapes(workdir_lib.initial_shapes(discriminators.init_params, module))
-    found = networks.shapes(checkpoint.discriminator.params)
-    official.compare_shapes(path, found, wanted, _WHERE)
-
-
-def step_of(curriculum: str, checkpoint: networks.Checkpoint, config) -> tuple[int, str]:
-  """(training step of the file, how it is known)."""
-  del curriculum
-  if checkpoint.step is not None:
-    return checkpoint.step, 'by its cur_nimg'
-  return config.num_steps, f'{config.num_steps:,}: the file says none'
+step_of = workdir_lib.step_of
 
 
 def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint):
@@ -71,8 +53,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
     f'{model.num_given:,} Gaussians, colours of degree {model.sh_degree}, {told}).'
   )
   yield f'Step {step:,}: {known}.'
-  source = 'G_ema' if checkpoint.generator is not None else 'the only generator of the file'
-  yield f'EMA {config.ema.display_rate:.6g}: {source}, shown.'
+  yield workdir_lib.about_average(config, checkpoint, 'G_ema')
   if checkpoint.discriminator is None:
     yield 'Discriminator: a fresh one, the file has none.'
   else:
@@ -89,24 +70,13 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
-  model, rate = config.model, str(config.ema.display_rate)
-  for name, value in gghead_names.RELEASED.items():
-    same = math.isclose(model[name], value, rel_tol=1e-6) if isinstance(value, float) else (
-      model[name] == value
-    )  # fmt: skip
-    if not same:
-      raise UserError(
-        f'{workdir} holds a GGHead with config.model.{name} {model[name]!r}, which has no official '
-        f'form: that has {value!r}.'
-      )
+  model = config.model
+  workdir_lib.check_released(workdir, model, gghead_names.RELEASED, 'GGHead')
   if model.opacity_bias or model.scale_floor or any(gain != 1 for gain in model.gains):
     raise UserError(
       f'{workdir} holds a GGHead with an opacity_bias, a scale_floor or gains, which have no '
       'official form.'
     )
-  step, variables = checkpoints.read_variables(
-    workdir, generators.create(config), rate if weights == 'ema' else None, step
-  )
+  step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   named = gghead_names.generator_state({**variables['params'], **variables['buffers']})
-  source = f'EMA {rate}' if weights == 'ema' else 'raw weights'
   return workdir_lib.Released(named, step, source, 'Generator')
