@@ -7,7 +7,9 @@ Data: python -m jax3dgan.data.prepare --source=CARS --out=data/compcars128 --res
 folder or zip of pictures. Of their cameras nothing is needed but the distribution.
 
 Cars are seen from all sides and from at most 35° above. The style discriminators, of both networks,
-and the identity loss are those of the paper; its random scales and shifts of cars are left out.
+and the identity loss are those of the paper. Its scales and shifts of cars are random; what their
+ranges are is not known, and the release has none. --config.pose_prior.radius_std=0.2 draws scales,
+shifts are left out.
 """
 
 import math

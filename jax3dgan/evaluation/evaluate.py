@@ -141,13 +141,13 @@ class Evaluator:
   def _one(self, name: str, model) -> Result:
     if name in self._reasons:
       return report.skipped(self._reasons[name])
-    self.say(f'Measuring {name} ...')
     options = self.config.eval
     if name in NEED_FIELD and not model.has_depth:
       raise UserError(
         f'The generator {model.config.model.name} makes pictures without a field: there is no '
         f'depth to measure. Leave {name} out of --config.eval.metrics.'
       )
+    self.say(f'Measuring {name} ...')
     common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
     if name in GEOMETRY or name in OF_OBJECTS:
       return (GEOMETRY | OF_OBJECTS)[name](

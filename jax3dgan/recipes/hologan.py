@@ -2,7 +2,8 @@
 
 The discriminator, then the generator twice against it, all of the same latents and cameras. The
 discriminator tells the latent of a fake, which both networks are trained for (identity loss), and
-has style discriminators of the statistics of its layers.
+has style discriminators of the statistics of its layers. Objects are of random scales where cameras
+have several distances (`config.pose_prior.radius_std`).
 """
 
 import dataclasses
@@ -70,6 +71,7 @@ class HoloGAN(Recipe):
   }
   model = 'hologan'
   discriminator = 'hologan'
+  draws_radius = True
   has_convolutions = True
 
   def check(self, config, generator, discriminator):
@@ -92,7 +94,7 @@ class HoloGAN(Recipe):
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
     return Inputs(
       z=base.draw_latents(keys, generator.z_dim),
-      camera=base.camera_of(config, yaw, pitch),
+      camera=base.camera_of(config, yaw, pitch, base.draw_radius(keys, config)),
       keys=named_keys(keys, 'rendering'),
       images=photos.image if phase == 'discriminator' else None,
     )

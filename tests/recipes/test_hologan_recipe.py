@@ -14,6 +14,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators.hologan import uniform_latents
 from jax3dgan.nn import spectral_norm
 from jax3dgan.recipes import Now, Photos
+from jax3dgan.rendering import rigid_transform
 from jax3dgan.training import schedule, streams
 from jax3dgan.training import state as state_lib
 
@@ -71,6 +72,18 @@ def test_the_papers_phases():
   assert len({p.stream for p in found}) == 1 and found[0].stream
   config.hologan.generator_steps = 1
   assert len(state_lib.phases_of(config, *networks_of(config))) == 2
+
+
+def test_scales_are_random_where_distances_are():
+  config = tiny_steps.hologan()
+  config.pose_prior.radius_std = 0.2 * config.render.radius
+  generator, recipe = generators.create(config), recipes.create('hologan')
+  recipes.check(config, *networks_of(config), schedule.stages(config))
+  keys = jax.random.split(jax.random.key(0), 64)
+  photos = Photos(np.zeros((64, 16, 16, 3), np.float32))
+  camera = recipe.draw(keys, 'images', config, generator, photos, Now(0, 0), {}).camera
+  scale = np.asarray(rigid_transform.view_of(camera, 4, generator.fov_degrees).scale)
+  assert 1 / 1.2 <= scale.min() < 0.9 and 1.1 < scale.max() <= 1 / 0.8
 
 
 def test_no_two_streams_of_a_phase_share_a_key():
