@@ -12,6 +12,9 @@ _CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax3dgan' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+# NumPy's threads wait for each other by turning round, and the tests' other process has the second
+# core: that is a third of the time of some tests.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 # Programs do not say which Python frames an operation comes from: that is a seventh of the time of
 # tests that compile.
 os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.training import packed, streams
+from jax3dgan.training import packed, small_leaves, streams
 
 PREFIX = 'fault/'
 NONE = -1  # the number of no leaf
@@ -23,10 +23,16 @@ MAX_RESTORES = 3
 MAX_IN_FLIGHT = 8
 
 
-def first_bad_leaf(tree) -> jax.Array:
-  """The number of the first leaf of `tree` with a value that is not finite, or NONE; int32."""
-  bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
-  return jnp.where(jnp.any(bad), jnp.argmax(bad), NONE).astype(jnp.int32)
+def first_bad_leaf(tree, layout: small_leaves.Layout | None = None) -> jax.Array:
+  """The number of the first leaf of `tree` with a value that is not finite, or NONE; int32.
+
+  Args:
+    layout: Of the tree, if it is joined.
+  """
+  if layout is None:
+    layout = small_leaves.Layout(tree)
+    tree = layout.join(tree)
+  return layout.first(lambda x: ~jnp.isfinite(x), tree, NONE)
 
 
 @dataclasses.dataclass(frozen=True)

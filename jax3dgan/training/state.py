@@ -182,7 +182,8 @@ def ema_update(average, params, rate: float, num_updates, ramp_up: float = 0.0):
     decay = jnp.minimum(rate, 0.5 ** (1 / (ramp_up * num_updates)))
   else:
     decay = jnp.minimum(rate, (1 + num_updates) / (10 + num_updates))
-  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+  rest = 1 - decay
+  return jax.tree.map(lambda a, p: decay * a + rest * p, average, params)
 
 
 def averaged_variables(state: TrainState, rate: str, network: str = 'generator') -> dict:

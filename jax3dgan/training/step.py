@@ -18,7 +18,7 @@ from jax3dgan import recipes
 from jax3dgan.devices import compilation, parallel
 from jax3dgan.losses import regularizers
 from jax3dgan.recipes import Networks, Now, Phase, Photos
-from jax3dgan.training import faults, microbatches, schedule, streams
+from jax3dgan.training import faults, microbatches, schedule, small_leaves, streams
 from jax3dgan.training import frozen as frozen_lib
 from jax3dgan.training import state as state_lib
 from jax3dgan.training.batch_split import BatchSplit
@@ -104,11 +104,13 @@ def make_train_step(
   draw = draw or recipe.draw
   frozen = {network: recipe.frozen(network, config) for network in transforms}
 
-  def updated(params, moments, gradients, network, now):
-    """Parameters and moments after a step of a network's optimizer."""
+  def updated(params, moments, gradients, layout, network, now):
+    """Parameters and moments after a step of a network's optimizer; the gradients are joined."""
     transform, factor = transforms[network]
     params, constant = frozen_lib.split(params, frozen[network])
-    updates, moments = transform.update(gradients, moments, params)
+    # No parameters are given: neither optimizer uses them.
+    updates, moments = transform.update(gradients, layout.join_within(moments))
+    updates, moments = layout.split(updates), layout.split_within(moments)
     updates = recipe.scale_updates(network, updates, config, now)
     own = config.optimizer
     rate = schedule.learning_rate(
@@ -129,24 +131,27 @@ def make_train_step(
     def update(own):
       own_keys = streams.named_keys(keys, phase.stream or name)
       inputs = draw(own_keys, name, config, generator, photos, now, state.buffers)
-      gradients, (value, terms) = jax.lax.pmean(
-        gradients_of(phase, networks, inputs, now, stage.micro_batches, weights, frozen[network]),
-        parallel.AXIS,
+      gradients, aux = gradients_of(
+        phase, networks, inputs, now, stage.micro_batches, weights, frozen[network]
       )
+      layout = small_leaves.Layout(gradients)
+      gradients, (value, terms) = jax.lax.pmean((layout.join(gradients), aux), parallel.AXIS)
       if phase.every > 1:
         gradients = jax.tree.map(lambda x: phase.every * x, gradients)
       metrics = {
         **terms.metrics,
         f'{name}/loss': value,
         f'{name}/gradient_norm': optax.tree.norm(gradients),
-        faults.PREFIX + name: faults.first_bad_leaf(gradients),
+        faults.PREFIX + name: faults.first_bad_leaf(gradients, layout),
       }
-      params, moments = updated(*own, gradients, network, now)
+      params, moments = updated(*own, gradients, layout, network, now)
       return params, moments, terms.buffers, metrics
 
     own = (state.networks[network], state.optimizers[network])
     if phase.every > 1:
-      # Only what the phase changes goes through the condition, not the whole state.
+      # Only what the phase changes goes through the condition, not the whole state. It is traced
+      # once, for its shapes and for the condition.
+      update = jax.jit(update)
       shapes = jax.eval_shape(update, own)
 
       def leave(own):
