@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import gc
 import importlib
 import pathlib
 import subprocess
@@ -23,6 +24,9 @@ from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
 BATCH = 16
+
+# As in conftest.py, for the processes with several devices.
+gc.set_threshold(50_000, 20, 50)
 
 
 def pigan(**fields):

@@ -1,6 +1,7 @@
 """Compiler options, and the cache of compiled programs, by which a second run starts at once."""
 
 import functools
+import gc
 import os
 import pathlib
 
@@ -23,8 +24,10 @@ def use_cache() -> None:
   """Caches compiled programs in the user's cache folder, unless JAX is configured otherwise.
 
   JAX_COMPILATION_CACHE_DIR chooses another folder, JAX_ENABLE_COMPILATION_CACHE=false turns the
-  cache off. Call it before the first compilation.
+  cache off. Call it before the first compilation. Python looks through its objects less often from
+  then on: tracing makes many that stay, and a tenth of its time went by in that.
   """
+  gc.set_threshold(50_000, 20, 50)
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(cache_root() / 'xla'))
   if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:

@@ -86,7 +86,8 @@ def test_the_devices_of_a_mesh():
 
 
 _EIGHT = """
-import dataclasses, re
+import dataclasses, gc, re
+gc.set_threshold(50_000, 20, 50)  # as in conftest.py
 import jax
 jax.config.update('jax_num_cpu_devices', 8)
 import numpy as np

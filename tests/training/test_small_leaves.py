@@ -1,4 +1,4 @@
-"""Small leaves as one vector: joined and split again, in trees of moments, and the first of them."""
+"""Small leaves as one vector: joined, split again, in trees of moments, and the first of a kind."""
 
 import jax
 import jax.numpy as jnp
