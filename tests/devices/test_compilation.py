@@ -57,6 +57,6 @@ def test_options_are_given_where_they_are_supported(monkeypatch):
 @pytest.mark.parametrize('recipe', recipes.RECIPES)
 def test_a_recipes_options(recipe):
   config = config_lib.base_config(recipe)
-  convolutions = recipe in ('eg3d', 'giraffe', 'hologan', 'stylenerf', 'stylesdf')
+  convolutions = recipe in ('eg3d', 'gghead', 'giraffe', 'hologan', 'stylenerf', 'stylesdf')
   expected = compilation.options_for_convolutions() if convolutions else {}
   assert step.compiler_options(config) == expected
