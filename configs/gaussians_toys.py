@@ -4,6 +4,9 @@ CPU cores.
 4,096 Gaussians, one for each texel of a 64² map on a sphere of radius .25, which a StyleGAN2 makes
 of the latent; views of a car agree exactly. The discriminator is told the camera, which alone ties
 pose to picture.
+
+Cost: .43 s of processor time a step of 8 images on a busy machine, so 1.2 h of it in all; a minute
+of compilation on top. Solid, closed shapes come within 100 steps.
 """
 
 from jax3dgan import config as config_lib
