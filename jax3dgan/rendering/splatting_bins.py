@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.nn.cpu.apart import apart
 from jax3dgan.rendering.splatting_projection import LEAST_ALPHA, Projected
 
 BITS = 32  # of a word
@@ -104,10 +105,12 @@ def make(rectangles, size: tuple[int, int], tile: int, chunk: int) -> Bins:
   images = rectangles.shape[0]
   column_words = _words(rectangles[..., 0], rectangles[..., 1], columns)
   row_words = _words(rectangles[..., 2], rectangles[..., 3], rows)
+  # Else XLA would find the bits again for every tile.
+  row_words, column_words = apart((row_words, column_words))
   words = row_words.shape[-1]
   both = row_words[:, :, None] & column_words[:, None]  # [i, rows, columns, words]
   counts = jax.lax.population_count(both).astype(jnp.int32).reshape(-1, words)
-  totals = jnp.cumsum(counts, axis=1, dtype=jnp.int32)
+  totals = apart(jnp.cumsum(counts, axis=1, dtype=jnp.int32))
   ends = jnp.cumsum(-(-totals[:, -1] // chunk), dtype=jnp.int32)
   return Bins(
     row_words.reshape(images * rows, words),

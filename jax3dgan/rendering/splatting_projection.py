@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.cameras import Camera
-from jax3dgan.nn import precision
+from jax3dgan.nn.cpu.apart import apart
 from jax3dgan.rendering import spherical_harmonics
 
 NEAR = 0.2  # Gaussians whose mean is nearer than this are not drawn
@@ -67,61 +67,71 @@ class Projected(NamedTuple):
 
 
 def rotations(quaternions):
-  """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z) of any length above 0."""
-  squares = jnp.sum(quaternions**2, axis=-1, keepdims=True)
+  """Rows of the rotation matrices of quaternions [..., 4] (w, x, y, z) of any length above 0, as
+  lists of their entries [...]."""
   w, x, y, z = (quaternions[..., i] for i in range(4))
-  two = 2 / squares[..., 0]
-  rows = [
+  two = 2 / (w * w + x * x + y * y + z * z)
+  return [
     [1 - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y)],
     [two * (x * y + w * z), 1 - two * (x * x + z * z), two * (y * z - w * x)],
     [two * (x * z - w * y), two * (y * z + w * x), 1 - two * (x * x + y * y)],
   ]
-  return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def _dot(a, b):
+  """Of vectors as tuples of their coordinates, which XLA merges into one loop, as it would not
+  products of small matrices."""
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a, b):
+  return (
+    a[1] * b[2] - a[2] * b[1],
+    a[2] * b[0] - a[0] * b[2],
+    a[0] * b[1] - a[1] * b[0],
+  )
 
 
 def project(gaussians: Gaussians, camera: Camera, size: tuple[int, int]) -> Projected:
   """Ellipses of Gaussians [i, n] on images of size (height, width) from cameras [i]."""
   height, width = size
   k = camera.intrinsics[:, None]  # [i, 1, 3, 3]
-  rotation = camera.cam2world[:, :3, :3]
-  local = precision.einsum('iba,inb->ina', rotation, gaussians.means - camera.origin[:, None])
-  z = local[..., 2]
+  fx, skew, fy = k[..., 0, 0], k[..., 0, 1], k[..., 1, 1]
+  cx, cy = k[..., 0, 2], k[..., 1, 2]
+  # The camera's axes in the world.
+  axes = [[camera.cam2world[:, None, i, j] for i in range(3)] for j in range(3)]
+  offset = [gaussians.means[..., i] - camera.origin[:, None, i] for i in range(3)]
+  x, y, z = (_dot(axis, offset) for axis in axes)
   valid = (z > NEAR) & (gaussians.opacities > LEAST_ALPHA)
   # Before anything is divided by it: the gradient of a branch that is not taken counts, too.
   z = jnp.where(valid, z, 1)
-  x, y = (jnp.where(valid, local[..., i], 0) / z for i in range(2))
-
-  fx, skew, fy = k[..., 0, 0], k[..., 0, 1], k[..., 1, 1]
-  cx, cy = k[..., 0, 2], k[..., 1, 2]
-  means = jnp.stack([(fx * x + skew * y + cx) * width, (fy * y + cy) * height], axis=-1)
+  x, y = jnp.where(valid, x, 0) / z, jnp.where(valid, y, 0) / z
+  means = [(fx * x + skew * y + cx) * width, (fy * y + cy) * height]
 
   # The Jacobian of what is far outside of the image would be beyond all bounds.
   beyond = 0.5 * (CLIP - 1)
   x = jnp.clip(x, -(cx + beyond) / fx, (1 - cx + beyond) / fx)
   y = jnp.clip(y, -(cy + beyond) / fy, (1 - cy + beyond) / fy)
-  zero = jnp.zeros_like(z)
-  jacobian = jnp.stack(
-    [
-      jnp.stack([fx / z, skew / z, -(fx * x + skew * y) / z], axis=-1) * width,
-      jnp.stack([zero, fy / z, -fy * y / z], axis=-1) * height,
-    ],
-    axis=-2,
-  )  # [i, n, 2, 3]
-  axes = precision.einsum('iba,inbc->inac', rotation, rotations(gaussians.quaternions))
-  axes = axes * gaussians.scales[..., None, :]
-  rows = precision.einsum('inda,inac->indc', jacobian, axes)  # [i, n, 2, 3]
-  rows = jnp.where(valid[..., None, None], rows, 0)
-  first, second = rows[..., 0, :], rows[..., 1, :]
-  xx, xy, yy = (
-    jnp.sum(a * b, axis=-1) for a, b in ((first, first), (first, second), (second, second))
+  # Its rows, turned into the world, then into each Gaussian's own axes.
+  a, b, c = (fx * width / z, skew * width / z, fy * height / z)
+  a, b, c, x, y = apart((a, b, c, x, y))
+  first = [a * (axes[0][i] - x * axes[2][i]) + b * (axes[1][i] - y * axes[2][i]) for i in range(3)]
+  second = [c * (axes[1][i] - y * axes[2][i]) for i in range(3)]
+  columns = list(zip(*rotations(gaussians.quaternions), strict=True))
+  columns, first, second = apart((columns, first, second))
+  first, second = (
+    [jnp.where(valid, _dot(row, columns[i]) * gaussians.scales[..., i], 0) for i in range(3)]
+    for row in (first, second)
   )
+  first, second = apart((first, second))
+  xx, xy, yy = _dot(first, first), _dot(first, second), _dot(second, second)
   # xx·yy − xy² would cancel for needles, to errors of 4e-4 of an image.
-  cross = jnp.sum(jnp.cross(first, second) ** 2, axis=-1)
-  determinant = cross + LOW_PASS * (xx + yy) + LOW_PASS**2
+  cross = _cross(first, second)
+  determinant = _dot(cross, cross) + LOW_PASS * (xx + yy) + LOW_PASS**2
   xx, yy = xx + LOW_PASS, yy + LOW_PASS
   return Projected(
-    means=jnp.where(valid[..., None], means, 0),
-    conics=jnp.stack([yy, -xy, xx], axis=-1) / determinant[..., None],
+    means=jnp.stack([jnp.where(valid, mean, 0) for mean in means], axis=-1),
+    conics=jnp.stack([yy / determinant, -xy / determinant, xx / determinant], axis=-1),
     opacities=jnp.where(valid, gaussians.opacities, 0),
     depths=z,
     covariances=jnp.stack([xx, xy, yy], axis=-1),

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.nn import precision
+from jax3dgan.nn.cpu.apart import apart
 from jax3dgan.nn.cpu.exponential import exp2
 from jax3dgan.nn.cpu.ordering import stable_order
 from jax3dgan.rendering import splatting_bins
@@ -79,15 +80,16 @@ def _read(table, bins, index, n: int, layout: Layout) -> _Block:
   chunks = index * layout.block + jnp.arange(layout.block, dtype=jnp.int32)
   slots = splatting_bins.slots(bins, chunks, layout.chunk, layout.grid, n)
   nothing = table.shape[0] - 1
-  rows = jnp.where(slots.rank < n, slots.image[:, None] * n + slots.rank, nothing)
+  rows = apart(jnp.where(slots.rank < n, slots.image[:, None] * n + slots.rank, nothing))
   numbers = table.at[rows].get(mode='promise_in_bounds')
   centre = (jnp.stack([slots.column, slots.row], axis=-1) + 0.5) * layout.tile
-  numbers = numbers.at[..., :2].add(-centre[:, None].astype(table.dtype))
+  numbers = apart(numbers.at[..., :2].add(-centre[:, None].astype(table.dtype)))
   x, y = layout.pixels(table.dtype)
   mean_x, mean_y, xx, xy, yy, opacity = (numbers[..., j, None] for j in range(_ELLIPSE))
   dx, dy = mean_x - x, mean_y - y  # [k, c, p]
   exponent = opacity + dx * (xx * dx + xy * dy) + yy * dy * dy
-  raw = jnp.where(exponent >= math.log2(LEAST_ALPHA), exp2(exponent), 0)
+  # Else the exponentials would be computed again in each loop that reads them.
+  raw = apart(jnp.where(exponent >= math.log2(LEAST_ALPHA), exp2(exponent), 0))
   return _Block(
     rows=rows,
     tile=slots.tile,
@@ -178,6 +180,7 @@ def _goes_on(bins, layout: Layout):
 def _backward(table, bins, n: int, layout: Layout, total, passing, d_total, d_passing):
   """The cotangent of the table, of those of `_forward`'s results."""
   tiles, pixels, dtype = bins.ends.shape[0], layout.tile**2, table.dtype
+  features = table.shape[1] - _ELLIPSE
 
   def pad(x):  # for chunks that do not exist
     return jnp.concatenate([x, jnp.zeros_like(x[:1])])
@@ -197,7 +200,10 @@ def _backward(table, bins, n: int, layout: Layout, total, passing, d_total, d_pa
       block = _stopped(block, before)
     alpha, raw = block.alpha, block.raw
     cotangent = d_total[block.tile]  # [k, f, p]
-    value = jnp.sum(cotangent[:, None] * block.numbers[..., _ELLIPSE:, None], axis=2)  # [k, c, p]
+    value = sum(
+      cotangent[:, None, j] * block.numbers[..., _ELLIPSE + j, None] for j in range(features)
+    )  # [k, c, p]
+    value = apart(value)
     after = jnp.ones_like(alpha[:, 0])
     part = jnp.zeros_like(after)
     for slot in range(layout.chunk):
@@ -207,21 +213,19 @@ def _backward(table, bins, n: int, layout: Layout, total, passing, d_total, d_pa
     part *= before
     rest = everything[block.tile] - done[block.tile] - _before(block, part, jnp.add, 0)
 
-    def slot_step(state, slot):
-      before, rest = state
-      alpha, raw, value = slot
-      weight = alpha * before
-      rest -= weight * value
-      d_alpha = before * value - rest / (1 - alpha)
-      moved = d_alpha * raw
-      if not layout.straight_through:
-        moved = jnp.where(raw < LARGEST_ALPHA, moved, 0)
-      return (before * (1 - alpha), rest), (weight, moved)
-
-    slots = tuple(jnp.moveaxis(a, 1, 0) for a in (alpha, raw, value))
-    _, (weight, moved) = jax.lax.scan(slot_step, (before, rest), slots)  # [c, k, p]
-    d_features = precision.einsum('ckp,kfp->kcf', weight, cotangent)
-    moments = precision.einsum('ckp,pm->kcm', moved, basis)
+    before, rest = apart((before, rest))
+    weights, moved = [], []
+    for slot in range(layout.chunk):
+      a = alpha[:, slot]
+      weights.append(a * before)
+      rest -= weights[-1] * value[:, slot]
+      moved.append((before * value[:, slot] - rest / (1 - a)) * raw[:, slot])
+      before *= 1 - a
+    moved = jnp.stack(moved, axis=1)  # [k, c, p] dα·α
+    if not layout.straight_through:
+      moved = jnp.where(raw < LARGEST_ALPHA, moved, 0)
+    d_features = precision.einsum('kcp,kfp->kcf', jnp.stack(weights, axis=1), cotangent)
+    moments = precision.einsum('kcp,pm->kcm', moved, basis)
     rows = jnp.concatenate([_ellipse_gradient(block.numbers, moments), d_features], axis=-1)
     gradient = gradient.at[block.rows].add(rows)
     passing = passing.at[block.tile].multiply(after)
