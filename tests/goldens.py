@@ -40,6 +40,8 @@ _PARTS = {
   'hologan_64_small': 'hologan_64_tiny',
   'graf/discriminator': 'graf/discriminator_tiny',
   'graf/train_step': 'graf/train_step_tiny',
+  'gaussians/raster_square': 'gaussians/raster_square_tiny',
+  'gaussians/raster_edge': 'gaussians/raster_edge_tiny',
   'gaussians/gghead_consistent': 'gaussians/gghead_consistent_tiny',
 }
 FILES = (

@@ -66,9 +66,8 @@ class Projected(NamedTuple):
   valid: jax.Array
 
 
-def rotations(quaternions):
-  """Rows of the rotation matrices of quaternions [..., 4] (w, x, y, z) of any length above 0, as
-  lists of their entries [...]."""
+def _rotation_rows(quaternions):
+  """The entries [...] of `rotations`, row by row."""
   w, x, y, z = (quaternions[..., i] for i in range(4))
   two = 2 / (w * w + x * x + y * y + z * z)
   return [
@@ -76,6 +75,12 @@ def rotations(quaternions):
     [two * (x * y + w * z), 1 - two * (x * x + z * z), two * (y * z - w * x)],
     [two * (x * z - w * y), two * (y * z + w * x), 1 - two * (x * x + y * y)],
   ]
+
+
+def rotations(quaternions):
+  """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z) of any length above 0."""
+  rows = _rotation_rows(quaternions)
+  return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def _dot(a, b):
@@ -117,7 +122,7 @@ def project(gaussians: Gaussians, camera: Camera, size: tuple[int, int]) -> Proj
   a, b, c, x, y = apart((a, b, c, x, y))
   first = [a * (axes[0][i] - x * axes[2][i]) + b * (axes[1][i] - y * axes[2][i]) for i in range(3)]
   second = [c * (axes[1][i] - y * axes[2][i]) for i in range(3)]
-  columns = list(zip(*rotations(gaussians.quaternions), strict=True))
+  columns = list(zip(*_rotation_rows(gaussians.quaternions), strict=True))
   columns, first, second = apart((columns, first, second))
   first, second = (
     [jnp.where(valid, _dot(row, columns[i]) * gaussians.scales[..., i], 0) for i in range(3)]
