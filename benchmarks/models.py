@@ -65,16 +65,19 @@ def cameras_of(model, azimuths, figures: dict):
   return frames.Frame(math.radians(figures.get('frame/yaw_degrees') or 0.0)).camera(camera)
 
 
-def tiles(model, seeds, num_views: int, figures: dict, size: int) -> np.ndarray:
-  """Each seed from `num_views` sides, then depth and normals: uint8 [seeds, n, size, size, 3]."""
+def tiles(model, seeds, num_views: int, figures: dict, size: int, resolution=None) -> np.ndarray:
+  """Each seed from `num_views` sides, then depth and normals: uint8 [seeds, n, size, size, 3].
+
+  They are rendered at `resolution`², by default that of training, and enlarged to `size`².
+  """
   psi = model.config.display.truncation_psi
   w = np.asarray(model.map(model.latents(seeds), psi))
   azimuths = display.show_views(model, num_views) if model.has_camera else np.zeros(1)
-  turned = maps.render(model, w, cameras_of(model, azimuths, figures))
+  turned = maps.render(model, w, cameras_of(model, azimuths, figures), resolution)
   pictures = [turned.image]
   if model.has_depth:
     camera = cameras_of(model, display.show_azimuth(model), figures)
-    shape = maps.render(model, w, camera, kinds=('depth', 'normals'))
+    shape = maps.render(model, w, camera, resolution, kinds=('depth', 'normals'))
     pictures += [maps.picture(model, shape, kind) for kind in ('depth', 'normals')]
   images = np.concatenate(pictures, axis=1)
   missing = num_views + 2 - images.shape[1]
@@ -116,7 +119,7 @@ def _main(args) -> None:
   for name in args.models.split(','):
     label, model, record = load(name.strip())
     figures = record.get('metrics', {})
-    images = tiles(model, args.seeds, args.views, figures, args.size)
+    images = tiles(model, args.seeds, args.views, figures, args.size, args.resolution)
     rows.append((f'{label}, step {model.step:,}', viz.grid(np.concatenate(images), args.views + 2)))
     labels.append(label), models.append(model), records.append(record)
     jax.clear_caches()
@@ -133,6 +136,9 @@ def main(argv=None) -> None:
   flags.add_argument('--models', required=True, help='LABEL=FOLDER or pretrained names, by commas')
   flags.add_argument('--seeds', type=common.parse_seeds, default=[0, 1], help='as 0-3,7')
   flags.add_argument('--views', type=common.parse_count, default=5, help='sides of each object')
+  flags.add_argument(
+    '--resolution', type=common.parse_count, help='pixels rendered; default: as trained'
+  )
   flags.add_argument('--size', type=common.parse_count, default=128, help='pixels of a picture')
   flags.add_argument('--out', required=True, help='PNG to write')
   args = flags.parse_args(programs.arguments(argv))
