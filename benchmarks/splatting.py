@@ -19,14 +19,14 @@ import numpy as np
 from jax3dgan import cameras
 from jax3dgan.nn import backend
 from jax3dgan.rendering import splatting
-from jax3dgan.rendering.splatting import Gaussians, Splatting
+from jax3dgan.rendering.splatting import Gaussians
 
-# Gaussians, images, pixels on a side, and how they are cut.
+# Gaussians, images, pixels on a side.
 CASES = {
-  '64': (4096, 1, 64, Splatting()),
-  '64_batch': (4096, 8, 64, Splatting()),
-  '256': (4096, 1, 256, Splatting(tile=8, chunk=32, block=64)),
-  '256_many': (65536, 1, 256, Splatting(tile=8, chunk=32, block=64)),
+  '64': (4096, 1, 64),
+  '64_batch': (4096, 8, 64),
+  '256': (4096, 1, 256),
+  '256_many': (65536, 1, 256),
 }
 
 
@@ -76,11 +76,11 @@ def main(argv=None):
   print(f'jax {jax.__version__}, {time.strftime("%Y-%m-%d")}, minima of {args.repeats}')
   print('| case | form | forward, ms | with the gradient, ms |\n|---|---|---|---|')
   for name in args.cases.split(','):
-    n, images, side, options = CASES[name]
+    n, images, side = CASES[name]
     gaussians, camera = scene(n, images)
 
-    def draw(gaussians, camera=camera, side=side, options=options):
-      return splatting.splat(gaussians, camera, (side, side), options=options).composite[:3]
+    def draw(gaussians, camera=camera, side=side):
+      return splatting.splat(gaussians, camera, (side, side)).composite[:3]
 
     def loss(gaussians, draw=draw):
       return sum(jnp.sum(x**2) for x in draw(gaussians))

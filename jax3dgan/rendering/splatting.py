@@ -31,7 +31,7 @@ class Splatting(NamedTuple):
     cuda_tiles: Draws a Gaussian only in the tiles of 16² pixels that a square of 3 σ touches, as
       the CUDA rasteriser does: up to .0056 of a pixel is cut off, at tiles' borders.
     tile: pixels on a side of a tile; with `cuda_tiles` a divisor of 16. What is drawn does not
-      depend on it, nor on `chunk` and `block`.
+      depend on it, nor on `chunk` and `block`. None, of each, for what suits a CPU at the size.
     chunk: Gaussians of a tile that are composited together.
     block: chunks at a time. Memory is that of block · chunk · tile² numbers.
   """
@@ -39,9 +39,9 @@ class Splatting(NamedTuple):
   stop: bool = False
   straight_through: bool = False
   cuda_tiles: bool = False
-  tile: int = 4
-  chunk: int = 16
-  block: int = 256
+  tile: int | None = None
+  chunk: int | None = None
+  block: int | None = None
 
 
 DEFAULT = Splatting()
@@ -58,6 +58,19 @@ class Splats(NamedTuple):
 
   composite: Composite
   features: jax.Array | None
+
+
+# Up to a number of pixels: sides of tiles, Gaussians of a chunk, chunks of a block. Larger tiles:
+# more pairs of a pixel and a Gaussian, fewer lists.
+_CUTS = ((64**2, (4, 16, 256)), (256**2, (8, 32, 64)), (math.inf, (16, 32, 16)))
+
+
+def _complete(options: Splatting, size: tuple[int, int]) -> Splatting:
+  """Options with what suits a size where they leave it open."""
+  cut = next(cut for pixels, cut in _CUTS if size[0] * size[1] <= pixels)
+  names = ('tile', 'chunk', 'block')
+  open_ones = {k: v for k, v in zip(names, cut, strict=True) if getattr(options, k) is None}
+  return options._replace(**open_ones)
 
 
 def _check(gaussians: Gaussians, camera: Camera, options: Splatting):
@@ -99,6 +112,7 @@ def splat(
   Raises:
     UserError: Both colours and harmonics or none, or batch shapes or tiles that do not fit.
   """
+  options = _complete(options, size)
   _check(gaussians, camera, options)
   scenes = gaussians.opacities.shape[:-1]
   batch = camera.cam2world.shape[:-2]
