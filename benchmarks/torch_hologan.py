@@ -60,7 +60,13 @@ class HoloGAN:
     x = self.act(self.adain(x, 0, w))
     for i in range(len(self.fields.voxel_channels)):
       x = self.act(self.adain(transposed(x, self.p[f'voxels_{i}'], 2), i + 1, w))
-    return x
+    if not self.fields.sphere:
+      return x
+    half = x.shape[-1] // 2
+    steps = torch.arange(-half, half, dtype=x.dtype)
+    axes = torch.meshgrid(steps, steps, steps, indexing='ij')
+    radius = sum(axis.square() for axis in axes).sqrt()
+    return x * (half - 0.5 - radius).clamp(0, 1)
 
   def project(self, voxels, w, places):
     """Voxels and places (x, y, z) [b, rows, columns, depth, 3] → images [b, 3, r, r]."""
