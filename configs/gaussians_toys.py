@@ -6,7 +6,8 @@ of the latent; views of a car agree exactly. The discriminator is told the camer
 pose to picture.
 
 Cost: .43 s of processor time a step of 8 images on a busy machine, so 1.2 h of it in all; a minute
-of compilation on top. Solid, closed shapes come within 100 steps.
+of compilation on top. Shapes are solid, and cover what a car does, within 100 steps; after 425 they
+are no cars yet, and fold.
 """
 
 from jax3dgan import config as config_lib
