@@ -60,6 +60,10 @@ def pose_free(**fields):
   """EG3D without labels: cameras of a learned prior, a pose head; nothing that is lazy."""
   config = eg3d(**{'data.use_labels': False, 'eg3d.label_noise': 0.0, 'augment.name': 'none'})
   config.loss.r1 = config.eg3d.density = config.eg3d.blur = 0.0
+  default = config_lib.base_config('eg3d')
+  config.loss.r1_every = default.loss.r1_every
+  for name in ('density_every', 'density_kind', 'density_points', 'blur_images'):
+    config.eg3d[name] = default.eg3d[name]
   config.model.label_dim = config.discriminator.label_dim = config.discriminator.cmap_dim = 0
   config.discriminator.update(pose_dim=3, group_size=0)
   config.loss.update(pose=1.0, pose_encoding='direction')

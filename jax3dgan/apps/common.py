@@ -187,7 +187,7 @@ def load(args: argparse.Namespace):
       f'Warning: the weights of {model.name} are not those that made {args.repeat}.',
       file=sys.stderr,
     )
-  if not model.generator.z_dim and len(getattr(args, 'seeds', ())) > 1:
+  if not model.generator.z_dim and len(getattr(args, 'seeds', None) or ()) > 1:
     args.seeds = args.seeds[:1]  # the others would show the same again
   return model
 

@@ -56,8 +56,9 @@ def of_weights(config, recipe, fields: Mapping[str, Iterable[str]]) -> None:
   for weight, own in fields.items():
     group, name = weight.split('.')
     if not config[group][name]:
-      for field in own:
-        checks.unused(config, field, _default(recipe, field), f'config.{weight} is 0')
+      checks.all_unused(
+        config, {field: _default(recipe, field) for field in own}, f'config.{weight} is 0'
+      )
 
 
 def density_noise(config, recipe, generator) -> None:

@@ -115,8 +115,8 @@ def test_one_style_stands_for_layers_of_one_space_alone(tmp_path):
   """Not for a renderer's style and its decoder's, even if they are as wide."""
   np.save(tmp_path / 'w.npy', np.ones((1, 4), np.float32))
   args = types.SimpleNamespace(w=str(tmp_path / 'w.npy'))
-  model = types.SimpleNamespace(name='tiny', average_w=np.full((3, 4), 0.5))
+  model = types.SimpleNamespace(name='tiny', w_shape=(3, 4), rows_are_alike=lambda: True)
   assert common.styles(model, args)[0].shape == (1, 3, 4)
-  model.average_w[0] = 0.1
+  model.rows_are_alike = lambda: False
   with pytest.raises(UserError, match='Give styles of this model'):
     common.styles(model, args)

@@ -190,7 +190,7 @@ def test_a_diverged_model_is_no_end_of_a_training(projected, model):
 def test_a_picture_generator_has_no_depth_to_measure(model):
   class Flat:
     z_dim = 8
-    has_field = False
+    has_field = has_depth = False
 
   with model.config.unlocked():
     model.config.eval.metrics = 'nfs'

@@ -30,7 +30,8 @@ NUM_STEPS = 20
 
 def tiny_2d():
   """A 2D generator under the same step."""
-  config = tiny_steps.pigan(**{'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.r1': 0.0})
+  none = {'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.r1': 0.0, 'loss.r1_every': 1}
+  config = tiny_steps.pigan(**none)
   config.loss.density_noise = 0.0
   config_lib.set_model(config, 'stylegan2', z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8))
   return config

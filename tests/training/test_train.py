@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_trained_again(finished, cache):
 
 def test_a_run_starts_from_the_weights_of_another(finished, cache, tmp_path, capsys, monkeypatch):
   source = final_state(finished[0])
-  none = {'num_steps': 0, 'loss.pose': 0.0}
+  none = {'num_steps': 0, 'loss.pose': 0.0, 'loss.pose_encoding': 'angles'}
   train.run(tiny(cache, init_from=str(finished[0]), **none), tmp_path / 'at_once')
   state = final_state(tmp_path / 'at_once')
   average = source['ema']['generator'][str(tiny(cache).ema.display_rate)]
