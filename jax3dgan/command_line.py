@@ -42,6 +42,7 @@ def define_flags(argv: Sequence[str], config=None) -> flags.FlagValues:
   flags.DEFINE_integer('num_processes', 0, 'How many processes there are.', **into)
   flags.DEFINE_integer('process_id', 0, 'Which of them this is.', **into)
   flags.DEFINE_float('coordinator_timeout', 300, 'Seconds to wait for all to join.', **into)
+  flags.DEFINE_integer('heartbeat_timeout', 60, 'Seconds of silence of a lost process.', **into)
   return values
 
 

@@ -8,8 +8,9 @@ again continues where the run stopped. `--mode=eval` measures the model of the w
 `--pretrained=NAME`, one of the package; there `--config` may be left out, and is then that of the
 model. Other flags: `--debug` shows the whole stack of an error;
 `--coordinator=HOST:PORT --num_processes=N --process_id=I` join processes where no cluster manager
-does it, within `--coordinator_timeout` seconds. The exit code is 1 after an error, 130 after Ctrl-C
-and 0 after SIGTERM, or what JAX3DGAN_SIGTERM_EXIT_CODE says.
+does it, within `--coordinator_timeout` seconds; one that is silent for `--heartbeat_timeout`
+seconds counts as lost, and the others end. The exit code is 1 after an error, 130 after Ctrl-C and
+0 after SIGTERM, or what JAX3DGAN_SIGTERM_EXIT_CODE says.
 """
 
 import shlex
@@ -150,7 +151,11 @@ def run(values: flags.FlagValues) -> None:
   platform = values.config.get('platform', 'auto')
   platforms.choose(platform)
   parallel.initialize(
-    values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout
+    values.coordinator,
+    values.num_processes,
+    values.process_id,
+    values.coordinator_timeout,
+    values.heartbeat_timeout,
   )
   if values.mode == 'train':
     cpu_devices.enable(device_count.largest(values.config, cpu_devices.cores()))

@@ -131,6 +131,8 @@ def join(
   check_flags(coordinator, num_processes, process_id)
   if timeout <= 0:
     raise UserError(f'--coordinator_timeout={timeout} leaves no time. Give seconds, such as 300.')
+  if heartbeat < 1:
+    raise UserError(f'--heartbeat_timeout={heartbeat} leaves no time. Give seconds, such as 60.')
   options = {
     'heartbeat_timeout_seconds': heartbeat,
     'shutdown_timeout_seconds': _SHUTDOWN_SECONDS,

@@ -175,7 +175,7 @@ def lost(tmp_path_factory):
     processes('alone', '--coordinator_timeout=2', which=[i])[0] for i in (0, 1)
   ]  # each at a port of its own
   codes = {'alone': end(waiting)}
-  started = processes('killed')
+  started = processes('killed', '--heartbeat_timeout=10')
   try:
     wait_for((folder / 'run/checkpoints/5').is_dir, started)
     started[1].kill()
@@ -237,6 +237,7 @@ def test_ctrl_c_on_one_saves_on_all(lost):
     (('', 2, 0), 'Add --coordinator=HOST:PORT'),
     (('', 0, 1), 'Add --coordinator=HOST:PORT'),
     (('host:80', 2, 0, 0), '--coordinator_timeout'),
+    (('host:80', 2, 0, 9, 0), '--heartbeat_timeout'),
   ],
 )
 def test_flags_that_contradict_each_other(flags, words):
