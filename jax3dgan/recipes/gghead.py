@@ -17,24 +17,9 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
 from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
+from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
-
-
-@dataclasses.dataclass(frozen=True)
-class Loss:
-  """`config.loss`.
-
-  Attributes:
-    r1, r1_every: Weight of R1, and each how many steps it has a step of its own.
-    pose, pose_encoding: Weight of the regression of the fakes' poses, and what is regressed:
-      'angles' (pitch, yaw) or 'direction' (the unit vector towards the camera).
-  """
-
-  r1: float = 1.0
-  r1_every: int = 16
-  pose: float = 0.0
-  pose_encoding: str = 'angles'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Terms that several recipes have, with what is logged of them."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -7,6 +8,22 @@ import jax.numpy as jnp
 from jax3dgan.losses import adversarial, real_images, regularizers
 from jax3dgan.losses.real_images import RealTerms
 from jax3dgan.recipes.base import Terms
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """`config.loss` of R1 and a head that guesses poses.
+
+  Attributes:
+    r1, r1_every: Weight of R1, and each how many steps it has a step of its own.
+    pose, pose_encoding: Weight of the regression of the fakes' poses, and what is regressed:
+      'angles' (pitch, yaw) or 'direction' (the unit vector towards the camera).
+  """
+
+  r1: float = 1.0
+  r1_every: int = 16
+  pose: float = 0.0
+  pose_encoding: str = 'angles'
 
 
 def of_discriminator(real_logits, fake_logits):
