@@ -139,7 +139,7 @@ class SDFField:
 
     Returns:
       (density, colour), and with `penalties` the terms of each sample [b, r, s] by name: 'eikonal'
-      and 'minimal_surface', see `signed_distance`.
+      and 'minimal_surface', see `signed_distance`, and 'inside', 1 where the distance is negative.
     """
     if self.penalties is None:
       return self._render(points, directions)[:2]
@@ -170,6 +170,7 @@ class SDFField:
       terms = {
         'eikonal': signed_distance.eikonal(gradient),
         'minimal_surface': signed_distance.minimal_surface(distance, self.penalties.sharpness),
+        'inside': (distance < 0).astype(distance.dtype),
       }
     else:
       x = self.trunk(flat)

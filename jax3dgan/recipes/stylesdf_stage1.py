@@ -214,8 +214,8 @@ class StyleSDFStage1(Recipe):
       error = view_error(judged, inputs)
       total = adversarial_loss + loss.pose * error
       of_distance = {name: values.mean() for name, values in out.means.items()}
-      for name, value in of_distance.items():
-        total += loss[name] * value
+      for name in ('eikonal', 'minimal_surface') if of_distance else ():
+        total += loss[name] * of_distance[name]
       return total, Terms(
         {
           'generator/adversarial': adversarial_loss,

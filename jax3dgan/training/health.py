@@ -19,6 +19,9 @@ MIN_NON_FLATNESS = 3.0
 MIN_SOLID = 0.002
 # A logistic discriminator with this loss classifies all images correctly: its gradients vanish.
 MIN_DISCRIMINATOR_LOSS = 0.02
+# Share of samples inside a signed distance's surface below which there is hardly one: small cars
+# whose meshes are whole have .06; heads whose distance was 0 everywhere inside had .002.
+MIN_INSIDE = 0.005
 _NUM_PHOTOS = 64
 
 
@@ -57,6 +60,16 @@ class Health:
       f'its loss is {loss:.2g}, so that the generator learns nothing',
       'lower --config.optimizer.lr_discriminator, or raise --config.loss.r1',
     )
+
+    if 'generator/inside' in means:
+      share = means['generator/inside']
+      self._check(
+        step,
+        'a distance without a surface',
+        share < MIN_INSIDE,
+        f'it is negative in {share:.2%} of the samples, so that there is no level 0 to mesh',
+        'raise --config.loss.minimal_surface and --config.loss.eikonal',
+      )
 
   def samples(self, step: int, rendering, options) -> dict[str, float]:
     """Checks renderings of fixed latents from one camera; returns the figures.

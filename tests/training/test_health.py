@@ -72,6 +72,17 @@ def test_a_discriminator_that_is_always_right(watched):
   assert len(lines) == 1 and 'saturated discriminator' in lines[0] and 'lr_disc' in lines[0]
 
 
+def test_a_distance_that_is_negative_nowhere(watched):
+  watch, lines = watched
+  means = {'discriminator/adversarial': 1.2}
+  for inside in (0.06, 0.001, 0.06, 0.001):
+    watch.losses(1, means | {'generator/inside': inside})
+  assert not lines
+  watch.losses(2, means | {'generator/inside': 0.0})
+  assert len(lines) == 1 and 'a distance without a surface? It is negative in 0.00%' in lines[0]
+  assert 'raise --config.loss.minimal_surface' in lines[0]
+
+
 def test_no_depth_and_no_solid_pixel(watched):
   watch, lines = watched
   flat = Rendering(rendering(0.4, RAMP).image)
