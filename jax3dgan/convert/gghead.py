@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 from jax3dgan import convert
-from jax3dgan.convert import eg3d_names, gghead_names, modules, official, state_dicts, wrapped
-from jax3dgan.convert.networks import Checkpoint, Network, num_images, shapes
+from jax3dgan.convert import (
+  eg3d_names,
+  gghead_names,
+  modules,
+  state_dicts,
+  training_state,
+  wrapped,
+)
+from jax3dgan.convert.networks import Checkpoint, Network, num_images
 from jax3dgan.convert.values import DAMAGED
 from jax3dgan.errors import UserError
 
 _NAMES = ('G_ema', 'G', 'D')
-_WHAT = 'generator of GGHead'
 _MARK = '_zero_conv_position.weight'
 BATCH = 32  # images a step, of the release
 _MAX_BLOCKS = 9  # 1024²
@@ -41,17 +47,9 @@ def read_checkpoint(
   tree = convert.read(path)
   whole = isinstance(tree, dict) and entry is None and not wrapped.is_state_dict(tree)
   found = {name: wrapped.unwrapped(tree.get(name)) if whole else None for name in _NAMES}
-  otherwise = f'({_MARK}). Give a checkpoint of GGHead.'
-  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
-  say(f'Checking {", ".join(name for name in _NAMES if found.get(name) is not None)} ...')
-  average = _generator(path, shown, found[shown])
-  generator = None
-  if shown == 'G_ema' and is_generator(found['G']):
-    generator = _generator(path, 'G', found['G'])
-    official.compare_shapes(path, shapes(generator.params), shapes(average.params), 'G_ema')
-  discriminator = None if found['D'] is None else _discriminator(path, found['D'])
+  networks = training_state.read(path, tree, found, _RELEASE, say, entry)
   images = num_images(path, tree)
-  return Checkpoint(average, generator, discriminator, images and images // BATCH)
+  return Checkpoint(*networks, images and images // BATCH)
 
 
 def _generator(path, name: str, value) -> Network:
@@ -81,3 +79,12 @@ def _discriminator(path, value) -> Network:
     raise UserError(f'{path}, D: {error}') from None
   except (IndexError, KeyError, ValueError) as error:
     raise UserError(f'{path}, D has no {error}, or in another shape. {DAMAGED}') from None
+
+
+_RELEASE = training_state.Release(
+  'generator of GGHead',
+  f'({_MARK}). Give a checkpoint of GGHead.',
+  is_generator,
+  _generator,
+  _discriminator,
+)

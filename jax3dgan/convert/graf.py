@@ -4,11 +4,10 @@
 from collections.abc import Callable
 
 from jax3dgan import convert
-from jax3dgan.convert import graf_names, official, state_dicts, wrapped
-from jax3dgan.convert.networks import Checkpoint, Network, shapes
+from jax3dgan.convert import graf_names, state_dicts, training_state, wrapped
+from jax3dgan.convert.networks import Checkpoint, Network
 from jax3dgan.errors import UserError
 
-_WHAT = 'generator of GRAF'
 _MARKS = {'pts_linears.0.weight', 'views_linears.0.weight', 'alpha_linear.weight'}
 _AVERAGE, _TRAINED, _JUDGE = 'generator_test', 'generator', 'discriminator'
 
@@ -34,17 +33,8 @@ def read_checkpoint(
   tree = convert.read(path)
   whole = isinstance(tree, dict) and entry is None
   found = {name: tree.get(name) if whole else None for name in (_AVERAGE, _TRAINED, _JUDGE)}
-  otherwise = '(pts_linears). Give a checkpoint of GRAF.'
-  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
-  say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
-  average = _generator(path, shown, found[shown])
-  generator = None
-  if shown == _AVERAGE and is_generator(found[_TRAINED]):
-    generator = _generator(path, _TRAINED, found[_TRAINED])
-    official.compare_shapes(path, shapes(generator.params), shapes(average.params), _AVERAGE)
-  judge = found[_JUDGE]
-  discriminator = None if judge is None else _discriminator(path, judge)
-  return Checkpoint(average, generator, discriminator, wrapped.iteration_of(path, tree))
+  networks = training_state.read(path, tree, found, _RELEASE, say, entry)
+  return Checkpoint(*networks, wrapped.iteration_of(path, tree))
 
 
 def _generator(path, name: str, state) -> Network:
@@ -63,3 +53,12 @@ def _discriminator(path, state) -> Network:
     return Network(fields, variables['params'], buffers=variables['buffers'])
   except UserError as error:
     raise UserError(f'{path}, {_JUDGE}: {error}') from None
+
+
+_RELEASE = training_state.Release(
+  'generator of GRAF',
+  '(pts_linears). Give a checkpoint of GRAF.',
+  is_generator,
+  _generator,
+  _discriminator,
+)

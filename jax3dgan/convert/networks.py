@@ -12,11 +12,13 @@ from jax3dgan.errors import UserError
 @dataclasses.dataclass
 class Network:
   """A network of a file: its fields in a config, our parameters (of a generator with its buffers
-  among them), and a discriminator's buffers, None without any."""
+  among them), a discriminator's buffers, None without any, and what of it cannot be as in the
+  release, one sentence each."""
 
   fields: dict[str, Any]
   params: dict
   buffers: dict | None = dataclasses.field(default=None, kw_only=True)
+  notes: list[str] = dataclasses.field(default_factory=list, kw_only=True)
 
 
 @dataclasses.dataclass

@@ -9,22 +9,28 @@ from typing import Any
 from jax3dgan import convert
 from jax3dgan.convert import (
   modules,
-  official,
   state_dicts,
   stylenerf_generator,
   stylenerf_names,
+  training_state,
   wrapped,
 )
-from jax3dgan.convert.networks import Network, num_images, shapes
+from jax3dgan.convert.networks import Network, num_images
 from jax3dgan.convert.values import DAMAGED
 from jax3dgan.errors import UserError
 
 BACKGROUND_DIM = 32  # of the release; no shape tells it
 _NAMES = ('G_ema', 'G', 'D')
-_WHAT = 'generator of StyleNeRF'
 _MAX_BLOCKS = 6  # 2048²
 # Buffers that say how far the growth is.
 _ALPHAS = ('alpha', 'synthesis.alpha')
+
+
+@dataclasses.dataclass
+class Grown(Network):
+  """A generator that has grown to images of resolution²."""
+
+  resolution: int = dataclasses.field(kw_only=True)
 
 
 @dataclasses.dataclass
@@ -75,19 +81,9 @@ def read_checkpoint(
   """
   tree = convert.read(path)
   found = dict.fromkeys(_NAMES) | (_networks(tree) if entry is None else {})
-  otherwise = '(synthesis.fg_nerf). Give a checkpoint of StyleNeRF.'
-  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
-  say(f'Checking {", ".join(name for name in _NAMES if found.get(name) is not None)} ...')
-  notes: list[str] = []
-  average, resolution = _generator(path, shown, found[shown], notes)
-  generator = None
-  if shown == 'G_ema' and is_generator(found.get('G')):
-    generator, _ = _generator(path, 'G', found['G'], [])
-    official.compare_shapes(path, shapes(generator.params), shapes(average.params), 'G_ema')
-  discriminator = None
-  if found.get('D') is not None:
-    discriminator = _discriminator(path, found['D'])
-  return Checkpoint(average, generator, discriminator, resolution, num_images(path, tree), notes)
+  networks = training_state.read(path, tree, found, _RELEASE, say, entry)
+  average = networks[0]
+  return Checkpoint(*networks, average.resolution, num_images(path, tree), average.notes)
 
 
 def _networks(tree) -> dict[str, Any]:
@@ -104,7 +100,7 @@ def _networks(tree) -> dict[str, Any]:
   return {name: wrapped.unwrapped(tree.get(name)) for name in _NAMES}
 
 
-def _generator(path, name: str, value, notes: list[str]) -> tuple[Network, int]:
+def _generator(path, name: str, value) -> Grown:
   state = state_dicts.weights(f'{path}, {name}', value)
   try:
     fields = stylenerf_generator.model_fields(state)
@@ -131,12 +127,13 @@ def _generator(path, name: str, value, notes: list[str]) -> tuple[Network, int]:
     )
   low, num = fields['low_resolution'], len(fields['channels'])
   level = _level(path, name, state, num)
+  notes = []
   if level < num:
     notes.append(
       f'The growth of the file is not at its end: it makes {low << level}² of {low << num}², and '
       'a share of the last size that is still faded in counts in full.'
     )
-  return Network(fields, arrays), low << level
+  return Grown(fields, arrays, notes=notes, resolution=low << level)
 
 
 def _level(path, name: str, state: Mapping, num: int) -> int:
@@ -175,3 +172,12 @@ def _discriminator(path, value) -> Network:
   if pose is not None:
     fields.update(pose_dim=len(pose), mapping_layers=mapping)
   return Network(fields, params)
+
+
+_RELEASE = training_state.Release(
+  'generator of StyleNeRF',
+  '(synthesis.fg_nerf). Give a checkpoint of StyleNeRF.',
+  is_generator,
+  _generator,
+  _discriminator,
+)

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 
 from jax3dgan import convert
-from jax3dgan.convert import official, state_dicts, stylesdf_names, wrapped
-from jax3dgan.convert.networks import Checkpoint, Network, shapes
+from jax3dgan.convert import state_dicts, stylesdf_names, training_state, wrapped
+from jax3dgan.convert.networks import Checkpoint, Network
 from jax3dgan.errors import UserError
 
 _MARK = 'renderer.sigmoid_beta'
-_WHAT = 'generator of StyleSDF'
 
 
 def is_generator(value) -> bool:
@@ -32,20 +31,11 @@ def read_checkpoint(
   tree = convert.read(path)
   whole = isinstance(tree, dict) and entry is None
   found = {name: tree.get(name) if whole else None for name in ('g_ema', 'g', 'd')}
-  otherwise = f'({_MARK}). Give a checkpoint of StyleSDF, of either stage.'
-  shown = wrapped.shown_generator(path, tree, entry, found, is_generator, _WHAT, otherwise)
-  say(f'Checking {", ".join(name for name, value in found.items() if value)} ...')
-  notes: list[str] = []
-  average = _generator(path, shown, found[shown], notes)
-  generator = None
-  if shown == 'g_ema' and is_generator(found['g']):
-    generator = _generator(path, 'g', found['g'], [])
-    official.compare_shapes(path, shapes(generator.params), shapes(average.params), 'g_ema')
-  discriminator = _discriminator(path, found['d']) if found['d'] is not None else None
-  return Checkpoint(average, generator, discriminator, wrapped.step_of(tree), notes)
+  networks = training_state.read(path, tree, found, _RELEASE, say, entry)
+  return Checkpoint(*networks, wrapped.step_of(tree), networks[0].notes)
 
 
-def _generator(path, name: str, state, notes: list[str]) -> Network:
+def _generator(path, name: str, state) -> Network:
   weights = state_dicts.of_entry(path, name, state, 'StyleSDF')
   try:
     fields = stylesdf_names.model_fields(weights)
@@ -55,13 +45,14 @@ def _generator(path, name: str, state, notes: list[str]) -> Network:
     params = stylesdf_names.from_official(weights, names, num_noises)
   except UserError as error:
     raise UserError(f'{path}, {name}: {error}') from None
+  notes = []
   unused = [value for key, value in weights.items() if stylesdf_names.UNUSED.fullmatch(key)]
   if any(value.any() for value in unused):
     notes.append(
       f'{len(unused)} biases of styled convolutions (decoder.*.bias) are left out, which the '
       'release never adds; --to writes zeros for them.'
     )
-  return Network(fields, params)
+  return Network(fields, params, notes=notes)
 
 
 def _discriminator(path, state) -> Network:
@@ -72,3 +63,12 @@ def _discriminator(path, state) -> Network:
     return Network(fields, stylesdf_names.from_official(weights, names))
   except UserError as error:
     raise UserError(f'{path}, d: {error}') from None
+
+
+_RELEASE = training_state.Release(
+  'generator of StyleSDF',
+  f'({_MARK}). Give a checkpoint of StyleSDF, of either stage.',
+  is_generator,
+  _generator,
+  _discriminator,
+)
