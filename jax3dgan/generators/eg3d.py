@@ -246,11 +246,6 @@ class EG3D(StylePlanes):
     density, features = self.radiance_field(self.prepare(w))(points[:, :, None], directions)
     return density[:, :, 0], features[:, :, 0]
 
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
-    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
-    label = camera.label() if label is None else label
-    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
-
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""
     label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.rendering import spherical_harmonics
 from jax3dgan.rendering.splatting import Gaussians
 
 OVERSHOOT = 0.001  # of bounded activations, which then reach their ends
-C0 = 0.28209479177387814  # the spherical harmonic of degree 0
 ROTATIONS = {'quaternion': 4, 'axis_angle': 3}  # numbers of each
 _IDENTITY = np.float32([3, 0, 0, 0])  # added to a quaternion: fresh networks turn a little
 
@@ -94,7 +94,7 @@ def harmonics(raw, compat: bool = False):
     compat: shifts them by the overshoot, as the release does.
   """
   c = (1 + 2 * OVERSHOOT) * jnp.tanh(raw) - (OVERSHOOT if compat else 0)
-  return (0.5 / C0 * c).reshape(*c.shape[:-1], -1, 3)
+  return (0.5 / spherical_harmonics.C0 * c).reshape(*c.shape[:-1], -1, 3)
 
 
 def gaussians(

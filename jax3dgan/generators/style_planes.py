@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import BUFFERS, Generator, truncated
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
@@ -68,6 +69,12 @@ class StylePlanes(Generator):
     if truncation_cutoff is None:
       return pulled
     return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
+
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
+    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
+    if self.label_dim and label is None:
+      label = camera.label()
+    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
 
   def planes(self, w, key=None):
     """Styles w [b, num_ws, w_dim] → planes [b, h, h, image_channels].

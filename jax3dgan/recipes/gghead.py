@@ -15,7 +15,7 @@ import jax
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
-from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
+from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.checks import Range
@@ -70,6 +70,14 @@ RANGES = {
 }
 
 
+# Fields that say more of a term, by its weight.
+_OF_WEIGHTS = {
+  'loss.r1': ('loss.r1_every',),
+  'loss.pose': ('loss.pose_encoding',),
+  'gghead.blur': ('gghead.blur_images',),
+}
+
+
 class GGHead(Recipe):
   """See the module."""
 
@@ -109,10 +117,7 @@ class GGHead(Recipe):
         checks.unused(config, f'gghead.{field}', getattr(Own, field), reason)
     if not (config.gghead.beta or config.gghead.variation):
       checks.unused(config, 'gghead.late_images', 0, 'no late term has a weight')
-    if not config.gghead.blur:
-      checks.unused(config, 'gghead.blur_images', Own.blur_images, 'config.gghead.blur is 0')
-    if not config.loss.r1:
-      checks.unused(config, 'loss.r1_every', Loss.r1_every, 'config.loss.r1 is 0')
+    unused.of_weights(config, self, _OF_WEIGHTS)
     if config.gghead.variation and generator.template == 'sphere':
       raise UserError(
         'config.gghead.variation needs a map without cuts, and that of the sphere is cut below. '
