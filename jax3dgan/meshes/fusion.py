@@ -11,7 +11,6 @@ import numpy as np
 
 from jax3dgan import cameras, trained
 from jax3dgan.generators import Generator, Scene
-from jax3dgan.nn import precision
 from jax3dgan.rendering import depth_maps
 
 NUM_AZIMUTHS, ELEVATIONS = 12, (-0.6, 0.1, 0.9)  # cameras; radians
@@ -85,15 +84,11 @@ def _pixels(camera, points, size):
   """Of points [n, 3]: the distance from a camera, the number of the pixel that they are in, and
   whether they are in its picture, [n] each."""
   height, width = size
-  offsets = points - camera.cam2world[:3, 3]
-  local = precision.einsum('ni,ij->nj', offsets, camera.cam2world[:3, :3])
-  ahead = local[:, 2] > 1e-3
-  image = precision.einsum('nj,ij->ni', local, camera.intrinsics)
-  u, v = (image[:, i] / jnp.where(ahead, local[:, 2], 1) for i in (0, 1))
-  inside = ahead & (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
-  column = jnp.clip((u * width).astype(jnp.int32), 0, width - 1)
-  row = jnp.clip((v * height).astype(jnp.int32), 0, height - 1)
-  return jnp.linalg.norm(offsets, axis=-1), row * width + column, inside
+  uv, depth = cameras.project(camera, points)
+  inside = (depth > 1e-3) & jnp.all((uv >= 0) & (uv < 1), axis=-1)
+  u, v = jnp.moveaxis(jnp.where(inside[:, None], uv, 0), -1, 0)
+  index = (v * height).astype(jnp.int32) * width + (u * width).astype(jnp.int32)
+  return jnp.linalg.norm(points - camera.origin, axis=-1), index, inside
 
 
 @dataclasses.dataclass(eq=False)

@@ -124,18 +124,15 @@ def _before(block: _Block, values, combine, identity: float):
   return shifted(x, 1)
 
 
-def _stopped(block: _Block, before):
-  """α of a block where pixels end, for the transmittance [k, p] before each chunk."""
+def _stopped(block: _Block, free):
+  """A block where pixels end, and the transmittances of tiles [t + 1, p] behind it where none
+  would, of those before it, `free`."""
+  alone = functools.reduce(jnp.multiply, jnp.moveaxis(1 - block.alpha, 1, 0))
+  before = free[block.tile] * _before(block, alone, jnp.multiply, 1)
   after = before[:, None] * jnp.cumprod(1 - block.alpha, axis=1)
   keep = after >= STOP
-  return block._replace(raw=jnp.where(keep, block.raw, 0), alpha=jnp.where(keep, block.alpha, 0))
-
-
-def _product(alpha):
-  after = 1 - alpha[:, 0]
-  for slot in range(1, alpha.shape[1]):
-    after *= 1 - alpha[:, slot]
-  return after
+  block = block._replace(raw=jnp.where(keep, block.raw, 0), alpha=jnp.where(keep, block.alpha, 0))
+  return block, free.at[block.tile].multiply(alone)
 
 
 def _forward(table, bins, n: int, layout: Layout):
@@ -147,10 +144,7 @@ def _forward(table, bins, n: int, layout: Layout):
     index, total, passing, free = state
     block = _read(table, bins, index, n, layout)
     if layout.stop:
-      alone = _product(block.alpha)
-      before = free[block.tile] * _before(block, alone, jnp.multiply, 1)
-      free = free.at[block.tile].multiply(alone)
-      block = _stopped(block, before)
+      block, free = _stopped(block, free)
     # All slots in one loop over pixels; XLA merges it.
     alpha, values = block.alpha, block.numbers[..., _ELLIPSE:, None]
     after = jnp.ones_like(alpha[:, 0])
@@ -194,10 +188,7 @@ def _backward(table, bins, n: int, layout: Layout, total, passing, d_total, d_pa
     index, gradient, passing, done, free = state
     block = _read(table, bins, index, n, layout)
     if layout.stop:
-      alone = _product(block.alpha)
-      before = free[block.tile] * _before(block, alone, jnp.multiply, 1)
-      free = free.at[block.tile].multiply(alone)
-      block = _stopped(block, before)
+      block, free = _stopped(block, free)
     alpha, raw = block.alpha, block.raw
     cotangent = d_total[block.tile]  # [k, f, p]
     value = sum(
