@@ -9,7 +9,7 @@ as much a step at 64².
 import pathlib
 import runpy
 
-from jax3dgan import config as config_lib
+from jax3dgan import toys_experiment
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOYS = runpy.run_path(str(_FOLDER / 'toys.py'))
@@ -33,8 +33,4 @@ def get_config():
 
 def get_test_config():
   """Two steps in seconds, on toys: the face model need not be there."""
-  config = config_lib.tiny(get_config())
-  toys = _TOYS['get_test_config']()
-  for group in ('data', 'render', 'pose_prior'):
-    config[group].update(toys[group])
-  return config
+  return toys_experiment.tiny_with_toys(get_config(), _TOYS['get_test_config']())

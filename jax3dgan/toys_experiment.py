@@ -30,3 +30,17 @@ def base_config(recipe: str = 'pigan'):
   config.log.update(every=20, images_every=250)
   config.checkpoint.update(every=250)
   return config
+
+
+def tiny_with_toys(config, toys, more=()):
+  """Two steps in seconds of an experiment on other photos, with the photos and cameras of the toys.
+
+  Args:
+    config: The experiment's.
+    toys: A tiny config of the toys.
+    more: Groups of it that are taken too.
+  """
+  config = config_lib.tiny(config)
+  for group in ('data', 'render', 'pose_prior', *more):
+    config[group].update(toys[group])
+  return config

@@ -7,7 +7,6 @@ viewers take .ply and .splat with y down and z away from the viewer, as the scen
 glTF have the library's own axes.
 """
 
-import os
 import pathlib
 
 from jax3dgan.errors import UserError
@@ -46,13 +45,10 @@ def write(path, cloud: Cloud) -> None:
   """
   path = pathlib.Path(path)
   content = _format(path).dumps(cloud)
+  from jax3dgan.data import records  # not for what only asks which endings there are
+
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{os.getpid()}-{path.name}')
-  try:
-    temporary.write_bytes(content)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  records.write_atomically(path, content)
 
 
 def read(path) -> Cloud:
