@@ -18,35 +18,22 @@ offsets, zero at first). Buffers: those of `StylePlanes`; of the template 'given
 import math
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead_attributes, templates
-from jax3dgan.generators.base import BUFFERS, Rendering, Scene
+from jax3dgan.generators.base import BUFFERS, Scene
+from jax3dgan.generators.splatted import GaussianScene, SplattedGenerator
 from jax3dgan.generators.style_planes import StylePlanes
 from jax3dgan.nn import precision, resample
 from jax3dgan.nn.cpu.planes import sum_on_planes
 from jax3dgan.nn.stylegan2 import channels_of
-from jax3dgan.rendering import splatting
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.splatting import Gaussians, Splatting
 
 GIVEN = 'given'  # the template whose points are in the buffers
 _SPACINGS = 0.8  # of the template's: a fresh scale where none is given
-
-
-@flax.struct.dataclass
-class GaussianScene(Scene):
-  """An object, before any camera.
-
-  Attributes:
-    gaussians: leaves [b, n, ...].
-  """
-
-  gaussians: Gaussians
 
 
 class PositionLayer(nn.Module):
@@ -60,7 +47,7 @@ class PositionLayer(nn.Module):
     return precision.rows_product(x, kernel) + bias
 
 
-class GGHead(StylePlanes):
+class GGHead(SplattedGenerator, StylePlanes):
   """The generator. Styles w are [b, num_ws, w_dim].
 
   Attributes:
@@ -115,10 +102,6 @@ class GGHead(StylePlanes):
   compat_stop: bool = False
   matmul_dtype: str = 'float32'
 
-  # Not fields.
-  has_depth = has_gaussians = True
-  prepares_scene = True
-
   def setup(self):
     self._check_fields()
     self.make_networks(sum(gghead_attributes.sizes(self.rotation, self.sh_degree)))
@@ -160,6 +143,11 @@ class GGHead(StylePlanes):
       raise UserError('config.model.gains are of scales, rotations, colours, opacities: give four.')
 
   @property
+  def splatting(self) -> Splatting:
+    """How Gaussians are drawn."""
+    return Splatting(stop=self.compat_stop, straight_through=self.compat_stop)
+
+  @property
   def points_on_side(self) -> int:
     """Points on a side of a template that is not given."""
     return self.points or 4 << (len(self.channels) - 1)
@@ -186,12 +174,6 @@ class GGHead(StylePlanes):
     """The floor under scales, world units."""
     return self.scale_floor * self.spacing
 
-  def unused_options(self) -> dict[str, str]:
-    """See `Generator.unused_options`; near and far are where Gaussians are drawn and their depth
-    is coloured, and the grid of pixels is checked."""
-    used = ('near', 'far', 'white_back', 'align_corners')
-    return {name: why for name, why in super().unused_options().items() if name not in used}
-
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
     unused = {}
@@ -209,16 +191,7 @@ class GGHead(StylePlanes):
   def check_options(self, options: RenderOptions) -> None:
     """See `Generator.check_options`."""
     self._check_fields()
-    if options.align_corners:
-      raise UserError(
-        "config.render.align_corners is True, and Gaussians are drawn at pixels' centres. Set "
-        '--config.render.align_corners=False.'
-      )
-    if options.last_back:
-      raise UserError(
-        'config.render.last_back is of rays that end in a field, and Gaussians have none. Set '
-        '--config.render.last_back=False.'
-      )
+    super().check_options(options)
 
   def raw_attributes(self, w, key=None) -> gghead_attributes.Raw:
     """Attributes [b, n, ...] of styles w [b, num_ws, w_dim] before activations.
@@ -275,40 +248,6 @@ class GGHead(StylePlanes):
     if isinstance(w, Scene):
       return w
     return GaussianScene(self.gaussians_of(self.raw_attributes(w, key)))
-
-  def gaussians(self, w) -> Gaussians:
-    """See `Generator.gaussians`."""
-    return self.prepare(w).gaussians
-
-  def splat(self, scene: GaussianScene, camera: Camera, options: RenderOptions):
-    """Draws a scene [b] from cameras [b], or [b, views], or a scene [1] from any: `Splats`."""
-    gaussians = scene.gaussians
-    if gaussians.means.shape[0] == 1 and camera.cam2world.shape[0] != 1:
-      gaussians = jax.tree.map(lambda x: x[0], gaussians)
-    size = (options.resolution, options.resolution)
-    how = Splatting(stop=self.compat_stop, straight_through=self.compat_stop)
-    return splatting.splat(gaussians, camera, size, float(options.white_back), how)
-
-  def synthesize(
-    self, w, camera: Camera, key=None, options: RenderOptions | None = None, noise_std=0.0
-  ) -> Rendering:
-    """Images of styles w [b, num_ws, w_dim], or of a `Scene`, from cameras [b].
-
-    Args:
-      key: per-example keys [b] of the backbone's noise; None for a deterministic image.
-      options: their resolution and background are used; any resolution fits.
-      noise_std: ignored: there is no density.
-    """
-    del noise_std
-    out = self.splat(self.prepare(w, key), camera, options or RenderOptions()).composite
-    return Rendering(2 * out.colour - 1, out.depth, out.opacity)
-
-  def query(self, w, points, directions=None):
-    """There is none: UserError."""
-    raise UserError(
-      "'gghead' has no field: it is made of Gaussians, without a density at points. Its meshes are "
-      'of depth maps; take a model with a field for what needs one.'
-    )
 
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""

@@ -95,6 +95,7 @@ def splat(
   size: tuple[int, int],
   background=None,
   options: Splatting = DEFAULT,
+  offsets=None,
 ) -> Splats:
   """Draws Gaussians from cameras, nearest first; equal depths by index.
 
@@ -105,6 +106,8 @@ def splat(
     background: Colours that broadcast to [*scenes, *views, height, width, 3], for the light that
       passes all Gaussians; None for black.
     options: See `Splatting`.
+    offsets: [*scenes, *views, n, 2] pixels, added to where the means are on the images: zeros,
+      whose gradient is that of these places, which says where Gaussians lack (Sec. 5.2).
 
   Returns:
     Splats with leaves [*scenes, *views, height, width, ...].
@@ -127,6 +130,9 @@ def splat(
   camera = jax.tree.map(lambda x: x.reshape(images, *x.shape[len(batch) :]), camera)
 
   projected = splatting_projection.project(gaussians, camera, size)
+  if offsets is not None:
+    offsets = offsets.reshape(projected.means.shape)
+    projected = projected._replace(means=projected.means + offsets)
   table = [splatting_projection.seen_colours(gaussians, camera), projected.depths[..., None]]
   if gaussians.features is not None:
     table.append(gaussians.features)

@@ -141,7 +141,7 @@ def test_its_mesh_is_what_depth_maps_show(model, monkeypatch):
 
 def test_one_line_says_that_there_is_no_field(model):
   w = model.map(model.latents([0]), 1.0)
-  with pytest.raises(UserError, match="'gghead' has no field") as error:
+  with pytest.raises(UserError, match='GGHead has no field') as error:
     model.generator.apply(model.variables, w, np.zeros((1, 1, 3)), method='query')
   assert '\n' not in str(error.value)
   with pytest.raises(UserError, match='cars has no field'):
