@@ -1,27 +1,21 @@
 """Planes of features that a StyleGAN2 makes of a latent: what EG3D and GGHead share."""
 
 import jax
-import jax.numpy as jnp
 
-from jax3dgan.cameras import Camera
-from jax3dgan.errors import UserError
-from jax3dgan.generators.base import BUFFERS, Generator, truncated
-from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork, channels_of
+from jax3dgan.generators.base import BUFFERS
+from jax3dgan.generators.mapped_styles import MappedStyles
+from jax3dgan.nn.stylegan2 import SynthesisNetwork, channels_of
 
 
-class StylePlanes(Generator):
-  """A mapping network, conditioned on the camera or not, and a synthesis network `backbone`.
+class StylePlanes(MappedStyles):
+  """A mapping network, and a synthesis network `backbone`.
 
-  Subclasses are modules whose fields are `w_dim`, `mapping_layers`, `label_dim`, `label_scale`,
-  `channels`, `use_noise`, `clamp` and `matmul_dtype`, and call `make_networks` in `setup`. Styles w
-  are [b, num_ws, w_dim]. Buffers: with noise `noise_const`, that of deterministic images, flat, and
-  `w_average` [w_dim], the running mean of the styles.
+  Subclasses are modules whose fields are those of `MappedStyles`, `channels`, `use_noise`, `clamp`
+  and `matmul_dtype`, and call `make_networks` in `setup`. Buffers: those of `MappedStyles`, and
+  with noise `noise_const`, that of deterministic images, flat.
   """
 
   # Subclasses have fields of these names.
-  w_dim = 512
-  mapping_layers = 2
-  label_scale = 1.0
   channels = channels_of(256)
   use_noise = True
   clamp = 0.0
@@ -29,7 +23,7 @@ class StylePlanes(Generator):
 
   def make_networks(self, image_channels: int) -> None:
     """Both networks, the second with so many channels, and the buffers."""
-    self.mapping = MappingNetwork(self.w_dim, self.mapping_layers, self.label_dim)
+    self.make_mapping()
     self.backbone = SynthesisNetwork(
       tuple(self.channels), image_channels, self.use_noise, self.clamp or None, self.matmul_dtype
     )
@@ -38,43 +32,11 @@ class StylePlanes(Generator):
       self.noise_const = self.variable(
         BUFFERS, 'noise_const', lambda: _init_noise(self.make_rng('params'), sizes)
       )
-    self.w_average = self.variable(BUFFERS, 'w_average', jnp.zeros, (self.w_dim,))
 
   @property
   def num_ws(self) -> int:
     """Styles of a scene."""
     return 2 * len(self.channels)
-
-  def average_w(self):
-    """The running mean of the styles, [num_ws, w_dim]."""
-    return jnp.broadcast_to(self.w_average.value, (self.num_ws, self.w_dim))
-
-  def map(self, z, label=None, truncation_psi=1.0, average_w=None, truncation_cutoff=None):
-    """Latents z [b, z_dim] → styles w [b, num_ws, w_dim].
-
-    Args:
-      label: [b, 25] cameras that the mapping is conditioned on; needed where label_dim is 25.
-      truncation_psi: pulls w towards `average_w` [num_ws, w_dim]; 1 does nothing.
-      truncation_cutoff: how many of the styles, from the first on, are pulled; None for all.
-    """
-    if self.label_dim:
-      if label is None:
-        raise UserError(
-          'The generator is conditioned on the camera. Pass its label, see Camera.label.'
-        )
-      label = label * self.label_scale
-    w = self.mapping(z, label if self.label_dim else None)
-    w = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_ws, self.w_dim))
-    pulled = truncated(w, truncation_psi, average_w)
-    if truncation_cutoff is None:
-      return pulled
-    return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
-
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
-    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
-    if self.label_dim and label is None:
-      label = camera.label()
-    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
 
   def planes(self, w, key=None):
     """Styles w [b, num_ws, w_dim] → planes [b, h, h, image_channels].

@@ -1,67 +1,18 @@
 """GGHead's losses, for one device's share of the batch; `recipes.gghead` makes phases of them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
 
-from jax3dgan import cameras
-from jax3dgan.devices import parallel
-from jax3dgan.generators.gghead import GaussianScene
-from jax3dgan.losses import adversarial, blur
 from jax3dgan.losses import gaussians as gaussian_losses
-from jax3dgan.recipes import base, loss_terms
-from jax3dgan.recipes.base import Terms
+from jax3dgan.recipes import splat_losses
+from jax3dgan.recipes.splat_losses import Losses
 from jax3dgan.training.schedule import Stage
-
-
-class Losses(NamedTuple):
-  """The losses of a stage, see `Phase.loss`: (params, networks, inputs, now) → (scalar, Terms).
-
-  Attributes:
-    generator: Of the generator's parameters.
-    discriminator, r1: Of the discriminator's.
-  """
-
-  generator: Callable
-  discriminator: Callable
-  r1: Callable
 
 
 def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
   """The losses of a stage, before their mean over devices."""
-  loss, own = config.loss, config.gghead
-  options = stage.options
-  conditioned = bool(discriminator is not None and discriminator.label_dim)
+  own = config.gghead
 
-  def blurred(image, now):
-    """What the discriminator sees."""
-    if not own.blur:
-      return image
-    return blur.gaussian_blur(
-      image, blur.blur_sigma(now.images, own.blur, own.blur_images), own.blur
-    )
-
-  def judge(variables, image, label):
-    return discriminator.apply(variables, image, **({'label': label} if conditioned else {}))
-
-  def objects_of(variables, inputs):
-    """Raw attributes, the Gaussians of them, and the styles."""
-    condition = inputs.condition if generator.label_dim else None
-    w = generator.apply(variables, inputs.z, condition, method='map')
-    keys = inputs.keys if parallel.are_keys(inputs.keys) else None
-    raw = generator.apply(variables, w, keys, method='raw_attributes')
-    return raw, generator.apply(variables, raw, method='gaussians_of'), w
-
-  def draw(variables, gaussians, label):
-    """Splats [b, views] of labels [b, views, 25]."""
-    return generator.apply(
-      variables, GaussianScene(gaussians), cameras.from_label(label), options, method='splat'
-    )
-
-  def of_gaussians(raw, gaussians, splats, now):
-    """The regularisation, and what is logged of it."""
+  def regularisation(raw, gaussians, splats, now):
     terms = {
       'position': own.position * gaussian_losses.mean_norm(raw.position).mean(),
       'scale': own.scale * gaussian_losses.mean_norm(raw.scale).mean(),
@@ -73,57 +24,18 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
       shown = splats.features, splats.composite.opacity
       variation = gaussian_losses.map_variation(*(x.reshape(-1, *x.shape[2:]) for x in shown))
       terms['variation'] = own.variation * late * variation
-    metrics = {f'generator/{name}': term for name, term in terms.items()}
-    metrics |= {
-      'gaussians/opacity': gaussians.opacities.mean(),
-      'gaussians/scale': gaussians.scales.mean(),
-      'gaussians/coverage': splats.composite.opacity.mean(),
-    }
-    return sum(terms.values()), metrics
+    return terms
 
-  def of_generator(params, networks, inputs, now):
-    variables = networks.variables('generator', params)
-    raw, gaussians, _ = objects_of(variables, inputs)
-    if own.variation:
-      places = generator.apply(variables, method='places')
-      places = jnp.broadcast_to(places, (*gaussians.opacities.shape, 2))
-      gaussians = gaussians._replace(features=places)
-    label = inputs.label[:, None]
-    if 'views' in inputs.extras:
-      label = jnp.concatenate([label, inputs.extras['views']], axis=1)  # [b, v, 25]
-    splats = draw(variables, gaussians, label)
-    adversarial_loss = penalty = pose_error = 0.0
-    for view in range(own.views):
-      image = blurred(2 * splats.composite.colour[:, view] - 1, now)
-      out = judge(networks.variables('discriminator'), image, label[:, view])
-      adversarial_loss += adversarial.generator_loss(out.logits) / own.views
-      of_view = loss_terms.of_pose(loss, out, cameras.from_label(label[:, view]))
-      penalty += of_view[0] / own.views
-      pose_error += of_view[1] / own.views
-    regularisation, metrics = of_gaussians(raw, gaussians, splats, now)
-    metrics |= {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
-    return adversarial_loss + penalty + regularisation, Terms(metrics)
+  def with_places(variables, gaussians):
+    places = generator.apply(variables, method='places')
+    return gaussians._replace(features=jnp.broadcast_to(places, (*gaussians.opacities.shape, 2)))
 
-  def of_discriminator(params, networks, inputs, now):
-    variables = networks.variables('discriminator', params)
-    of_fakes = networks.variables('generator')
-    _, gaussians, w = objects_of(of_fakes, inputs)
-    fakes = 2 * draw(of_fakes, gaussians, inputs.label[:, None]).composite.colour[:, 0] - 1
-    fakes, w = jax.lax.stop_gradient((blurred(fakes, now), w))
-    fake = judge(variables, fakes, inputs.label)
-    real = judge(variables, blurred(inputs.images, now), inputs.image_label)
-    total, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
-    penalty, metrics['discriminator/pose_error'] = loss_terms.of_pose(loss, fake, inputs.camera)
-    average = base.running_w_average(networks, w, own.w_average_decay)
-    return total + penalty, Terms(metrics, average)
-
-  def of_r1(params, networks, inputs, now):
-    variables = networks.variables('discriminator', params)
-    # In the release R1 is the gradient in the blurred photo, not in the photo.
-    return loss_terms.of_r1(
-      loss.r1,
-      lambda image: judge(variables, image, inputs.image_label).logits,
-      blurred(inputs.images, now),
-    )
-
-  return Losses(of_generator, of_discriminator, of_r1)
+  return splat_losses.make_losses(
+    config,
+    own,
+    generator,
+    discriminator,
+    stage,
+    regularisation,
+    with_places if own.variation else None,
+  )
