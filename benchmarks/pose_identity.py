@@ -11,12 +11,11 @@ may be larger by a whole factor; the probes read means over their pixels.
 
 import argparse
 import dataclasses
-import os
 import pathlib
 
 import numpy as np
 
-from jax3dgan import programs, trained, viz
+from jax3dgan import atomic, programs, trained, viz
 from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import identity, pose, pose_direction, probes, turning
@@ -128,10 +127,9 @@ def curves(paths, file: pathlib.Path) -> None:
   left.set(xlabel='achieved turn, degrees', ylabel='squared identity change', ylim=(0, 1.15))
   right.set(xlabel='turn, degrees', ylabel='objects that can be turned so far', ylim=(0, 1.05))
   left.legend(fontsize=7, loc='upper left', bbox_to_anchor=(0, 0.86), frameon=False)
-  temporary = file.with_name(f'.{os.getpid()}-{file.name}')
-  figure.savefig(temporary, dpi=110, format='png')
+  with atomic.replacing(file) as temporary:
+    figure.savefig(temporary, dpi=110, format='png')
   pyplot.close(figure)
-  temporary.replace(file)
 
 
 def strip(paths) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import pathlib
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from jax3dgan import json_text
+from jax3dgan import atomic, json_text
 from jax3dgan.errors import UserError
 
 # Anchors of a colour ramp from far to near; lightness grows evenly: depth reads in grey too.
@@ -185,18 +184,6 @@ def sheet(rows: Sequence[tuple[str, np.ndarray]], pad: int = 2, size: int = 13) 
   return np.asarray(canvas)
 
 
-def _write_whole(path, write) -> None:
-  """Calls `write(temporary path)`, then renames: a reader never sees a half file."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{os.getpid()}-{path.name}')
-  try:
-    write(temporary)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
-
-
 def png_bytes(image: np.ndarray, texts: dict[str, str] | None = None) -> bytes:
   """Returns a PNG file's bytes of an image [h, w, 3] (uint8, or float in [−1, 1]).
 
@@ -214,8 +201,9 @@ def png_bytes(image: np.ndarray, texts: dict[str, str] | None = None) -> bytes:
 
 def save_png(path, image: np.ndarray, texts: dict[str, str] | None = None) -> None:
   """Writes an image [h, w, 3] as a PNG file, whole or not at all; see `png_bytes`."""
-  data = png_bytes(image, texts)
-  _write_whole(path, lambda temporary: temporary.write_bytes(data))
+  path, data = pathlib.Path(path), png_bytes(image, texts)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  atomic.write(path, data)
 
 
 def write_video(path, frames: Iterable[np.ndarray], fps: float = 24) -> None:
@@ -229,12 +217,15 @@ def write_video(path, frames: Iterable[np.ndarray], fps: float = 24) -> None:
   Raises:
     UserError: Another ending.
   """
-  kind = pathlib.Path(path).suffix.lower()
+  path = pathlib.Path(path)
+  kind = path.suffix.lower()
   if kind not in ANIMATED:
     raise UserError(f'{path} does not say what to write. End it in one of {", ".join(ANIMATED)}.')
   frames = (to_uint8(frame) for frame in frames)
   writer = _write_mp4 if kind == '.mp4' else _write_animation
-  _write_whole(path, lambda temporary: writer(temporary, frames, fps))
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with atomic.replacing(path) as temporary:
+    writer(temporary, frames, fps)
 
 
 def _write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray], fps: float) -> None:

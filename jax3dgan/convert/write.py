@@ -4,7 +4,6 @@ The zip holds a pickle of an OrderedDict whose tensors refer to one entry each.
 """
 
 import io
-import os
 import pathlib
 import struct
 import zipfile
@@ -12,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.convert.tensors import STORAGES
 
 _CLASSES = {dtype: name for name, dtype in STORAGES.items()}
@@ -38,13 +38,8 @@ def torch(path, weights: dict[str, np.ndarray]) -> None:
 def _write(path, write: Callable) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    with open(temporary, 'wb') as file:
-      write(file)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with atomic.replacing(path) as temporary, open(temporary, 'wb') as file:
+    write(file)
 
 
 def _archive(file, weights):

@@ -17,6 +17,7 @@ import time
 import tqdm
 from etils import epath
 
+from jax3dgan import atomic
 from jax3dgan.data import mounts, reading, records, skips
 from jax3dgan.data.builders import cached
 from jax3dgan.errors import UserError
@@ -95,7 +96,7 @@ def _copy(source, work, index, directory):
   with bar, reading.threads(_NUM_STREAMS, 'copy') as pool:
     for future in [pool.submit(_copy_shard, source, work, entry) for entry in todo]:
       bar.update(future.result())
-  records.write_atomically(os.path.join(work, records.INDEX), json.dumps(index).encode())
+  atomic.write(os.path.join(work, records.INDEX), json.dumps(index).encode(), alone=True)
 
 
 def _is_whole(work, entry):
@@ -143,15 +144,12 @@ class _ReadError(Exception):
 def _copy_file(path, target):
   """Copies a file, atomically; returns its size and SHA-256."""
   digest, size = hashlib.sha256(), 0
-  with open(f'{target}.tmp', 'wb') as out:
+  # The index, which makes the copy count, is not on the disk before the shards are.
+  with atomic.replacing(target, alone=True) as temporary, open(temporary, 'wb') as out:
     for chunk in _chunks(path):
       digest.update(chunk)
       out.write(chunk)
       size += len(chunk)
-    # The index, which makes the copy count, must not be on the disk before the shards are.
-    out.flush()
-    os.fsync(out.fileno())
-  os.replace(f'{target}.tmp', target)
   return size, digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ import os
 import numpy as np
 from etils import epath
 
+from jax3dgan import atomic
 from jax3dgan.data import images, labels, reading, skips, tfrecord
 from jax3dgan.errors import UserError
 
@@ -31,22 +32,6 @@ class Record:
   label: np.ndarray | None
   key: str
   features: dict = dataclasses.field(default_factory=dict)
-
-
-def write_atomically(path, data):
-  """Writes bytes so that after any interruption the path has the old or the new content."""
-  path = os.fspath(path)
-  temporary = path + '.tmp'
-  try:
-    with open(temporary, 'wb') as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except OSError:
-    if os.path.exists(temporary):
-      os.remove(temporary)
-    raise
 
 
 def encode_example(example):
@@ -94,7 +79,7 @@ class ShardWriter:
   def close(self):
     """Writes the shard, atomically; returns its entry of the index and its `labels.sums`."""
     data = self._file.getvalue()
-    write_atomically(self._path, data)
+    atomic.write(self._path, data, alone=True)
     entry = {
       'file': os.path.basename(self._path),
       'count': len(self),
@@ -153,7 +138,7 @@ def write_index(directory, entries, label_sums, resolution, extra=None):
     **(extra or {}),
     'shards': entries,
   }
-  write_atomically(os.path.join(directory, INDEX), json.dumps(index).encode())
+  atomic.write(os.path.join(directory, INDEX), json.dumps(index).encode(), alone=True)
   return index
 
 

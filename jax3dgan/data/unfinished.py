@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.data import images, labels, locks, records, workers
 from jax3dgan.data import names as names_lib
 from jax3dgan.errors import UserError
@@ -104,7 +105,7 @@ def _digest(source, i):
 
 
 def _write_json(path, value):
-  records.write_atomically(path, json.dumps(value).encode())
+  atomic.write(path, json.dumps(value).encode(), alone=True)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jax3dgan import json_text
+from jax3dgan import atomic, json_text
 from jax3dgan.errors import UserError
 
 NUM_STYLES = 2048  # latents of means and standard deviations: 1.6 % error of the latter
@@ -131,16 +131,15 @@ class Directions:
     about = {'names': self.names, 'source': self.source, 'report': self.report}
     text = np.frombuffer(json_text.dumps(about, None).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.part')
-    with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as file:
-      arrays = {'vectors': self.vectors, 'scales': self.scales, 'about': text}
-      for name, array in arrays.items():
-        member = io.BytesIO()
-        np.save(member, array, allow_pickle=False)
-        # A fixed date: the same directions give the same bytes.
-        info = zipfile.ZipInfo(f'{name}.npy', (1980, 1, 1, 0, 0, 0))
-        file.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED)
-    temporary.replace(path)
+    with atomic.replacing(path) as temporary:
+      with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as file:
+        arrays = {'vectors': self.vectors, 'scales': self.scales, 'about': text}
+        for name, array in arrays.items():
+          member = io.BytesIO()
+          np.save(member, array, allow_pickle=False)
+          # A fixed date: the same directions give the same bytes.
+          info = zipfile.ZipInfo(f'{name}.npy', (1980, 1, 1, 0, 0, 0))
+          file.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED)
     return path
 
   @classmethod

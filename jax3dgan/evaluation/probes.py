@@ -15,7 +15,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.data.builders.toys import generate
 from jax3dgan.devices.compilation import cache_root
 from jax3dgan.errors import UserError
@@ -227,11 +227,9 @@ def _cached(kind: str, what: dict, templates, train, cache_dir):
   params = jax.tree.map(np.asarray, params)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{os.getpid()}-{path.name}')
     leaves = {f'leaf_{i}': x for i, x in enumerate(jax.tree.leaves(params))}
-    with open(temporary, 'wb') as file:
-      np.savez(file, report=json.dumps(report), **leaves)
-    temporary.replace(path)
+    with atomic.replacing(path) as temporary:
+      np.savez(temporary, report=json.dumps(report), **leaves)
   except OSError:
     pass  # a cache that cannot be written costs time, not the measurement
   return params, report

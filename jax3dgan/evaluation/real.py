@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.data import images, order, reading, records, sources
 from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
@@ -190,7 +191,7 @@ def _write(path, collected, say) -> None:
   np.savez(file, **collected.to_npz())
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    records.write_atomically(path, file.getbuffer())
+    atomic.write(path, file.getbuffer())
   except OSError as error:
     # The result took minutes to compute: it is returned all the same.
     (say or warnings.warn)(

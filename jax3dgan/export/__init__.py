@@ -13,7 +13,6 @@ and the loader, `load.py`.
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax3dgan import cameras, json_text
+from jax3dgan import atomic, cameras, json_text
 from jax3dgan.errors import UserError
 from jax3dgan.export import loader
 from jax3dgan.export.programs import PLATFORMS, programs, require_flatbuffers, weights_of
@@ -114,12 +113,7 @@ def write(
   files['about.json'] = json_text.dumps(facts).encode()
   files['load.py'] = pathlib.Path(loader.__file__).read_bytes()
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{os.getpid()}-{path.name}')
-  try:
-    temporary.write_bytes(_zip(files, zipfile.ZIP_DEFLATED))
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  atomic.write(path, _zip(files, zipfile.ZIP_DEFLATED))
   return facts
 
 

@@ -9,9 +9,9 @@ import pathlib
 import jax
 import numpy as np
 
-from jax3dgan import camera_checks, cameras
+from jax3dgan import atomic, camera_checks, cameras
 from jax3dgan.cameras import Camera
-from jax3dgan.data import images, records
+from jax3dgan.data import images
 from jax3dgan.errors import UserError
 from jax3dgan.inversion import frames, losses, photos, poses, spaces
 from jax3dgan.inversion import search as search_lib
@@ -133,7 +133,7 @@ def _frame(job, files, say):
   frame, _ = frames.find_frame(job.model, np.stack([p.image for p in first]), camera)
   job.out.mkdir(parents=True, exist_ok=True)
   about = {'settings': job.settings, 'yaw': frame.yaw, 'mirrored': frame.mirrored}
-  records.write_atomically(path, json.dumps(about).encode())
+  atomic.write(path, json.dumps(about).encode())
   say(f'Frame: turned by {math.degrees(frame.yaw):.0f}°, mirrored: {frame.mirrored}.')
   return frame
 

@@ -13,8 +13,8 @@ import pathlib
 
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.cameras import Camera
-from jax3dgan.data import records
 from jax3dgan.errors import UserError
 
 
@@ -40,7 +40,7 @@ def save(path, w, camera: Camera, losses: dict[str, np.ndarray], names: list[str
   np.savez_compressed(
     file, w=np.float32(w), label=np.float32(label), names=np.array(names), **arrays
   )
-  records.write_atomically(path, file.getvalue())
+  atomic.write(path, file.getvalue())
 
 
 def load(path) -> tuple[np.ndarray, Camera]:

@@ -8,8 +8,7 @@ import pathlib
 import jax
 import numpy as np
 
-from jax3dgan import json_text, viz
-from jax3dgan.data import records
+from jax3dgan import atomic, json_text, viz
 from jax3dgan.inversion import figure, jobs, pivotal, poses, quality, results
 from jax3dgan.runs import provenance
 
@@ -63,7 +62,7 @@ def write(job, name, batch, w, camera, losses, seconds, update) -> dict:
   results.save(path, np.asarray(w), camera, losses, [photo.name for photo in batch])
   viz.save_png(job.out / f'{name}.png', picture, provenance.texts(record))
   text = json_text.dumps(record)
-  records.write_atomically(provenance.beside(path), text.encode())
+  atomic.write(provenance.beside(path), text.encode())
   return row
 
 
@@ -98,10 +97,10 @@ def _flags_of(args, batch):
 
 def write_summary(out: pathlib.Path, summary: dict) -> None:
   text = json_text.dumps(summary)
-  records.write_atomically(out / 'summary.json', text.encode())
+  atomic.write(out / 'summary.json', text.encode())
   table = io.StringIO()
   writer = csv.DictWriter(table, COLUMNS, lineterminator='\n')
   writer.writeheader()
   for row in summary['photos']:
     writer.writerow({key: f'{v:.5g}' if isinstance(v, float) else v for key, v in row.items()})
-  records.write_atomically(out / 'summary.csv', json_text.encodable(table.getvalue()).encode())
+  atomic.write(out / 'summary.csv', json_text.encodable(table.getvalue()).encode())

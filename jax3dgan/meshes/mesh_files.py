@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from jax3dgan import atomic
 from jax3dgan.errors import UserError
 from jax3dgan.meshes import gltf, surfaces, texturing
 
@@ -43,12 +44,7 @@ def save(mesh, path, film=None) -> list[pathlib.Path]:
   files = {path.name: content} if isinstance(content, bytes) else content
   path.parent.mkdir(parents=True, exist_ok=True)
   for name, data in reversed(files.items()):  # referenced files before the main file
-    temporary = path.with_name(f'.{os.getpid()}-{name}')
-    try:
-      temporary.write_bytes(data)
-      temporary.replace(path.with_name(name))
-    finally:
-      temporary.unlink(missing_ok=True)
+    atomic.write(path.with_name(name), data)
   return [path, *(path.with_name(name) for name in files if name != path.name)]
 
 

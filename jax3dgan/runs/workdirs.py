@@ -8,7 +8,7 @@ import pathlib
 
 import ml_collections
 
-from jax3dgan import json_text
+from jax3dgan import atomic, json_text
 from jax3dgan.config import complete
 from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
@@ -195,7 +195,4 @@ def check_same_model(trained, config, name: str) -> None:
 
 def save_config(workdir: pathlib.Path, config: dict) -> None:
   """Writes config.json atomically."""
-  path = workdir / CONFIG_FILE
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(json_text.dumps(config), encoding='utf-8')
-  temporary.replace(path)
+  atomic.write(workdir / CONFIG_FILE, json_text.dumps(config).encode())

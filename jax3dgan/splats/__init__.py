@@ -9,6 +9,7 @@ glTF have the library's own axes.
 
 import pathlib
 
+from jax3dgan import atomic
 from jax3dgan.errors import UserError
 from jax3dgan.splats import gltf, ply, splat, spz
 from jax3dgan.splats.cloud import Cloud, of_gaussians
@@ -45,10 +46,8 @@ def write(path, cloud: Cloud) -> None:
   """
   path = pathlib.Path(path)
   content = _format(path).dumps(cloud)
-  from jax3dgan.data import records  # not for what only asks which endings there are
-
   path.parent.mkdir(parents=True, exist_ok=True)
-  records.write_atomically(path, content)
+  atomic.write(path, content)
 
 
 def read(path) -> Cloud:

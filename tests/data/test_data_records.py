@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jax3dgan import atomic
 from jax3dgan.data import images, records, tfrecord
 from jax3dgan.errors import UserError
 
@@ -183,14 +184,14 @@ def test_what_is_missing_is_named(tmp_path, damage, message):
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / 'file'
-  records.write_atomically(path, b'old')
+  atomic.write(path, b'old')
 
   def fail(_):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr(os, 'fsync', fail)
   with pytest.raises(OSError, match='No space'):
-    records.write_atomically(path, b'new')
+    atomic.write(path, b'new')
   assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
 
 

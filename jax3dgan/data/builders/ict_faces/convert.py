@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import tqdm
 
-from jax3dgan import programs
+from jax3dgan import atomic, programs
 from jax3dgan.data.builders.ict_faces import model
 from jax3dgan.errors import UserError
 
@@ -146,11 +146,10 @@ def main(argv=None):
   try:
     arrays = convert(args.source)
     out = args.out
-    temporary = os.path.join(out, f'.{model.FILE}')  # np.savez insists on the ending.
     try:
       os.makedirs(out, exist_ok=True)
-      np.savez_compressed(temporary, **arrays)
-      os.replace(temporary, os.path.join(out, model.FILE))
+      with atomic.replacing(os.path.join(out, model.FILE)) as temporary:
+        np.savez_compressed(temporary, **arrays)
     except OSError as error:
       raise UserError(f'{out} cannot be written: {error.strerror or error}.') from error
     model.load(out)
