@@ -17,8 +17,10 @@ LAYERS = (
   (
     '',
     'errors',
+    'atomic',
     'camera_checks',
     'config_json',
+    'harmonics',
     'json_text',
     'lenses',
     'programs',

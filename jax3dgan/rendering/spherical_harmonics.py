@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
+from jax3dgan.harmonics import C0, COUNTS
 from jax3dgan.nn import precision
 
-C0 = 0.28209479177387814  # √(1/4π), the constant function; a colour of .5 + C0·coefficient
 _C1 = 0.4886025119029199  # √(3/4π)
 _C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 _C3 = (
   *(0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154),
   1.445305721320277,
 )
-COUNTS = (1, 4, 9, 16)  # coefficients of degrees 0 to 3
 
 
 def degree(coefficients) -> int:

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.harmonics import C0, COUNTS
 
-C0 = 0.28209479177387814  # the spherical harmonic of degree 0
 LEAST = 1e-6  # opacities and scales have logarithms
 # What a turn by 180° about x does to each spherical harmonic of degree 0 to 3: its sign by the
 # powers of y and z in it.
 _SIGNS = np.float32([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
-COEFFICIENTS = (1, 4, 9, 16)  # of degrees 0 to 3
 
 
 class Cloud(NamedTuple):
@@ -22,7 +21,7 @@ class Cloud(NamedTuple):
     scales: [n, 3] standard deviations, above 0.
     quaternions: [n, 4] unit rotations (w, x, y, z), w not negative.
     opacities: [n] in [0, 1].
-    harmonics: [n, k, 3] coefficients of spherical harmonics, k of `COEFFICIENTS`: the colour, sRGB,
+    harmonics: [n, k, 3] coefficients of spherical harmonics, k of `COUNTS`: the colour, sRGB,
       is half a unit more than their sum, see `rendering.spherical_harmonics`.
   """
 
@@ -35,7 +34,7 @@ class Cloud(NamedTuple):
   @property
   def degree(self) -> int:
     """Of the spherical harmonics."""
-    return COEFFICIENTS.index(self.harmonics.shape[1])
+    return COUNTS.index(self.harmonics.shape[1])
 
   @property
   def colours(self) -> np.ndarray:

@@ -5,8 +5,9 @@ readers without the extension, which show coloured points."""
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.harmonics import COUNTS
 from jax3dgan.meshes.gltf import Glb, to_linear
-from jax3dgan.splats.cloud import COEFFICIENTS, Cloud, cloud
+from jax3dgan.splats.cloud import Cloud, cloud
 
 _NAME = 'KHR_gaussian_splatting'
 _SETTINGS = {
@@ -55,7 +56,7 @@ def loads(content: bytes) -> Cloud:
     attributes = found['attributes']
     values = {name: _values(glb, accessor) for name, accessor in attributes.items()}
     k = sum(name.startswith(f'{_NAME}:SH_') for name in values)
-    names = _harmonics(COEFFICIENTS.index(k))
+    names = _harmonics(COUNTS.index(k))
     return cloud(
       values['POSITION'],
       values[f'{_NAME}:SCALE'],

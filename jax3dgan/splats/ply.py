@@ -4,7 +4,8 @@ scales, logits of opacities, rotations (w, x, y, z), harmonics above degree 0 ch
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.splats.cloud import COEFFICIENTS, LEAST, Cloud, cloud, turned
+from jax3dgan.harmonics import COUNTS
+from jax3dgan.splats.cloud import LEAST, Cloud, cloud, turned
 
 
 def _names(k: int) -> list[str]:
@@ -53,7 +54,7 @@ def loads(content: bytes) -> Cloud:
   if missing := set(_names(1)) - {'nx', 'ny', 'nz'} - set(names):
     raise UserError(f'its vertices have no {min(missing)}. Give one of 3D Gaussian splatting.')
   n = int(element[2])
-  if k not in COEFFICIENTS or rest % 3 or len(rows) != 4 * n * len(names):
+  if k not in COUNTS or rest % 3 or len(rows) != 4 * n * len(names):
     raise UserError('it is damaged: its size is not that of its header. Write it again.')
   values = np.frombuffer(rows, '<f4').reshape(n, len(names))
 

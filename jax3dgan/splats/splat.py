@@ -3,7 +3,8 @@
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.splats.cloud import C0, Cloud, cloud, turned
+from jax3dgan.harmonics import C0
+from jax3dgan.splats.cloud import Cloud, cloud, turned
 
 _ROW = np.dtype([('mean', '<f4', 3), ('scale', '<f4', 3), ('rgba', 'u1', 4), ('turn', 'u1', 4)])
 

@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 
 from jax3dgan.errors import UserError
-from jax3dgan.splats.cloud import COEFFICIENTS, Cloud, cloud
+from jax3dgan.harmonics import COUNTS
+from jax3dgan.splats.cloud import Cloud, cloud
 
 _MAGIC, _VERSION, _HEADER = 0x5053474E, 2, struct.Struct('<IIIBBBB')
 _BITS = 12  # after the point
@@ -55,7 +56,7 @@ def loads(content: bytes) -> Cloud:
   magic, version, n, degree, bits, _, _ = _HEADER.unpack_from(data)
   if magic != _MAGIC or version != _VERSION or degree > 3 or bits > 23:
     raise UserError('it is none of version 2 and degree 0 to 3. Write it with another program.')
-  k = COEFFICIENTS[degree]
+  k = COUNTS[degree]
   shapes = (n, 3, 3), (n,), (n, 3), (n, 3), (n, 3), (n, k - 1, 3)
   sizes = [int(np.prod(shape)) for shape in shapes]
   if len(data) != _HEADER.size + sum(sizes):
