@@ -12,7 +12,6 @@ from jax3dgan.errors import UserError
 from jax3dgan.evaluation import evaluate
 from jax3dgan.nn import precision
 from jax3dgan.pictures import of_training
-from jax3dgan.recipes import checks as recipe_checks
 from jax3dgan.runs import (
   checkpoints,
   figures,
@@ -95,7 +94,7 @@ def run(config, workdir) -> dict:
       writer = writers.create(workdir)
       evaluator = evaluate.Evaluator(config, line.say, mesh) if config.eval.every else None
       _introduce(line, config, workdir, mesh, state, step)
-      if note := recipe_checks.untrained_heads(config, discriminator):
+      for note in recipes.notes(config, discriminator):
         line.say(note)
 
     # The loop.

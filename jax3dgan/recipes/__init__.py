@@ -58,6 +58,17 @@ def fields_of_others(name: str) -> dict[str, set[str]]:
   return fields
 
 
+def notes(config, discriminator) -> list[str]:
+  """What to say at the start of a run of fields that train, but not as one might think."""
+  from jax3dgan.recipes import checks, unused
+
+  said = (
+    checks.untrained_heads(config, discriminator),
+    unused.of_weights(config, create(config.recipe)),
+  )
+  return [note for note in said if note]
+
+
 def check(config, generator, discriminator, stages) -> None:
   """Whether a config's networks and fields go together, before anything is compiled.
 

@@ -161,6 +161,8 @@ class Recipe:
     draws_radius: Whether its cameras have the distances of `config.pose_prior.radius_std`.
     uses_labels: Whether it can train with the photos' camera labels (`config.data.use_labels`).
     needs_labels: Whether it cannot train without them.
+    of_weights: {weight, or a tuple of weights: fields that say more of their term}, which have no
+      effect where these are 0: {'loss.r1': ('loss.r1_every',)}.
     has_convolutions: Whether a step is dominated by convolutions, for which the compiler gets
       options of its own.
   """
@@ -172,6 +174,7 @@ class Recipe:
   draws_radius = False
   uses_labels = False
   needs_labels = False
+  of_weights: Mapping[str | tuple[str, ...], tuple[str, ...]] = {}
   has_convolutions = False
 
   def phases(

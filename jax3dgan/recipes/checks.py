@@ -21,22 +21,14 @@ def unused(config, field: str, default, reason: str) -> None:
   Args:
     reason: Why it is not used, a clause: "the images are the generator's own".
   """
-  all_unused(config, {field: default}, reason)
-
-
-def all_unused(config, defaults: Mapping[str, object], reason: str) -> None:
-  """Fields that are not used, for one reason, are at their defaults."""
-  found, flags = [], []
-  for field, default in defaults.items():
-    value = config
-    for name in field.split('.'):
-      value = value[name]
-    if value != default:
-      found.append(f'config.{field} is {value!r}')
-      default = f"'{default}'" if isinstance(default, tuple) else default
-      flags.append(f'--config.{field}={default}')
-  if found:
-    raise UserError(f'{", ".join(found)} and would be ignored: {reason}. Set {" ".join(flags)}.')
+  value = config
+  for name in field.split('.'):
+    value = value[name]
+  if value != default:
+    flag = f"'{default}'" if isinstance(default, tuple) else default
+    raise UserError(
+      f'config.{field} is {value!r} and would be ignored: {reason}. Set --config.{field}={flag}.'
+    )
 
 
 def groups(config, recipe, foreign: Mapping[str, Iterable[str]]) -> None:

@@ -18,7 +18,7 @@ from jax3dgan.augment import AdaState
 from jax3dgan.cameras import camera_generator
 from jax3dgan.errors import UserError
 from jax3dgan.generators.eg3d import MARCHING
-from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses, unused
+from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.streams import named, named_keys
@@ -77,15 +77,6 @@ class Augment:
 
 
 # Fields that say more of a term, by its weight.
-_OF_WEIGHTS = {
-  'loss.r1': ('loss.r1_every',),
-  'loss.pose': ('loss.pose_encoding',),
-  'eg3d.density': tuple(f'eg3d.density_{name}' for name in ('every', 'kind', 'points', 'std')),
-  'eg3d.blur': ('eg3d.blur_images',),
-  'eg3d.pose_swap': ('eg3d.pose_swap_images',),
-}
-
-
 class EG3D(Recipe):
   """See the module."""
 
@@ -105,6 +96,16 @@ class EG3D(Recipe):
   discriminator = 'dual'
   uses_labels = True
   has_convolutions = True
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'loss.pose': ('loss.pose_encoding',),
+    'eg3d.density': (
+      *('eg3d.density_every', 'eg3d.density_kind', 'eg3d.density_points', 'eg3d.density_std'),
+      'eg3d.monotonic',
+    ),
+    'eg3d.blur': ('eg3d.blur_images',),
+    'eg3d.pose_swap': ('eg3d.pose_swap_images',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -116,9 +117,8 @@ class EG3D(Recipe):
     checks.no_signed_distance(config, generator)
     checks.label_sizes(config, generator, discriminator)
     self._check_augment(config)
-    unused.of_weights(config, self, _OF_WEIGHTS)
-    if not own.density or own.density_kind != 'monotonic':
-      reason = "config.eg3d.density is 0, or config.eg3d.density_kind is not 'monotonic'"
+    if own.density and own.density_kind != 'monotonic':
+      reason = "config.eg3d.density_kind is not 'monotonic'"
       checks.unused(config, 'eg3d.monotonic', Own.monotonic, reason)
     checks.rendering(config, generator)
     camera_generator.is_learned(config)

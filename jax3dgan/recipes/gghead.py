@@ -15,7 +15,7 @@ import jax
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
-from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses, unused
+from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.checks import Range
@@ -71,13 +71,6 @@ RANGES = {
 
 
 # Fields that say more of a term, by its weight.
-_OF_WEIGHTS = {
-  'loss.r1': ('loss.r1_every',),
-  'loss.pose': ('loss.pose_encoding',),
-  'gghead.blur': ('gghead.blur_images',),
-}
-
-
 class GGHead(Recipe):
   """See the module."""
 
@@ -92,6 +85,12 @@ class GGHead(Recipe):
   discriminator = 'stylegan2'
   uses_labels = True
   has_convolutions = True
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'loss.pose': ('loss.pose_encoding',),
+    'gghead.blur': ('gghead.blur_images',),
+    ('gghead.beta', 'gghead.variation'): ('gghead.late_images',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -115,9 +114,6 @@ class GGHead(Recipe):
       for field in ('pose_swap', 'pose_swap_images'):
         reason = 'the mapping network is not conditioned on the camera'
         checks.unused(config, f'gghead.{field}', getattr(Own, field), reason)
-    if not (config.gghead.beta or config.gghead.variation):
-      checks.unused(config, 'gghead.late_images', 0, 'no late term has a weight')
-    unused.of_weights(config, self, _OF_WEIGHTS)
     if config.gghead.variation and generator.template == 'sphere':
       raise UserError(
         'config.gghead.variation needs a map without cuts, and that of the sphere is cut below. '

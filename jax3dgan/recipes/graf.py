@@ -92,6 +92,10 @@ class GRAF(Recipe):
   discriminator = 'patch'
   draws_radius = True
   has_convolutions = False
+  of_weights = {
+    'graf.scale_decay': ('graf.scale_images',),
+    'loss.density_noise': ('loss.density_noise_steps',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -124,7 +128,6 @@ class GRAF(Recipe):
         f'config.graf.min_scale is {own.min_scale}, above {patches_lib.FIRST_SCALE}, from which '
         f'the least scale falls. Set --config.graf.min_scale={patches_lib.FIRST_SCALE}, or less.'
       )
-    unused.of_weights(config, self, {'graf.scale_decay': ('graf.scale_images',)})
     unused.density_noise(config, self, generator)
     for stage in schedule.stages(config, None):
       if stage.resolution < size:

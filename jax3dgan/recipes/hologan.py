@@ -73,6 +73,7 @@ class HoloGAN(Recipe):
   discriminator = 'hologan'
   draws_radius = True
   has_convolutions = True
+  of_weights = {'hologan.style': ('hologan.generator_style',)}
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -175,8 +176,6 @@ def _check_styles(config, discriminator) -> None:
       'config.discriminator.styles is on and would not be trained: config.hologan.style is 0. Set '
       '--config.hologan.style=1, or --config.discriminator.styles=False.'
     )
-  if not own.style:
-    checks.unused(config, 'hologan.generator_style', True, 'config.hologan.style is 0')
 
 
 def _check_cameras(config, generator) -> None:

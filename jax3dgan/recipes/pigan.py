@@ -63,17 +63,16 @@ class Compat:
 
 
 # Fields that say more of a term, by its weight.
-_OF_WEIGHTS = {
-  'loss.r1': ('loss.r1_every',),
-  'loss.pose': ('loss.pose_encoding',),
-  'loss.top_k_interval': ('loss.top_k_floor', 'compat.top_k_per_split'),
-}
-
-
 class PiGAN(Recipe):
   """See the module."""
 
   groups = {'loss': Loss, 'compat': Compat}
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'loss.pose': ('loss.pose_encoding',),
+    'loss.top_k_interval': ('loss.top_k_floor', 'compat.top_k_per_split'),
+    'loss.density_noise': ('loss.density_noise_steps',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -97,7 +96,6 @@ class PiGAN(Recipe):
       )
     checks.heads(config, generator, discriminator)
     unused.density_noise(config, self, generator)
-    unused.of_weights(config, self, _OF_WEIGHTS)
     if not discriminator.fades or len({s.resolution for s in schedule.stages(config, None)}) == 1:
       reason = 'no size of images is faded in'
       checks.unused(config, 'loss.fade_steps', Loss.fade_steps, reason)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.generators import stylenerf as generator_lib
 from jax3dgan.losses import path_length
-from jax3dgan.recipes import base, checks, mixing, stylenerf_losses, unused
+from jax3dgan.recipes import base, checks, mixing, stylenerf_losses
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.training import schedule
 from jax3dgan.training.checks import Range
@@ -73,14 +73,6 @@ RANGES = {
   'stylenerf.path_length_every': Range(1),
   'stylenerf.w_average_decay': Range(0, 1, below=True),
 }
-# Fields that say more of a term, by its weight.
-_OF_WEIGHTS = {
-  'loss.r1': ('loss.r1_every',),
-  'loss.pose': ('loss.pose_encoding',),
-  'loss.density_noise': ('loss.density_noise_steps',),
-  'stylenerf.nerf_path': ('stylenerf.nerf_path_pixels',),
-  'stylenerf.path_length': ('stylenerf.path_length_every',),
-}
 
 
 class StyleNeRF(Recipe):
@@ -96,6 +88,13 @@ class StyleNeRF(Recipe):
   model = 'stylenerf'
   discriminator = 'stylenerf'
   has_convolutions = True
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'loss.pose': ('loss.pose_encoding',),
+    'loss.density_noise': ('loss.density_noise_steps',),
+    'stylenerf.nerf_path': ('stylenerf.nerf_path_pixels',),
+    'stylenerf.path_length': ('stylenerf.path_length_every',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -119,7 +118,6 @@ class StyleNeRF(Recipe):
     checks.in_ranges(config, RANGES)
     _check_fades(config)
     checks.heads(config, generator, discriminator, ('pose',))
-    unused.of_weights(config, self, _OF_WEIGHTS)
     if len(set(_sizes(config))) == 1:
       checks.unused(config, 'loss.fade_steps', 0, 'all images have one size')
     self._check_pixels(config, generator)

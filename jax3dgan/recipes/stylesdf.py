@@ -15,7 +15,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import signed_distance
 from jax3dgan.generators.stylesdf import RENDERER
 from jax3dgan.losses import adversarial, path_length
-from jax3dgan.recipes import base, checks, loss_terms, mixing, unused
+from jax3dgan.recipes import base, checks, loss_terms, mixing
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer
 from jax3dgan.training.checks import Range
@@ -76,6 +76,10 @@ class StyleSDF(Recipe):
   model = 'stylesdf'
   discriminator = 'stylegan2'
   has_convolutions = True
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'stylesdf.path_length': ('stylesdf.path_length_every',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -102,8 +106,6 @@ class StyleSDF(Recipe):
         'trained (config.init_from) or, to try a config out, for a fresh one '
         f'(config.stylesdf.random_renderer), and {what} set. Set {remedy}.'
       )
-    own_fields = {'stylesdf.path_length': ('stylesdf.path_length_every',)}
-    unused.of_weights(config, self, {'loss.r1': ('loss.r1_every',), **own_fields})
 
   def init_networks(self, config, generator, discriminator, keys):
     """See `Recipe.init_networks`."""

@@ -15,7 +15,7 @@ from jax3dgan.fields import signed_distance
 from jax3dgan.fields.sdf_siren import Penalties
 from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
 from jax3dgan.losses import adversarial, regularizers
-from jax3dgan.recipes import base, checks, loss_terms, sphere_init, unused
+from jax3dgan.recipes import base, checks, loss_terms, sphere_init
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named, named_keys
@@ -96,14 +96,6 @@ def check_renderer(config, generator) -> None:
 
 
 # Fields that say more of a term, by its weight.
-_OF_WEIGHTS = {
-  'loss.r1': ('loss.r1_every',),
-  'loss.pose': ('loss.pose_encoding',),
-  'loss.minimal_surface': ('stylesdf.sharpness',),
-  'stylesdf.sphere_steps': tuple(f'stylesdf.sphere_{name}' for name in ('rays', 'lr', 'radius')),
-}
-
-
 class StyleSDFStage1(Recipe):
   """See the module."""
 
@@ -118,6 +110,13 @@ class StyleSDFStage1(Recipe):
   }
   model = 'stylesdf'
   discriminator = 'coordconv'
+  of_weights = {
+    'loss.r1': ('loss.r1_every',),
+    'loss.pose': ('loss.pose_encoding',),
+    'loss.minimal_surface': ('stylesdf.sharpness',),
+    'stylesdf.sphere_steps': tuple(f'stylesdf.sphere_{name}' for name in ('rays', 'lr', 'radius')),
+    ('loss.eikonal', 'loss.minimal_surface'): ('stylesdf.penalise_every',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -134,9 +133,6 @@ class StyleSDFStage1(Recipe):
     checks.no_label_inputs(config, generator, discriminator)
     checks.rendering(config, generator)
     checks.heads(config, generator, discriminator, ('pose',))
-    if not (config.loss.eikonal or config.loss.minimal_surface):
-      checks.unused(config, 'stylesdf.penalise_every', 1, 'nothing of the distance is penalised')
-    unused.of_weights(config, self, _OF_WEIGHTS)
 
   def warm_up(self, config, generator, networks, given, report):
     """See `Recipe.warm_up`; the fields become spheres, unless they are another run's."""

@@ -1,7 +1,6 @@
 """Fields of the config that have no effect beside the values of others: where one of them is not at
-its default, that is an error of one line, before anything is compiled."""
-
-from collections.abc import Iterable, Mapping
+its default, that is an error of one line, before anything is compiled; beside a weight of 0 it is
+one line to say, since runs that differ in a weight may have 0 among them."""
 
 from jax3dgan.errors import UserError
 from jax3dgan.recipes import checks
@@ -47,18 +46,24 @@ def _without_effect(config, generator) -> dict[str, str]:
   return reasons | {name: f"'{config.model.name}' {reason}" for name, reason in own.items()}
 
 
-def of_weights(config, recipe, fields: Mapping[str, Iterable[str]]) -> None:
-  """Fields that say more of a term are at their defaults where its weight is 0.
+def of_weights(config, recipe) -> str:
+  """What to say at the start of fields that are not at their defaults and say more of a term whose
+  weight is 0 (`Recipe.of_weights`); '' for none."""
+  found = []
+  for weights, fields in recipe.of_weights.items():
+    weights = (weights,) if isinstance(weights, str) else weights
+    values = {name: _value(config, name) for name in fields}
+    others = [name for name in fields if values[name] != _default(recipe, name)]
+    if others and not any(_value(config, weight) for weight in weights):
+      zero = ' and '.join(f'config.{weight}' for weight in weights)
+      own = ', '.join(f'config.{name} ({values[name]!r})' for name in others)
+      found.append(f'{own} beside {zero} of 0')
+  return f'Without effect: {"; ".join(found)}.' if found else ''
 
-  Args:
-    fields: {weight: fields}, as {'loss.r1': ('loss.r1_every',)}.
-  """
-  for weight, own in fields.items():
-    group, name = weight.split('.')
-    if not config[group][name]:
-      checks.all_unused(
-        config, {field: _default(recipe, field) for field in own}, f'config.{weight} is 0'
-      )
+
+def _value(config, field: str):
+  group, name = field.split('.')
+  return config[group][name]
 
 
 def density_noise(config, recipe, generator) -> None:
@@ -75,4 +80,3 @@ def density_noise(config, recipe, generator) -> None:
       'steps. Set --config.loss.density_noise_steps to 1 or more, or '
       '--config.loss.density_noise=0.'
     )
-  of_weights(config, recipe, {'loss.density_noise': ('loss.density_noise_steps',)})

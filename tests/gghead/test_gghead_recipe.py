@@ -101,8 +101,6 @@ def test_the_papers_phases():
   'fields, words',
   [
     ({'gghead.pose_swap': 0.9}, 'pose_swap is 0.9 and would be ignored'),
-    ({'gghead.beta': 0.0, 'gghead.late_images': 5}, 'late_images is 5 and would be ignored'),
-    ({'gghead.blur': 0.0, 'gghead.blur_images': 5}, 'blur_images is 5 and would be ignored'),
     ({'gghead.variation': 1.0}, 'map without cuts'),
     ({'gghead.views': 0}, 'config.gghead.views to 1 or more'),
     ({'render.num_coarse': 5}, 'num_coarse is 5 and would be ignored'),

@@ -118,10 +118,6 @@ def check(config):
     ({'data.use_labels': True}, 'draws all cameras from the pose prior'),
     ({'hologan.style': 0.0}, 'styles is on and would not be trained'),
     ({'discriminator.styles': False}, 'has no style discriminators'),
-    (
-      {'hologan.style': 0.0, 'discriminator.styles': False, 'hologan.generator_style': False},
-      'generator_style is False and would be ignored',
-    ),
     ({'hologan.generator_steps': 0}, 'Set --config.hologan.generator_steps to'),
     ({'discriminator.latent_dim': 3}, 'latent_dim is 3. Set --config.discriminator.latent_dim=8'),
     ({'resolution': 32}, 'makes images of 16², not 32²'),

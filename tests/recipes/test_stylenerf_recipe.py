@@ -139,12 +139,7 @@ def check(config):
   'fields, words',
   [
     ({'data.use_labels': True}, 'draws all cameras from the pose prior'),
-    ({'loss.pose': 0.0}, 'pose_encoding is .direction. and would be ignored'),
     ({'loss.pose_encoding': 'angles'}, 'pose_dim is 3. Set --config.discriminator.pose_dim=2'),
-    ({'loss.r1': 0.0}, 'r1_every is 3 and would be ignored'),
-    ({'loss.density_noise': 0.0}, 'density_noise_steps is 16 and would be ignored'),
-    ({'stylenerf.path_length': 0.0}, 'path_length_every is 2 and would be ignored'),
-    ({'stylenerf.nerf_path': 0.0}, 'nerf_path_pixels is 4 and would be ignored'),
     ({'stylenerf.nerf_path_pixels': 3}, 'does not divide images of 8².*nerf_path_pixels=1'),
     ({'stylenerf.mixing': 1.5}, 'Set --config.stylenerf.mixing to a number from 0 to 1'),
     (
