@@ -1,8 +1,11 @@
 """Locks against other processes; a killed process releases its own."""
 
 import contextlib
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+
+from jax3dgan.errors import UserError
 
 
 @contextlib.contextmanager
@@ -15,7 +18,17 @@ def locked(path, busy: Callable[[], None]) -> Iterator[bool]:
     path: of a file that stands for what is locked; it is made if it is missing and stays, empty.
     busy: called where another process has the lock: it raises to give up, or returns to wait, for
       as long as that process takes.
+
+  Raises:
+    UserError: a script without a guard is run again by the processes that it starts itself, which
+      would wait for its lock, and it for them.
   """
+  # A spawned process first imports the script it comes from; multiprocessing looks at the same.
+  if getattr(multiprocessing.current_process(), '_inheriting', False):
+    raise UserError(
+      'This script starts processes, and each of them runs it again. Put what it does below '
+      "`if __name__ == '__main__':`."
+    )
   try:
     import fcntl
   except ImportError:

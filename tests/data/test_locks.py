@@ -1,5 +1,8 @@
 """data/locks.py: one process at a time."""
 
+import subprocess
+import sys
+
 import pytest
 
 from jax3dgan.data import locks
@@ -40,3 +43,27 @@ def test_a_system_without_locks(tmp_path, monkeypatch):
   monkeypatch.setattr(fcntl, 'flock', refuse)
   with locks.locked(tmp_path / 'lock', None) as alone:
     assert not alone
+
+
+SCRIPT = """
+from jax3dgan.data import locks, workers
+
+with locks.locked({path!r}, lambda: print('waits', flush=True)):
+  print(sum(workers.in_order(abs, [-1, -2], 2, alone_without='sums')), flush=True)
+"""
+
+
+@pytest.mark.parametrize('guard', [False, True])
+def test_a_script_that_its_own_processes_run_again(tmp_path, guard):
+  """Without a guard they would wait for its lock, and it for them."""
+  pytest.importorskip('fcntl')
+  script = SCRIPT.format(path=str(tmp_path / 'lock'))
+  if guard:
+    body = script[script.index('with locks') :].replace('\n', '\n  ')
+    script = script[: script.index('with locks')] + f"if __name__ == '__main__':\n  {body}"
+  (tmp_path / 'script.py').write_text(script)
+  command = [sys.executable, str(tmp_path / 'script.py')]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+  assert done.stdout == '3\n', done.stderr
+  assert ("`if __name__ == '__main__':`" in done.stderr) == (not guard)
+  assert ('this one continues alone' in done.stderr) == (not guard)
