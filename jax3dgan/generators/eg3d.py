@@ -54,6 +54,8 @@ class EG3D(StylePlanes):
     plane_axes: 'official' or 'fixed', see `triplane.PLANE_AXES`.
     super_channels, super_ups, super_input: see `SuperResolution`; no channels for none: the
       rendering is the picture.
+    upsampling_border: what the super-resolution's filters see beyond the image: 'zeros' (the
+      release) or 'repeat'.
     low_resolution: pixels on a side that are rendered where the options do not say it.
     clamp, super_clamp: bounds of activations in backbone and super-resolution; 0 for none.
     use_noise: whether the backbone's layers have noise inputs.
@@ -75,6 +77,7 @@ class EG3D(StylePlanes):
   super_channels: tuple[int, ...] = (256, 128)
   super_ups: tuple[int, ...] = (2, 2)
   super_input: int = 128
+  upsampling_border: str = 'zeros'
   low_resolution: int = 128
   clamp: float = 0.0
   super_clamp: float = 256.0
@@ -98,6 +101,7 @@ class EG3D(StylePlanes):
         f'super_channels {self.super_channels} and super_ups {self.super_ups} differ in length. '
         'Give both for each block of the super-resolution.'
       )
+    resample.check_border(self.upsampling_border)
     self.make_networks(3 * self.plane_features)
     self.decoder = triplane.TriplaneDecoder(self.plane_features, self.decoder_hidden)
     if self.super_channels:
@@ -107,6 +111,7 @@ class EG3D(StylePlanes):
         self.super_input,
         self.super_clamp or None,
         self.matmul_dtype,
+        border=self.upsampling_border,
       )
 
   # Not fields.
@@ -137,6 +142,12 @@ class EG3D(StylePlanes):
       num_fine=48,
       **MARCHING,
     )
+
+  def unused_fields(self) -> dict[str, str]:
+    """See `Generator.unused_fields`."""
+    if self.super_channels:
+      return {}
+    return {'upsampling_border': 'there is no super-resolution (config.model.super_channels)'}
 
   def unused_options(self) -> dict[str, str]:
     """See `Generator.unused_options`."""

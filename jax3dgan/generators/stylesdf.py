@@ -37,6 +37,8 @@ class StyleSDF(SDFRenderer):
     decoder_w_dim, decoder_mapping_layers: width of the decoder's styles and number of the layers
       that make them from the renderer's.
     use_noise: whether the decoder's layers have noise inputs.
+    upsampling_border: what the decoder's filters see beyond the image: 'zeros' (the release) or
+      'repeat'.
     The rest: see `SDFRenderer`.
   """
 
@@ -44,6 +46,7 @@ class StyleSDF(SDFRenderer):
   decoder_w_dim: int = 512
   decoder_mapping_layers: int = 5
   use_noise: bool = True
+  upsampling_border: str = 'zeros'
 
   # Not fields.
   makes_pairs = True
@@ -55,10 +58,15 @@ class StyleSDF(SDFRenderer):
         '--config.model.low_resolution to the pixels on a side that are rendered, such as 64.'
       )
     super().setup()
+    resample.check_border(self.upsampling_border)
     if self.decoder_channels:
       self.decoder_mapping = MappingNetwork(self.decoder_w_dim, self.decoder_mapping_layers)
       self.decoder = StyleDecoder(
-        tuple(self.decoder_channels), self.low_resolution, self.use_noise, self.matmul_dtype
+        tuple(self.decoder_channels),
+        self.low_resolution,
+        self.use_noise,
+        self.matmul_dtype,
+        self.upsampling_border,
       )
       sizes = self.decoder.noise_sizes if self.use_noise else ()
       num = sum(size**2 for size in sizes)
@@ -87,6 +95,7 @@ class StyleSDF(SDFRenderer):
     if self.decoder_channels:
       return {}
     names = ('decoder_w_dim', 'decoder_mapping_layers', 'low_resolution', 'use_noise')
+    names += ('upsampling_border',)
     return dict.fromkeys(names, 'there is no decoder (config.model.decoder_channels)')
 
   def style_rows(self) -> dict[str, int]:

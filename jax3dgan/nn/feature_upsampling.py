@@ -33,9 +33,6 @@ from jax3dgan.nn.primitives import linear
 MODES = ('nn_cat', 'pixelshuffle', 'nearest', 'bilinear', 'bicubic', 'default')
 WITH_ADAPTER = ('nn_cat', 'pixelshuffle')
 WITH_BLUR = ('nn_cat', 'pixelshuffle', 'nearest')
-# Zeros, as in the release, or the outermost pixels again: layers of single pixels cannot tell a
-# border, so with zeros every image has a frame, which shows on an even ground.
-BORDERS = ('zeros', 'repeat')
 _REACH = 2  # pixels that a result depends on: a neighbour's neighbour
 _PADDING = (2, 1)  # of the blur: its result is as large as the image
 _SHARPNESS = -0.75  # of the bicubic kernel
@@ -62,17 +59,6 @@ def check(mode: str) -> None:
     raise UserError(f"No upsampling is called '{mode}'. Choose one of {', '.join(MODES)}.")
 
 
-def check_border(border: str) -> None:
-  """UserError for an unknown border."""
-  if border not in BORDERS:
-    raise UserError(f"No border is called '{border}'. Choose one of {', '.join(BORDERS)}.")
-
-
-def repeat_border(x, width: int):
-  """[b, h, w, c] with its outermost pixels repeated `width` times on each side."""
-  return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode='edge')
-
-
 def upsample_features(
   x,
   mode: str,
@@ -88,11 +74,11 @@ def upsample_features(
     blur: whether a blur follows, where the mode is one of `WITH_BLUR`.
     adapter: of the modes of `WITH_ADAPTER`.
     policy: of `nn.precision`.
-    border: of `BORDERS`: what filters see beyond the image.
+    border: of `resample.BORDERS`: what filters see beyond the image.
   """
   check(mode)
   if border == 'repeat' and mode not in ('bilinear', 'bicubic'):  # those repeat by themselves
-    y = upsample_features(repeat_border(x, _REACH), mode, blur, adapter, policy)
+    y = upsample_features(resample.repeat_border(x, _REACH), mode, blur, adapter, policy)
     return y[..., _REACH:-_REACH, _REACH:-_REACH, :]
   if mode == 'default':
     return phases_of(resample.upsample(x))

@@ -37,6 +37,7 @@ def modulated_conv2d(
   fir=None,
   padding: int | None = None,
   matmul_dtype: str = 'float32',
+  border: str = 'zeros',
 ):
   """Correlates each image with the kernel that its style makes.
 
@@ -45,14 +46,16 @@ def modulated_conv2d(
     kernel: [k, k, c, f].
     style: [b, c], factors on the input channels.
     demodulate: whether to divide by the norm of the modulated kernel.
-    up, down, fir, padding: see `resample.conv2d_resample`.
+    up, down, fir, padding, border: see `resample.conv2d_resample`.
     matmul_dtype: policy of `nn.precision`; the norms are computed in float32.
 
   Returns:
     [b, h·up/down, w·up/down, f] with the default padding.
   """
   x = x * style[:, None, None].astype(x.dtype)
-  y = conv2d_resample(x, kernel, fir, up=up, down=down, padding=padding, matmul_dtype=matmul_dtype)
+  y = conv2d_resample(
+    x, kernel, fir, up=up, down=down, padding=padding, matmul_dtype=matmul_dtype, border=border
+  )
   if demodulate:
     y = y * demodulation(kernel, style)[:, None, None].astype(y.dtype)
   return y
@@ -71,6 +74,7 @@ class ModulatedConv(nn.Module):
   up: int = 1
   fir: tuple[float, ...] = (1, 3, 3, 1)
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @nn.compact
   def __call__(self, x, w):
@@ -88,6 +92,7 @@ class ModulatedConv(nn.Module):
       up=self.up,
       fir=fir_filter(self.fir),
       matmul_dtype=self.matmul_dtype,
+      border=self.border,
     )
 
 
@@ -95,7 +100,8 @@ class SynthesisLayer(nn.Module):
   """Modulated convolution, noise, bias, leaky ReLU.
 
   Parameters: `conv` (`ModulatedConv`), `bias` [features], `noise_strength` (a scalar, 0 at first),
-  all but the first 0 at first.
+  all but the first 0 at first. `border`: of `resample.BORDERS`, what the kernel sees beyond the
+  image.
   """
 
   features: int
@@ -105,6 +111,7 @@ class SynthesisLayer(nn.Module):
   use_noise: bool = True
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @nn.compact
   def __call__(self, x, w, noise=None, gain: float = 1.0):
@@ -120,6 +127,7 @@ class SynthesisLayer(nn.Module):
       self.kernel_size,
       up=self.up,
       matmul_dtype=self.matmul_dtype,
+      border=self.border,
       name='conv',
     )
     x = conv(x, w)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.errors import UserError
 from jax3dgan.nn import backend
 from jax3dgan.nn.conv import conv2d
 from jax3dgan.nn.cpu.convolution import (
@@ -25,6 +26,9 @@ from jax3dgan.nn.cpu.convolution import (
 from jax3dgan.nn.primitives import linear
 
 TAPS = (1, 3, 3, 1)
+# What a filter sees beyond an image: zeros, as in the papers, or the outermost pixels again. With
+# zeros every image has a frame, which shows on an even ground.
+BORDERS = ('zeros', 'repeat')
 # Pixels before and after, the same for rows and columns or a pair for each.
 Padding = tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 # The same for rows and columns, or one for each.
@@ -141,11 +145,29 @@ def _batch_of_filter(args, axes, *, axis, **options):
 _filter_axis = linear('filter_axis', _correlate_axis, _transpose_of_filter, batch=_batch_of_filter)
 
 
-def upsample(x, fir=None, factor: int = 2):
-  """[b, h, w, c] → [b, h·factor, w·factor, c], filtered."""
+def check_border(border: str) -> None:
+  """UserError for an unknown border."""
+  if border not in BORDERS:
+    raise UserError(f"No border is called '{border}'. Choose one of {', '.join(BORDERS)}.")
+
+
+def repeat_border(x, width: int):
+  """[b, h, w, c] with its outermost pixels repeated `width` times on each side."""
+  return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode='edge')
+
+
+def _within(y, width: int):
+  return y[:, width:-width, width:-width]
+
+
+def upsample(x, fir=None, factor: int = 2, border: str = 'zeros'):
+  """[b, h, w, c] → [b, h·factor, w·factor, c], filtered; border: of `BORDERS`."""
   fir = fir_filter() if fir is None else fir
   n = len(fir)
   padding = ((n + factor - 1) // 2, (n - factor) // 2)
+  if border == 'repeat':
+    reach = -(-padding[0] // factor)
+    return _within(upsample(repeat_border(x, reach), fir, factor), reach * factor)
   return upfirdn(x, fir, up=factor, padding=padding, gain=factor**2)
 
 
@@ -180,7 +202,15 @@ def conv2d_transpose(x, kernel, stride: int = 2, matmul_dtype='float32', impleme
 
 
 def conv2d_resample(
-  x, kernel, fir=None, *, up: int = 1, down: int = 1, padding=None, matmul_dtype='float32'
+  x,
+  kernel,
+  fir=None,
+  *,
+  up: int = 1,
+  down: int = 1,
+  padding=None,
+  matmul_dtype='float32',
+  border: str = 'zeros',
 ):
   """A correlation that changes the size, filtered against aliasing.
 
@@ -195,6 +225,7 @@ def conv2d_resample(
     fir: [n], the filter; None for [1, 3, 3, 1].
     up, down: 1 or an integer factor; one of them is 1.
     padding: zeros on every side; None for k//2, which keeps the size for odd k.
+    border: of `BORDERS`; 'repeat' with the default padding and without `down`.
 
   Returns:
     [b, h·up/down, w·up/down, f] with the default padding and odd k.
@@ -202,9 +233,18 @@ def conv2d_resample(
   if 1 not in (up, down):
     raise ValueError('conv2d_resample either up-samples or down-samples')
   k = kernel.shape[0]
-  padding = k // 2 if padding is None else padding
   fir = fir_filter() if fir is None else fir
   n = len(fir)
+  if border == 'repeat' and (up > 1 or k > 1):
+    if down > 1 or padding is not None:
+      raise ValueError('only what keeps or enlarges the size has its border repeated')
+    reach = -(-(k // 2 + (n + up - 1) // 2) // up) if up > 1 else k // 2
+    x = repeat_border(x, reach)
+    if up == 1:
+      return conv2d(x, kernel, padding=0, matmul_dtype=matmul_dtype)
+    y = conv2d_resample(x, kernel, fir, up=up, matmul_dtype=matmul_dtype)
+    return _within(y, reach * up)
+  padding = k // 2 if padding is None else padding
   if up > 1:
     before, after = padding + (n + up - 1) // 2, padding + (n - up) // 2
     if k == 1:

@@ -14,18 +14,23 @@ class FirstBlock(nn.Module):
   """`conv1` and `torgb` at the size of the features.
 
   Attributes:
-    features: channels; use_noise, matmul_dtype: see `SynthesisLayer`.
+    features: channels; use_noise, matmul_dtype, border: see `SynthesisLayer`.
   """
 
   features: int
   use_noise: bool = True
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @nn.compact
   def __call__(self, x, w, noise):
     """x [b, h, w, c], w [b, 2, w_dim], noise [b or 1, h, w, 1] or None → x and an image."""
     conv = SynthesisLayer(
-      self.features, use_noise=self.use_noise, matmul_dtype=self.matmul_dtype, name='conv1'
+      self.features,
+      use_noise=self.use_noise,
+      matmul_dtype=self.matmul_dtype,
+      border=self.border,
+      name='conv1',
     )
     x = conv(x, w[:, 0], noise)
     return x, ToRGB(3, matmul_dtype=self.matmul_dtype, name='torgb')(x, w[:, 1])
@@ -37,13 +42,14 @@ class StyleDecoder(nn.Module):
   Attributes:
     channels: features at the size of the input, twice it, four times it, ...
     size: pixels on a side of the input.
-    use_noise, matmul_dtype: see `SynthesisLayer`.
+    use_noise, matmul_dtype, border: see `SynthesisLayer`.
   """
 
   channels: tuple[int, ...]
   size: int
   use_noise: bool = True
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @property
   def num_ws(self) -> int:
@@ -78,7 +84,7 @@ class StyleDecoder(nn.Module):
       noise: one [b or 1, h, w, 1] for each of `noise_sizes`; None for none.
     """
     noise = [None] * len(self.noise_sizes) if noise is None else noise
-    shared = dict(use_noise=self.use_noise, matmul_dtype=self.matmul_dtype)
+    shared = dict(use_noise=self.use_noise, matmul_dtype=self.matmul_dtype, border=self.border)
     first = FirstBlock(self.channels[0], name=f'b{self.size}', **shared)
     x, image = first(x, w[:, :2], noise[0])
     for i, features in enumerate(self.channels[1:]):

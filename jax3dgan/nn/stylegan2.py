@@ -65,7 +65,7 @@ class SynthesisBlock(nn.Module):
     image_channels: of the image.
     first: whether it starts from the learned constant `const` [4, 4, features].
     up: factor of size between it and the block before, 2 or 1.
-    use_noise, clamp, matmul_dtype: see `SynthesisLayer`.
+    use_noise, clamp, matmul_dtype, border: see `SynthesisLayer`.
   """
 
   features: int
@@ -75,6 +75,7 @@ class SynthesisBlock(nn.Module):
   use_noise: bool = True
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  border: str = 'zeros'
 
   @nn.compact
   def __call__(self, x, image, w, noise):
@@ -93,6 +94,7 @@ class SynthesisBlock(nn.Module):
         use_noise=self.use_noise,
         clamp=self.clamp,
         matmul_dtype=self.matmul_dtype,
+        border=self.border,
         name=name,
       )
 
@@ -106,7 +108,9 @@ class SynthesisBlock(nn.Module):
     rgb = torgb(x, w[:, -1])
     if image is None:
       return x, rgb
-    return x, (resample.upsample(image, factor=self.up) if self.up > 1 else image) + rgb
+    if self.up > 1:
+      image = resample.upsample(image, factor=self.up, border=self.border)
+    return x, image + rgb
 
 
 class SynthesisNetwork(nn.Module):

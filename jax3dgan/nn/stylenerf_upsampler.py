@@ -151,7 +151,7 @@ def upsample(
     num_rows = rows_at_a_time(block, features) if double and not measure else 0
     if num_rows:
       features, colours = run_by_rows(block, features, powers[i], num_rows, not last)
-      rgb = _enlarged(rgb, block.border)
+      rgb = resample.upsample(rgb, border=block.border)
     else:
       features, square = run_block(
         block, features, powers[i], double=double, measure=measure, compat_first=compat_first
@@ -159,7 +159,7 @@ def upsample(
       squares.append(square)
       colours = block.colours(features)
       if double:
-        rgb, colours = _enlarged(rgb, block.border), interleave(colours)
+        rgb, colours = resample.upsample(rgb, border=block.border), interleave(colours)
         features = interleave(features)
     rgb = rgb + colours
     share = fade[i] if jnp.ndim(fade) else fade if last else 1
@@ -168,13 +168,6 @@ def upsample(
         before = resample.resize_bilinear(before, rgb.shape[1])
       rgb = before + share * (rgb - before)
   return rgb, jnp.stack(squares) if measure and squares else None
-
-
-def _enlarged(rgb, border: str):
-  """Colours at twice the size, [1, 3, 3, 1] of StyleGAN2."""
-  if border == 'zeros':
-    return resample.upsample(rgb)
-  return resample.upsample(feature_upsampling.repeat_border(rgb, 1))[:, 2:-2, 2:-2]
 
 
 def moved_powers(powers, squares):
@@ -213,7 +206,7 @@ class Upsampler(nn.Module):
   def __call__(self, in_features: int, w) -> tuple[Block, ...]:
     """The blocks of styles w [b, num_ws, w_dim] for inputs of so many features."""
     feature_upsampling.check(self.mode)
-    feature_upsampling.check_border(self.border)
+    resample.check_border(self.border)
     blocks = []
     for i, features in enumerate(self.channels):
       block = _BlockParams(

@@ -21,6 +21,7 @@ class SuperResolution(nn.Module):
       resized to it.
     clamp, matmul_dtype: see `SynthesisLayer`.
     antialias: whether feature images that shrink are filtered.
+    border: of `resample.BORDERS`, what filters and kernels see beyond the image.
   """
 
   channels: tuple[int, ...] = (256, 128)
@@ -29,6 +30,7 @@ class SuperResolution(nn.Module):
   clamp: float | None = 256.0
   matmul_dtype: str = 'float32'
   antialias: bool = True
+  border: str = 'zeros'
 
   @nn.compact
   def __call__(self, features, w):
@@ -45,6 +47,7 @@ class SuperResolution(nn.Module):
         up=up,
         clamp=self.clamp,
         matmul_dtype=self.matmul_dtype,
+        border=self.border,
         name=f'block{i}',
       )
       x, image = block(x, image, styles, (None, None))

@@ -12,6 +12,8 @@ from jax.test_util import check_grads
 from layouts import hwio, nchw, nhwc
 
 from jax3dgan.nn import backend, resample
+from jax3dgan.nn.style_decoder import StyleDecoder
+from jax3dgan.nn.superresolution import SuperResolution
 
 UPFIRDN, RESAMPLE = 'ops_upfirdn2d', 'ops_conv2d_resample'
 
@@ -172,3 +174,37 @@ def test_bilinear_resizing_is_the_official_one(antialias):
 def test_too_few_pixels():
   with pytest.raises(ValueError, match='too few'):
     resample.upfirdn(jnp.zeros((1, 2, 2, 1)), resample.fir_filter())
+
+
+@pytest.mark.parametrize('up', [1, 2])
+def test_a_border_that_is_repeated_leaves_no_frame(up):
+  """Outside of a frame of what a kernel reaches nothing changes; what is even stays even."""
+  kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 2))
+  x = jax.random.normal(jax.random.key(1), (1, 8, 8, 2))
+  run = jax.jit(functools.partial(resample.conv2d_resample, up=up), static_argnames='border')
+  zeros, repeat = (run(x, kernel, border=border) for border in resample.BORDERS)
+  assert zeros.shape == repeat.shape == (1, 8 * up, 8 * up, 2)
+  inside = np.s_[:, 2 * up : -2 * up, 2 * up : -2 * up]
+  np.testing.assert_allclose(zeros[inside], repeat[inside], atol=1e-5)
+  even = jnp.ones_like(x)
+  assert np.ptp(run(even, kernel), axis=(1, 2)).max() > 0.1
+  np.testing.assert_allclose(np.ptp(run(even, kernel, border='repeat'), axis=(1, 2)), 0, atol=1e-5)
+  with pytest.raises(ValueError, match='border repeated'):
+    resample.conv2d_resample(x, kernel, down=2, border='repeat')
+
+
+@pytest.mark.parametrize('name', ['superresolution', 'decoder'])
+def test_an_even_ground_has_no_frame(name):
+  """Neither EG3D's super-resolution nor StyleSDF's decoder sees where an image ends."""
+  if name == 'decoder':
+    make, styles = functools.partial(StyleDecoder, (3, 2), 4), jnp.ones((1, 4, 2))
+  else:
+    make, styles = functools.partial(SuperResolution, (3, 2), (1, 2), 4), jnp.ones((1, 2))
+  features = jnp.ones((1, 4, 4, 4))
+  variables = make().init(jax.random.key(0), features, styles)
+
+  def spread(border):
+    out = make(border=border).apply(variables, features, styles)
+    return np.ptp(out[0] if name == 'superresolution' else out, axis=(1, 2)).max()
+
+  assert spread('zeros') > 1e-2 and spread('repeat') < 1e-5
