@@ -16,6 +16,7 @@ from jax3dgan.nn import (
   feature_upsampling,
   modulated_conv,
   positional_encoding,
+  resample,
   stylenerf_upsampler,
 )
 from jax3dgan.nn.equalized import activate
@@ -181,7 +182,7 @@ def test_an_unknown_mode_or_border_is_refused():
   with pytest.raises(UserError, match='Choose one of nn_cat'):
     feature_upsampling.upsample_features(jnp.zeros((1, 2, 2, 4)), 'cat')
   with pytest.raises(UserError, match='Choose one of zeros, repeat'):
-    feature_upsampling.check_border('edge')
+    resample.check_border('edge')
 
 
 def test_the_grid_of_pixels_and_its_loss():
