@@ -11,8 +11,9 @@ By default nothing of the camera reaches the generator (CGS-GAN, Barthel et al. 
 own conditioning and view-dependent colours are `label_dim=25`, `sh_degree=1`.
 
 Parameters: `mapping` and `backbone` (`StylePlanes`), `position` (the 1x1 convolution of the
-offsets, zero at first). Buffers: those of `StylePlanes`; of the template 'given' also
-`template_points` [n, 3] and `template_places` [n, 2].
+offsets, zero at first). Buffers: those of `StylePlanes`; of a template that is given or a mesh also
+`template_points` [n, 3] and `template_places` [n, 2], zeros until weights or `templates.buffers_of`
+give them.
 """
 
 import math
@@ -32,8 +33,7 @@ from jax3dgan.nn.stylegan2 import channels_of
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.splatting import Gaussians, Splatting
 
-GIVEN = 'given'  # the template whose points are in the buffers
-_SPACINGS = 0.8  # of the template's: a fresh scale where none is given
+GIVEN = 'given'  # the template whose points come with weights
 
 
 class PositionLayer(nn.Module):
@@ -57,18 +57,19 @@ class GGHead(SplattedGenerator, StylePlanes):
     label_scale: factor on the label; 0 is the release's way of not conditioning on it.
     channels: the backbone's features at 4², 8², ...; the last entry's size is that of the map.
     use_noise, clamp, matmul_dtype: see `EG3D`.
-    template: 'sphere', 'half_ellipsoid' (`templates`), or 'given': points that are in the buffers,
-      as of converted weights.
+    template: 'sphere', 'half_ellipsoid' (`templates`); 'ict', the head of the user's ICT face
+      model, or another mesh (`templates.MeshTemplate`); or 'given': points that come with weights.
     points: points of the template on a side, more than the map has for bilinear interpolation; 0
-      for as many.
-    num_given: points of the template 'given'.
-    template_radius, template_centre: (x, y, z) of the other templates, world units.
+      for as many. Of a mesh those that are on it.
+    num_given: points of the template 'given', or on a mesh.
+    template_radius, template_centre: (x, y, z) of the computed templates, world units.
     sh_degree: of the spherical harmonics of colours, 0 to 3; 0: the same from everywhere.
     rotation: 'quaternion' or, as in the paper, 'axis_angle'.
     reach: how far a Gaussian goes from its point along each axis, world units.
     start_scale, max_scale: see `gghead_attributes.scales`; a start of 0 is .8 of the distance of
-      neighbours on the template.
-    scale_floor: the least scale, in distances of neighbours on the template; 0 for none.
+      neighbours on the template, if that is computed.
+    scale_floor: the least scale, in distances of neighbours on the template, or of 1.25
+      `start_scale` where these are not known; 0 for none.
     opacity_bias: added to raw opacities.
     gains: factors on the raw scales, rotations, colours and opacities.
     compat: rotations and colours as the release computes them, for its weights, see
@@ -106,7 +107,7 @@ class GGHead(SplattedGenerator, StylePlanes):
     self._check_fields()
     self.make_networks(sum(gghead_attributes.sizes(self.rotation, self.sh_degree)))
     self.position = PositionLayer()
-    if self.template == GIVEN:
+    if self.has_given_points:
       n = self.num_given
       self.template_points = self.variable(BUFFERS, 'template_points', jnp.zeros, (n, 3))
       self.template_places = self.variable(BUFFERS, 'template_places', jnp.zeros, (n, 2))
@@ -114,21 +115,22 @@ class GGHead(SplattedGenerator, StylePlanes):
   def _check_fields(self) -> None:
     """UserError in one line for fields that make no Gaussians."""
     choices = {
-      'template': (*templates.SURFACES, GIVEN),
+      'template': (*templates.SURFACES, *templates.MESHES, GIVEN),
       'rotation': tuple(gghead_attributes.ROTATIONS),
       'sh_degree': (0, 1, 2, 3),
     }
     for field, allowed in choices.items():
-      if (value := getattr(self, field)) not in allowed:
+      value = getattr(self, field)
+      if value not in allowed and not (field == 'template' and self.has_mesh):
         raise UserError(
           f"config.model.{field} is '{value}'. Choose one of {', '.join(map(str, allowed))}."
         )
-    if self.template == GIVEN and not (self.num_given > 0 and self.start_scale):
+    if self.has_given_points and not (self.num_given > 0 and self.start_scale):
       raise UserError(
-        "The template 'given' needs config.model.num_given, the number of its points, and "
-        'config.model.start_scale, about .8 of their distance.'
+        f"The template '{self.template}' needs config.model.num_given, the number of its points, "
+        'and config.model.start_scale, about .8 of their distance.'
       )
-    if self.template != GIVEN and not (min(self.template_radius) > 0 and self.points >= 0):
+    if not (min(self.template_radius) > 0 and self.points >= 0):
       raise UserError(
         f'config.model.template_radius is {self.template_radius} and config.model.points '
         f'{self.points}. Set radii above 0, and points 0 or more.'
@@ -148,26 +150,36 @@ class GGHead(SplattedGenerator, StylePlanes):
     return Splatting(stop=self.compat_stop, straight_through=self.compat_stop)
 
   @property
+  def has_given_points(self) -> bool:
+    """Whether the template's points are in the buffers."""
+    return self.template not in templates.SURFACES
+
+  @property
+  def has_mesh(self) -> bool:
+    """Whether the template is a mesh, of which its points are read."""
+    return self.template in templates.MESHES or ':' in self.template
+
+  @property
   def points_on_side(self) -> int:
-    """Points on a side of a template that is not given."""
+    """Points, or texels, on a side of a template that is not 'given'."""
     return self.points or 4 << (len(self.channels) - 1)
 
   @property
   def num_gaussians(self) -> int:
     """Gaussians of an object."""
-    return self.num_given if self.template == GIVEN else self.points_on_side**2
+    return self.num_given if self.has_given_points else self.points_on_side**2
 
   @property
   def spacing(self) -> float:
-    """About how far apart neighbours on the template are, world units; 0 where it is given."""
-    if self.template == GIVEN:
-      return 0.0
+    """About how far apart neighbours on the template are, world units."""
+    if self.has_given_points:
+      return self.start_scale / templates.SPACINGS
     return templates.spacing(self.template, self.points_on_side, self.template_radius)
 
   @property
   def fresh_scale(self) -> float:
     """The scale of raw 0."""
-    return self.start_scale or _SPACINGS * self.spacing
+    return self.start_scale or templates.SPACINGS * self.spacing
 
   @property
   def least_scale(self) -> float:
@@ -177,11 +189,11 @@ class GGHead(SplattedGenerator, StylePlanes):
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
     unused = {}
-    if self.template == GIVEN:
-      reason = "the template's points are given"
-      unused |= dict.fromkeys(
-        ('points', 'template_radius', 'template_centre', 'scale_floor'), reason
-      )
+    if self.has_given_points:
+      reason = f"the points are those of the template '{self.template}'"
+      unused |= dict.fromkeys(('template_radius', 'template_centre'), reason)
+      if self.template == GIVEN:
+        unused['points'] = reason
     else:
       unused['num_given'] = f"the points are those of the template '{self.template}'"
     if not self.label_dim:
@@ -208,25 +220,26 @@ class GGHead(SplattedGenerator, StylePlanes):
   def _at_points(self, planes):
     """The map's values [b, n, c] at the template's points."""
     b, size, _, c = planes.shape
-    if self.template != GIVEN:
+    if not self.has_given_points:
       n = self.points_on_side
       planes = planes if n == size else resample.resize_bilinear(planes, n)
       return planes.reshape(b, n * n, c)
-    # In pixels of the map with a border of zeros: what is outside of it.
-    padded = jnp.pad(planes, ((0, 0), (1, 1), (1, 1), (0, 0)))[:, None]
+    # In pixels of the map with a border of zeros, what is outside of it in the release.
+    border = 'constant' if self.template == GIVEN else 'edge'
+    padded = jnp.pad(planes, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=border)[:, None]
     places = jnp.clip(((self.template_places.value + 1) * size + 1) / 2, 0, size + 1)
     places = jnp.broadcast_to(places, (b, *places.shape))
     return sum_on_planes(padded, places[..., :1], places[..., 1:])
 
   def places(self):
     """Where the template's points are on the map, [n, 2] (x, y) in [−1, 1]."""
-    if self.template == GIVEN:
+    if self.has_given_points:
       return self.template_places.value
     return templates.places(self.points_on_side)
 
   def gaussians_of(self, raw: gghead_attributes.Raw) -> Gaussians:
     """The Gaussians [b, n] of raw attributes."""
-    if self.template == GIVEN:
+    if self.has_given_points:
       points = self.template_points.value
     else:
       points = templates.points(

@@ -1,12 +1,18 @@
 """Templates: where Gaussians begin, one for each texel of a square map of a surface.
 
 A texel at column i and row j of n² is at a = (2i + 1)/n − 1, b = (2j + 1)/n − 1; Gaussians are
-numbered row by row.
+numbered row by row. Surfaces are computed; meshes (`MESHES`) are the user's, and cover a part of
+the map.
 """
 
 import math
 
 import numpy as np
+
+from jax3dgan import registry
+from jax3dgan.errors import UserError
+
+SPACINGS = 0.8  # of neighbours' distances, that a fresh scale is where none is given
 
 
 def _grid(n: int):
@@ -65,3 +71,43 @@ def spacing(name: str, n: int, radius) -> float:
   """About how far apart neighbours are, world units: the side of a square of the mean area."""
   area = SURFACES[name][1] * float(np.prod(radius)) ** (2 / 3)
   return math.sqrt(area / n**2)
+
+
+MESHES = {'ict': 'jax3dgan.data.builders.ict_faces.uv_layout:Head'}
+
+
+class MeshTemplate:
+  """A template that is read from the user's files: of `MESHES`, or 'package.module:Class'."""
+
+  def read(self, source: str, n: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Points [k, 3] for those texels of n² that are on the mesh, world units, their places [k, 2]
+    on the map, see `places`, and about how far apart neighbours are.
+
+    Args:
+      source: `config.data.source`, which may name the files.
+
+    Raises:
+      UserError: The files are not there, or are others.
+    """
+    raise NotImplementedError
+
+
+def buffers_of(generator, source: str) -> dict[str, np.ndarray]:
+  """`template_points` and `template_places` of a GGHead whose template is a mesh.
+
+  Args:
+    source: See `MeshTemplate.read`.
+
+  Raises:
+    UserError: As there; or the points are not as many as the generator's `num_given`, or it has no
+      `start_scale`: the message has both.
+  """
+  mesh = registry.resolve('template', generator.template, MESHES, MeshTemplate)()
+  points, places, distance = mesh.read(source, generator.points_on_side)
+  if len(points) != generator.num_given or not generator.start_scale:
+    raise UserError(
+      f'{len(points):,} of {generator.points_on_side}² texels are on the template '
+      f"'{generator.template}'. Set --config.model.num_given={len(points)} and "
+      f'--config.model.start_scale={SPACINGS * distance:.3g}.'
+    )
+  return {'template_points': points, 'template_places': places}

@@ -15,6 +15,7 @@ import jax
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
+from jax3dgan.generators import templates
 from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
@@ -100,6 +101,8 @@ class GGHead(Recipe):
         f"The recipe 'gghead' regularises Gaussians on a template, which '{config.model.name}' "
         "does not have. Take the model 'gghead', or another recipe."
       )
+    if generator.has_mesh and not (generator.num_given and generator.start_scale):
+      templates.buffers_of(generator, config.data.source)  # a UserError that says both
     checks.label_sizes(config, generator, discriminator)
     checks.single_images(config, discriminator, 'stylegan2')
     checks.rendering(config, generator)
@@ -114,11 +117,20 @@ class GGHead(Recipe):
       for field in ('pose_swap', 'pose_swap_images'):
         reason = 'the mapping network is not conditioned on the camera'
         checks.unused(config, f'gghead.{field}', getattr(Own, field), reason)
-    if config.gghead.variation and generator.template == 'sphere':
+    if config.gghead.variation and (generator.template == 'sphere' or generator.has_mesh):
       raise UserError(
-        'config.gghead.variation needs a map without cuts, and that of the sphere is cut below. '
-        'Set --config.gghead.variation=0, or --config.model.template=half_ellipsoid.'
+        'config.gghead.variation needs a map without cuts, and that of the template '
+        f"'{generator.template}' is cut. Set --config.gghead.variation=0, or "
+        '--config.model.template=half_ellipsoid.'
       )
+
+  def warm_up(self, config, generator, networks, given, report):
+    """See `Recipe.warm_up`; the template is read if it is a mesh."""
+    if not generator.has_mesh:
+      return networks
+    points = templates.buffers_of(generator, config.data.source)
+    own = {**networks.buffers['generator'], **points}
+    return networks._replace(buffers={**networks.buffers, 'generator': own})
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """See `Recipe.draw`."""

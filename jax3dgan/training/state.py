@@ -140,7 +140,8 @@ def trained_params(config, network: str, params):
 
 
 def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
-  """A fresh state after what its recipe fits before the first step; its averages begin there.
+  """A fresh state after what its recipe fits or reads before the first step; its averages begin
+  there.
 
   Each process computes it on one device of its own.
 
@@ -154,11 +155,11 @@ def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
   if after is before:
     return state
 
-  def placed(name, old):
-    """The new parameters on the old ones' devices, in buffers of their own."""
-    if after.params[name] is before.params[name]:
+  def placed(name, old, of=0):
+    """The new parameters, or buffers, on the old ones' devices, in memory of their own."""
+    if after[of][name] is before[of][name]:
       return old
-    new = jax.tree.map(np.asarray, after.params[name])
+    new = jax.tree.map(np.asarray, after[of][name])
     return jax.tree.map(
       lambda x, y: jax.make_array_from_callback(x.shape, y.sharding, lambda i: x[i]), new, old
     )
@@ -169,6 +170,7 @@ def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
       name: {rate: placed(name, params) for rate, params in averages.items()}
       for name, averages in state.ema.items()
     },
+    buffers={name: placed(name, buffers, of=1) for name, buffers in state.buffers.items()},
   )
 
 

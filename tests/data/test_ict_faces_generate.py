@@ -184,11 +184,13 @@ def test_sources_are_read_or_refused(source, tmp_path, monkeypatch):
 
 
 def _write_objs(folder, arrays):
-  """The same model as OBJ files, with texture coordinates that nobody reads."""
+  """The same model as OBJ files."""
+  uv = [f'vt {u:.6f} {v:.6f}' for u, v in arrays['uv']]
 
   def write(name, vertices):
-    lines = ['# a mesh', *(f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in vertices), 'vt 0.5 0.5']
-    corners = ([f'{i + 1}/1' for i in quad] for quad in arrays['faces'])
+    lines = ['# a mesh', *(f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in vertices), *uv]
+    numbers = np.stack([arrays['faces'], arrays['faces_uv']], axis=-1) + 1
+    corners = ([f'{i}/{j}' for i, j in quad] for quad in numbers)
     lines += ['f ' + ' '.join(c[:3] if c[2] == c[3] else c) for c in corners]
     (folder / f'{name}.obj').write_text('\n'.join(lines))
 
@@ -204,7 +206,8 @@ def test_obj_files_become_the_model(tmp_path):
   arrays = ict_synthetic.build()
   # The tip of the nose stands out, and a quad is a triangle.
   arrays['neutral'][arrays['landmarks68'][30], 2] += 2.0
-  arrays['faces'][5, 3] = arrays['faces'][5, 2]
+  for name in ('faces', 'faces_uv'):
+    arrays[name][5, 3] = arrays[name][5, 2]
   _write_objs(tmp_path, arrays)
   parts = {name: arrays[name] for name in ('part_names', 'part_ranges', 'landmarks68')}
   found = convert.convert(tmp_path, parts)
@@ -212,6 +215,8 @@ def test_obj_files_become_the_model(tmp_path):
   np.testing.assert_allclose(found['identity'], arrays['identity'][:3], atol=1e-3)
   np.testing.assert_allclose(found['expression'], arrays['expression'], atol=1e-3)
   np.testing.assert_array_equal(found['faces'], arrays['faces'])
+  np.testing.assert_array_equal(found['faces_uv'], arrays['faces_uv'])
+  np.testing.assert_allclose(found['uv'], arrays['uv'], atol=1e-6)
   assert tuple(found['expression_names']) == ict_synthetic.NAMES
   with pytest.raises(UserError, match='26719 and 26384'):
     convert.convert(tmp_path)

@@ -108,7 +108,7 @@ def test_the_papers_phases():
     ({'render.last_back': True}, 'last_back'),
     ({'model.num_given': 5}, 'num_given is 5 and would be ignored'),
     ({'model.label_scale': 0.5}, 'label_scale is 0.5 and would be ignored'),
-    ({'model.template': 'cube'}, 'Choose one of sphere, half_ellipsoid, given'),
+    ({'model.template': 'cube'}, 'Choose one of sphere, half_ellipsoid, ict, given'),
     ({'model.template': 'given'}, 'needs config.model.num_given'),
     ({'model.start_scale': 0.2}, 'must be above'),
     ({'model.scale_floor': 0.9}, 'must be above'),

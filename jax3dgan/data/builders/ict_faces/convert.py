@@ -68,6 +68,7 @@ def convert(source, parts=None) -> dict:
   if NEUTRAL not in files:
     raise UserError(f'{source} has no {NEUTRAL}. Give the folder FaceXModel of the face model.')
   neutral, faces = read_obj(os.path.join(source, NEUTRAL))
+  uv = read_uv(os.path.join(source, NEUTRAL))
   wanted = parts['part_ranges'][-1, [1, 3]] + 1
   if (len(neutral), len(faces)) != tuple(wanted):
     raise UserError(
@@ -101,6 +102,7 @@ def convert(source, parts=None) -> dict:
     expression=shapes(expressions),
     expression_names=np.array([name.removesuffix('.obj') for name in expressions]),
     faces=faces,
+    **uv,
     **parts,
   )
 
@@ -119,6 +121,28 @@ def read_obj(path, with_faces=True):
             raise ValueError('a face has neither three nor four corners')
           faces.append(corners if len(corners) == 4 else [*corners, corners[-1]])
     return np.array(vertices, np.float64).reshape(-1, 3), np.array(faces, np.int32).reshape(-1, 4)
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+  except ValueError as error:
+    raise UserError(f'{path} is no whole OBJ file ({error}). Copy it again.') from error
+
+
+def read_uv(path) -> dict:
+  """The layout of an OBJ file that `read_obj` has read: `uv` float32 [u, 2] and `faces_uv` int32
+  [f, 4], as its faces; {} of a file that has none."""
+  uv, faces = [], []
+  try:
+    with open(path, encoding='ascii', errors='replace') as file:
+      for line in file:
+        if line.startswith('vt '):
+          uv.append(line.split()[1:3])
+        elif line.startswith('f '):
+          corners = [corner.split('/')[1:2] for corner in line.split()[1:]]
+          if not all(corner and corner[0] for corner in corners):
+            return {}
+          numbers = [int(corner[0]) - 1 for corner in corners]
+          faces.append(numbers if len(numbers) == 4 else [*numbers, numbers[-1]])
+    return dict(uv=np.array(uv, np.float32).reshape(-1, 2), faces_uv=np.array(faces, np.int32))
   except OSError as error:
     raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
   except ValueError as error:

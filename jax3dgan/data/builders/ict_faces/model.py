@@ -112,6 +112,15 @@ def load(path) -> FaceModel:
   """Reads the model from the folder that holds `ict_face_model_light.npz`.
 
   Raises:
+    UserError: as `read`.
+  """
+  return _build(read(path)[1], checksum(path))
+
+
+def read(path) -> tuple[str, dict]:
+  """The file of a folder, and its arrays, checked.
+
+  Raises:
     UserError: where the folder or the file is not there, or the file is another one.
   """
   file = _file(path)
@@ -121,7 +130,12 @@ def load(path) -> FaceModel:
   except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
     raise UserError(f'{file} is no whole npz file. Copy it again.') from error
   _check(file, arrays)
-  return _build(arrays, checksum(path))
+  return file, arrays
+
+
+def to_world(canonical) -> np.ndarray:
+  """World coordinates [..., 3] of the model's own, cm."""
+  return (np.asarray(canonical, np.float32) - np.float32(ORIGIN_CM)) / np.float32(UNIT_CM)
 
 
 def _check(file, arrays):
@@ -187,7 +201,7 @@ def _build(arrays, digest):
     shape=(len(used), len(triangles)),
   )
   return FaceModel(
-    neutral=(canonical - np.float32(ORIGIN_CM)) / np.float32(UNIT_CM),
+    neutral=to_world(canonical),
     identity=shapes('identity'),
     expression=shapes('expression'),
     expression_names=tuple(arrays['expression_names'].tolist()),

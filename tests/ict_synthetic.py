@@ -49,12 +49,18 @@ def build():
   expression = np.zeros((len(NAMES), *neutral.shape), np.float16)
   expression[NAMES.index('jawOpen'), :, 1] = -np.clip(-2.0 - neutral[:, 1], 0, 2)
   names = list(parts)
+  # Seen along z: what is in front on one unit square, what is behind on the next.
+  uv = 0.5 + 0.49 * ((neutral - CENTRE) / RADII)[:, :2]
+  faces = np.concatenate(quads).astype(np.int32)
+  in_front = neutral[faces].mean(1)[:, 2:] > CENTRE[2]
   return dict(
     neutral=neutral,
+    uv=np.concatenate([uv, uv + (1, 0)]).astype(np.float32),
+    faces_uv=np.where(in_front, faces, faces + len(uv)).astype(np.int32),
     identity=identity,
     expression=expression,
     expression_names=np.array(NAMES),
-    faces=np.concatenate(quads).astype(np.int32),
+    faces=faces,
     part_names=np.array(names),
     part_ranges=np.array([parts[name] for name in names], np.int32),
     landmarks68=_landmarks(head),
