@@ -71,7 +71,6 @@ RANGES = {
 }
 
 
-# Fields that say more of a term, by its weight.
 class GGHead(Recipe):
   """See the module."""
 
