@@ -51,7 +51,7 @@ def eg3d(**fields):
   config.eg3d.update(blur=0.5, blur_images=64, pose_swap_images=64)
   if fields.get('augment.name', 'ada') == 'ada':
     # Whatever the signs: never satisfied, and sure of its way at once.
-    config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.4)
+    config.augment.update(name='ada', p=0.5, every=1, target=-2.0, kimg=0.1)
   config.update_from_flattened_dict(fields)
   return config
 
@@ -67,7 +67,7 @@ def pose_free(**fields):
   config.model.label_dim = config.discriminator.label_dim = config.discriminator.cmap_dim = 0
   config.discriminator.update(pose_dim=3, group_size=0)
   config.loss.update(pose=1.0, pose_encoding='direction')
-  config.camera_generator.update(angles='both', from_images=40)
+  config.camera_generator.update(angles='both', from_images=20)
   config.update_from_flattened_dict(fields)
   return config
 

@@ -60,6 +60,7 @@ def config(cache):
   result.resolution, result.num_steps = 8, 4
   result.discriminator.channels = (4, 8, 8)
   result.render.num_fine = result.display.num_fine = 0  # a smaller program
+  result.loss.r1 = 0.0
   result.data.update(cache_dir=cache, on_device=False)
   result.checkpoint.update(every=2, keep=9)
   result.log.update(every=1, images_every=3)

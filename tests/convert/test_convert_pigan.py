@@ -138,7 +138,7 @@ def test_training_goes_on_by_the_command_that_is_said(tmp_path, capsys, monkeypa
     'resolution': 8,
     'loss.r1': 0.0,  # of the discriminator alone, and the longest to compile
     'render.num_coarse': 4,
-    'render.num_fine': 4,
+    'render.num_fine': 0,
     'display.num_coarse': 4,
     'display.num_fine': 4,
     'data.source': 'toys',

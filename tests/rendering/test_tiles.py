@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import cameras
+from jax3dgan import cameras, generators
 from jax3dgan.generators.pigan import PiGAN
 from jax3dgan.nn import backend
 from jax3dgan.nn.cpu import tiles
@@ -43,7 +43,7 @@ def render(tile, options=OPTIONS, generator=GENERATOR):
     return jnp.sum(out.image**2), out
 
   with mock.patch.object(tiles, 'tile', lambda *_: tile):
-    params = generator.init(jax.random.key(1), jnp.zeros((1, 4)), method='initialise')['params']
+    params = generators.init_params(generator, jax.random.key(1))
     run = jax.jit(jax.grad(loss, has_aux=True))
     return jax.device_get(run(params, jax.random.key(2)))
 
@@ -81,7 +81,7 @@ def test_images_share_what_is_one_for_all():
 
 def test_rays_of_a_tile_are_bounded_by_the_options():
   options = dataclasses.replace(OPTIONS, ray_chunk=4)
-  params = GENERATOR.init(jax.random.key(1), jnp.zeros((1, 4)), method='initialise')['params']
+  params = generators.init_params(GENERATOR, jax.random.key(1))
 
   def image(params, z):
     camera = cameras.from_yaw_pitch(jnp.full(2, 1.5), jnp.full(2, 1.5))

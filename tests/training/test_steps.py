@@ -25,7 +25,7 @@ from jax3dgan.training import step as step_lib
 
 # Far enough for top-k to drop images: its share of the batch begins at 1.
 FIRST_STEP = 1000
-NUM_STEPS = 20
+NUM_STEPS = 8
 
 
 def tiny_2d():
