@@ -37,39 +37,56 @@ def pytest_addoption(parser):
   parser.addoption(
     '--parity',
     action='store_true',
-    help='print how near the results are to the official arrays that they were compared with',
+    help='print how near the results are to the official arrays that they were compared with; '
+    'implies --thorough, so that none is left out',
   )
+  parser.addoption(
+    '--thorough',
+    action='store_true',
+    help='run also what takes long and whose mechanism other tests cover, of another model',
+  )
+
+
+def is_thorough(config) -> bool:
+  return config.getoption('--thorough') or config.getoption('--parity')
+
+
+@pytest.fixture(scope='session')
+def thorough(pytestconfig):
+  """Whether a test goes through all its cases, and not through one of each kind."""
+  return is_thorough(pytestconfig)
 
 
 # The files that take longest, in this order: with several processes (`pytest -n 2`) they begin with
 # these, so that none is left alone with a long one at the end.
 _FIRST = (
-  'test_lowering.py',
-  'test_steps.py',
-  'test_eg3d_steps.py',
-  'test_hosts.py',
-  'test_notebooks.py',
-  'test_invert.py',
   'test_train.py',
-  'test_eg3d.py',
+  'test_hosts.py',
+  'test_lowering.py',
+  'test_eg3d_steps.py',
+  'test_steps.py',
   'test_evaluate.py',
-  'test_combinations.py',
+  'test_eg3d.py',
   'test_stylenerf_recipe.py',
-  'test_converted_apps.py',
-  'test_plan.py',
+  'test_notebooks.py',
   'test_ray_parallel.py',
+  'test_invert.py',
+  'test_plan.py',
+  'test_local.py',
+  'test_combinations.py',
+  'test_stylesdf_steps.py',
+  'test_convert_pigan.py',
+  'test_edit.py',
+  'test_train_step_parity.py',
+  'test_gghead_recipe.py',
+  'test_camera_generator.py',
+  'test_probes.py',
+  'test_inversion_search.py',
+  'test_converted_apps.py',
+  'test_eg3d_losses.py',
   'test_giraffe_recipe.py',
   'test_hologan_recipe.py',
   'test_graf_train.py',
-  'test_local.py',
-  'test_stylesdf_steps.py',
-  'test_inversion_search.py',
-  'test_train_step_parity.py',
-  'test_camera_generator.py',
-  'test_docs_looking.py',
-  'test_eg3d_losses.py',
-  'test_convert_pigan.py',
-  'test_probes.py',
 )
 
 
@@ -79,9 +96,14 @@ def pytest_collection_finish():
   gc.freeze()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
   order = {name: i for i, name in enumerate(_FIRST)}
   items.sort(key=lambda item: order.get(item.path.name, len(order)))
+  if not is_thorough(config):
+    skip = pytest.mark.skip(reason='takes long, and others cover its mechanism: pytest --thorough')
+    for item in items:
+      if item.get_closest_marker('thorough'):
+        item.add_marker(skip)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -96,6 +96,17 @@ def covering_configs() -> list[str]:
   return sorted(chosen)
 
 
+def one_of_each_kind(names):
+  """Parameters of a test: the first config of a recipe, generator and discriminator, always; the
+  others, which add choices, with --thorough."""
+  kinds = set()
+  for name in names:
+    config = load(name, small=True)
+    kind = config.recipe, config.model.name, config.discriminator.name
+    yield name if kind not in kinds else pytest.param(name, marks=pytest.mark.thorough)
+    kinds.add(kind)
+
+
 def lowered_step(config, platform, stage_index=0, mesh=None):
   """The program of a training step, and its stage."""
   traced, stage = Programs(config).step(stage_index, mesh, platform)
@@ -233,7 +244,7 @@ def test_training_step(name, stage_index):
   assert operations['convolution'] > 50
 
 
-@pytest.mark.parametrize('name', covering_configs())
+@pytest.mark.parametrize('name', list(one_of_each_kind(covering_configs())))
 def test_every_config_has_programs_for_accelerators(name):
   """The test config's last stage, its display, the images of its metrics, of each platform.
 

@@ -162,7 +162,14 @@ def frames(kind, data, folder):
     return np.stack([np.asarray(x.convert('RGB')) for x in ImageSequence.Iterator(file)])
 
 
-@pytest.mark.parametrize('name', NOTEBOOKS)
+# One always runs; the others, whose apps have tests of their own, with --thorough.
+RUN = [
+  name if name == 'turntable' else pytest.param(name, marks=pytest.mark.thorough)
+  for name in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize('name', RUN)
 def test_a_notebook_runs_and_shows(name, tmp_path, monkeypatch):
   paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
   monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))

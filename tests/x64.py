@@ -3,6 +3,12 @@
 import functools
 
 import jax
+import numpy as np
+import pytest
+
+# Of golden arrays: float64 shows a mistake. What rounding costs in float32 is asked with --thorough
+# (and --parity) where the program is a whole network's, whose compilation takes seconds.
+DTYPES = (np.float64, pytest.param(np.float32, marks=pytest.mark.thorough))
 
 
 def jit(function, **options):

@@ -51,6 +51,7 @@ def frames(path):
     return np.stack([np.asarray(x.convert('RGB'), int) for x in ImageSequence.Iterator(file)])
 
 
+@pytest.mark.thorough
 def test_every_picture_of_the_page_is_what_its_command_makes(made):
   shown = script().pictures(PAGE)
   assert len(shown) >= 7
@@ -73,11 +74,13 @@ def test_the_pictures_are_small():
   assert {p.name for p in (DOCS / 'images' / 'looking').iterdir()} == set(script().pictures(PAGE))
 
 
+@pytest.mark.thorough
 def test_what_is_repeated_is_the_same(made):
   assert (made / 'again.png').read_bytes() == (made / 'mixed.png').read_bytes()
   assert frames(made / 'other.webp').shape[:2] == (4, 144)  # as many frames, of another size
 
 
+@pytest.mark.thorough
 def test_the_python_of_the_page(made, packaged):
   (code,) = re.findall(r'```python\n(.*?)```', PAGE, re.S)
   found = {}

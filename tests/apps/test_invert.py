@@ -235,6 +235,7 @@ def test_labels_none_is_no_labels(pretrained, photos, tmp_path, capsys):
   run(f'{QUICK} --labels=none {command}')
 
 
+@pytest.mark.thorough
 def test_the_commands_of_the_docs(pretrained, tmp_path, monkeypatch):
   """On an untrained model of the toys' name."""
   text = (pathlib.Path(__file__).parents[2] / 'docs/inversion.md').read_text(encoding='utf-8')

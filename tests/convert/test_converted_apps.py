@@ -107,6 +107,7 @@ def test_mesh_and_its_preview(workdir, tmp_path):
     assert picture.height > 3 * 160
 
 
+@pytest.mark.thorough
 def test_inversion(workdir, tmp_path):
   model = trained.load(workdir=workdir)
   shown = maps.render(model, model.map(model.latents([4])), model.front)

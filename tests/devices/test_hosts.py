@@ -151,17 +151,31 @@ def test_processes_that_differ_end_with_the_same_line(ran):
     assert line.startswith('Error: Process 1 has batch_size 8 and process 0 has 4. Start all')
 
 
+def two(folder, name, *flags, which=(0, 1)):
+  """The same run in these of two processes."""
+  program = ['-m', 'jax3dgan.main', f'--config={TINY}', f'--config.data.cache_dir={folder}']
+  port = f'--coordinator=127.0.0.1:{free_port()}'
+  common = [*program, f'--workdir={folder}/run', port, '--num_processes=2', *flags]
+  return [start([*common, f'--process_id={i}'], 1, folder / f'{name}{i}.log') for i in which]
+
+
+def test_whoever_waits_in_vain_says_for_whom(tmp_path):
+  # Each at a port of its own.
+  waiting = [two(tmp_path, 'alone', '--coordinator_timeout=2', which=[i])[0] for i in (0, 1)]
+  assert end(waiting) == [1, 1]
+  for i, words in enumerate(
+    ['not all of the 1 others have connected', 'Nothing answers at 127.0.0.1:']
+  ):
+    (line,) = lines_of(tmp_path / f'alone{i}.log')
+    assert 'within 2 s' in line and f'(process {i} of 2)' in line and words in line
+    assert '--coordinator_timeout=' in line
+
+
 @pytest.fixture(scope='module')
 def lost(tmp_path_factory):
-  """Processes that wait in vain, and two of which one is killed; then the same command again, and
-  Ctrl-C on one. Returns the folder and exit codes."""
-  folder = tmp_path_factory.mktemp('lost')
-  program = ['-m', 'jax3dgan.main', f'--config={TINY}', f'--config.data.cache_dir={folder}']
-
-  def processes(name, *flags, which=(0, 1)):
-    port = f'--coordinator=127.0.0.1:{free_port()}'
-    common = [*program, f'--workdir={folder}/run', port, '--num_processes=2', *flags]
-    return [start([*common, f'--process_id={i}'], 1, folder / f'{name}{i}.log') for i in which]
+  """Two processes of which one is killed; then the same command again, and Ctrl-C on one. Returns
+  the folder and exit codes."""
+  folder, codes = tmp_path_factory.mktemp('lost'), {}
 
   def wait_for(there, started):
     for _ in range(2000):
@@ -171,11 +185,7 @@ def lost(tmp_path_factory):
       time.sleep(0.1)
     raise AssertionError('nothing happened')
 
-  waiting = [
-    processes('alone', '--coordinator_timeout=2', which=[i])[0] for i in (0, 1)
-  ]  # each at a port of its own
-  codes = {'alone': end(waiting)}
-  started = processes('killed', '--heartbeat_timeout=10')
+  started = two(folder, 'killed', '--heartbeat_timeout=10')
   try:
     wait_for((folder / 'run/checkpoints/5').is_dir, started)
     started[1].kill()
@@ -183,7 +193,7 @@ def lost(tmp_path_factory):
   finally:
     end(started)
   codes['saved'] = checkpoints.steps(folder / 'run')
-  started = processes('stopped', '--config.checkpoint.every=1000000')
+  started = two(folder, 'stopped', '--config.checkpoint.every=1000000')
   try:
     wait_for(lambda: 'images/s' in (folder / 'stopped0.log').read_text(), started)
     started[1].send_signal(signal.SIGINT)
@@ -193,17 +203,10 @@ def lost(tmp_path_factory):
   return folder, codes
 
 
-def test_whoever_waits_in_vain_says_for_whom(lost):
-  folder, codes = lost
-  assert codes['alone'] == [1, 1]
-  for i, words in enumerate(
-    ['not all of the 1 others have connected', 'Nothing answers at 127.0.0.1:']
-  ):
-    (line,) = lines_of(folder / f'alone{i}.log')
-    assert 'within 2 s' in line and f'(process {i} of 2)' in line and words in line
-    assert '--coordinator_timeout=' in line
+# That two processes agree on a step, save it and stop is in launch/test_local.py.
 
 
+@pytest.mark.thorough
 def test_a_process_that_dies_ends_the_others(lost):
   folder, codes = lost
   # Whoever notices first: Gloo's closed connection, which we explain, or JAX's own service, which
@@ -216,6 +219,7 @@ def test_a_process_that_dies_ends_the_others(lost):
   assert f'Going on from step {codes["saved"][-1]:,}.' in (folder / 'stopped0.log').read_text()
 
 
+@pytest.mark.thorough
 def test_ctrl_c_on_one_saves_on_all(lost):
   folder, codes = lost
   assert codes['stopped'] == [0, 130]

@@ -50,7 +50,7 @@ def image(arrays, size, dtype=np.float32):
   return np.transpose(arrays[f'image/{size}'], (0, 2, 3, 1)).astype(dtype)
 
 
-@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('dtype', x64.DTYPES)
 @pytest.mark.parametrize('size', [4, 16, 32])
 @pytest.mark.parametrize('name', RELEASED)
 def test_matches_official(name, size, dtype):
@@ -159,7 +159,7 @@ def test_float64_is_the_formula(name):
 R1_CASES = [(16, 1.0), (32, 0.37)]
 
 
-@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('dtype', x64.DTYPES)
 @pytest.mark.parametrize('size, fade', R1_CASES)
 @pytest.mark.parametrize('name', RELEASED)
 def test_r1_matches_official(name, size, fade, dtype):

@@ -149,6 +149,7 @@ def scene():
   return config, generator, generators.init(generator, jax.random.key(5))
 
 
+@pytest.mark.thorough
 def test_it_finds_the_pitch_of_photos_through_the_renderer():
   """A known scene; photos of it from 37° above; a prior that says 25°. What the set of renderings
   differs by from the set of photos (the energy distance) is all that it learns from."""

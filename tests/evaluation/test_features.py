@@ -168,6 +168,7 @@ print('equal')
 """
 
 
+@pytest.mark.thorough
 def test_eight_devices_give_what_one_gives():
   """In a process of its own: the number of devices is fixed before JAX starts."""
   code = _EIGHT.format(tests=str(pathlib.Path(__file__).parent))

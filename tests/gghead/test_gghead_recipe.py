@@ -58,6 +58,7 @@ def test_late_terms_are_late_and_metrics_say_what_to_watch():
     assert 0.02 < of_step['gaussians/scale'] < 0.1
 
 
+@pytest.mark.thorough
 def test_eight_devices_do_what_one_does(tmp_path):
   program, state, metrics = trained()
   expected = (state, metrics)

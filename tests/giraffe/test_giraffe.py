@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from x64 import DTYPES
 
 from jax3dgan.convert import giraffe_names
 from jax3dgan.fields.giraffe import FieldLayers
@@ -17,7 +18,6 @@ from jax3dgan.rendering import composition
 from jax3dgan.rendering import rays as rays_lib
 
 FILE = 'giraffe/generator'
-DTYPES = (np.float64, np.float32)
 # Relative errors: what float32 costs is the README's; a part of the arrays is stored in it.
 DOUBLE = 1e-7
 SINGLE = {'field': 2e-3, 'image': 5e-5, 'objects': 5e-4, 'gradient': 1e-3, 'scene': 1e-6}

@@ -9,6 +9,7 @@ import goldens
 import jax
 import numpy as np
 import pytest
+from x64 import DTYPES
 
 from jax3dgan import cameras, generators, recipes
 from jax3dgan import config as config_lib
@@ -21,7 +22,6 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 
 FILE = 'giraffe/train_step'
-DTYPES = (np.float64, np.float32)
 # Relative, of images, of gradients of the generator and of the discriminator: float32's by the
 # README, and of the official float64 what the rounding of its matrices to float32 leaves.
 ALLOWED = {np.float64: (1e-5, 1e-4, 1e-5), np.float32: (4e-4, 2e-3, 1e-4)}

@@ -95,6 +95,7 @@ t.tiny_steps.save({file!r}, program.run(t.NUM_STEPS))
 """
 
 
+@pytest.mark.thorough
 def test_eight_devices_train_as_one(tmp_path):
   own, file = pathlib.Path(__file__).parent, tmp_path / 'eight.npz'
   code = _EIGHT.format(tests=str(own.parent), own=str(own), file=str(file))

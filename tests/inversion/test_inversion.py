@@ -6,6 +6,7 @@ import goldens
 import jax
 import numpy as np
 import pytest
+import x64
 from pigan_names import HIDDEN, NUM_RAYS, RESOLUTION, from_official, from_styles, to_styles
 
 from jax3dgan import cameras, inversion, trained
@@ -67,7 +68,7 @@ FRAME = {np.float64: 1e-4, np.float32: 3e-4}
 OFFSET = {np.float64: 4e-6, np.float32: 1.5e-5}
 
 
-@pytest.mark.parametrize('dtype', [np.float64, np.float32])
+@pytest.mark.parametrize('dtype', x64.DTYPES)
 def test_steps_match_official(dtype):
   steps, losses, average = golden_steps(dtype)
   file = 'inverse_render_small'

@@ -103,6 +103,7 @@ def test_what_is_refused_in_one_line(fields, words):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_several_devices_train_as_one(tmp_path):
   """With the release's cameras, whose axes depend on the whole batch."""
   _, state, metrics = trained()

@@ -147,6 +147,7 @@ def test_the_papers_configs(name):
   assert (counts['generator'], counts['discriminator']) == expected
 
 
+@pytest.mark.thorough
 def test_several_devices_train_as_one(tmp_path):
   _, state, metrics = trained()
   program = 'tiny_steps.program(tiny_steps.hologan(), 8)'

@@ -164,6 +164,7 @@ def test_what_is_refused_in_one_line(fields, words):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_several_devices_train_as_one(tmp_path):
   """Eight devices, whose discriminator compares four images of two of them."""
   _, state, metrics = trained()

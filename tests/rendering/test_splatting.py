@@ -70,9 +70,9 @@ def assert_near(actual, expected, tolerance):
 
 
 @pytest.mark.parametrize('options', LAYOUTS, ids=lambda options: f'tile{options.tile}')
-def test_tiles_agree_with_every_pixel_and_every_gaussian(options, request):
-  if options.tile == 16 and not request.config.getoption('--parity'):
-    pytest.skip('a program of its own: pytest --parity')
+def test_tiles_agree_with_every_pixel_and_every_gaussian(options, thorough):
+  if options.tile == 16 and not thorough:
+    pytest.skip('a program of its own: pytest --thorough')
   expected = run(*scene(), options=LAYOUTS[0], form='dense')
   actual = run(*scene(), options=options)
   assert_near(actual[1], expected[1], 2e-6)

@@ -1,6 +1,6 @@
 """Splatting beside golden arrays: a loop over pixels and Gaussians in float64, and its gradients.
 
-All of them with `pytest --parity`; otherwise a few, which compile in a second each.
+All of them with `pytest --thorough` (or --parity); otherwise a few, which compile in a second each.
 """
 
 import functools
@@ -114,10 +114,10 @@ ALWAYS = {
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('file', FILES)
-def test_images_and_gradients(file, variant, dtype, form, request):
+def test_images_and_gradients(file, variant, dtype, form, thorough):
   case = (file.rpartition('_')[2], variant, np.dtype(dtype).name)
-  if (case not in ALWAYS or form == 'dense') and not request.config.getoption('--parity'):
-    pytest.skip('one of many that take seconds each: pytest --parity')
+  if (case not in ALWAYS or form == 'dense') and not thorough:
+    pytest.skip('one of many that take seconds each: pytest --thorough')
   arrays = goldens.load(file)
   cotangents = {name: arrays[f'cot.{name}'].astype(dtype) for name in ('image', 'depth', 'alpha')}
   options, gradients = VARIANTS[variant]

@@ -16,6 +16,7 @@ import optax
 import pytest
 import train_step_golden as golden
 from train_step_golden import BATCH, RESOLUTION, SAMPLES, SPLITS
+from x64 import DTYPES
 
 from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, recipes
@@ -28,7 +29,6 @@ from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
 FILE = 'train_step_small'
-DTYPES = (np.float64, np.float32)
 PHASES = ('discriminator', 'generator')
 STEP = 100_000
 LR_GENERATOR, LR_DISCRIMINATOR = 6e-5, 2e-4
@@ -240,7 +240,7 @@ def official():
   return goldens.load(FILE)
 
 
-@pytest.fixture(params=DTYPES, ids=lambda dtype: dtype.__name__)
+@pytest.fixture(params=DTYPES, ids=('float64', 'float32'))
 def actual(request, official):
   """Our arrays, as many of their entries as there are official ones."""
   arrays = ours(request.param)
