@@ -73,6 +73,8 @@ _FIRST = (
   'test_invert.py',
   'test_plan.py',
   'test_local.py',
+  'test_session.py',
+  'test_server.py',
   'test_combinations.py',
   'test_stylesdf_steps.py',
   'test_convert_pigan.py',

@@ -61,7 +61,12 @@ def init(discriminator: Discriminator, key) -> dict:
   """Fresh variables: 'params', for every image size at once, and 'buffers' where there are any."""
   if (params := discriminator.init_params(key)) is not None:
     return {'params': params}
-  return dict(jax.jit(functools.partial(discriminator.init, method='initialise'))(key))
+  return dict(_init(discriminator, key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(discriminator, key):
+  return discriminator.init(key, method='initialise')
 
 
 def init_params(discriminator: Discriminator, key):

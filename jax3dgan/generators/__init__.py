@@ -61,8 +61,12 @@ def model_config(name: str, **fields) -> dict:
 
 def init(generator: Generator, key) -> dict:
   """Fresh variables: 'params', and 'buffers' where there are any."""
-  z = jnp.zeros((1, generator.z_dim))
-  return dict(jax.jit(functools.partial(generator.init, method='initialise'))(key, z))
+  return dict(_init(generator, key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(generator, key):
+  return generator.init(key, jnp.zeros((1, generator.z_dim)), method='initialise')
 
 
 def init_params(generator: Generator, key):

@@ -137,6 +137,7 @@ def test_wrong_flags(capsys):
     assert f'{flag.partition("=")[0]} has no effect with --object' in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_the_documentation(packaged, tmp_path, monkeypatch):
   """Its commands and code in their order, smaller; its pictures were made by its commands."""
   monkeypatch.chdir(tmp_path)

@@ -118,13 +118,15 @@ def test_cut_at_every_seventh_byte(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:overflow|invalid value:RuntimeWarning')
-def test_damage_is_a_user_error(tmp_path, monkeypatch):
+def test_damage_is_a_user_error(tmp_path, monkeypatch, thorough):
   """Flipped, cut, repeated and inserted bytes: read or refused, nothing else, nothing run."""
   monkeypatch.chdir(tmp_path)
   path, whole = tmp_path / 'x.pkl', tiny()
 
   @hypothesis.given(st.data())
-  @hypothesis.settings(max_examples=300, deadline=None, database=None, derandomize=True)
+  @hypothesis.settings(
+    max_examples=300 if thorough else 75, deadline=None, database=None, derandomize=True
+  )
   def run(data):
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):

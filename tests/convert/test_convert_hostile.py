@@ -106,13 +106,15 @@ def try_to_read(path):
 
 @pytest.mark.parametrize('file', VALID, ids=lambda path: path.name)
 @pytest.mark.filterwarnings('ignore:overflow|invalid value:RuntimeWarning')  # sums of random bits
-def test_damage_is_a_user_error(file, tmp_path):
+def test_damage_is_a_user_error(file, tmp_path, thorough):
   """Flipped, cut, repeated and inserted bytes: read or refused, nothing else."""
   whole = file.read_bytes()
   path = tmp_path / f'x{file.suffix}'
 
   @hypothesis.given(st.data())
-  @hypothesis.settings(max_examples=60, deadline=None, database=None, derandomize=True)
+  @hypothesis.settings(
+    max_examples=60 if thorough else 15, deadline=None, database=None, derandomize=True
+  )
   def run(data):
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -137,13 +139,15 @@ def test_damage_is_a_user_error(file, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:overflow|invalid value:RuntimeWarning')
-def test_damaged_pickles_in_sound_zips(tmp_path):
+def test_damaged_pickles_in_sound_zips(tmp_path, thorough):
   """The checksum keeps most damage of a zip from the machine; here it is right again."""
   path = tmp_path / 'x.pth'
   program = write._pickle({'a.weight': crafted_array(3, 4), 'a.bias': crafted_array(3)})
 
   @hypothesis.given(st.data())
-  @hypothesis.settings(max_examples=400, deadline=None, database=None, derandomize=True)
+  @hypothesis.settings(
+    max_examples=400 if thorough else 100, deadline=None, database=None, derandomize=True
+  )
   def run(data):
     damaged = bytearray(program)
     for _ in range(data.draw(st.integers(1, 3))):

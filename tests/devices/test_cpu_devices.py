@@ -56,10 +56,8 @@ def child(variables, before=''):
   program = f"""
 import os, jax
 {before}
-from configs import toys
 from jax3dgan.devices import cpu_devices
-from jax3dgan.training import device_count
-number = cpu_devices.enable(device_count.largest(toys.get_config(), 4))
+number = cpu_devices.enable(4)
 print(number, jax.device_count(), os.environ.get('XLA_FLAGS', ''), sep='|')
 """
   kept = {k: v for k, v in os.environ.items() if k not in ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')}

@@ -1,5 +1,6 @@
 """Evaluation from end to end on an untrained model: files, figures, reasons, determinism."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import main, trained
+from jax3dgan import main
 from jax3dgan.data import images
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import against_photos, evaluate, report
@@ -50,7 +51,9 @@ def model(tiny_model, cache):
     config.data.update(source='toys', loader='arrays', num_images=24, cache_dir=cache)
     config.eval.update(metrics='fid,kid,nfs,view_leak', num_images=20, num_latents=3)
     config.eval.update(kid_subset_size=10, kid_subsets=4)
-  return trained.Trained(config, tiny_model.generator, tiny_model.variables, 12, 'tiny')
+  model = dataclasses.replace(tiny_model, config=config)
+  model.__dict__['compiled'] = tiny_model.compiled  # of the same generator: for all tests
+  return model
 
 
 @pytest.fixture
