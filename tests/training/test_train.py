@@ -216,9 +216,9 @@ def test_a_workdir_of_another_config_is_left_alone(finished, cache):
 # of the others would find out late, their steps' traces do: test_lowering.py.
 TRAINED = ('cats_small', 'toys_2d', 'eg3d_toys', 'nerf_lego')
 TRAINED = [path for path in CONFIGS if path.stem in TRAINED]
-# Without a camera there is less of everything.
+# A single scene has labels, too; without a camera there is less of everything.
 MARKED = [
-  pytest.param(path, marks=pytest.mark.thorough) if path.stem == 'toys_2d' else path
+  pytest.param(path, marks=pytest.mark.thorough) if path.stem in ('toys_2d', 'eg3d_toys') else path
   for path in TRAINED
 ]
 
