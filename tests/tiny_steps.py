@@ -109,6 +109,19 @@ def gghead(**fields):
   return config
 
 
+def gaussians(**fields):
+  """Gaussians of one scene at 16², cloned and split every other step; of Adam's steps none is of
+  rounding alone."""
+  config = importlib.import_module('configs.gaussians_lego').get_test_config()
+  config.batch_size = BATCH
+  config.model.update(box=0.5, capacity=72)
+  config.render.radius = 1.0
+  config.optimizer.update(decay_steps=0, epsilon=1e-5)
+  config.gaussians.update(densify_from=2, densify_every=2, densify_until=9, reset_every=3)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def giraffe(**fields):
   """GIRAFFE at 16² of one to three objects, placed without overlaps."""
   config = importlib.import_module('configs.giraffe_scenes').get_test_config()
@@ -238,6 +251,12 @@ def gghead_program(num_devices=1) -> Program:
   """GGHead's step. Of so few Gaussians every pixel meets every one, which compiles faster."""
   with backend.choose(splatting='dense'):
     return program(gghead(), num_devices)
+
+
+def gaussians_program(num_devices=1) -> Program:
+  """The step of one scene's Gaussians, as `gghead_program`."""
+  with backend.choose(splatting='dense'):
+    return program(gaussians(), num_devices, notes_draws=True)
 
 
 def assert_no_shared_keys(drawn, least: int):

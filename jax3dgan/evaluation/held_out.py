@@ -86,11 +86,10 @@ def measure(model, dataset, say=None) -> Result:
     'held_out/psnr_min': float(psnr.min()),
     'held_out/views': float(len(psnr)),
   }
-  options = model.options(dataset.resolution)
-  protocol = (
-    f'{len(psnr)} views of the split {dataset.scene["split"]}, {dataset.resolution}², '
-    f'{options.num_coarse} + {options.num_fine} samples a ray'
-  )
+  protocol = f'{len(psnr)} views of the split {dataset.scene["split"]}, {dataset.resolution}²'
+  if model.has_field:
+    options = model.options(dataset.resolution)
+    protocol += f', {options.num_coarse} + {options.num_fine} samples a ray'
   return Result(values, protocol, _sheet(photos, rendered, psnr, values))
 
 

@@ -21,6 +21,7 @@ GENERATORS = {
   'hologan': 'jax3dgan.generators.hologan:HoloGAN',
   'graf': 'jax3dgan.generators.graf:GRAF',
   'gghead': 'jax3dgan.generators.gghead:GGHead',
+  'gaussians': 'jax3dgan.generators.gaussians:GaussianSplats',
 }
 
 __all__ = [

@@ -3,8 +3,8 @@
 import numpy as np
 
 # Of the window of Wang et al. 2004, Sec. III-B: 11 × 11 pixels, deviation 1.5; K1 and K2 there.
-_DEVIATION, _RADIUS = 1.5, 5
-_K1, _K2 = 0.01, 0.03
+DEVIATION, RADIUS = 1.5, 5
+K1, K2 = 0.01, 0.03
 
 
 def psnr(image, true) -> np.ndarray:
@@ -24,11 +24,11 @@ def ssim(image, true) -> np.ndarray:
   from scipy import ndimage
 
   a, b = np.asarray(image, np.float64), np.asarray(true, np.float64)
-  c1, c2 = (2 * _K1) ** 2, (2 * _K2) ** 2
+  c1, c2 = (2 * K1) ** 2, (2 * K2) ** 2
 
   def mean(x):
     for axis in (1, 2):
-      x = ndimage.gaussian_filter1d(x, _DEVIATION, axis=axis, radius=_RADIUS)
+      x = ndimage.gaussian_filter1d(x, DEVIATION, axis=axis, radius=RADIUS)
     return x
 
   mean_a, mean_b = mean(a), mean(b)
@@ -37,6 +37,6 @@ def ssim(image, true) -> np.ndarray:
   top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
   bottom = (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
   values = top / bottom
-  if min(values.shape[1:3]) > 2 * _RADIUS:
-    values = values[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+  if min(values.shape[1:3]) > 2 * RADIUS:
+    values = values[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
   return values.mean((1, 2, 3))

@@ -16,6 +16,7 @@ RECIPES = {
   'hologan': 'jax3dgan.recipes.hologan:HoloGAN',
   'graf': 'jax3dgan.recipes.graf:GRAF',
   'gghead': 'jax3dgan.recipes.gghead:GGHead',
+  'gaussians': 'jax3dgan.recipes.gaussians:Gaussians',
 }
 
 __all__ = [

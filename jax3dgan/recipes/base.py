@@ -240,6 +240,18 @@ class Recipe:
     del metrics, config, stage, now
     return buffers
 
+  def after_step(self, state, key, config, stage, now: Now):
+    """The state after a step, with what changes its arrays other than by gradients (Gaussians that
+    come and go), and metrics; within the compiled step, after the averages.
+
+    Args:
+      state: `training.state.TrainState`, its step the next one.
+      key: of this step and this method alone, the same on every device.
+      now: of the step that was done.
+    """
+    del key, config, stage, now
+    return state, {}
+
   def scale_updates(self, network: str, updates, config, now: Now):
     """The optimizer's updates of a network, scaled leaf by leaf: parts that learn slower, or not
     yet. The optimizer's moments go on."""

@@ -171,6 +171,25 @@ def no_discriminator(config, discriminator) -> None:
       )
 
 
+def not_mirrored(config) -> None:
+  """Photos are not mirrored, for a recipe of one scene."""
+  if config.data.flip:
+    raise UserError(
+      'config.data.flip mirrors photos, and a mirrored photo shows another scene. Set '
+      '--config.data.flip=False.'
+    )
+
+
+def background(config, dataset) -> None:
+  """What is rendered has the background that the photos of a scene were prepared on."""
+  background = dataset.scene['options']['background']
+  if config.render.white_back != (background == 'white'):
+    raise UserError(
+      f'{dataset.name} was prepared on a {background} background. Set '
+      f'--config.render.white_back={background == "white"}, or prepare it with --background.'
+    )
+
+
 def single_images(config, discriminator, usual: str) -> None:
   """The discriminator takes single images of one size."""
   if discriminator.takes_pairs or discriminator.fades:

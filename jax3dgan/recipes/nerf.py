@@ -93,11 +93,7 @@ class NeRF(Recipe):
     checks.no_label_inputs(config, generator, discriminator)
     checks.rendering(config, generator)
     checks.in_ranges(config, RANGES)
-    if config.data.flip:
-      raise UserError(
-        'config.data.flip mirrors photos, and a mirrored photo shows another scene. Set '
-        '--config.data.flip=False.'
-      )
+    checks.not_mirrored(config)
     if not config.render.num_fine:
       checks.unused(config, 'loss.coarse', 1.0, 'without num_fine the coarse pass is the only one')
 
@@ -105,12 +101,7 @@ class NeRF(Recipe):
     """See `Recipe.check_data`: the scene lies where rays are sampled, on the same background."""
     if not dataset.scene:
       return
-    background = dataset.scene['options']['background']
-    if config.render.white_back != (background == 'white'):
-      raise UserError(
-        f'{dataset.name} was prepared on a {background} background. Set '
-        f'--config.render.white_back={background == "white"}, or prepare it with --background.'
-      )
+    checks.background(config, dataset)
     render, framing = config.render, dataset.scene['framing']
     if not render.box and (render.far < framing['near'] or render.near > framing['far']):
       raise UserError(

@@ -66,7 +66,7 @@ def cloud(means, scales, quaternions, opacities, harmonics) -> Cloud:
 
 
 def of_gaussians(gaussians, index: int = 0) -> Cloud:
-  """The Gaussians of one scene of a batch.
+  """The Gaussians of one scene of a batch, without those of no opacity, which nothing draws.
 
   Args:
     gaussians: `rendering.splatting.Gaussians`, leaves [b, n, ...].
@@ -76,7 +76,8 @@ def of_gaussians(gaussians, index: int = 0) -> Cloud:
   if harmonics is None:
     harmonics = (np.asarray(gaussians.colours)[..., None, :] - 0.5) / C0
   parts = (gaussians.means, gaussians.scales, gaussians.quaternions, gaussians.opacities, harmonics)
-  return cloud(*(np.asarray(x)[index] for x in parts))
+  shown = np.asarray(gaussians.opacities)[index] > 0
+  return cloud(*(np.asarray(x)[index][shown] for x in parts))
 
 
 def turned(own: Cloud) -> Cloud:

@@ -190,7 +190,10 @@ def make_train_step(
       for network, by_rate in state.ema.items()
     }
     buffers = recipe.update_buffers(state.buffers, metrics, config, stage, now)
-    return state.replace(step=state.step + 1, ema=averages, buffers=buffers), metrics
+    state = state.replace(step=state.step + 1, ema=averages, buffers=buffers)
+    key = streams.named(streams.step_key(state.key, now.step), 'after_step')
+    state, own = recipe.after_step(state, key, config, stage, now)
+    return state, metrics | own
 
   return step
 

@@ -210,7 +210,8 @@ REFUSED = {
   ('stylenerf', 'dual', 'stylenerf'): 'takes pairs of two sizes',
 }
 REFUSED |= {
-  ('nerf', discriminator, recipe): "'nerf' is a single scene without latents"
+  (scene, discriminator, recipe): f"'{scene}' is a single scene without latents"
+  for scene in ('nerf', 'gaussians')
   for discriminator in discriminators.DISCRIMINATORS
   for recipe in ('pigan', 'eg3d')
 }
@@ -239,6 +240,7 @@ REFUSED |= {
   (generator, discriminator, 'hologan'): message
   for generator, message in (
     ('nerf', 'single scene without latents'),
+    ('gaussians', 'single scene without latents'),
     ('stylesdf', 'no term that keeps it one'),
   )
   for discriminator in discriminators.DISCRIMINATORS
@@ -281,10 +283,13 @@ REFUSED |= {
   (generator, 'hologan', recipe): 'spectral normalisation'
   for generator in generators.GENERATORS
   for recipe in recipes.RECIPES
-  if recipe not in ('hologan', 'nerf', 'graf')
+  if recipe not in ('hologan', 'nerf', 'gaussians', 'graf')
 }
 _OF_PATCHES = dict(
-  nerf='single scene without latents', stylesdf='no term that keeps it one', eg3d='label_dim is 25'
+  nerf='single scene without latents',
+  gaussians='single scene without latents',
+  stylesdf='no term that keeps it one',
+  eg3d='label_dim is 25',
 )
 REFUSED |= {
   (generator, discriminator, 'graf'): _OF_PATCHES.get(generator, 'pixels alone')
