@@ -1,9 +1,10 @@
-"""NeRF's fields at equal time: PSNR of held-out views after so many seconds of the processor.
+"""NeRF's fields and Gaussians at equal time: PSNR of held-out views after so many seconds of the
+processor.
 
   python -m benchmarks.nerf_fields --source=data/lego --seconds=120
 
-trains `configs/nerf_lego.py` with each field, its sizes and rates below, and measures views of the
-split test on the way. Seconds are those of the process on all its cores, so that other work on the
+trains `configs/nerf_lego.py` with each field, its sizes and rates below, and
+`configs/gaussians_lego.py`, and measures views of the split test on the way. Seconds are those of the process on all its cores, so that other work on the
 machine does not count; compilation does not count either.
 """
 
@@ -13,7 +14,7 @@ import time
 import jax
 import numpy as np
 
-from configs import nerf_lego
+from configs import gaussians_lego, nerf_lego
 from jax3dgan import config as config_lib
 from jax3dgan import generators, programs, recipes, trained
 from jax3dgan.data import feed
@@ -24,6 +25,7 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 from jax3dgan.training import step as step_lib
 
+GAUSSIANS = 'gaussians'
 # Of each field: its sizes, and what else differs from the config.
 FIELDS = {
   'triplane': (nerf_lego.TRIPLANE, {}),
@@ -33,10 +35,13 @@ FIELDS = {
 
 
 def run(name, source, seconds, num_views, overrides=()):
-  """Trains one field; yields (seconds, steps, training PSNR, held-out PSNR) three times."""
-  config = nerf_lego.get_config()
-  fields, other = FIELDS[name]
-  config_lib.set_model(config, 'nerf', **fields)
+  """Trains one field, or `GAUSSIANS`; yields (seconds, steps, training PSNR, held-out PSNR) three times."""
+  if name == GAUSSIANS:
+    config, other = gaussians_lego.get_config(), {}
+  else:
+    config = nerf_lego.get_config()
+    fields, other = FIELDS[name]
+    config_lib.set_model(config, 'nerf', **fields)
   with config.unlocked():
     config.data.source = source
     config.update_from_flattened_dict({**other, **dict(overrides)})
@@ -85,7 +90,7 @@ def main(argv=None):
   flags.add_argument('--source', default='data/lego')
   flags.add_argument('--seconds', type=float, default=120.0)
   flags.add_argument('--views', type=int, default=4, help='held-out views to measure')
-  flags.add_argument('--fields', default=','.join(FIELDS))
+  flags.add_argument('--fields', default=','.join((*FIELDS, GAUSSIANS)))
   flags.add_argument('--set', action='append', default=[], help='FIELD=NUMBER of the config')
   args = flags.parse_args(programs.arguments(argv))
   overrides = {}

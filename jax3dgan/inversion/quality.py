@@ -2,9 +2,7 @@
 
 import numpy as np
 
-# Of the window of Wang et al. 2004, Sec. III-B: 11 × 11 pixels, deviation 1.5; K1 and K2 there.
-DEVIATION, RADIUS = 1.5, 5
-K1, K2 = 0.01, 0.03
+from jax3dgan.losses.ssim import DEVIATION, K1, K2, RADIUS
 
 
 def psnr(image, true) -> np.ndarray:

@@ -44,8 +44,8 @@ class Own:
   multiplied by `optimizer.lr_generator`.
 
   Attributes:
-    points: file of the Gaussians at first: points .npy [m, 3], with colours in [0, 1] [m, 6], or a
-      file of splats; in the library's world. '' for random ones (`model.num_points`).
+    points: file .npy of points [m, 3] in the library's world, with colours in [0, 1] [m, 6], where
+      the Gaussians are at first; '' for random ones (`model.num_points`).
     position_rate, position_rate_end, position_steps: learning rate of positions, in extents; it
       falls exponentially to its end in so many steps.
     scale_rate, rotation_rate, opacity_rate, colour_rate, harmonics_rate: of the other parameters;
@@ -165,12 +165,12 @@ class Gaussians(Recipe):
     return networks._replace(buffers={**networks.buffers, _STATISTICS: zeros})
 
   def warm_up(self, config, generator, networks, given, report):
-    """Gaussians of a file, where `config.gaussians.points` names one."""
-    del given, report
+    """Points of a file, where `config.gaussians.points` names one."""
+    del generator, given, report
     if not config.gaussians.points:
       return networks
-    found = initial_points.read(config.gaussians.points)
-    params, alive = initial_points.fill(networks.params['generator'], found, generator.sh_degree)
+    points = initial_points.read(config.gaussians.points)
+    params, alive = initial_points.fill(networks.params['generator'], points)
     own = {**networks.buffers['generator'], 'alive': alive}
     return Networks(
       {**networks.params, 'generator': params}, {**networks.buffers, 'generator': own}

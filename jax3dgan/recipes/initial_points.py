@@ -1,15 +1,11 @@
-"""Points and splats of a file as the Gaussians that a scene begins with."""
-
-import pathlib
+"""Points of a file as the Gaussians that a scene begins with."""
 
 import numpy as np
 
-from jax3dgan import splats
 from jax3dgan.errors import UserError
-from jax3dgan.generators.gaussians import FRESH_OPACITY
+from jax3dgan.rendering import spherical_harmonics
 
 _LEAST_DISTANCE = 1e-7  # of points in one place, whose scales would be 0
-_HIGHEST = 0.999  # opacities of a file have a logit
 
 
 def check(config) -> None:
@@ -31,7 +27,7 @@ def check(config) -> None:
       f"config.gaussians.points is '{path}' and config.init_from '{config.init_from}', and a scene "
       "begins with one of them. Set --config.gaussians.points='' or --config.init_from=''."
     )
-  count = len(read(path).means)
+  count = len(read(path))
   if count > config.model.capacity:
     raise UserError(
       f'{path} has {count:,} points, and config.model.capacity is {config.model.capacity:,}. Set '
@@ -39,17 +35,12 @@ def check(config) -> None:
     )
 
 
-def read(path) -> splats.Cloud:
-  """The Gaussians of a file of splats, or of points .npy [m, 3], with colours in [0, 1] [m, 6].
-
-  Those of points have opacity .1, are round, and as large as the mean distance to their three
-  nearest neighbours (Kerbl et al., Sec. 5.1).
+def read(path) -> np.ndarray:
+  """Points and colours [m, 6] of an array .npy, points [m, 3] (which are grey then) or both.
 
   Raises:
     UserError: It cannot be read, or holds something else.
   """
-  if pathlib.Path(path).suffix.lower() != '.npy':
-    return splats.read(path)
   try:
     values = np.load(path, allow_pickle=False)
   except (OSError, ValueError) as error:
@@ -59,46 +50,23 @@ def read(path) -> splats.Cloud:
     raise UserError(
       f'{path} holds {shape} numbers. Give points [m, 3], or points and colours [m, 6], 4 or more.'
     )
-  return of_points(np.float32(values))
+  colours = values[:, 3:] if shape[1] == 6 else np.full_like(values, 0.5)
+  return np.concatenate([values[:, :3], colours], axis=1).astype(np.float32)
 
 
-def of_points(values) -> splats.Cloud:
-  """See `read`."""
+def fill(params, values):
+  """(params, alive) of a fresh scene [n, ...] with points and colours [m, 6] in its first slots.
+
+  They keep the opacity of a fresh scene, are round, and as large as the mean distance to their
+  three nearest neighbours (Kerbl et al., Sec. 5.1).
+  """
   from scipy import spatial
 
   m = len(values)
   distances = spatial.cKDTree(values[:, :3]).query(values[:, :3], k=4)[0][:, 1:]
   scales = np.maximum(distances.mean(axis=1), _LEAST_DISTANCE)
-  colours = values[:, 3:] if values.shape[1] == 6 else np.full((m, 3), 0.5)
-  return splats.Cloud(
-    means=values[:, :3],
-    scales=np.repeat(np.float32(scales)[:, None], 3, axis=1),
-    quaternions=np.eye(1, 4, dtype=np.float32).repeat(m, axis=0),
-    opacities=np.full(m, FRESH_OPACITY, np.float32),
-    harmonics=np.float32((colours[:, None] - 0.5) / splats.cloud.C0),
-  )
-
-
-def fill(params, own: splats.Cloud, sh_degree: int):
-  """(params, alive) of a fresh scene [n, ...] with these Gaussians in its first slots.
-
-  Args:
-    sh_degree: of the scene; what the file has above is left out, what it has not is 0.
-  """
   params = {name: np.array(x) for name, x in params.items()}
-  m = len(own.means)
-  opacities = np.clip(own.opacities, 1 - _HIGHEST, _HIGHEST)
-  values = {
-    'means': own.means,
-    'log_scales': np.log(own.scales),
-    'quaternions': own.quaternions,
-    'opacities': np.log(opacities / (1 - opacities)),
-    'colours': own.harmonics[:, :1],
-  }
-  for name, x in values.items():
-    params[name][:m] = x
-  if sh_degree:
-    above = own.harmonics[:, 1 : (sh_degree + 1) ** 2]
-    params['harmonics'][:m] = 0
-    params['harmonics'][:m, : above.shape[1]] = above
+  params['means'][:m] = values[:, :3]
+  params['log_scales'][:m] = np.log(scales)[:, None]
+  params['colours'][:m, 0] = (values[:, 3:] - 0.5) / spherical_harmonics.C0
   return params, np.arange(len(params['means'])) < m
