@@ -4,8 +4,9 @@ processor.
   python -m benchmarks.nerf_fields --source=data/lego --seconds=120
 
 trains `configs/nerf_lego.py` with each field, its sizes and rates below, and
-`configs/gaussians_lego.py`, and measures views of the split test on the way. Seconds are those of the process on all its cores, so that other work on the
-machine does not count; compilation does not count either.
+`configs/gaussians_lego.py`, and measures views of the split test on the way. Seconds are those of
+the process on all its cores, so that other work on the machine does not count; compilation does not
+count either.
 """
 
 import argparse
@@ -35,7 +36,8 @@ FIELDS = {
 
 
 def run(name, source, seconds, num_views, overrides=()):
-  """Trains one field, or `GAUSSIANS`; yields (seconds, steps, training PSNR, held-out PSNR) three times."""
+  """Trains one field, or `GAUSSIANS`; yields (seconds, steps, training PSNR, held-out PSNR) three
+  times."""
   if name == GAUSSIANS:
     config, other = gaussians_lego.get_config(), {}
   else:

@@ -103,15 +103,45 @@ def densify(params, alive, gradients, key, thresholds: Thresholds) -> Change:
   return Change(params, after, new | halves | ~after, counts)
 
 
-def of_slots(tree, function):
-  """A tree in which function(name, x) replaces the leaves x [n, ...] that stand for parameters,
-  of the optimizer's moments or an average, by the parameters' names; others stay."""
+def of_rest(rest, function):
+  """(moments, averages) with function(name, x, of_moments) instead of their leaves x [n, ...] that
+  stand for parameters, by the parameters' names.
 
-  def leaf(path, x):
+  Args:
+    rest: (moments of the optimizer, averages by rate).
+  """
+
+  def leaf(path, x, of_moments):
     names = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
-    return function(names[-1], x) if names else x
+    return function(names[-1], x, of_moments) if names else x
 
-  return jax.tree_util.tree_map_with_path(leaf, tree)
+  moments, averages = rest
+  changed = jax.tree_util.tree_map_with_path
+  return (
+    changed(lambda path, x: leaf(path, x, True), moments),
+    changed(lambda path, x: leaf(path, x, False), averages),
+  )
+
+
+def lowered(params, rest, due, highest: float):
+  """Opacities of at most `highest`, a logit, where it is due; their moments begin again.
+
+  Args:
+    rest: See `of_rest`.
+
+  Returns:
+    (params, rest).
+  """
+
+  def low(x):
+    return jnp.where(due, jnp.minimum(x, highest), x)
+
+  def opacities(name, x, of_moments):
+    if name != 'opacities':
+      return x
+    return jnp.where(due, 0, x) if of_moments else low(x)
+
+  return params | {'opacities': low(params['opacities'])}, of_rest(rest, opacities)
 
 
 def rows(mask, x):

@@ -273,7 +273,7 @@ class Gaussians(Recipe):
         new = jnp.zeros_like(x) if of_moments else change.params[name]
         return jnp.where(densification.rows(change.fresh, x), new, x)
 
-      rest = _of_rest(rest, renewed)
+      rest = densification.of_rest(rest, renewed)
       zeros = jax.tree.map(jnp.zeros_like, statistics)
       return change.params, rest, change.alive, zeros, change.counts
 
@@ -287,7 +287,7 @@ class Gaussians(Recipe):
     params, rest, alive, statistics, counts = jax.lax.cond(due, densified, unchanged, parts)
     if own.reset_every:
       reset = active & (done % own.reset_every == 0)
-      params, rest = _lowered(params, rest, reset, logit(own.reset_opacity))
+      params, rest = densification.lowered(params, rest, reset, logit(own.reset_opacity))
     state = state.replace(
       networks={**state.networks, 'generator': params},
       optimizers={**state.optimizers, 'generator': rest[0]},
@@ -299,26 +299,3 @@ class Gaussians(Recipe):
       },
     )
     return state, {f'gaussians/{name}': value for name, value in counts.items()}
-
-
-def _of_rest(rest, function):
-  """(moments, averages) with function(name, x, of_moments) instead of their leaves x [n, ...]."""
-  moments, averages = rest
-  return (
-    densification.of_slots(moments, lambda name, x: function(name, x, True)),
-    densification.of_slots(averages, lambda name, x: function(name, x, False)),
-  )
-
-
-def _lowered(params, rest, reset, highest: float):
-  """Opacities of at most `highest`, a logit, where `reset`; their moments begin again."""
-
-  def low(x):
-    return jnp.where(reset, jnp.minimum(x, highest), x)
-
-  def lowered(name, x, of_moments):
-    if name != 'opacities':
-      return x
-    return jnp.where(reset, 0, x) if of_moments else low(x)
-
-  return params | {'opacities': low(params['opacities'])}, _of_rest(rest, lowered)

@@ -1,11 +1,11 @@
 """What becomes of Gaussians in a fixed number of slots, one by one."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jax3dgan.generators.gaussians import logit
 from jax3dgan.recipes import densification
@@ -101,18 +101,28 @@ def test_without_any_that_are_wanted_nothing_moves():
 
 
 def test_moments_and_averages_by_name():
-  import optax
-
   params = {'means': jnp.ones((2, 3)), 'opacities': jnp.ones(2)}
   moments = optax.chain(optax.identity(), optax.scale_by_adam()).init(params)
   named = []
 
-  def note(name, x):
-    named.append((name, x.shape))
-    return x + 1
+  def note(name, x, of_moments):
+    named.append((name, x.shape, of_moments))
+    return len(name) * x + of_moments
 
-  changed = densification.of_slots(moments, note)
-  assert sorted(named) == [('means', (2, 3))] * 2 + [('opacities', (2,))] * 2
-  assert changed[1].count == 0 and (changed[1].nu['means'] == 1).all()
-  average = densification.of_slots({'0.9': params}, lambda name, x: len(name) * x)
-  assert average['0.9']['means'][0, 0] == 5 and math.isclose(average['0.9']['opacities'][1], 9)
+  moments, averages = densification.of_rest((moments, {'0.9': params}), note)
+  of = [('means', (2, 3)), ('opacities', (2,))]
+  assert sorted(named) == sorted([(*x, m) for x in of for m in (True, True, False)])
+  assert moments[1].count == 0 and (moments[1].nu['means'] == 1).all()
+  assert (averages['0.9']['means'] == 5).all() and (averages['0.9']['opacities'] == 9).all()
+
+
+def test_opacities_are_lowered():
+  params = {'means': jnp.ones(2), 'opacities': jnp.array([-3.0, 1.0])}
+  moments = optax.scale_by_adam().init(params)
+  moments = moments._replace(mu=params, nu=params)
+  for due, low, moment in ((False, 1, 1), (True, -2, 0)):
+    new, rest = densification.lowered(params, (moments, {'0': params}), due, -2.0)
+    for own in (new, rest[1]['0']):
+      assert own['opacities'].tolist() == [-3, low] and own['means'].tolist() == [1, 1]
+    for own in (rest[0].mu, rest[0].nu):
+      assert own['opacities'].tolist() == [-3 * moment, moment] and own['means'].tolist() == [1, 1]
