@@ -17,7 +17,7 @@ from jax3dgan import cameras
 from jax3dgan.errors import UserError
 from jax3dgan.generators.gaussians import GaussianSplats, logit
 from jax3dgan.losses.ssim import ssim
-from jax3dgan.recipes import checks, densification, initial_points
+from jax3dgan.recipes import checks, densification, initial_points, unused
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 
@@ -100,10 +100,18 @@ RANGES = {
   'gaussians.reset_every': Range(0, note='0 for never'),
   'gaussians.reset_opacity': Range(0, 1, above=True, below=True),
 }
-_OF_DENSIFICATION = (
-  *('densify_every', 'densify_from', 'gradient', 'large', 'too_large', 'least_opacity'),
-  *('reset_every', 'reset_opacity'),
-)
+# Fields that say more of what others switch off.
+_OF_WEIGHTS = {
+  'model.sh_degree': ('gaussians.degree_every', 'gaussians.harmonics_rate'),
+  'gaussians.densify_until': tuple(
+    f'gaussians.{name}'
+    for name in (
+      *('densify_every', 'densify_from', 'gradient', 'large', 'too_large', 'least_opacity'),
+      *('reset_every', 'reset_opacity'),
+    )
+  ),
+  'gaussians.reset_every': ('gaussians.reset_opacity',),
+}
 
 
 class Gaussians(Recipe):
@@ -137,18 +145,7 @@ class Gaussians(Recipe):
     checks.rendering(config, generator)
     checks.in_ranges(config, RANGES)
     checks.not_mirrored(config)
-    own, default = config.gaussians, Own()
-    if not generator.sh_degree:
-      for name in ('degree_every', 'harmonics_rate'):
-        checks.unused(
-          config, f'gaussians.{name}', getattr(default, name), 'config.model.sh_degree is 0'
-        )
-    if not own.densify_until:
-      fields = {f'gaussians.{name}': getattr(default, name) for name in _OF_DENSIFICATION}
-      checks.all_unused(config, fields, 'config.gaussians.densify_until is 0')
-    elif not own.reset_every:
-      reason = 'config.gaussians.reset_every is 0'
-      checks.unused(config, 'gaussians.reset_opacity', default.reset_opacity, reason)
+    unused.of_weights(config, self, _OF_WEIGHTS)
     initial_points.check(config)
 
   def check_data(self, config, dataset):
