@@ -17,7 +17,7 @@ from jax3dgan import cameras
 from jax3dgan.errors import UserError
 from jax3dgan.generators.gaussians import GaussianSplats, logit
 from jax3dgan.losses.ssim import ssim
-from jax3dgan.recipes import checks, densification, initial_points, unused
+from jax3dgan.recipes import checks, densification, initial_points
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe, Terms
 from jax3dgan.training.checks import Range
 
@@ -100,18 +100,6 @@ RANGES = {
   'gaussians.reset_every': Range(0, note='0 for never'),
   'gaussians.reset_opacity': Range(0, 1, above=True, below=True),
 }
-# Fields that say more of what others switch off.
-_OF_WEIGHTS = {
-  'model.sh_degree': ('gaussians.degree_every', 'gaussians.harmonics_rate'),
-  'gaussians.densify_until': tuple(
-    f'gaussians.{name}'
-    for name in (
-      *('densify_every', 'densify_from', 'gradient', 'large', 'too_large', 'least_opacity'),
-      *('reset_every', 'reset_opacity'),
-    )
-  ),
-  'gaussians.reset_every': ('gaussians.reset_opacity',),
-}
 
 
 class Gaussians(Recipe):
@@ -131,6 +119,17 @@ class Gaussians(Recipe):
   discriminator = 'none'
   uses_labels = True
   needs_labels = True
+  of_weights = {
+    'model.sh_degree': ('gaussians.degree_every', 'gaussians.harmonics_rate'),
+    'gaussians.densify_until': tuple(
+      f'gaussians.{name}'
+      for name in (
+        *('densify_every', 'densify_from', 'gradient', 'large', 'too_large', 'least_opacity'),
+        *('reset_every', 'reset_opacity'),
+      )
+    ),
+    'gaussians.reset_every': ('gaussians.reset_opacity',),
+  }
 
   def check(self, config, generator, discriminator):
     """See `Recipe.check`."""
@@ -145,7 +144,6 @@ class Gaussians(Recipe):
     checks.rendering(config, generator)
     checks.in_ranges(config, RANGES)
     checks.not_mirrored(config)
-    unused.of_weights(config, self, _OF_WEIGHTS)
     initial_points.check(config)
 
   def check_data(self, config, dataset):

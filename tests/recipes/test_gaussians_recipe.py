@@ -10,7 +10,7 @@ import tiny_steps
 
 from jax3dgan import discriminators, generators, recipes, splats
 from jax3dgan.errors import UserError
-from jax3dgan.recipes import Networks
+from jax3dgan.recipes import Networks, unused
 from jax3dgan.training import schedule
 
 NUM_STEPS = 6
@@ -110,9 +110,6 @@ def refusal(**fields):
     ({'data.use_labels': False}, 'Set --config.data.use_labels=True'),
     ({'loss.ssim': 1.5}, 'config.loss.ssim to a number from 0 to 1'),
     ({'gaussians.position_rate_end': 0.0}, 'position_rate_end to a number above 0'),
-    ({'gaussians.reset_every': 0, 'gaussians.reset_opacity': 0.1}, 'reset_opacity is 0.1'),
-    ({'gaussians.densify_until': 0}, 'densify_until is 0'),
-    ({'model.sh_degree': 0}, 'sh_degree is 0'),
     ({'model.num_points': 0}, 'points names no file'),
     ({'gaussians.points': 'x.npy'}, 'Set --config.model.num_points=0'),
     ({'gaussians.points': 'x.npy', 'model.num_points': 0}, 'x.npy cannot be read'),
@@ -121,6 +118,14 @@ def refusal(**fields):
 )
 def test_one_line_says_what_does_not_go_together(fields, words):
   assert words in refusal(**fields)
+
+
+def test_what_is_switched_off_is_said():
+  config = tiny_steps.gaussians(**{'gaussians.densify_until': 0, 'model.sh_degree': 0})
+  note = unused.of_weights(config, recipes.create('gaussians'))
+  for words in ('gaussians.densify_from (2)', 'degree_every (1500) beside config.model.sh_degree'):
+    assert words in note
+  assert not unused.of_weights(tiny_steps.gaussians(), recipes.create('gaussians'))
 
 
 def test_points_of_a_file(tmp_path):
