@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators
+from jax3dgan import discriminators, old_configs
 from jax3dgan.runs import workdirs
 
 
@@ -17,7 +17,7 @@ def test_what_an_older_config_lacks_is_filled_in_and_nothing_else_is_touched():
   older['stages'] = [{'from_step': 5}]
   older['pose_prior'].update(components=[{'name': 'uniform'}], yaw_std=None)
   older['log'] = None
-  config = config_lib.complete(workdirs.config_from(older))
+  config = old_configs.complete(workdirs.config_from(older))
   assert config.is_locked and config.model.is_locked
   expected = workdirs.plain(config_lib.base_config())
   expected['model'].update(hidden_dim=3, field_of_old=1)
@@ -30,7 +30,7 @@ def test_what_an_older_config_lacks_is_filled_in_and_nothing_else_is_touched():
 def test_a_whole_config_stays_as_it_is():
   config = config_lib.tiny(config_lib.base_config())
   before = workdirs.plain(config)
-  assert workdirs.plain(config_lib.complete(config)) == before
+  assert workdirs.plain(old_configs.complete(config)) == before
 
 
 def test_another_model_is_completed_with_its_own_fields():
@@ -39,12 +39,12 @@ def test_another_model_is_completed_with_its_own_fields():
   whole = workdirs.plain(config)
   older = workdirs.plain(config)
   del older['model']['w_dim'], older['loss']['r1_every'], older['eval']
-  assert workdirs.plain(config_lib.complete(workdirs.config_from(older))) == whole
+  assert workdirs.plain(old_configs.complete(workdirs.config_from(older))) == whole
   older['model'] = {'name': 'of_tomorrow', 'width': 3}
-  later = config_lib.complete(workdirs.config_from(older))
+  later = old_configs.complete(workdirs.config_from(older))
   assert workdirs.plain(later.model) == older['model'] and later.is_locked
   for without in ({}, {'model': None}, {'model': {'hidden_dim': 3}}):
-    filled = workdirs.plain(config_lib.complete(workdirs.config_from({'seed': 1, **without})))
+    filled = workdirs.plain(old_configs.complete(workdirs.config_from({'seed': 1, **without})))
     expected = workdirs.plain(config_lib.base_config())['model']
     if without.get('model', {}) is None:
       expected = None

@@ -33,7 +33,7 @@ LAYERS = (
   ('generators', 'discriminators'),
   ('devices',),
   ('training', 'losses', 'recipes'),
-  ('config', 'config_files', 'toys_experiment'),
+  ('config', 'config_files', 'old_configs', 'toys_experiment'),
   ('runs',),
   ('data',),
   ('trained',),

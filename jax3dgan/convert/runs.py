@@ -1,6 +1,6 @@
 """From a workdir to official weights, whatever its model."""
 
-from jax3dgan import config as config_lib
+from jax3dgan import old_configs
 from jax3dgan.convert import (
   eg3d_runs,
   gghead_runs,
@@ -37,7 +37,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   Raises:
     UserError: No such run, or one of a model that has no official form.
   """
-  config = config_lib.complete(workdirs.load_config(workdir))
+  config = old_configs.complete(workdirs.load_config(workdir))
   name = config.model.name
   if name not in _RELEASES:
     raise UserError(

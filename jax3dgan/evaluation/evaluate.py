@@ -11,8 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jax3dgan import config as config_lib
-from jax3dgan import generators, trained
+from jax3dgan import generators, old_configs, trained
 from jax3dgan.data import first_use, pipeline
 from jax3dgan.devices import compilation, parallel
 from jax3dgan.errors import UserError
@@ -282,7 +281,7 @@ def run(config, workdir, pretrained: str | None = None) -> dict:
   line = progress.Line()
   workdir = pathlib.Path(workdir)
   model = trained.load(None if pretrained else workdir, pretrained, step=config.eval.step or None)
-  config = config_lib.complete(config)
+  config = old_configs.complete(config)
   check(config)
   workdirs.check_same_model(model.config, config, pretrained or str(workdir))
   model = dataclasses.replace(model, config=config, generator=generators.create(config))

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan import registry
-from jax3dgan.generators.base import FieldGenerator, Generator, Rendering, Scene
+from jax3dgan.generators.base import Generator, Rendering, Scene
+from jax3dgan.generators.field_generator import FieldGenerator
 from jax3dgan.rendering.options import RenderOptions
 
 GENERATORS = {

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.fields.nerf_mlp import Encoding, NerfField, NerfMlp
-from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, FieldGenerator, truncated
+from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, truncated
+from jax3dgan.generators.field_generator import FieldGenerator
 from jax3dgan.nn.conv import torch_uniform
 from jax3dgan.rendering.options import RenderOptions
 

@@ -16,7 +16,8 @@ from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
 from jax3dgan.fields.nerf_mlp import Encoding, NerfMlp
 from jax3dgan.fields.siren import FilmSiren
-from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, FieldGenerator
+from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES
+from jax3dgan.generators.field_generator import FieldGenerator
 from jax3dgan.rendering.options import RenderOptions
 
 # Which fields of the config's model each kind of radiance field uses; what is in none of them is

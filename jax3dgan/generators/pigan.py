@@ -3,7 +3,8 @@
 
 from jax3dgan.errors import UserError
 from jax3dgan.fields.siren import FilmSiren
-from jax3dgan.generators.base import FieldGenerator, truncated
+from jax3dgan.generators.base import truncated
+from jax3dgan.generators.field_generator import FieldGenerator
 from jax3dgan.nn.mapping import MappingNetwork
 from jax3dgan.rendering.options import RenderOptions
 

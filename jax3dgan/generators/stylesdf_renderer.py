@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields.sdf_siren import Penalties, SDFField, SDFSiren
-from jax3dgan.generators.base import FieldGenerator, Rendering
+from jax3dgan.generators.base import Rendering
+from jax3dgan.generators.field_generator import FieldGenerator
 from jax3dgan.nn.mapping import StyleMapping
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering import rays as rays_lib

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from jax3dgan import generators
-from jax3dgan.config import complete
 from jax3dgan.config_json import config_from
 from jax3dgan.devices import agreement
 from jax3dgan.errors import UserError
+from jax3dgan.old_configs import complete
 from jax3dgan.runs import checkpoint_files, old_checkpoints, packaged, restoring, workdirs
 from jax3dgan.runs.read_failures import Damaged
 

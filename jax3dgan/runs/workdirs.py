@@ -9,9 +9,9 @@ import pathlib
 import ml_collections
 
 from jax3dgan import atomic, json_text
-from jax3dgan.config import complete
 from jax3dgan.config_json import config_from, differences, plain
 from jax3dgan.errors import UserError
+from jax3dgan.old_configs import complete
 from jax3dgan.runs import plain_paths, read_failures
 
 CONFIG_FILE = 'config.json'

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan import config as config_lib
-from jax3dgan import generators
+from jax3dgan import generators, old_configs
 from jax3dgan.errors import UserError
 from jax3dgan.runs import packaged, workdirs
 from jax3dgan.runs.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
@@ -79,7 +78,7 @@ def load(
 def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):
   """Returns the config of a pretrained model, or else of a run; see `load`."""
   if pretrained is None:
-    return config_lib.complete(workdirs.load_config(workdir))
-  return config_lib.complete(
+    return old_configs.complete(workdirs.load_config(workdir))
+  return old_configs.complete(
     workdirs.config_from(packaged.metadata(pretrained, directory)['config'])
   )

@@ -11,7 +11,7 @@ import tiny_steps
 from layouts import nchw, nhwc
 
 from jax3dgan import config as config_lib
-from jax3dgan import discriminators, generators
+from jax3dgan import discriminators, generators, old_configs
 from jax3dgan.convert import eg3d_names
 from jax3dgan.devices import parallel
 from jax3dgan.discriminators import stylegan2
@@ -230,12 +230,12 @@ def test_configs_are_built_completed_and_shrunk():
   older = workdirs.plain(config)
   whole = workdirs.plain(config)
   del older['discriminator']['pose_dim'], older['discriminator']['clamp']
-  read = config_lib.complete(workdirs.config_from(older))
+  read = old_configs.complete(workdirs.config_from(older))
   assert workdirs.plain(read) == whole and 'block' not in read.discriminator
   config.discriminator.clamp = 256.0
   assert discriminators.create(config.discriminator).clamp == 256
   older['discriminator'] = {'name': 'of_tomorrow', 'width': 3}
-  later = config_lib.complete(workdirs.config_from(older))
+  later = old_configs.complete(workdirs.config_from(older))
   assert workdirs.plain(later.discriminator) == older['discriminator']
 
 
