@@ -23,8 +23,12 @@ class Panel:
   def __init__(self, client, model, num_layers, sizes, still, seed, psi, directions, meshes):
     gui = self.gui = client.gui
     self.model = model
-    kind = '' if model.has_camera else ' This is a 2D model: its images have no camera to move.'
-    gui.add_markdown(f'**{model.name}**, step {model.step:,}.{kind}')
+    kind = ''
+    if not model.has_camera:
+      kind = ' This is a 2D model: its images have no camera to move.'
+    elif not model.has_depth:
+      kind = ' This model has no field: no depth, no normals, no mesh.'
+    self.title = gui.add_markdown(f'**{model.name}**, step {model.step:,}.{kind}')
     tabs = gui.add_tab_group()
     with tabs.add_tab('Explore'):
       self._explore(sizes, still, seed, psi)
