@@ -24,7 +24,7 @@ _FACES = runpy.run_path(str(_FOLDER / 'eg3d_ict_faces.py'))
 def get_config():
   """The experiment: as of the toys, with the faces' cameras."""
   config = _TOYS['get_config']()
-  config.model.update(input_scale=2.0, beta_floor=0.013)
+  config.model.update(input_scale=1.3, style_scale=0.35, beta_floor=0.013)
   _FACES['look_at_faces'](config)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0

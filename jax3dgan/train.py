@@ -85,7 +85,7 @@ def run(config, workdir) -> dict:
       def fresh():
         state = parallel.replicate(create(), mesh)
         state, given = init_from.start(state, config, lambda text: line.say(text), frozen)
-        return state_lib.warm_up(state, config, generator, given, _Pieces(line, stop))
+        return state_lib.warm_up(state, config, generator, given, _Pieces(line, stop), line.say)
 
       abstract = parallel.replicated_shapes(jax.eval_shape(create), mesh)
       state = saver.restore(abstract, line.say) or fresh()

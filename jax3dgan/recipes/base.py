@@ -221,7 +221,7 @@ class Recipe:
         buffers[name] = variables['buffers']
     return Networks(params, buffers)
 
-  def warm_up(self, config, generator, networks: Networks, given, report) -> Networks:
+  def warm_up(self, config, generator, networks: Networks, given, report, say=print) -> Networks:
     """The networks of a fresh run after what is fitted before its first step, as a field that
     begins as a sphere; the same `Networks` where there is nothing to do. Not inside of a compiled
     program, and not in a run that goes on.
@@ -231,8 +231,9 @@ class Recipe:
       given: Names 'generator/field/beta' of the parameters that are another run's.
       report: report(done, total, of) at first and after each piece of the work, `of` a word for it;
         it shows progress, and raises KeyboardInterrupt where the run is to stop.
+      say: Called with a line of text, as of a fit that has gone wrong.
     """
-    del config, generator, given, report
+    del config, generator, given, report, say
     return networks
 
   def update_buffers(self, buffers, metrics, config, stage, now: Now) -> dict:

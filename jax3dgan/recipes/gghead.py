@@ -123,8 +123,9 @@ class GGHead(Recipe):
         '--config.model.template=half_ellipsoid.'
       )
 
-  def warm_up(self, config, generator, networks, given, report):
+  def warm_up(self, config, generator, networks, given, report, say=print):
     """See `Recipe.warm_up`; the template is read if it is a mesh."""
+    del say
     if not generator.has_mesh:
       return networks
     points = templates.buffers_of(generator, config.data.source)

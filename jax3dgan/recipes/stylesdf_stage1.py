@@ -134,13 +134,15 @@ class StyleSDFStage1(Recipe):
     checks.rendering(config, generator)
     checks.heads(config, generator, discriminator, ('pose',))
 
-  def warm_up(self, config, generator, networks, given, report):
+  def warm_up(self, config, generator, networks, given, report, say=print):
     """See `Recipe.warm_up`; the fields become spheres, unless they are another run's."""
     fitted = sphere_init.fitted_names(networks.params['generator'])
     if not config.stylesdf.sphere_steps or given.issuperset(f'generator/field/{x}' for x in fitted):
       return networks
     key = named(jax.random.key(config.seed), 'sphere_init')
     params = sphere_init.fit(config, generator, networks.variables('generator'), key, report)
+    variables = networks.variables('generator', params)
+    say(sphere_init.describe(sphere_init.slope_error(config, generator, variables, key)))
     return networks._replace(params={**networks.params, 'generator': params})
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:

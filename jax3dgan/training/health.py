@@ -68,7 +68,8 @@ class Health:
         'a distance without a surface',
         share < MIN_INSIDE,
         f'it is negative in {share:.2%} of the samples, so that there is no level 0 to mesh',
-        'raise --config.loss.minimal_surface and --config.loss.eikonal',
+        'begin with smoother spheres, by a lower --config.model.style_scale or '
+        '--config.model.input_scale, and raise --config.loss.eikonal',
       )
 
   def samples(self, step: int, rendering, options) -> dict[str, float]:

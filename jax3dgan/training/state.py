@@ -139,7 +139,7 @@ def trained_params(config, network: str, params):
   return trained
 
 
-def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
+def warm_up(state: TrainState, config, generator, given, report, say=print) -> TrainState:
   """A fresh state after what its recipe fits or reads before the first step; its averages begin
   there.
 
@@ -147,11 +147,11 @@ def warm_up(state: TrainState, config, generator, given, report) -> TrainState:
 
   Args:
     state: On its devices.
-    given, report: See `Recipe.warm_up`.
+    given, report, say: See `Recipe.warm_up`.
   """
   local = jax.tree.map(lambda x: x.addressable_data(0), (state.networks, state.buffers))
   before = recipes.Networks(*local)
-  after = recipes.create(config.recipe).warm_up(config, generator, before, given, report)
+  after = recipes.create(config.recipe).warm_up(config, generator, before, given, report, say)
   if after is before:
     return state
 

@@ -50,6 +50,20 @@ def test_every_latent_becomes_about_the_same_sphere():
     stays = 'mapping' in name or 'gamma' in name or '_beta_' in name or "'beta'" in name
     stays = stays or 'view' in name or 'rgb' in name
     assert np.array_equal(leaf, old[path]) == stays, name
+  # How far slopes are from 1 is said: 1 where there are none, and ripples where they are steep.
+  field, key = fitted['field'], jax.random.key(4)
+  flat, steep = (
+    sphere_init.slope_error(
+      config,
+      generator,
+      {'params': {**fitted, 'field': {**field, 'distance_kernel': x * field['distance_kernel']}}},
+      key,
+    )
+    for x in (0.0, 20.0)
+  )
+  np.testing.assert_allclose(flat, 1.0, rtol=1e-6)
+  assert steep > 10 and 'These are ripples' in sphere_init.describe(steep)
+  assert 'ripples' not in sphere_init.describe(flat)
   done = [report[0] for report in reports]
   assert done[:2] == [0, 1] and done[-1] == 150 and done == sorted(set(done))
   assert {report[1:] for report in reports} == {(150, 'spheres')}
