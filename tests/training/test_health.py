@@ -80,7 +80,7 @@ def test_a_distance_that_is_negative_nowhere(watched):
   assert not lines
   watch.losses(2, means | {'generator/inside': 0.0})
   assert len(lines) == 1 and 'a distance without a surface? It is negative in 0.00%' in lines[0]
-  assert 'raise --config.loss.minimal_surface' in lines[0]
+  assert 'lower --config.model.style_scale' in lines[0]
 
 
 def test_no_depth_and_no_solid_pixel(watched):
