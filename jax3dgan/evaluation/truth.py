@@ -161,7 +161,7 @@ def measure_by_inversion(
   photos = [_photos(view, resolution) for view in views]
   if frame is None:
     say('fitting the frame')
-    small = math.gcd(size, 16)
+    small = frames.search_resolution(model, math.gcd(size, 16))
     first = jax.tree.map(np.asarray, cameras.from_label(labels[0][:4]))
     frame, _ = frames.find_frame(model, _photos(examples[:4], small), first, frame_steps, small)
   poses = [frame.camera(cameras.from_label(label)) for label in labels]

@@ -172,15 +172,9 @@ class GIRAFFE(Generator):
     return Layout(self.num_objects, self.latent_dim, self.background_dim if self.background else 0)
 
   @property
-  def num_codes(self) -> int:
-    """Numbers of a latent that are codes; poses follow."""
-    layout = self.object_layout
-    return 2 * (self.num_objects * layout.latent_dim + layout.background_dim)
-
-  @property
   def z_dim(self) -> int:
     """Length of a latent: codes, then poses."""
-    return self.num_codes + self.ranges.num_latents
+    return self.object_layout.num_codes + self.ranges.num_latents
 
   @property
   def num_ws(self) -> int:
@@ -198,8 +192,8 @@ class GIRAFFE(Generator):
 
   def average_w(self):
     """The styles [n + 1, width] of the codes' means, 0, in the middle of the poses' ranges."""
-    layout, codes = self.object_layout, jnp.zeros((1, self.num_codes))
-    return styles_of(layout, codes, self.ranges.middle())[0]
+    layout = self.object_layout
+    return styles_of(layout, jnp.zeros((1, layout.num_codes)), self.ranges.middle())[0]
 
   def unused_fields(self) -> dict[str, str]:
     """See `Generator.unused_fields`."""
@@ -214,10 +208,11 @@ class GIRAFFE(Generator):
       fractions: of the poses, `Fractions`; None for those that the latents say.
     """
     del label
+    layout, ranges = self.object_layout, self.ranges
     if fractions is None:
-      fractions = self.ranges.of_latents(z[:, self.num_codes :])
-    codes, poses = z[:, : self.num_codes], self.ranges.poses(fractions)
-    return styles_of(self.object_layout, codes, poses, truncation_psi, average_w)
+      fractions = ranges.of_latents(z[:, layout.num_codes :])
+    codes, poses = z[:, : layout.num_codes], ranges.poses(fractions)
+    return styles_of(layout, codes, poses, truncation_psi, average_w)
 
   def prepare(self, w, key=None) -> GIRAFFEScene:
     """Styles w [b, n + 1, width] → the scene; nothing in it is random."""

@@ -229,6 +229,11 @@ class Layout:
     """Numbers of a row."""
     return 2 * max(self.latent_dim + 4, self.background_dim + 1)
 
+  @property
+  def num_codes(self) -> int:
+    """Numbers of a latent that are codes; poses follow."""
+    return 2 * (self.num_objects * self.latent_dim + self.background_dim)
+
   def join(self, objects, background, poses: Poses):
     """Styles of codes [b, n, 2·latent_dim] and [b, 2·background_dim], and poses."""
     rows = (objects, poses.size, poses.position, poses.turn[..., None], poses.presence[..., None])

@@ -80,8 +80,7 @@ def _each(job, files, say):
   if rows:
     say(f'{len(rows)} of {len(files)} photos are done already.')
   size = min(job.args.batch, len(files))  # the same in a continued run: one program
-  extra = 0 if jobs.cameras_known(job) else job.options.start_steps
-  each = job.options.num_steps + extra + job.args.tune * size
+  each = job.options.num_steps + jobs.start_steps(job) + job.args.tune * size
   total = -(-len(todo) // max(size, 1)) * each
   batch, waiting = [], list(todo)
   with tqdm.tqdm(desc='invert', total=total, unit='step', disable=None) as bar:
@@ -162,8 +161,7 @@ def _identity(job, name, files, say):
   if row is not None:
     say(f'{name} is done already.')
     return [row], skipped, without
-  extra = 0 if jobs.cameras_known(job) else job.options.start_steps * min(len(batch), 2)
-  total = job.options.num_steps + extra + job.args.tune
+  total = job.options.num_steps + jobs.start_steps(job, len(batch)) + job.args.tune
   with tqdm.tqdm(desc='invert', total=total, unit='step', disable=None) as bar:
     began = time.perf_counter()
     found = _search(job, batch, bar.update, one_identity=True)

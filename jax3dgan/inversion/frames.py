@@ -114,3 +114,11 @@ def at_resolution(model, resolution: int):
   if resolution in generator.resolutions or generator.resolution in (None, resolution):
     return model
   return dataclasses.replace(model, generator=generator.without_super_resolution())
+
+
+def search_resolution(model, wanted: int = 16) -> int:
+  """Pixels on a side at which frames are searched: those wanted, or the generator's own where it
+  draws at no other size, super-resolution or not (GIRAFFE)."""
+  generator = at_resolution(model, wanted).generator
+  can = generator.resolution in (None, wanted) or wanted in generator.resolutions
+  return wanted if can else generator.resolution

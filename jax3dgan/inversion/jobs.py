@@ -67,7 +67,7 @@ def prepare(model, args, out, files, say) -> Job:
     for oddity in camera_checks.oddities(np.stack(list(table.values())), of_training=False):
       say(f'Warning: the labels: {oddity}')
   known = given or table is not None
-  asked = args.find or ('none' if known else 'yaw,pitch')
+  asked = args.find or ('none' if known else ','.join(poses.unknown(model, args.one_identity)))
   find = () if asked == 'none' else tuple(part.strip() for part in asked.split(','))
   unknown = [part for part in find if part not in poses.NUMBERS]
   if unknown:
@@ -81,11 +81,14 @@ def prepare(model, args, out, files, say) -> Job:
   if args.learning_rate is not None:
     options = dataclasses.replace(options, learning_rate=args.learning_rate)
   resolution = args.resolution or model.resolution
-  say(f'Space {spaces.described(space, args.space)}; perceptual loss: {perceptual.name}.')
+  say(f'Space {spaces.described(model, space, args.space)}; perceptual loss: {perceptual.name}.')
   if not model.has_camera:
     camera = 'none, it is a 2D model'
   else:
     camera = 'given' if known else f'the best of {args.starts} sides'
+    if model.generator.object_layout is not None:
+      camera = 'given' if known else 'in front' if poses.objects_turn(model) else 'from all sides'
+      camera += f', the objects the best of {args.starts} random poses'
     camera += f', searched: {", ".join(find)}' if find else ''
   say(f'Camera: {camera}.')
   flags = {k: v for k, v in vars(args).items() if k not in _FREE_FLAGS and not callable(v)}
@@ -118,10 +121,10 @@ def _frame(job, files, say):
   except (OSError, ValueError, KeyError, TypeError):
     pass
   say('Fitting the frame of the labels to the first four photos ...')
-  first = []
+  first, size = [], frames.search_resolution(job.model)
   for name, file in files.items():
     try:
-      first.append(photos.read(name, file, 16, job.args.crop, job.table, root(job)))
+      first.append(photos.read(name, file, size, job.args.crop, job.table, root(job)))
     except images.ImageError:
       continue  # reported later
     if len(first) == 4:
@@ -130,7 +133,8 @@ def _frame(job, files, say):
     raise UserError(f'No photo of {job.args.input} can be used to fit a frame.')
   camera = cameras.from_label(np.stack([photo.label for photo in first]))
   camera = jax.tree.map(np.asarray, camera)
-  frame, _ = frames.find_frame(job.model, np.stack([p.image for p in first]), camera)
+  image = np.stack([photo.image for photo in first])
+  frame, _ = frames.find_frame(job.model, image, camera, resolution=size)
   job.out.mkdir(parents=True, exist_ok=True)
   about = {'settings': job.settings, 'yaw': frame.yaw, 'mirrored': frame.mirrored}
   atomic.write(path, json.dumps(about).encode())
@@ -147,6 +151,15 @@ def root(job) -> pathlib.Path | None:
 def cameras_known(job) -> bool:
   """Whether the cameras are given, at least approximately."""
   return job.args.yaw is not None or job.table is not None or not job.model.has_camera
+
+
+def start_steps(job, num: int = 1) -> int:
+  """Steps of the short searches before the search of `num` photos of one object: the first photo's,
+  then those for the other photos' cameras."""
+  has_objects = job.model.generator.object_layout is not None
+  if cameras_known(job):
+    return job.options.start_steps if has_objects else 0
+  return job.options.start_steps * min(num, 2)
 
 
 def given_cameras(job, batch) -> Camera | None:

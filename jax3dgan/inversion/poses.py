@@ -91,14 +91,27 @@ def bounds(model) -> Bounds:
   return Bounds(pitch, math.pi / 2 - prior.yaw_mean, prior.yaw_std)
 
 
-def starts(model, num: int) -> np.ndarray:
+def objects_turn(model) -> bool:
+  """Whether it is objects that turn, and all cameras of training have one azimuth: a search for the
+  azimuth too would have two numbers for one thing."""
+  has_objects = model.generator.object_layout is not None
+  return has_objects and not cameras.yaw_half_range(model.pose_prior)
+
+
+def unknown(model, one_identity: bool = False) -> tuple[str, ...]:
+  """What is searched of a camera that is not given: yaw and pitch, or pitch where objects turn,
+  unless several photos show one scene from several sides."""
+  return ('pitch',) if objects_turn(model) and not one_identity else ('yaw', 'pitch')
+
+
+def starts(model, num: int, all_round: bool = False) -> np.ndarray:
   """Azimuths [num] in radians from which a search for the camera starts.
 
-  Evenly around where the pose prior goes all round, else within its range; the front is among an
-  odd number.
+  Evenly around where the pose prior goes all round, or where that is asked for, else within its
+  range; the front is among an odd number.
   """
   half = model.yaw_half_range
-  if cameras.goes_round(half):
+  if all_round or cameras.goes_round(half):
     return np.arange(num) * 2 * math.pi / num
   return np.linspace(-1, 1, num) * half * (num - 1) / max(num, 1) if num > 1 else np.zeros(1)
 

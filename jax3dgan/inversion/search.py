@@ -8,7 +8,8 @@ projection (Karras et al. 2020, App. D). The loss is the mean squared error, a p
 
 Where a camera is not known, short searches at a low resolution start from several sides, and the
 best of them is continued: the loss has a local minimum for every side from which an object looks
-similar.
+similar. Scenes of objects start from several poses of these too, also where the camera is known
+(`scenes`).
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import numpy as np
 
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
-from jax3dgan.inversion import descent, losses, poses, spaces
+from jax3dgan.inversion import descent, losses, poses, scenes, spaces
 from jax3dgan.inversion.descent import Found, SearchOptions, render_options
 from jax3dgan.inversion.losses import Perceptual
 
@@ -47,8 +48,8 @@ def search(
   Args:
     model: a `trained.Trained`.
     image: [b, h, h, 3] in [−1, 1].
-    camera: [b] or [1]; None searches for it from several sides, with `find` yaw and pitch at least.
-      A generator without a camera takes none.
+    camera: [b] or [1]; None searches for it from several sides, with `find` what of it is unknown
+      at least (`poses.unknown`). A generator without a camera takes none.
     space: see `spaces`.
     find: what of the camera to move, of `poses.NUMBERS`; () keeps it as given.
     perceptual: see `losses.choose`.
@@ -66,14 +67,18 @@ def search(
   if not model.has_camera:
     camera, find = model.orbit(0.0), ()
   say = callback or (lambda steps: None)
-  coordinates = None
+  num, unknown, coordinates = len(image), find, None
   if camera is None:
-    find = tuple(dict.fromkeys(('yaw', 'pitch', *find)))
-    camera, coordinates = _start(model, image, space, options, one_identity, seed, say)
-  num = len(image)
-  if len(camera.cam2world) not in (1, num):
-    raise UserError(f'{len(camera.cam2world)} cameras do not fit {num} photos. Give one for each.')
-  camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
+    unknown = poses.unknown(model, one_identity)
+    find = tuple(dict.fromkeys((*unknown, *find)))
+  else:
+    if (cameras := len(camera.cam2world)) not in (1, num):
+      raise UserError(f'{cameras} cameras do not fit {num} photos. Give one for each.')
+    camera = jax.tree.map(lambda x: np.broadcast_to(x, (num, *x.shape[1:])), camera)
+  if camera is None or model.generator.object_layout is not None:
+    camera, coordinates = _start(
+      model, image, space, options, one_identity, seed, say, camera, unknown
+    )
   owner = np.zeros(num, np.int32) if one_identity else np.arange(num, dtype=np.int32)
   if coordinates is None:
     coordinates = space.start(1 if one_identity else num)
@@ -95,38 +100,55 @@ def checked(image) -> jax.Array:
   return jnp.asarray(image, jnp.float32)
 
 
-def _start(model, image, space, options, one_identity, seed, say):
-  """(cameras [b], coordinates) of the best of several short searches for each photo."""
+def _start(
+  model, image, space, options, one_identity, seed, say, camera=None, find=('yaw', 'pitch')
+):
+  """(cameras [b], coordinates) of the best of several short searches for each photo.
+
+  Args:
+    camera: [b] where they are given; else they start from several sides.
+    find: what of them to move.
+  """
   k, b = options.num_starts, len(image)
   short = dataclasses.replace(options, num_steps=options.start_steps, noise=0.0, cool_down=0.2)
   # Super-resolution is made for one size, and costs more than everything else: omitted here.
   model = dataclasses.replace(model, generator=model.generator.without_super_resolution())
   small = _shrunk(model, image)
-  base = model.orbit(np.tile(poses.starts(model, k), b))
+  turns = poses.objects_turn(model)  # in front of the cameras, but for several photos of a scene
+  sides = np.zeros(k) if turns else poses.starts(model, k)
+  first = space.start(k)
+  if model.generator.object_layout is not None:
+    first = scenes.starts(model, space, k, seed)
 
-  def best(pictures, coordinates, rate):
+  def best(pictures, views, coordinates, rate):
     n = len(pictures)
-    views = jax.tree.map(lambda x: x[: n * k], base)
     every = jnp.repeat(pictures, k, axis=0)
     owner = np.arange(n * k, dtype=np.int32)
     own = dataclasses.replace(short, learning_rate=rate)
     photos = (every, every, owner)
-    arguments = (space, coordinates, ('yaw', 'pitch'), Perceptual(), own, seed, say)
-    found = descent.run(model, photos, views, *arguments)
+    found = descent.run(
+      model, photos, views, space, coordinates, find, Perceptual(), own, seed, say
+    )
     total = found.losses['mse'] + options.perceptual_weight * found.losses['perceptual']
     total = total + options.unlikely * found.losses['unlikely']
     rows = np.argmin(total[-3:].mean(0).reshape(n, k), axis=1) + k * np.arange(n)
     return jax.tree.map(lambda x: x[rows], (found.camera, found.coordinates))
 
+  def views(first, last, sides):
+    if camera is None:
+      return model.orbit(np.tile(sides, last - first))
+    return jax.tree.map(lambda x: np.repeat(x[first:last], k, axis=0), camera)
+
   if not one_identity:
-    return best(small, space.start(b * k), short.learning_rate)
-  camera, coordinates = best(small[:1], space.start(k), short.learning_rate)
-  if b > 1:
-    # The others show the object that the first has given: only their cameras are searched.
-    many = jnp.repeat(coordinates, (b - 1) * k, axis=0)
-    rest, _ = best(small[1:], many, 0.0)
-    camera = jax.tree.map(lambda *x: np.concatenate(x), camera, rest)
-  return camera, coordinates
+    coordinates = jnp.tile(first, (b,) + (1,) * (first.ndim - 1))
+    return best(small, views(0, b, sides), coordinates, short.learning_rate)
+  found, coordinates = best(small[:1], views(0, 1, sides), first, short.learning_rate)
+  if b == 1 or camera is not None:
+    return (found if camera is None else camera), coordinates
+  # The others show the object that the first has given: only their cameras are searched.
+  many = jnp.repeat(coordinates, (b - 1) * k, axis=0)
+  rest, _ = best(small[1:], views(1, b, poses.starts(model, k, turns)), many, 0.0)
+  return jax.tree.map(lambda *x: np.concatenate(x), found, rest), coordinates
 
 
 def _shrunk(model, image):

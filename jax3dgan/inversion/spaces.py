@@ -13,6 +13,8 @@ In w and w+ the search moves along the principal axes of the styles that the map
 in units of their standard deviations (Zhu et al. 2020, *Improved StyleGAN Embedding: Where are the
 Good Latents?*, P_N): a step means as much for any model, and the squared length of the offset is
 how unlikely a style is.
+
+Styles of scenes of objects have numbers of their own, see `scenes`.
 """
 
 import flax.struct
@@ -21,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.inversion import scenes
 from jax3dgan.nn import precision
 
 SPACES = ('z', 'w', 'w+')
@@ -43,6 +46,7 @@ class Space:
     name: 'z', 'w' or 'w+'.
     shared: whether the mapping network gives every layer the same style.
     label: [25] the camera that the mapping network is conditioned on; None if it is not.
+    moved: [k] whether a search moves each coordinate; None for all.
   """
 
   mean: jax.Array
@@ -52,6 +56,7 @@ class Space:
   name: str = flax.struct.field(pytree_node=False)
   shared: bool = flax.struct.field(pytree_node=False)
   label: jax.Array | None = None
+  moved: jax.Array | None = None
 
   def start(self, num: int) -> jax.Array:
     """Coordinates of `num` average styles: [num, z_dim], [num, k] or [num, layers, k]."""
@@ -67,6 +72,7 @@ class Space:
       if label is not None:
         label = jnp.broadcast_to(label, (coordinates.shape[0], *label.shape))
       return generator.apply(variables, coordinates, label, method='map')
+    coordinates = self._with_constants(coordinates)
     offset = precision.einsum('...k,km->...m', coordinates, self.axes)  # [n, m] or [n, layers, m]
     if self.shared and self.name == 'w':
       offset = offset[:, None]
@@ -76,7 +82,14 @@ class Space:
 
   def unlikelihood(self, coordinates) -> jax.Array:
     """Mean square of the coordinates [n]: about 1 for random styles, 0 for the average."""
+    coordinates = self._with_constants(coordinates)
     return jnp.mean(coordinates**2, axis=tuple(range(1, coordinates.ndim)))
+
+  def _with_constants(self, coordinates):
+    """Coordinates without gradients of those that no search moves."""
+    if self.moved is None:
+      return coordinates
+    return jnp.where(self.moved, coordinates, jax.lax.stop_gradient(coordinates))
 
 
 def create(model, name: str = 'w+', seed: int = 0) -> Space:
@@ -86,6 +99,8 @@ def create(model, name: str = 'w+', seed: int = 0) -> Space:
   size = model.generator.z_dim
   z = np.random.default_rng(seed).standard_normal((_NUM_STYLES, size), np.float32)
   styles = np.asarray(model.map(z, psi=1.0))
+  if model.generator.object_layout is not None:
+    return Space(**scenes.fields(model, styles))
   mean = np.asarray(model.average_w)
   shared = styles.ndim > 2 and bool((styles == styles[:, :1]).all())
   if name == 'w' and not shared:
@@ -116,9 +131,12 @@ def _axes(rows: np.ndarray) -> np.ndarray:
   return (deviation[:, None] * axes).astype(np.float32)
 
 
-def described(space: Space, asked: str) -> str:
+def described(model, space: Space, asked: str) -> str:
   """What a space is, in a line for people."""
   sizes = f'{int(np.prod(space.start(1).shape)):,} numbers'
+  if model.generator.object_layout is not None:
+    same = '' if asked == space.name else f', the same as {asked} here'
+    return f'{space.name}{same}, {sizes}: {scenes.described(model, space)}'
   if asked == 'w' and space.name == 'z':
     return f'z, {sizes} (each layer has a style of its own here: w has no single one)'
   return f'{space.name}, {sizes}'

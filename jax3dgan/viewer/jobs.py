@@ -9,6 +9,7 @@ import numpy as np
 from jax3dgan import inversion, viz
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
+from jax3dgan.inversion import search
 
 
 class Cancelled(Exception):
@@ -89,7 +90,7 @@ def invert(
     camera: Where it was taken from, [1].
     num_steps: Of the search.
     step: See `Jobs.start`.
-    show: Called with the current styles [1, ...] at intervals.
+    show: Called with the current styles [1, ...] at intervals, but for scenes of objects.
 
   Returns:
     The styles [1, ...].
@@ -97,6 +98,20 @@ def invert(
   Raises:
     UserError: The search found no numbers.
   """
+  if model.generator.object_layout is None:
+    found = _procedure(model, image, camera, num_steps, step, show)
+  else:
+    found = _objects(model, image, camera, num_steps, step)
+  w = np.asarray(found.w)
+  if not np.isfinite(w).all():
+    raise UserError(
+      'The search ended in numbers that are not finite. Turn the view to the side that the photo '
+      'shows, and upload it again.'
+    )
+  return w
+
+
+def _procedure(model, image, camera, num_steps, step, show):
   options = model.options()
   if model.has_field:
     options = model.options(num_coarse=max(options.num_coarse, 12), num_fine=0)
@@ -108,7 +123,7 @@ def invert(
     if i % 20 == 19 and np.isfinite(w).all():
       show(np.asarray(w))
 
-  found = inversion.invert(
+  return inversion.invert(
     model.generator,
     model.variables,
     image,
@@ -119,13 +134,19 @@ def invert(
     num_steps,
     callback=after,
   )
-  w = np.asarray(found.w)
-  if not np.isfinite(w).all():
-    raise UserError(
-      'The search ended in numbers that are not finite. Turn the view to the side that the photo '
-      'shows, and upload it again.'
-    )
-  return w
+
+
+def _objects(model, image, camera, num_steps, step):
+  """Of scenes of objects, whose poses have several starts: nothing to show before the end."""
+  options = search.SearchOptions(num_steps=num_steps)
+  total, done = num_steps + options.start_steps, 0
+
+  def after(steps):
+    nonlocal done
+    done += steps
+    step(min(done / total, 1.0))
+
+  return search.search(model, image, camera, options=options, callback=after)
 
 
 def video_frames(render, path: Camera, resolution: int, step, draw) -> Iterator[np.ndarray]:
