@@ -122,6 +122,17 @@ def gaussians(**fields):
   return config
 
 
+def cgsgan(**fields):
+  """CGS-GAN at 16² with labels: three views of an object, by the cameras of others; R1 as of
+  `gghead`."""
+  config = importlib.import_module('configs.cgsgan_toys').get_test_config()
+  config.batch_size = BATCH
+  config.loss.update(r1=0.0, r1_every=16)
+  config.cgsgan.update(views=3, num_neighbours=5, blur=1.0, blur_images=64)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def giraffe(**fields):
   """GIRAFFE at 16² of one to three objects, placed without overlaps."""
   config = importlib.import_module('configs.giraffe_scenes').get_test_config()
@@ -257,6 +268,12 @@ def gaussians_program(num_devices=1) -> Program:
   """The step of one scene's Gaussians, as `gghead_program`."""
   with backend.choose(splatting='dense'):
     return program(gaussians(), num_devices, notes_draws=True)
+
+
+def cgsgan_program(num_devices=1) -> Program:
+  """CGS-GAN's step, with the splatting of `gghead_program`."""
+  with backend.choose(splatting='dense'):
+    return program(cgsgan(), num_devices)
 
 
 def assert_no_shared_keys(drawn, least: int):

@@ -23,6 +23,7 @@ GENERATORS = {
   'graf': 'jax3dgan.generators.graf:GRAF',
   'gghead': 'jax3dgan.generators.gghead:GGHead',
   'gaussians': 'jax3dgan.generators.gaussians:GaussianSplats',
+  'cgsgan': 'jax3dgan.generators.cgsgan:CGSGAN',
 }
 
 __all__ = [

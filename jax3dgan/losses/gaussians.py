@@ -1,5 +1,5 @@
 """Regularisations of generated Gaussians (Kirschstein et al., GGHead, SIGGRAPH Asia 2024, arXiv
-2406.09377, Sec. 3.4)."""
+2406.09377, Sec. 3.4; of anchors: Hyun & Heo, GSGAN, NeurIPS 2024, arXiv 2406.02968, Sec. 3.4)."""
 
 import jax
 import jax.numpy as jnp
@@ -46,3 +46,28 @@ def variations(places, opacity):
     steps = jnp.where(both[..., None], jnp.abs(ahead[0] - here[0]), 0)
     result.append((steps.sum(axis=(1, 2, 3)), 3 * both.sum(axis=(1, 2))))
   return result
+
+
+def neighbour_distance(points, num_neighbours: int):
+  """Mean squared distance of points [b, n, 3] to their nearest ones, [b]: none goes astray.
+
+  Args:
+    num_neighbours: of a point, which is not its own neighbour; of fewer points all others.
+  """
+  n = points.shape[1]
+  count = min(num_neighbours, n - 1)
+  if not count:
+    return jnp.zeros(points.shape[:1], points.dtype)
+  # By coordinates, not by squares that cancel.
+  square = sum(jnp.square(x[:, :, None] - x[:, None]) for x in jnp.moveaxis(points, -1, 0))
+  # Which ones are near is no matter of gradients. The nearest of all is the point itself.
+  farthest = jnp.sort(jax.lax.stop_gradient(square), axis=-1)[..., count, None]
+  near = square <= farthest
+  total = jnp.sum(jnp.where(near, square, 0), axis=-1)
+  # Equal distances may make them more than so many.
+  return (total / (jnp.sum(near, axis=-1) - 1)).mean(axis=-1)
+
+
+def off_centre(points):
+  """Squared distance of the mean of points [b, n, 3] from the origin, [b]."""
+  return jnp.sum(jnp.square(points.mean(axis=1)), axis=-1)

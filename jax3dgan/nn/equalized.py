@@ -27,6 +27,7 @@ ACTIVATIONS = {
   'selu': (jax.nn.selu, 1.0),
   'softplus': (jax.nn.softplus, 1.0),
   'swish': (jax.nn.silu, _SQRT2),
+  'gelu': (lambda x: jax.nn.gelu(x, approximate=False), _SQRT2),
 }
 
 
@@ -56,6 +57,7 @@ class EqualizedDense(nn.Module):
     activation: of `ACTIVATIONS`, with its gain.
     use_bias, bias_init: whether there is a bias, and its value at first.
     lr_multiplier: m, see above; the bias is slowed down too.
+    kernel_gain: factor on the weights at first; 0 for a layer that begins as its bias.
     matmul_dtype: policy of `nn.precision`.
   """
 
@@ -64,15 +66,17 @@ class EqualizedDense(nn.Module):
   use_bias: bool = True
   bias_init: float = 0.0
   lr_multiplier: float = 1.0
+  kernel_gain: float = 1.0
   matmul_dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, x):
-    """[b, d] → [b, features]."""
+    """[..., d] → [..., features]."""
     fan_in, m = x.shape[-1], self.lr_multiplier
-    kernel = self.param('kernel', nn.initializers.normal(1 / m), (fan_in, self.features))
+    init = nn.initializers.normal(self.kernel_gain / m)
+    kernel = self.param('kernel', init, (fan_in, self.features))
     # The input is scaled, not the weights: it is the smaller one of the two.
-    y = precision.einsum('bi,io->bo', x * (m / math.sqrt(fan_in)), kernel, self.matmul_dtype)
+    y = precision.rows_product(x * (m / math.sqrt(fan_in)), kernel, self.matmul_dtype)
     if self.use_bias:
       init = nn.initializers.constant(self.bias_init / m)
       y = y + m * self.param('bias', init, (self.features,))

@@ -17,6 +17,7 @@ RECIPES = {
   'graf': 'jax3dgan.recipes.graf:GRAF',
   'gghead': 'jax3dgan.recipes.gghead:GGHead',
   'gaussians': 'jax3dgan.recipes.gaussians:Gaussians',
+  'cgsgan': 'jax3dgan.recipes.cgsgan:CGSGAN',
 }
 
 __all__ = [

@@ -259,6 +259,11 @@ class Recipe:
     del network, config, now
     return updates
 
+  def grad_clip(self, network: str, config) -> float:
+    """The bound on the norm of each phase's gradient of a network; 0 for none."""
+    del network
+    return config.optimizer.grad_clip
+
   def frozen(self, network: str, config) -> tuple[str, ...]:
     """Top-level names of a network's parameters that are not trained: those of a part whose weights
     come from another run (`config.init_from`). They have no gradients and no optimizer's moments,

@@ -66,7 +66,7 @@ class Projected(NamedTuple):
   valid: jax.Array
 
 
-def _rotation_rows(quaternions):
+def rotation_rows(quaternions):
   """The entries [...] of `rotations`, row by row."""
   w, x, y, z = (quaternions[..., i] for i in range(4))
   two = 2 / (w * w + x * x + y * y + z * z)
@@ -79,7 +79,7 @@ def _rotation_rows(quaternions):
 
 def rotations(quaternions):
   """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z) of any length above 0."""
-  rows = _rotation_rows(quaternions)
+  rows = rotation_rows(quaternions)
   return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
@@ -122,7 +122,7 @@ def project(gaussians: Gaussians, camera: Camera, size: tuple[int, int]) -> Proj
   a, b, c, x, y = apart((a, b, c, x, y))
   first = [a * (axes[0][i] - x * axes[2][i]) + b * (axes[1][i] - y * axes[2][i]) for i in range(3)]
   second = [c * (axes[1][i] - y * axes[2][i]) for i in range(3)]
-  columns = list(zip(*_rotation_rows(gaussians.quaternions), strict=True))
+  columns = list(zip(*rotation_rows(gaussians.quaternions), strict=True))
   columns, first, second = apart((columns, first, second))
   first, second = (
     [jnp.where(valid, _dot(row, columns[i]) * gaussians.scales[..., i], 0) for i in range(3)]

@@ -37,22 +37,21 @@ class TrainState:
   buffers: dict[str, Any]
 
 
-def optimizer(config, lazy=()) -> optax.GradientTransformation:
+def optimizer(config, lazy=(), grad_clip: float | None = None) -> optax.GradientTransformation:
   """Global-norm clipping and Adam or RMSprop without the learning rate, which is the stage's.
 
   Args:
     config: `config.optimizer`.
     lazy: Each how many steps the network's lazy phases are due. The betas are corrected for them
       (`lazy_factor`).
+    grad_clip: Instead of the config's.
   """
-  factor = lazy_factor(lazy)
+  factor, clip = lazy_factor(lazy), config.grad_clip if grad_clip is None else grad_clip
   if config.name == 'rmsprop':
     scale = optax.scale_by_rms(config.beta2**factor, config.epsilon, eps_in_sqrt=False)
   else:
     scale = optax.scale_by_adam(config.beta1**factor, config.beta2**factor, config.epsilon)
-  return optax.chain(
-    optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity(), scale
-  )
+  return optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), scale)
 
 
 def lazy_factor(lazy) -> float:
@@ -79,10 +78,11 @@ def phases_of(config, generator, discriminator):
 
 def optimizers(config, phases) -> dict[str, tuple[optax.GradientTransformation, float]]:
   """(transform, factor on the learning rate) of each network that a phase trains."""
-  result = {}
+  result, recipe = {}, recipes.create(config.recipe)
   for network in dict.fromkeys(phase.network for phase in phases):
     lazy = tuple(phase.every for phase in phases if phase.network == network and phase.lazy)
-    result[network] = (optimizer(config.optimizer, lazy), lazy_factor(lazy))
+    clip = recipe.grad_clip(network, config)
+    result[network] = (optimizer(config.optimizer, lazy, clip), lazy_factor(lazy))
   return result
 
 

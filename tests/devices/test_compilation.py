@@ -54,9 +54,12 @@ def test_options_are_given_where_they_are_supported(monkeypatch):
     assert compilation.options_for_convolutions() == {}
 
 
+_CONVOLUTIONAL = ('cgsgan', 'eg3d', 'gghead', 'giraffe', 'hologan', 'stylenerf', 'stylesdf')
+
+
 @pytest.mark.parametrize('recipe', recipes.RECIPES)
 def test_a_recipes_options(recipe):
   config = config_lib.base_config(recipe)
-  convolutions = recipe in ('eg3d', 'gghead', 'giraffe', 'hologan', 'stylenerf', 'stylesdf')
+  convolutions = recipe in _CONVOLUTIONAL
   expected = compilation.options_for_convolutions() if convolutions else {}
   assert step.compiler_options(config) == expected

@@ -113,8 +113,10 @@ TRAINS = {
 }
 # Gaussians are drawn at pixels' centres.
 _CENTRES = {'render.align_corners': False}
+_OF_GAUSSIANS = ('gghead', 'cgsgan')
 TRAINS |= {
-  ('gghead', discriminator, recipe): changes | _CENTRES
+  (generator, discriminator, recipe): changes | _CENTRES
+  for generator in _OF_GAUSSIANS
   for recipe, losses in (('pigan', _NO_HEADS), ('eg3d', _NO_DENSITY))
   for discriminator, changes in (
     ('progressive', {} if recipe == 'pigan' else losses),
@@ -122,7 +124,11 @@ TRAINS |= {
     ('stylenerf', losses),
   )
 }
-TRAINS |= {('gghead', discriminator, 'gghead'): {} for discriminator in ('stylegan2', 'coordconv')}
+TRAINS |= {
+  (name, discriminator, name): {}
+  for name in _OF_GAUSSIANS
+  for discriminator in ('stylegan2', 'coordconv')
+}
 TRAINS |= {
   (generator, 'coordconv', recipe): changes | _NO_LATENTS
   for (generator, discriminator, recipe), changes in TRAINS.items()
@@ -145,6 +151,7 @@ TRAINED_ELSEWHERE = {
   ('hologan', 'hologan', 'hologan'): 'recipes/test_hologan_recipe.py',
   ('graf', 'patch', 'graf'): 'graf/test_graf_train.py',
   ('gghead', 'stylegan2', 'gghead'): 'gghead/test_gghead_recipe.py',
+  ('cgsgan', 'stylegan2', 'cgsgan'): 'cgsgan/test_cgsgan_recipe.py',
 }
 # Each network of theirs trains in another pair, 'stylenerf' with 'stylegan2' under 'pigan'.
 LIKE_ANOTHER = {
@@ -161,7 +168,7 @@ LIKE_ANOTHER = {
   *(names for names in TRAINS if names[2] == 'hologan' and names[0] in ('eg3d', 'stylenerf')),
   *(names for names in TRAINS if names[1:] == ('coordconv', 'hologan')),
   *(names for names in TRAINS if 'graf' in (names[0], names[2])),
-  *(names for names in TRAINS if names[0] == 'gghead'),  # an image, as all others
+  *(names for names in TRAINS if names[0] in _OF_GAUSSIANS),  # an image, as all others
   *(names for names in TRAINS if names[1:] == ('patch', 'hologan')),
 }
 # 'coordconv' is 'progressive' of one size, to everybody but itself.
@@ -303,18 +310,28 @@ REFUSED |= {
   for discriminator in ('dual', 'progressive', 'stylenerf')
 }
 REFUSED |= {('graf', 'dual', recipe): 'takes pairs' for recipe in ('pigan', 'eg3d')}
-REFUSED |= {('gghead', 'dual', recipe): 'takes pairs' for recipe in ('pigan', 'eg3d')}
 REFUSED |= {
-  ('gghead', discriminator, 'hologan'): 'takes pairs|growing|align_corners|loss.latent'
+  (generator, 'dual', recipe): 'takes pairs'
+  for generator in _OF_GAUSSIANS
+  for recipe in ('pigan', 'eg3d')
+}
+REFUSED |= {
+  (generator, discriminator, 'hologan'): 'takes pairs|growing|align_corners|loss.latent'
+  for generator in _OF_GAUSSIANS
   for discriminator in discriminators.DISCRIMINATORS
 }
 REFUSED |= {
-  (generator, discriminator, 'gghead'): "Take the model 'gghead'"
+  (generator, discriminator, recipe): f"Take the model '{recipe}'"
+  for recipe in _OF_GAUSSIANS
   for generator in generators.GENERATORS
   for discriminator in discriminators.DISCRIMINATORS
-  if generator != 'gghead' and discriminator not in ('hologan', 'patch')
+  if generator != recipe and discriminator not in ('hologan', 'patch')
 }
-REFUSED |= {('gghead', name, 'gghead'): message for name, message in _NOT_SINGLE.items()}
+REFUSED |= {
+  (name, discriminator, name): message
+  for name in _OF_GAUSSIANS
+  for discriminator, message in _NOT_SINGLE.items()
+}
 ADVERSARIAL = [name for name in recipes.RECIPES if recipes.create(name).discriminator != 'none']
 # Its vectors move in few recipes.
 REFUSED |= {
