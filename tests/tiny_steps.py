@@ -105,6 +105,7 @@ def gghead(**fields):
   config.discriminator.pose_dim = 2
   config.loss.update(pose=0.5, r1=0.0)
   config.gghead.update(views=2, variation=0.1, late_images=8, blur=1.0, blur_images=64)
+  config.gghead.random_background = True
   config.update_from_flattened_dict(fields)
   return config
 
@@ -153,7 +154,8 @@ def batch_of(config, seed=0, num_images=None, size=None) -> dict:
   """Random photos, with labels where the config has them; the batch's unless `num_images` says
   more, which are the same and others; of the config's resolution unless `size` says another."""
   n, size = num_images or config.batch_size, size or config.resolution
-  images = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
+  channels = feed.shapes(config, n, size)['image'].shape[-1]
+  images = np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
   batch = {'image': images, 'label': labels(n, seed)}
   return {name: batch[name] for name in feed.names(config)}
 

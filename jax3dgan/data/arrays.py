@@ -85,7 +85,7 @@ def resident(dataset, mesh=None, progress=True):
     progress: whether to show a bar.
 
   Returns:
-    dict of image, uint8 [n', h·w·3], and, where there are labels, label, float32 [n', 25]; JAX
+    dict of image, uint8 [n', h·w·c], and, where there are labels, label, float32 [n', 25]; JAX
     arrays for `draw`. Of several processes n' is the next multiple of the number of devices, with
     zeros at the end; of one it is n.
 
@@ -94,7 +94,7 @@ def resident(dataset, mesh=None, progress=True):
   """
   mesh = parallel.make_mesh(jax.local_devices()[:1]) if mesh is None else mesh
   whole, split = (NamedSharding(mesh, spec) for spec in (parallel.REPLICATED, parallel.SPLIT))
-  count, row = len(dataset), 3 * dataset.resolution**2
+  count, row = len(dataset), dataset.channels * dataset.resolution**2
   shared = len({device.process_index for device in mesh.devices.flat}) > 1
   size = -(-count // mesh.size) * mesh.size if shared else count
   numbers = _part(split, size) if shared else np.arange(size)
@@ -139,7 +139,9 @@ def _part(split, size):
   return np.concatenate(sorted((np.arange(size)[each] for each in slices), key=lambda x: x[0]))
 
 
-def draw(resident, position, batch_size, seed, flip, start=0, same_order=False, size=None):
+def draw(
+  resident, position, batch_size, seed, flip, start=0, same_order=False, size=None, channels=3
+):
   """Gathers a batch; for use inside a compiled function. The same images as `batches`.
 
   Args:
@@ -153,19 +155,20 @@ def draw(resident, position, batch_size, seed, flip, start=0, same_order=False, 
       `jax.lax.axis_index('data') * batch_size`; may be traced.
     same_order: whether every epoch has the same order, static.
     size: number of images of the data set, static; by default the number of rows.
+    channels: c of the images, static.
 
   Returns:
-    dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
+    dict of image, uint8 [batch_size, h, w, c], and, where there are labels, label, float32
     [batch_size, 25].
   """
   rows, numbers = resident['image'].shape
   size = rows if size is None else size
-  side = math.isqrt(numbers // 3)
+  side = math.isqrt(numbers // channels)
   place = order.batch(position, batch_size, size, jnp, start)
   indices = order.shuffled_index(place, size, seed, jnp, same_order).astype(jnp.int32)
   # 'clip', as the indices are in range: the default compares each with the range.
   batch = {name: jnp.take(x, indices, axis=0, mode='clip') for name, x in resident.items()}
-  batch['image'] = batch['image'].reshape(batch_size, side, side, 3)
+  batch['image'] = batch['image'].reshape(batch_size, side, side, channels)
   if not flip:
     return batch
   flips = order.flipped(place, size, seed, jnp)

@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any
 
-from jax3dgan.data import images, labels, reading, sources
+import numpy as np
+
+from jax3dgan.data import images, labels, reading, records, sources
 from jax3dgan.data import skips as skips_lib
 
 
@@ -17,6 +19,7 @@ class Dataset:
     resolution: size of the images in pixels.
     crop: see `images.crop_box`; prepared shards are never cropped again.
     labelled: whether there are labels.
+    masks: whether images have a fourth channel, the opacity of what is in front of the ground.
     flip: whether images are mirrored at random, labels with them.
     loader: 'arrays' or 'tfdata'.
     on_device: whether to keep it on the device (`arrays.resident`).
@@ -31,6 +34,7 @@ class Dataset:
   resolution: int
   crop: str = 'centre'
   labelled: bool = False
+  masks: bool = False
   flip: bool = False
   loader: str = 'arrays'
   on_device: bool = False
@@ -47,12 +51,17 @@ class Dataset:
     return min(self.first or len(self.source), len(self.source))
 
   @property
+  def channels(self) -> int:
+    """Of the images: 3, or 4 with masks."""
+    return 4 if self.masks else 3
+
+  @property
   def scene(self) -> dict:
     """What the index says of a scene with known cameras, see `posed.Scene.about`; {} without."""
     return getattr(self.source, 'index', {}).get('scene') or {}
 
   def __getitem__(self, i):
-    """(image uint8 [h, w, 3], label float32 [25] or None) number i, never mirrored.
+    """(image uint8 [h, w, c], label float32 [25] or None) number i, never mirrored.
 
     A damaged image is replaced by another one, see `skips`.
     """
@@ -93,6 +102,9 @@ class Dataset:
     record = self.record(i) if record is None else record
     try:
       image = images.decode(record.image)
+      if self.masks:
+        opacity = images.decode(record.features.get(records.OPACITY, b''))
+        image = np.concatenate([image, opacity[..., :1]], axis=-1)
       stored = getattr(self.source, 'resolution', None)
       if stored and image.shape[:2] != (stored, stored):
         raise images.ImageError('its size is not that of the index')

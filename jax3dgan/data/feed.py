@@ -28,9 +28,16 @@ def _unlabelled(config, name: str) -> UserError:
   return UserError(f'{name} has no camera labels. {remedy}.')
 
 
+def needs_masks(config) -> bool:
+  """Whether the images have masks as their fourth channel (`Recipe.needs_masks`)."""
+  from jax3dgan import recipes
+
+  return recipes.create(config.recipe).needs_masks(config)
+
+
 def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
   """A batch of examples in shapes alone."""
-  image = ((batch_size, resolution, resolution, 3), np.uint8)
+  image = ((batch_size, resolution, resolution, 4 if needs_masks(config) else 3), np.uint8)
   kinds = {'image': image, 'label': ((batch_size, labels.NUM_NUMBERS), np.float32)}
   return {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
 
@@ -81,6 +88,7 @@ class Feed:
         resolution,
         self._config.compat.same_order,
         first_use.largest_resolution(self._config),
+        masks=needs_masks(self._config),
       ),
     )
     if self._config.data.use_labels and not self._dataset.labelled:
@@ -142,11 +150,11 @@ class Feed:
     return parallel.SPLIT if self._resident is None else parallel.REPLICATED
 
   def images(self, batch):
-    """This device's images [b, h, w, 3], inside the compiled step."""
+    """This device's images [b, h, w, c], inside the compiled step."""
     return self.examples(batch)['image']
 
   def examples(self, batch):
-    """This device's examples, inside the compiled step: {'image': [b, h, w, 3]}, and 'label'
+    """This device's examples, inside the compiled step: {'image': [b, h, w, c]}, and 'label'
     [b, 25] where `config.data.use_labels`."""
     if self._resident is None:
       return batch
@@ -162,5 +170,6 @@ class Feed:
       start,
       data.same_order,
       len(data),
+      data.channels,
     )
     return {name: drawn[name] for name in names(self._config)}

@@ -17,13 +17,13 @@ def largest_resolution(config) -> int:
   )
 
 
-def folder_of(name, data_config, resolution, largest):
+def folder_of(name, data_config, resolution, largest, masks=False):
   """The folder of shards of a data set that is made, or fetched, unless it is in the cache.
 
   Args:
     name: config.data.source.
     data_config: the group `data` of a config, or a dict of its fields.
-    resolution, largest: see `pipeline.open_dataset`.
+    resolution, largest, masks: see `pipeline.open_dataset`.
 
   Returns:
     the folder; None for a source that cannot be made.
@@ -39,11 +39,13 @@ def folder_of(name, data_config, resolution, largest):
   if name == 'toys':
     from jax3dgan.data.builders.toys import generate as toys
 
-    return toys.ensure(split=split, cache_dir=cache_dir, num_images=num_images)
+    return toys.ensure(split=split, cache_dir=cache_dir, num_images=num_images, masks=masks)
   if name.startswith(ICT):
     from jax3dgan.data.builders.ict_faces import generate as faces
 
-    return faces.ensure(name, made_at, split=split, cache_dir=cache_dir, num_images=num_images)
+    return faces.ensure(
+      name, made_at, split=split, cache_dir=cache_dir, num_images=num_images, masks=masks
+    )
   if name.startswith(TFDS):
     from jax3dgan.data.builders import tfds_sets
 

@@ -32,7 +32,7 @@ LOADERS = ('arrays', 'tfdata')
 Dataset = dataset_lib.Dataset
 
 
-def open_dataset(data_config, resolution, same_order=False, largest=None):
+def open_dataset(data_config, resolution, same_order=False, largest=None, masks=False):
   """Opens the data set that a config names.
 
   Args:
@@ -45,17 +45,23 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     same_order: see `Dataset`.
     largest: the largest size that will be wanted of it; what is made at first use is made at that
       size once, and smaller images are means of it.
+    masks: whether images have a fourth channel, see `Dataset`; what is made at first use is made
+      with masks then.
 
   Returns:
     a Dataset.
 
   Raises:
-    UserError: where the data is not there, has the wrong resolution, or cannot be read.
+    UserError: where the data is not there, has the wrong resolution, has no masks, or cannot be
+      read.
   """
   name = str(data_config['source'])
   loader = data_config.get('loader', 'arrays')
   if loader not in LOADERS:
     raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
+  if loader == 'tfdata' and masks:
+    skips_lib.report('Images with masks are read with data.loader=arrays, which gives the same.')
+    loader = 'arrays'
   loader = _without_tensorflow() if loader == 'tfdata' and not _has_tensorflow() else loader
   if posed.is_scene(name):
     raise UserError(
@@ -74,7 +80,7 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     directory = os.path.expanduser(name)
     source = _open_zip(name, loader, resolution, copy_to)
   else:
-    directory = first_use.folder_of(name, data_config, resolution, largest)
+    directory = first_use.folder_of(name, data_config, resolution, largest, masks)
     if directory is not None:
       source = _open_shards(directory, name, resolution, copy_to)
     else:
@@ -85,6 +91,11 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
       source = _open_split(directory, name, resolution, split, copy_to, largest)
   if not len(source):
     raise UserError(f'{name} holds no image. Prepare it again.')
+  if masks and not getattr(source, 'masked', False):
+    raise UserError(
+      f'{name} has no masks. Prepare images that are transparent beside what they show again, with '
+      '--masks, or train on the ground that they have.'
+    )
   # What is made is made with so many.
   made = name == 'toys' or name.startswith(first_use.ICT)
   first = 0 if made else int(data_config.get('num_images') or 0)
@@ -93,6 +104,7 @@ def open_dataset(data_config, resolution, same_order=False, largest=None):
     source=source,
     resolution=resolution,
     labelled=source.labelled,
+    masks=masks,
     flip=bool(data_config.get('flip', False)),
     loader=loader,
     on_device=bool(data_config.get('on_device', False)),

@@ -14,6 +14,7 @@ training, since smaller ones are made of shards by means. `--crop` is centre (th
 celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to 320 and keeps the middle
 256, which is the middle 142 of 178 x 218), a fraction of the shorter side, or LEFT,TOP,SIZE in
 pixels; labels follow the crop. `--mirror` adds each image mirrored, its label too.
+`--masks` keeps what is transparent in an image as its mask; the image itself is on white.
 
 A killed run continues where it stopped: run the same command again. Finished shards are checked by
 their sha256 and kept; one that is half written has another name. An image that is unreadable,
@@ -55,6 +56,7 @@ class Options:
   use_labels: bool = True
   resize: str = images.RESIZES[0]
   enlarge: bool = False
+  masks: bool = False
 
 
 def prepare(
@@ -94,10 +96,10 @@ def prepare(
 
     files = tfds_files.tfrecord_files(source, split, resolution=options.resolution)
   opener = (source, labels_file if options.use_labels else False, files)
-  about = {}
+  about = {records.MASKS: True} if options.masks else {}
   if scene_options is not None:
     scene = posed.PosedSource(source, split, scene_options)
-    opener, about = (scene,), {'scene': scene.about}
+    opener, about = (scene,), {**about, 'scene': scene.about}
   opened = sources.open_source(*opener)
   for line in opened.notes:
     print(f'note: {line}', file=sys.stderr)
@@ -108,7 +110,7 @@ def prepare(
     'files': len(opened),
     'fingerprint': sources.fingerprint(opened),
     'version': records.VERSION,
-    **({'scene': scene.settings} if about else {}),
+    **({'scene': scene.settings} if 'scene' in about else {}),
   }
   with unfinished.explained(out), unfinished.locked(out):
     all_names = [names.readable(opened.describe(i)) for i in range(len(opened))]
@@ -144,11 +146,13 @@ def _refuse_same_folder(source, out):
       raise UserError(f'--out={out} is the folder of the source. Choose another --out.')
 
 
-def render_faces(source, out, resolution, *, split='train', num_images=None, num_workers=None):
+def render_faces(
+  source, out, resolution, *, split='train', num_images=None, num_workers=None, masks=False
+):
   """Renders faces of a face model into a folder, see `builders.ict_faces`; returns the index."""
   from jax3dgan.data.builders.ict_faces import generate
 
-  parsed = generate.parse(source)
+  parsed = generate.parse(source).with_masks(masks)
   generate.provenance(parsed, split)  # Before a folder is made: whether the model is there.
   if os.path.exists(os.path.join(out, unfinished.SETTINGS)):
     raise UserError(f'{out} holds another data set. Choose another --out, or delete it.')
@@ -206,6 +210,7 @@ def _parse(argv):
     help=f'of the images, that may be left out (0 to 1; {unfinished.MAX_SKIPPED:g} by default)',
   )
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
+  parser.add_argument('--masks', action='store_true', help='keep transparency as masks')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
   parser.add_argument('--split', help='of a TFDS data set, of faces, or of a scene: train, ...')
   parser.add_argument('--num-images', type=int, help='of faces, how many')
@@ -238,7 +243,14 @@ def _parse(argv):
   if args.max_left_out is not None and not 0 <= args.max_left_out <= 1:
     raise UserError(f'--max-left-out={args.max_left_out:g} is no share. Give 0 to 1, as 0.2.')
   options = Options(
-    args.resolution, crop, args.mirror, shard_size, use_labels, args.resize, args.enlarge
+    args.resolution,
+    crop,
+    args.mirror,
+    shard_size,
+    use_labels,
+    args.resize,
+    args.enlarge,
+    args.masks,
   )
   return args, options
 
@@ -258,6 +270,7 @@ def main(argv=None):
         split=args.split or 'train',
         num_images=args.num_images,
         num_workers=args.workers,
+        masks=options.masks,
       )
       _print_result(args.out, index)
     else:
@@ -280,6 +293,8 @@ def _prepare_splits(args, out, options):
   if splits is None:
     posed_flags.refuse(source, scene_options)
     splits, scene_options = {args.split or 'train': out}, None
+  elif options.masks:
+    raise UserError('Scenes are prepared on one ground, see --background. Leave out --masks.')
   for split, folder in splits.items():
     index = prepare(
       source,

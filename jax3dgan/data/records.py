@@ -1,7 +1,8 @@
 """A prepared data set: a folder of TFRecord shards and an index.json.
 
 Each record is a tf.train.Example with `image/encoded` (PNG), `image/format`, `image/key`, `label`
-(float [25]) where the camera is known, and further features of its maker. The index has the
+(float [25]) where the camera is known, `opacity/encoded` (PNG) where images have masks, and further
+features of its maker. The index has the
 offset of each record, so any record takes one read. It is written last: a folder with an index is
 complete.
 """
@@ -22,6 +23,8 @@ from jax3dgan.errors import UserError
 INDEX = 'index.json'
 FORMAT = 'jax3dgan-shards'
 VERSION = 1
+OPACITY = 'opacity/encoded'  # grey: 255 where the ground does not show
+MASKS = 'masks'  # of the index: whether each record has it; images are on white then
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +181,7 @@ class Shards:
     index: the content of index.json.
     resolution: size of the images in pixels.
     labelled: whether the records have labels.
+    masked: whether they have masks.
 
   Raises:
     UserError: where the index or a shard is missing, or does not fit.
@@ -188,6 +192,7 @@ class Shards:
     self.index = read_index(directory)
     self.resolution = int(self.index['resolution'])
     self.labelled = bool(self.index['labels'])
+    self.masked = bool(self.index.get(MASKS))
     entries = self.index['shards']
     paths = [self.directory / entry['file'] for entry in entries]
     sizes = [entry['bytes'] for entry in entries]

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 
-from jax3dgan.data import images, labels, skips, sources
+import numpy as np
+
+from jax3dgan.data import images, labels, records, skips, sources
 from jax3dgan.errors import UserError
 
 # Tasks sent at a time: enough to hide the transfer, few enough for a smooth bar.
@@ -133,14 +135,15 @@ def _process(source, options, i, name):
     content = digest(record.image)
     image = images.decode(record.image)
     box = images.crop_box(*image.shape[:2], options.crop)
+    opacity = _opacity(record.image, image) if options.masks else None
     label = record.label if options.use_labels else None
     if label is not None:
       label = labels.crop(label, *image.shape[:2], box)
     elif options.use_labels and source.labelled:
       raise images.ImageError('has no label')
-    image = images.crop_and_resize(
-      image, options.resolution, options.crop, options.resize, options.enlarge
-    )
+    size = (options.resolution, options.crop, options.resize, options.enlarge)
+    image = images.crop_and_resize(image, *size)
+    mask = None if opacity is None else images.crop_and_resize(opacity, *size)[..., 0]
   except images.OutOfMemoryError as error:
     raise UserError(
       f'{name} cannot be decoded: {error}. Run the same command again with fewer --workers: '
@@ -148,12 +151,30 @@ def _process(source, options, i, name):
     ) from error
   except images.ImageError as error:
     return [], str(error), content
-  examples = [{'image': images.encode_png(image), 'label': label, 'key': record.key}]
+
+  def example(turned, label, key):
+    extras = {} if mask is None else {records.OPACITY: images.encode_png(turned(mask))}
+    png = images.encode_png(turned(image))
+    return {'image': png, 'label': label, 'key': key, 'extras': extras}
+
+  examples = [example(lambda x: x, label, record.key)]
   if options.mirror:
     mirrored = None if label is None else labels.mirror(label)
-    png = images.encode_png(image[:, ::-1])
-    examples.append({'image': png, 'label': mirrored, 'key': record.key + '#mirrored'})
+    examples.append(example(lambda x: x[:, ::-1], mirrored, record.key + '#mirrored'))
   return examples, None, content
+
+
+def _opacity(data, on_white):
+  """uint8 [h, w, 3], the same in each channel, of an image whose decoding on white is given.
+
+  Raises:
+    ImageError: nothing in it is transparent.
+  """
+  on_black = images.decode(data, 'black')
+  through = (on_white.astype(np.int16) - on_black).max(-1, keepdims=True)  # 255 (1 − α)
+  if not through.any():
+    raise images.ImageError('nothing in it is transparent, so it has no mask')
+  return np.repeat((255 - through).astype(np.uint8), 3, axis=-1)
 
 
 def digest(data) -> str:

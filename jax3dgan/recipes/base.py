@@ -41,11 +41,14 @@ class Photos(NamedTuple):
     image: [b, h, w, 3] in [−1, 1].
     label: [b, 25] cameras; None where `config.data.use_labels` is off.
     all_labels: [n, 25] the cameras of the whole batch, of all devices; None without labels.
+    opacity: [b, h, w] in [0, 1] of what is in front of a white ground; None where the recipe needs
+      no masks (`Recipe.needs_masks`).
   """
 
   image: jax.Array
   label: jax.Array | None = None
   all_labels: jax.Array | None = None
+  opacity: jax.Array | None = None
 
 
 class Inputs(NamedTuple):
@@ -196,6 +199,11 @@ class Recipe:
   def check(self, config, generator: Generator, discriminator: Discriminator | None) -> None:
     """UserError in one line for a combination that does not train, or a field that is not used."""
     raise not_written(self, 'check')
+
+  def needs_masks(self, config) -> bool:
+    """Whether it needs the photos' masks (`Photos.opacity`): data without them is an error."""
+    del config
+    return False
 
   def check_data(self, config, dataset) -> None:
     """UserError in one line for data that a config does not fit.

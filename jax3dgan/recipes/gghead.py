@@ -16,7 +16,14 @@ import jax
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
 from jax3dgan.generators import templates
-from jax3dgan.recipes import base, checks, eg3d_inputs, gghead_losses
+from jax3dgan.recipes import (
+  backgrounds,
+  base,
+  checks,
+  eg3d_inputs,
+  gghead_losses,
+  splat_losses,
+)
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.checks import Range
@@ -34,6 +41,8 @@ class Own:
       `losses.gaussians.map_variation`; for a template whose map has no cuts.
     late_images: After how many images `beta` and `variation` count.
     views: Views of each identity in the generator's step.
+    random_background: Whether each fake and each photo that the discriminator sees has a flat
+      ground of a random colour (CGS-GAN's); for data with masks. The paper has white ones.
     pose_swap, pose_swap_images: As of EG3D's recipe, for a mapping network that is conditioned on
       the camera.
     blur, blur_images: σ, in pixels, of the blur of the discriminator's images at first, and after
@@ -47,6 +56,7 @@ class Own:
   variation: float = 0.0
   late_images: int = 0
   views: int = 1
+  random_background: bool = False
   pose_swap: float = 0.5
   pose_swap_images: int = 1_000_000
   blur: float = 10.0
@@ -108,6 +118,8 @@ class GGHead(Recipe):
     checks.in_ranges(config, RANGES)
     checks.told_cameras(config, generator, discriminator)
     checks.heads(config, generator, discriminator, ('pose',))
+    if self.needs_masks(config):
+      backgrounds.check('config.gghead.random_background', config)
     self._check_unused(config, generator)
 
   def _check_unused(self, config, generator) -> None:
@@ -123,6 +135,10 @@ class GGHead(Recipe):
         '--config.model.template=half_ellipsoid.'
       )
 
+  def needs_masks(self, config):
+    """See `Recipe.needs_masks`."""
+    return config.gghead.random_background
+
   def warm_up(self, config, generator, networks, given, report, say=print):
     """See `Recipe.warm_up`; the template is read if it is a mesh."""
     del say
@@ -136,6 +152,8 @@ class GGHead(Recipe):
     """See `Recipe.draw`."""
     del buffers
     own = config.gghead
+    if own.random_background and phase != 'generator':
+      photos = photos._replace(image=backgrounds.photos_on_colours(keys, photos))
     if phase == 'r1':
       return Inputs(images=photos.image, image_label=photos.label)
     swap = eg3d_inputs.swap_probability(now.images, own.pose_swap, own.pose_swap_images)
@@ -146,7 +164,10 @@ class GGHead(Recipe):
         named_keys(keys, 'views')
       )  # [v − 1, b]
       others = [eg3d_inputs.draw_cameras(each, config, photos.all_labels).label for each in every]
-      extras['views'] = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
+      extras[splat_losses.VIEWS] = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
+    if own.random_background:
+      count = own.views if phase == 'generator' else 1
+      extras[splat_losses.BACKGROUND] = backgrounds.colours(keys, 'background', count)
     inputs = inputs._replace(
       z=base.draw_latents(keys, generator.z_dim),
       keys=named_keys(keys, 'rendering'),

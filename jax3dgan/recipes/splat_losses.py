@@ -11,11 +11,13 @@ from jax3dgan import cameras
 from jax3dgan.devices import parallel
 from jax3dgan.generators.splatted import GaussianScene
 from jax3dgan.losses import adversarial, blur
-from jax3dgan.recipes import base, loss_terms
+from jax3dgan.recipes import backgrounds, base, loss_terms
 from jax3dgan.recipes.base import Terms
 from jax3dgan.training.schedule import Stage
 
-VIEWS = 'views'  # of `Inputs.extras`: [b, v − 1, 25] cameras of further views of each object
+# Of `Inputs.extras`: [b, v − 1, 25] cameras of further views of each object, and [b, v, 3] colours
+# of the ground behind each view.
+VIEWS, BACKGROUND = 'views', 'background'
 
 
 class Losses(NamedTuple):
@@ -77,6 +79,13 @@ def make_losses(
       variables, GaussianScene(gaussians), cameras.from_label(label), options, method='splat'
     )
 
+  def images_of(composite, inputs):
+    """Images [b, views, h, w, 3] in [−1, 1], each on its ground."""
+    image = 2 * composite.colour - 1
+    if BACKGROUND not in inputs.extras:
+      return image
+    return backgrounds.behind(image, composite.opacity, inputs.extras[BACKGROUND])
+
   def of_generator(params, networks, inputs, now):
     variables = networks.variables('generator', params)
     raw, gaussians, _ = objects_of(variables, inputs)
@@ -86,10 +95,11 @@ def make_losses(
     if VIEWS in inputs.extras:
       label = jnp.concatenate([label, inputs.extras[VIEWS]], axis=1)  # [b, v, 25]
     splats = draw(variables, gaussians, label)
+    images = images_of(splats.composite, inputs)
     adversarial_loss = penalty = pose_error = 0.0
     # View by view, so that images which the discriminator compares are of different objects.
     for view in range(own.views):
-      image = blurred(2 * splats.composite.colour[:, view] - 1, now)
+      image = blurred(images[:, view], now)
       out = judge(networks.variables('discriminator'), image, label[:, view])
       adversarial_loss += adversarial.generator_loss(out.logits) / own.views
       of_view = loss_terms.of_pose(loss, out, cameras.from_label(label[:, view]))
@@ -110,7 +120,8 @@ def make_losses(
     variables = networks.variables('discriminator', params)
     of_fakes = networks.variables('generator')
     _, gaussians, w = objects_of(of_fakes, inputs)
-    fakes = 2 * draw(of_fakes, gaussians, inputs.label[:, None]).composite.colour[:, 0] - 1
+    splats = draw(of_fakes, gaussians, inputs.label[:, None])
+    fakes = images_of(splats.composite, inputs)[:, 0]
     fakes, w = jax.lax.stop_gradient((blurred(fakes, now), w))
     fake = judge(variables, fakes, inputs.label)
     real = judge(variables, blurred(inputs.images, now), inputs.image_label)

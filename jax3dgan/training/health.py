@@ -32,7 +32,7 @@ def diversity(images: np.ndarray) -> float:
 
 def photos_diversity(dataset) -> float:
   """The diversity of the first photos of a data set."""
-  photos = np.stack([dataset[i][0] for i in range(min(_NUM_PHOTOS, len(dataset)))])
+  photos = np.stack([dataset[i][0][..., :3] for i in range(min(_NUM_PHOTOS, len(dataset)))])
   return diversity(photos / np.float32(127.5) - 1)
 
 

@@ -34,11 +34,15 @@ def to_float(images):
 
 
 def photos_of(batch, batch_size: int) -> Photos:
-  """The photos of a device's part {'image': [b, h, w, 3], 'label': [b, 25] or none} of a batch."""
+  """The photos of a device's part {'image': [b, h, w, 3], or 4 with masks, 'label': [b, 25] or
+  none} of a batch."""
   label, all_labels = batch.get('label'), None
   if label is not None:
     all_labels = jax.lax.all_gather(label, parallel.AXIS, tiled=True)[:batch_size]
-  return Photos(to_float(batch['image']), label, all_labels)
+  image, opacity = to_float(batch['image']), None
+  if image.shape[-1] == 4:
+    image, opacity = image[..., :3], 0.5 * (image[..., 3] + 1)
+  return Photos(image, label, all_labels, opacity)
 
 
 def weights_of(split: BatchSplit):
@@ -90,9 +94,9 @@ def make_train_step(
     draw: Instead of the recipe's, see `Recipe.draw`.
 
   Returns:
-    step(state, batch) for one device's share, batch {'image': [b, h, w, 3] (see `to_float`),
-    'label': [b, 25] where `config.data.use_labels`}; gives (state, metrics), both the same on every
-    device. Metrics of a phase that is not due are NaN.
+    step(state, batch) for one device's share, batch {'image': [b, h, w, 3] (see `to_float`; 4 with
+    masks), 'label': [b, 25] where `config.data.use_labels`}; gives (state, metrics), both the same
+    on every device. Metrics of a phase that is not due are NaN.
 
   Raises:
     UserError: The config's networks and fields do not go together.

@@ -391,8 +391,8 @@ def test_data_of_a_config_that_is_not_there_says_what_it_is_made_from(tmp_path, 
 def test_toys_are_made_at_need(shards, monkeypatch):
   from jax3dgan.data.builders.toys import generate
 
-  def ensure(split, cache_dir, num_images):
-    assert (split, cache_dir, num_images) == ('heldout', None, 9)
+  def ensure(split, cache_dir, num_images, masks):
+    assert (split, cache_dir, num_images, masks) == ('heldout', None, 9, False)
     return shards
 
   monkeypatch.setattr(generate, 'ensure', ensure)

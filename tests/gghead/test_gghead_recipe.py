@@ -75,17 +75,34 @@ def test_no_two_streams_of_a_phase_share_a_key():
   config = tiny_steps.gghead()
   generator, recipe = generators.create(config), recipes.create('gghead')
   labels = tiny_steps.labels(tiny_steps.BATCH)
-  photos = Photos(np.zeros((tiny_steps.BATCH, 16, 16, 3), np.float32), labels, labels)
+  image = np.ones((tiny_steps.BATCH, 16, 16, 3), np.float32)
+  photos = Photos(image, labels, labels, image[..., 0] - 0.25)
+
+  grounds = []
 
   def draw():
-    for i, phase in enumerate(('generator', 'discriminator')):
+    for i, phase in enumerate(('generator', 'discriminator', 'r1')):
       keys = jax.random.split(jax.random.wrap_key_data(np.uint32([3, i])), tiny_steps.BATCH)
       drawn = recipe.draw(keys, phase, config, generator, photos, Now(0, 0), {})
-      assert drawn.z.shape == (tiny_steps.BATCH, 8)
-      assert ('views' in drawn.extras) == (phase == 'generator')
+      if phase == 'generator':
+        assert drawn.z.shape == (tiny_steps.BATCH, 8) and drawn.images is None
+        grounds.append(drawn.extras['background'])
+        assert grounds[0].shape == (tiny_steps.BATCH, 2, 3) and 'views' in drawn.extras
+      else:
+        # A quarter of each photo is its ground, of one colour.
+        ground = drawn.images - 0.75
+        np.testing.assert_allclose(ground - ground[:, :1, :1], 0, atol=1e-6)
+        grounds.append(4 * ground[:, :1, 0])
+        if phase == 'discriminator':
+          grounds.append(drawn.extras['background'])
+          assert 'views' not in drawn.extras
 
   drawn = tiny_steps.draws_of(draw)
   tiny_steps.assert_no_shared_keys(drawn, 6)
+  # No two images have the same ground, neither of a pair of fake and photo.
+  grounds = np.concatenate([np.reshape(x, (-1, 3)) for x in grounds])
+  assert len(np.unique(grounds.round(4), axis=0)) == len(grounds) == 5 * tiny_steps.BATCH
+  assert np.abs(grounds).max() <= 1.001 and grounds.min() < -0.9 and grounds.max() > 0.9
 
 
 def test_the_papers_phases():
@@ -114,6 +131,7 @@ def test_the_papers_phases():
     ({'model.start_scale': 0.2}, 'must be above'),
     ({'model.scale_floor': 0.9}, 'must be above'),
     ({'discriminator.label_dim': 25, 'data.use_labels': False}, 'label_dim=0'),
+    ({'render.white_back': False}, 'exchanges a white ground'),
   ],
 )
 def test_one_line_says_what_does_not_go_together(fields, words):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax3dgan.data import images, workers
+from jax3dgan.data import images, records, workers
 from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.ict_faces import looks, model, scene
 from jax3dgan.errors import UserError
@@ -32,10 +32,20 @@ _FEW = 64
 
 
 class Source(NamedTuple):
-  """What a source names: the model's folder and the background."""
+  """What a source names: the model's folder and the background; and whether there are masks."""
 
   folder: str
   background: str = 'white'
+  masks: bool = False
+
+  def with_masks(self, masks: bool) -> 'Source':
+    """The same with masks, if so; a UserError where the background is not white."""
+    if masks and self.background != 'white':
+      raise UserError(
+        f'Faces with masks are on white, and the source says background={self.background}. Leave '
+        'that out.'
+      )
+    return self._replace(masks=masks)
 
 
 def parse(source) -> Source:
@@ -57,7 +67,7 @@ def parse(source) -> Source:
   return Source(os.path.expanduser(folder), background)
 
 
-def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
+def ensure(source, resolution, split='train', cache_dir=None, num_images=None, masks=False):
   """Makes a split unless it is in the cache, and returns its folder, for `records.Shards`.
 
   Safe with several processes: one makes it while the others wait. It appears in its place whole
@@ -69,6 +79,7 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
     split: 'train' or 'test'.
     cache_dir: where caches are, see `compilation.cache_root`.
     num_images: how many of the split's images, `SPLITS[split]` by default.
+    masks: whether records have masks too, see `records.OPACITY`.
 
   Raises:
     UserError: where the model is not there or another one, there is no such split, or the cache
@@ -76,11 +87,12 @@ def ensure(source, resolution, split='train', cache_dir=None, num_images=None):
   """
   from jax3dgan.devices.compilation import cache_root  # brings JAX, which the processes do without
 
-  parsed, resolution = parse(source), stored_resolution(resolution)
+  parsed, resolution = parse(source).with_masks(masks), stored_resolution(resolution)
   num_images = _checked(split, num_images, resolution)
   digest = model.checksum(parsed.folder)
   parent = os.path.join(cache_dir or cache_root(), f'ict-faces-v{VERSION}')
-  name = f'{split}-{num_images}-{resolution}-{parsed.background}-{digest[:8]}'
+  ground = 'masks' if masks else parsed.background
+  name = f'{split}-{num_images}-{resolution}-{ground}-{digest[:8]}'
   made_by = provenance(parsed, split)
   return cached.ensure(
     os.path.join(parent, name),
@@ -144,6 +156,9 @@ def example(faces: model.FaceModel, source: Source, split, i, resolution) -> dic
   head = scene.Head(faces, look)
   image, depth, mask = head.render(label, resolution)
   extras = {'identity': look.identity, 'expression': look.expression}
+  if source.masks:
+    image, opacity = head.matte(label, resolution)
+    extras[records.OPACITY] = images.encode_png(opacity)
   if split == 'test':
     extras |= _truth('', depth, mask)
     other, depth, mask = head.render(second, resolution)
@@ -195,7 +210,9 @@ def examples_with_truth(source, num_images, resolution=_SMALLEST) -> list[dict]:
 
 def provenance(source: Source, split) -> dict:
   """What decides the content of a split, beside the number of images and their resolution."""
+  masks = {records.MASKS: True} if source.masks else {}
   return {
+    **masks,
     'source': 'ict_faces',
     'ict_faces': {
       'version': VERSION,

@@ -56,9 +56,7 @@ class Head:
       from the camera along the ray through each pixel's centre, inf beside the head; mask, bool
       [r, r], where that ray meets the head.
     """
-    size = SUPERSAMPLING * resolution
-    points, depth = self.project(label)
-    hit = raster.rasterize(points * size, depth, self.faces.triangles, size)
+    size, hit = self._hit(label, resolution)
     colours = np.repeat(
       self.look.ground[0]
       + (self.look.ground[1] - self.look.ground[0]) * np.linspace(0, 1, size)[:, None],
@@ -67,9 +65,33 @@ class Head:
     ).astype(np.float32)
     pixel, triangle, weights = hit
     colours[pixel] = self._shade(triangle, weights)
-    blocks = colours.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)
-    image = np.round(255 * looks.to_srgb(blocks.mean((1, 3)))).astype(np.uint8)
-    return image, *self._truth(label, hit, resolution)
+    image = np.round(255 * looks.to_srgb(_sums(colours, resolution) / SUPERSAMPLING**2))
+    return image.astype(np.uint8), *self._truth(label, hit, resolution)
+
+  def matte(self, label, resolution):
+    """One view on white, as its own colours and how much of each pixel they cover.
+
+    At the rim it differs a little from `render`'s, whose light is mixed before it becomes a
+    picture's numbers; so that on any other ground, where these are mixed, the rim is right.
+
+    Returns:
+      image, uint8 [r, r, 3]; opacity, uint8 [r, r], 255 where the ground does not show.
+    """
+    size, (pixel, triangle, weights) = self._hit(label, resolution)
+    covered = np.zeros((size * size, 4), np.float32)
+    covered[pixel, :3] = self._shade(triangle, weights)
+    covered[pixel, 3] = 1
+    sums = _sums(covered, resolution)
+    opacity = sums[..., 3:] / SUPERSAMPLING**2
+    image = 1 + opacity * (looks.to_srgb(sums[..., :3] / np.maximum(sums[..., 3:], 1)) - 1)
+    image, opacity = (np.round(255 * x).astype(np.uint8) for x in (image, opacity))
+    return image, opacity[..., 0]
+
+  def _hit(self, label, resolution):
+    """(samples on a side, what `raster.rasterize` finds at them)."""
+    size = SUPERSAMPLING * resolution
+    points, depth = self.project(label)
+    return size, raster.rasterize(points * size, depth, self.faces.triangles, size)
 
   def _shade(self, triangle, weights):
     corners = self.attributes[self.faces.triangles[triangle]]  # [n, 3, 8]
@@ -93,3 +115,9 @@ class Head:
     depth[flat] = np.linalg.norm(points - np.asarray(label, np.float64)[[3, 7, 11]], axis=1)
     depth = depth.reshape(resolution, resolution)
     return depth, np.isfinite(depth)
+
+
+def _sums(samples, resolution):
+  """Sums [r, r, c] of the samples [s², c] of each pixel."""
+  blocks = samples.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, -1)
+  return blocks.sum((1, 3))

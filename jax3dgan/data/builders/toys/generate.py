@@ -15,7 +15,7 @@ import sys
 import jax
 import numpy as np
 
-from jax3dgan.data import images
+from jax3dgan.data import images, records
 from jax3dgan.data.builders import cached
 from jax3dgan.data.builders.toys import car as cars
 from jax3dgan.data.builders.toys import scene, scenes
@@ -29,7 +29,7 @@ _SHARD_SIZE = 500  # as many are made again at most after an interruption
 _CHUNK = 64  # Images handed to the threads at a time.
 
 
-def ensure(split='train', cache_dir=None, num_images=None):
+def ensure(split='train', cache_dir=None, num_images=None, masks=False):
   """Makes a split unless it is in the cache.
 
   Safe with several processes: one makes it while the others wait. It appears in its place whole
@@ -39,16 +39,17 @@ def ensure(split='train', cache_dir=None, num_images=None):
     split: of `SPLITS`.
     cache_dir: where caches are, see `compilation.cache_root`.
     num_images: how many of the split's images, `SPLITS[split]` by default.
+    masks: whether records have masks too, see `records.OPACITY`.
 
   Returns:
     the folder, which `records.Shards` opens.
 
   Raises:
-    UserError: where there is no such split, or the cache cannot be written.
+    UserError: where there is no such split, or none with masks, or the cache cannot be written.
   """
-  num_images = _checked(split, num_images)
+  num_images = _checked(split, num_images, masks)
   parent = os.path.join(cache_dir or cache_root(), f'toys-v{VERSION}')
-  directory = os.path.join(parent, f'{split}-{num_images}')
+  directory = os.path.join(parent, f'{split}-{num_images}{"-masks" if masks else ""}')
 
   def make(folder):
     print(
@@ -56,16 +57,16 @@ def ensure(split='train', cache_dir=None, num_images=None):
     )
     cached.write(
       folder,
-      functools.partial(render, split),
+      functools.partial(render, split, masks=masks),
       num_images,
       resolution=scene.RESOLUTION,
       shard_size=_SHARD_SIZE,
-      made_by=_made_by(split),
+      made_by=_made_by(split, masks),
       what=f'toys {split}',
     )
 
   def is_complete(folder):
-    return cached.is_complete(folder, num_images, _made_by(split))
+    return cached.is_complete(folder, num_images, _made_by(split, masks))
 
   return cached.ensure(directory, is_complete, make, 'toys')
 
@@ -75,9 +76,9 @@ def examples(split='train', num_images=None):
   return render(split, range(_checked(split, num_images)))
 
 
-def render(split, numbers):
+def render(split, numbers, masks=False):
   """Yields the images of a split with these numbers, in order."""
-  make = functools.partial(_example, split)
+  make = functools.partial(_example, split, masks=masks)
   # Rendering and compressing both release Python's lock to the other threads.
   with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
     for start in range(0, len(numbers), _CHUNK):
@@ -139,9 +140,11 @@ def _objects(features, prefix):
   }
 
 
-def _checked(split, num_images):
+def _checked(split, num_images, masks=False):
   if split not in SPLITS:
     raise UserError(f'The toys have no split {split!r}. Choose one of {", ".join(SPLITS)}.')
+  if masks and split.startswith('scenes'):
+    raise UserError(f"The toys' {split} fill their pictures: there are no masks. Take split train.")
   num_images = SPLITS[split] if num_images is None else num_images
   if num_images < 1:
     raise UserError(f'{num_images} toys cannot be made. Ask for one or more.')
@@ -199,7 +202,7 @@ def _scene_truth(objects, ground, camera, prefix):
   }
 
 
-def _example(split, i):
+def _example(split, i, masks=False):
   if split.startswith('scenes'):
     return _scene_example(split, i)
   car, (first, second) = _draw(_key(split), i)
@@ -208,8 +211,12 @@ def _example(split, i):
     'label': np.asarray(first[1]),
     'key': f'{split}-{i:06d}',
   }
+  if masks:
+    opacity = np.asarray(scene.render_opacity(car, first[0]))
+    example['extras'] = {records.OPACITY: images.encode_png(opacity)}
   if split == 'test':
     example['extras'] = {
+      **example.get('extras', {}),
       **_truth(car, first[0], ''),
       'second/image': _png(car, second[0]),
       'second/label': np.asarray(second[1]),
@@ -230,6 +237,7 @@ def _truth(car, camera, prefix):
   }
 
 
-def _made_by(split):
+def _made_by(split, masks=False):
   version = scenes.VERSION if split.startswith('scenes') else VERSION
-  return {'source': 'toys', 'toys': {'version': version, 'seed': SEED, 'split': split}}
+  made_by = {'source': 'toys', 'toys': {'version': version, 'seed': SEED, 'split': split}}
+  return {**made_by, records.MASKS: True} if masks else made_by

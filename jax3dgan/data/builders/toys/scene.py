@@ -144,6 +144,13 @@ def render(car, camera, resolution=RESOLUTION):
 
 
 @functools.partial(jax.jit, static_argnames='resolution')
+def render_opacity(car, camera, resolution=RESOLUTION):
+  """How much of each pixel of `render` a car covers: uint8 [h, w], 255 for all of it."""
+  *_, mask = view(car, camera, 2 * resolution, COLOUR)
+  return average([mask.astype(jnp.float32)], resolution)[..., 0]
+
+
+@functools.partial(jax.jit, static_argnames='resolution')
 def render_truth(car, camera, resolution=RESOLUTION):
   """Depth [h, w] (Euclidean along the ray, inf beside the car) and mask [h, w] at pixel centres."""
   _, depth, mask = view(car, camera, resolution, TRUTH)
