@@ -35,7 +35,7 @@ def _add_flags(flags: argparse.ArgumentParser) -> None:
   add('--inception', default='', metavar='FILE', help='weights of the Inception network')
   add('--steps', type=int, default=200, help='of the search; default: 200')
   add('--learning-rate', type=float, help='in standard deviations of the styles')
-  add('--samples', type=int, default=12, help='per ray while searching; default: 12')
+  add('--samples', type=int, help='per ray while searching; default: 12')
   add('--starts', type=int, default=8, help='sides to start from for a camera; default: 8')
   add('--tune', type=int, default=0, metavar='STEPS', help='pivotal tuning of the weights, too')
   add('--batch', type=int, default=4, help='photos at a time; default: 4')
@@ -52,7 +52,7 @@ def _check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
   if args.psi is not None:
     flags.error('--psi: inversion searches all styles, without truncation')
   for name in ('steps', 'samples', 'starts', 'batch'):
-    if getattr(args, name) < 1:
+    if (value := getattr(args, name)) is not None and value < 1:
       flags.error(f'--{name} must be at least 1')
   if args.tune < 0:
     flags.error('--tune must be at least 0')

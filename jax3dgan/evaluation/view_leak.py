@@ -1,8 +1,8 @@
 """View-direction leak: does the geometry change with the camera that is looking?
 
-Two ways by which it can. A mapping network that takes the camera (EG3D's pose conditioning) may
+Three ways by which it can. A mapping network that takes the camera (EG3D's pose conditioning) may
 give the same z another shape for another camera label; a field that takes the view direction may
-give the same point another density.
+give the same point another density; Gaussians may have colours that depend on it.
 
 Mapping: the same z is mapped with several labels and rendered from one fixed camera.
   view_leak/style         RMS difference of the styles from those of the first label, relative to
@@ -13,6 +13,10 @@ Field: points on the surfaces are queried from several directions.
   view_leak/density       mean |Δ raw density| / mean |raw density|; must be 0
   view_leak/colour        mean |Δ colour| of [0, 1]; shading that moves with the camera. 0 where the
                           rendering locks the direction
+Gaussians: those of the labels' styles are compared, and their colours from the labels' cameras.
+  view_leak/gaussians     largest |Δ| of means, scales, rotations, opacities and coefficients; 0
+                          where no camera reaches the generator
+  view_leak/colour        as of a field, of all Gaussians
 All compare with the first label or direction, that of the fixed camera.
 """
 
@@ -26,7 +30,7 @@ import numpy as np
 from jax3dgan import viz
 from jax3dgan.evaluation import geometry3d
 from jax3dgan.evaluation.results import Result
-from jax3dgan.rendering import depth_maps
+from jax3dgan.rendering import depth_maps, splatting_projection
 
 _NUM_POINTS = 256  # of each latent's surface
 _SHOWN = 4
@@ -86,6 +90,32 @@ def field_leak(query: Callable, points: np.ndarray, directions: np.ndarray) -> d
   }
 
 
+def gaussians_leak(each: Sequence, cameras) -> dict[str, float]:
+  """The change of 3D Gaussians with the label, and of their colours with the camera.
+
+  Args:
+    each: `Gaussians` [b, n] of each label; the first are what the others are compared with.
+    cameras: Of the labels, `Camera` [l].
+
+  Returns:
+    'gaussians': largest |Δ|; 'colour': mean |Δ| of [0, 1] of the first ones' colours.
+  """
+
+  def change(a, b):
+    return float(np.abs(np.subtract(a, b, dtype=np.float64)).max())
+
+  largest = [max(jax.tree.leaves(jax.tree.map(change, other, each[0]))) for other in each[1:]]
+  colours = []
+  for i in range(len(each)):
+    camera = jax.tree.map(lambda x, i=i: x[i : i + 1], cameras)
+    seen = splatting_projection.seen_colours(each[0], camera)
+    colours.append(np.clip(np.asarray(seen, np.float64), 0, 1))
+  return {
+    'gaussians': max(largest),
+    'colour': float(np.mean([np.abs(x - colours[0]).mean() for x in colours[1:]])),
+  }
+
+
 def surface_points(distance, solid, camera, options, rng) -> np.ndarray:
   """Points [n, 256, 3] drawn from the solid pixels of views [n, h, w] of cameras [n].
 
@@ -113,7 +143,7 @@ def measure(
   chunk = min(num_latents, max(16 * 64**2 // options.resolution**2, 1))
   styles, query = _programs(model, options, psi)
   rng = np.random.default_rng(seed)
-  sums, field, style, shown = {}, [], [], []
+  sums, field, splats, style, shown = {}, [], [], [], []
   for start in range(0, num_latents, chunk):
     rows = np.minimum(np.arange(start, start + chunk), num_latents - 1)
     z, own = model.latents([seeds[i] for i in rows]), slice(num_latents - start)
@@ -143,6 +173,12 @@ def measure(
         directions[:, pad],
       )
       field.append((leak['density'], leak['colour'], len(points)))
+    if model.generator.has_gaussians:
+      of_labels = [
+        jax.tree.map(lambda x, own=own: np.asarray(x)[own], model.gaussians(w)) for w in each
+      ]
+      leak = gaussians_leak(of_labels, labels)
+      splats.append((leak['gaussians'], leak['colour'], len(distance)))
     if not shown:
       shown = [tuple((d[i], s[i]) for d, s in views) for i in range(min(_SHOWN, len(distance)))]
     if say is not None:
@@ -156,6 +192,10 @@ def measure(
     table = np.array(field)
     mean = np.average(table[:, :2], axis=0, weights=table[:, 2])
     values |= {'density': float(mean[0]), 'colour': float(mean[1])}
+  if splats:
+    table = np.array(splats)
+    colour = np.average(table[:, 1], weights=table[:, 2])
+    values |= {'gaussians': float(table[:, 0].max()), 'colour': float(colour)}
   values = {f'view_leak/{name}': value for name, value in values.items()}
   locked = 'view direction locked to the front' if options.lock_view_direction else ''
   views = f'labels and directions at azimuths 0, ±{angle:.3g} rad, rendered from the front'

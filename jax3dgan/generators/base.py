@@ -81,6 +81,7 @@ class Generator(nn.Module):
       dual discriminator needs.
     pixels_alone: Whether a pixel depends on its own ray alone, so that an image may be cut into
       parts (`synthesize_part`).
+    not_counted: What of its work `tools.plan` cannot count in advance; '' where all is counted.
     object_layout: Where the styles say the poses of several objects (`giraffe_scene.Layout`), which
       may then be moved; None for a generator without.
   """
@@ -99,6 +100,7 @@ class Generator(nn.Module):
   box = 0.0
   makes_pairs = False
   pixels_alone = False
+  not_counted = ''
   object_layout = None
 
   @property

@@ -32,6 +32,7 @@ class SplattedGenerator(Generator):
 
   has_depth = has_gaussians = True
   prepares_scene = True
+  not_counted = 'drawing Gaussians, whose work depends on where they are'
   splatting = Splatting()
 
   def unused_options(self) -> dict[str, str]:

@@ -36,6 +36,7 @@ _FREE_FLAGS += (
   'ema',
   'step',
 )  # the hash of the weights replaces them
+_SAMPLES = 12  # per ray while searching
 
 
 @dataclasses.dataclass
@@ -57,6 +58,9 @@ class Job:
 
 def prepare(model, args, out, files, say) -> Job:
   """The job of these flags; UserError where they do not fit the model or each other."""
+  if args.samples is not None and not model.has_field:
+    raise UserError(f'{model.name} has no field to take samples of. Leave out --samples.')
+  args.samples = args.samples or _SAMPLES
   given = args.yaw is not None
   table = None
   if model.has_camera and not given and not args.no_labels:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import jax
 
-from jax3dgan import json_text, programs
+from jax3dgan import generators, json_text, programs
 from jax3dgan import main as main_lib
 from jax3dgan.devices import platforms
 from jax3dgan.errors import UserError
@@ -140,6 +140,7 @@ def plan(
     'parameters': {name: fit.num_parameters(x) for name, x in state.networks.items()},
     'state_bytes': fit.num_bytes(state),
     'data_on_device': bool(config.data.on_device),
+    'not_counted': generators.create(config).not_counted,
     'stages': stages,
     'seconds': sum(stage['seconds'] for stage in stages),
   }

@@ -76,6 +76,8 @@ def _notes(result: dict) -> list[str]:
   ]
   if result['mfu_source'] == 'assumed':
     notes += ['No step has been timed on such a device yet; --mfu=… takes a measured share.']
+  if result['not_counted']:
+    notes += [f'Not counted, and so on top of the times: {result["not_counted"]}.']
   compiled = any('memory' in stage for stage in result['stages'])
   if not compiled:
     notes += ['Memory and the largest batch need a compilation: leave out --fast.']

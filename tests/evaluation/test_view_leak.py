@@ -70,6 +70,7 @@ class Leaky:
     return 4 + self.density * side, grey + self.colour * side[..., None]
 
   query = True
+  has_gaussians = False
 
 
 class LeakyModel(scenes.SphereModel):
