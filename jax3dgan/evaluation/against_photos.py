@@ -140,9 +140,9 @@ class AgainstPhotos:
       'dataset': "the data set's cameras",
       'fixed': "the data set's cameras, a fixed one for the mapping network",
     }
+    samples = f'{render.num_coarse}+{render.num_fine} samples a ray, ' if model.has_field else ''
     return (
-      f'{names[cameras]}, {model.resolution}² pixels, '
-      f'{render.num_coarse}+{render.num_fine} samples a ray, '
+      f'{names[cameras]}, {model.resolution}² pixels, {samples}'
       f'ψ {options.truncation_psi:g}, seed {options.seed}, photos of {dataset.name}{mirrored}, '
       f'Inception of {self._extractor.dims} features, {options.resize} resizing'
     )

@@ -202,13 +202,13 @@ def azimuth_step(model) -> float:
 
 def protocol(model, options, seeds, psi, views: str, extra: str = '') -> str:
   """One line on how a measurement was taken."""
-  samples = f'{options.num_coarse}+{options.num_fine} samples per ray'
+  samples = f', {options.num_coarse}+{options.num_fine} samples per ray' if model.has_field else ''
   psi = model.config.display.truncation_psi if psi is None else psi
   parts = [
     f'{len(seeds)} latents (seeds {seeds[0]}–{seeds[-1]})',
     f'truncation {psi:g}',
     views,
-    f'{options.resolution}², {samples}',
+    f'{options.resolution}²{samples}',
     f'solid where opacity > {depth_maps.SOLID}',
     extra,
   ]

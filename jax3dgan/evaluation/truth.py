@@ -189,10 +189,18 @@ def measure_by_inversion(
   out = drawn.render(average, poses[1], resolution, align_corners=False)
   values['second/psnr_average'] = float(psnr(frame.image(out.image), photos[1]).mean())
   options = model.options(size)
+  of_search, of_views = (
+    (
+      f', {frames.NUM_SAMPLES} samples per ray',
+      f', {options.num_coarse}+{options.num_fine} samples',
+    )
+    if model.has_field
+    else ('', '')
+  )
   text = (
     f'{len(examples)} photos with known cameras inverted at {resolution}², {num_steps} steps from '
-    f'the average style, {frames.NUM_SAMPLES} samples per ray, seed {seed}; compared at {size}², '
-    f'{options.num_coarse}+{options.num_fine} samples; solid where opacity > {depth_maps.SOLID}'
+    f'the average style{of_search}, seed {seed}; compared at {size}²{of_views}; solid where '
+    f'opacity > {depth_maps.SOLID}'
   )
   return Result(values, text, _sheet(columns, values))
 

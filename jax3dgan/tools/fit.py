@@ -31,12 +31,12 @@ class Step:
 
   def __init__(self, config, stage: schedule.Stage, platform: str):
     self._config, self.stage, self._platform = config, stage, platform
-    self._generator = generators.create(config)
+    self.generator = generators.create(config)
     self._discriminator = discriminators.create(config.discriminator)
     # Images that the discriminator compares: a micro-batch has whole groups of them.
     self.group_size = (self._discriminator and self._discriminator.group_size) or 1
     self.state = jax.eval_shape(
-      lambda: state_lib.create(config, self._generator, self._discriminator)
+      lambda: state_lib.create(config, self.generator, self._discriminator)
     )
 
   def trace(
@@ -54,7 +54,7 @@ class Step:
     micro_batches = micro_batches or self.stage.micro_batches
     split = BatchSplit(batch, 1, micro_batches, batch // micro_batches)
     stage = dataclasses.replace(self.stage, split=split, options=options)
-    step = step_lib.make_train_step(self._config, self._generator, self._discriminator, stage)
+    step = step_lib.make_train_step(self._config, self.generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
     step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)

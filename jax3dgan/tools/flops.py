@@ -60,23 +60,25 @@ def _inner(value) -> Iterator[core.Jaxpr]:
       yield from _inner(part)
 
 
-def products(jaxpr, branch: Callable = max) -> int:
+def products(jaxpr, branch: Callable = max, open_ended: int | None = None) -> int:
   """FLOPs of the products of a jaxpr, as one device runs it.
 
   Args:
     jaxpr: such as `jax.jit(f).trace(...).jaxpr`. Inside a shard_map shapes are those of a shard.
     branch: `max` for the dearest branch of a condition, `min` for the cheapest, such as that of a
       training step in which no lazy phase is due.
+    open_ended: how often a while loop with products in it is counted, whose length the jaxpr does
+      not say; None for an error.
 
   Raises:
-    ValueError: A while loop with products in it, whose length the jaxpr does not say.
+    ValueError: There is such a loop.
   """
   # Rematerialisation leaves unused products; lowering drops them, too.
   used, _ = partial_eval.dce_jaxpr(getattr(jaxpr, 'jaxpr', jaxpr), True)
-  return _products(used, branch)
+  return _products(used, branch, open_ended)
 
 
-def _products(jaxpr, branch) -> int:
+def _products(jaxpr, branch, open_ended) -> int:
   total = 0
   for eqn in jaxpr.eqns:
     name, params = eqn.primitive.name, eqn.params
@@ -87,10 +89,14 @@ def _products(jaxpr, branch) -> int:
     if name == 'conv_general_dilated':
       total += _conv(eqn)
       continue
-    parts = [_products(inner, branch) for value in params.values() for inner in _inner(value)]
+    parts = [
+      _products(inner, branch, open_ended) for value in params.values() for inner in _inner(value)
+    ]
     if name == 'while' and any(parts):
-      raise ValueError('a while loop has products, but its number of iterations is not known')
-    if name == 'cond':
+      if open_ended is None:
+        raise ValueError('a while loop has products, but its number of iterations is not known')
+      total += open_ended * sum(parts)
+    elif name == 'cond':
       total += branch(parts, default=0)
     else:
       total += sum(parts) * (params['length'] if name == 'scan' else 1)

@@ -51,13 +51,15 @@ def count_flops(step: fit.Step, batch: int) -> dict[str, float]:
   'configured': products as configured, each loop by its length.
   'xla': XLA's analysis of the step in one batch, which has no loop that it could miscount; with
     every addition and activation.
+  What a generator says is not counted is not (`Generator.not_counted`).
   """
+  open_ended = 0 if step.generator.not_counted else None
   whole = step.trace(batch, 'gpu', micro_batches=1, ray_chunk=0)
   with backend.lowering_for('gpu'):
     analysis = whole.lower().cost_analysis()
   return {
-    'model': flops.products(whole.jaxpr) / batch,
-    'configured': flops.products(step.trace(batch).jaxpr) / batch,
+    'model': flops.products(whole.jaxpr, open_ended=open_ended) / batch,
+    'configured': flops.products(step.trace(batch).jaxpr, open_ended=open_ended) / batch,
     'xla': analysis['flops'] / batch,
   }
 

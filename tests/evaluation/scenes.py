@@ -99,6 +99,8 @@ def hidden(scene, points, camera_origin, margin=1e-4):
 class SphereModel:
   """Stands for a `trained.Trained`: latent s is a sphere of radius `radius(s, azimuth)`."""
 
+  has_field = True
+
   def __init__(self, radius, resolution=32, yaw_half_range=0.5, background=True):
     self.radius, self.resolution, self.yaw_half_range = radius, resolution, yaw_half_range
     self.background = background

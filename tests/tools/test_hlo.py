@@ -144,8 +144,10 @@ def test_products_of_a_trace():
   unused = jax.jit(lambda x, w: (x @ w, x)[1])
   assert flops.products(unused.trace(x, w).jaxpr) == 0
   open_ended = jax.jit(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x @ x, x))
+  traced = open_ended.trace(np.zeros((3, 3), np.float32))
   with pytest.raises(ValueError, match='number of iterations is not known'):
-    flops.products(open_ended.trace(np.zeros((3, 3), np.float32)).jaxpr)
+    flops.products(traced.jaxpr)
+  assert [flops.products(traced.jaxpr, open_ended=n) for n in (0, 2)] == [0, 2 * 2 * 27]
 
 
 @pytest.mark.parametrize('stride, low, inner, spread', [(1, 1, 1, 1), (2, 0, 1, 2), (1, 2, 3, 1)])
