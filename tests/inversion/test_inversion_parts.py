@@ -47,7 +47,7 @@ def test_styles_of_a_generator_whose_layers_differ(tiny_model):
   w = space.style(tiny_model.generator, tiny_model.variables, space.start(2))
   np.testing.assert_allclose(w, np.stack([tiny_model.average_w] * 2), atol=1e-6)
   latent = spaces.create(tiny_model, 'w')
-  assert latent.name == 'z' and 'no single one' in spaces.described(latent, 'w')
+  assert latent.name == 'z' and 'no single one' in spaces.described(tiny_model, latent, 'w')
   z = latent.start(2)
   w = latent.style(tiny_model.generator, tiny_model.variables, z)
   np.testing.assert_allclose(w, tiny_model.map(np.asarray(z), psi=1), atol=1e-6)
