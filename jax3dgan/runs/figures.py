@@ -14,6 +14,8 @@ _SHORT = {
   'G': 'generator/adversarial',
   'R1': 'discriminator/r1',
   'PSNR': 'generator/psnr',
+  'Gaussians': 'gaussians/alive',
+  'without a slot': 'gaussians/without_slot',
 }
 
 

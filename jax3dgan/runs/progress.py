@@ -112,6 +112,11 @@ class Line:
       self._open = False
 
 
+def figure(value: float) -> str:
+  """A number of a loss, '0.0123', or a count, '8,192'."""
+  return f'{value:,.0f}' if 1000 <= abs(value) < 1e6 else f'{value:.3g}'
+
+
 class Progress(Line):
   """One line: step, images per second, time left, losses.
 
@@ -154,7 +159,7 @@ class Progress(Line):
     if self._seconds_per_step is not None:
       left = (self._num_steps - step) * self._seconds_per_step
       parts.append(f'{duration(left)} left')
-    parts += [f'{name} {value:.3g}' for name, value in (losses or {}).items()]
+    parts += [f'{name} {figure(value)}' for name, value in (losses or {}).items()]
     self.show(' · '.join(parts))
     return rate
 

@@ -56,9 +56,10 @@ def test_rate_and_time_left():
   clock, stream = Clock(), io.StringIO()
   line = progress.Progress(100, first_step=10, stream=stream, clock=clock)
   clock.now += 5
-  assert line.update(20, images=160, losses={'G': 0.12345, 'D': 2}) == pytest.approx(32)
+  losses = {'G': 0.12345, 'D': 2, 'N': 8191.6}
+  assert line.update(20, images=160, losses=losses) == pytest.approx(32)
   # 80 steps at half a second each.
-  assert stream.getvalue() == 'step 20/100 · 32.0 images/s · 40 s left · G 0.123 · D 2\n'
+  assert stream.getvalue() == 'step 20/100 · 32.0 images/s · 40 s left · G 0.123 · D 2 · N 8,192\n'
   clock.now += 60  # a compilation, left out
   line.restart_clock()
   clock.now += 5
