@@ -70,6 +70,7 @@ def test_training_lowers_the_loss():
   assert losses[-1] < 0.98 * losses[0], losses
 
 
+@pytest.mark.thorough  # a process and a program of its own
 def test_two_devices_do_what_one_does(tmp_path):
   _, state, metrics = trained()
   found = tiny_steps.run_on_devices(
