@@ -159,9 +159,9 @@ class Gaussians(Recipe):
     zeros = {name: jnp.zeros(generator.capacity) for name in ('gradients', 'counts')}
     return networks._replace(buffers={**networks.buffers, _STATISTICS: zeros})
 
-  def warm_up(self, config, generator, networks, given, report):
+  def warm_up(self, config, generator, networks, given, report, say=print):
     """Points of a file, where `config.gaussians.points` names one."""
-    del generator, given, report
+    del generator, given, report, say
     if not config.gaussians.points:
       return networks
     points = initial_points.read(config.gaussians.points)
