@@ -4,9 +4,10 @@ Score: FID 4.94 on masked FFHQ, 4.53 on the paper's own cleaned crop of it; the 
 camera, as nothing is conditioned on one (paper, Table 1).
 Cost: the paper's 15,000 kimg, 25 s per 1,000 images on 4 H100 with 15 GB each, so 4 to 5 days.
 61.6 million parameters.
-Data: python -m jax3dgan.data.prepare --source=FFHQ --out=data/ffhq512 --resolution=512 --mirror,
-FFHQ a folder or zip of pictures with a dataset.json of cameras, each with a white ground behind the
-head (the paper masks the photos by MODNet).
+Data: python -m jax3dgan.data.prepare --source=FFHQ --out=data/ffhq512 --resolution=512 --mirror
+--masks, FFHQ a folder or zip of pictures with a dataset.json of cameras, each transparent behind
+the head (the paper's masks are MODNet's). Of photos on a white ground, without masks:
+--config.cgsgan.random_background=False.
 
 Other sizes have other levels, --config.model.ratios and channels: at 256² 1,4,4,4,2 and
 512,256,128,64,32; at 1024² 1,4,4,4,2,2,2 and
@@ -14,9 +15,9 @@ Other sizes have other levels, --config.model.ratios and channels: at 256² 1,4,
 --config.resolution, --config.model.target_resolution and --config.discriminator.channels of as many
 sizes.
 
-Different from the paper: backgrounds are white in training too, not random flat colours; products
-are in float32 unless --config.model.matmul_dtype and --config.discriminator.matmul_dtype say
-otherwise (the paper's discriminator has float16 at its four largest sizes).
+Different from the paper: products are in float32 unless --config.model.matmul_dtype and
+--config.discriminator.matmul_dtype say otherwise (the paper's discriminator has float16 at its four
+largest sizes).
 """
 
 import math
@@ -32,8 +33,8 @@ def get_config():
   config = config_lib.base_config('cgsgan')
   config.data.update(source='data/ffhq512', loader='tfdata', flip=False, use_labels=True)
   config.data.origin = (
-    "FFHQ, cropped and with cameras in dataset.json as EG3D's repository prepares it, masked: a "
-    'white ground behind the heads; add --mirror unless mirrored images are in it.'
+    "FFHQ, cropped and with cameras in dataset.json as EG3D's repository prepares it, transparent "
+    'behind the heads, with --masks; add --mirror unless mirrored images are in it.'
   )
   config.num_steps = int(15_000 * KIMG)
   config.resolution = 512

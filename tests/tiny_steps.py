@@ -124,8 +124,8 @@ def gaussians(**fields):
 
 
 def cgsgan(**fields):
-  """CGS-GAN at 8² with labels: two views of an object, one by the camera of another; R1 and the
-  blur as of `gghead`."""
+  """CGS-GAN at 8² with labels: two views of an object, one by the camera of another, on random
+  grounds; R1 and the blur as of `gghead`."""
   config = importlib.import_module('configs.cgsgan_toys').get_test_config()
   config.resolution, config.batch_size = 8, BATCH
   config.discriminator.channels = (8, 8)

@@ -7,9 +7,9 @@ objects are drawn several times (multi-view regularisation): with each view the 
 move on by one object, and the discriminator, which is told the camera, judges a batch in which each
 object and each camera are once, as among photos. The views' losses are averaged.
 
-Cameras are the photos' labels, or, where there are none, of the pose prior. The paper's random flat
-backgrounds need masks of the photos; here photos and fakes have the ground that `config.render`
-says, white by default.
+Each photo and each fake that the discriminator sees is on a flat ground of a random colour, which
+needs the photos' masks. Cameras are the photos' labels, or, where there are none, of the pose
+prior.
 
 The losses are in `cgsgan_losses` and `splat_losses`.
 """
@@ -18,7 +18,7 @@ import dataclasses
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import cgsgan as generator_lib
-from jax3dgan.recipes import base, cgsgan_losses, checks, eg3d_inputs
+from jax3dgan.recipes import backgrounds, base, cgsgan_losses, checks, eg3d_inputs, splat_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.checks import Range
@@ -31,6 +31,7 @@ class Own:
 
   Attributes:
     views: Of each object in the generator's step, at most as many as a batch has cameras.
+    random_background: Whether the grounds of photos and fakes are random flat colours; white else.
     neighbours, num_neighbours: Weight of the mean squared distance of the first level's anchors to
       their nearest ones, and to how many.
     centre: Weight of the squared distance of their mean from the origin.
@@ -42,6 +43,7 @@ class Own:
   """
 
   views: int = 4
+  random_background: bool = True
   neighbours: float = 20.0
   num_neighbours: int = 64
   centre: float = 1.0
@@ -102,6 +104,8 @@ class CGSGAN(Recipe):
     checks.in_ranges(config, RANGES)
     checks.told_cameras(config, generator, discriminator)
     checks.heads(config, generator, discriminator, ('pose',))
+    if self.needs_masks(config):
+      backgrounds.check('config.cgsgan.random_background', config)
     if len(generator.ratios) == 1:
       for name in ('neighbours', 'num_neighbours', 'centre'):
         reason = 'of one level there are no anchors'
@@ -114,15 +118,26 @@ class CGSGAN(Recipe):
         f'Set --config.cgsgan.views={least}, or a larger batch_size.'
       )
 
+  def needs_masks(self, config):
+    """See `Recipe.needs_masks`."""
+    return config.cgsgan.random_background
+
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """See `Recipe.draw`."""
     del now, buffers
+    own, extras = config.cgsgan, {}
+    if own.random_background and phase != 'generator':
+      photos = photos._replace(image=backgrounds.photos_on_colours(keys, photos))
     if phase == 'r1':
       return Inputs(images=photos.image, image_label=photos.label)
+    if own.random_background:
+      count = own.views if phase == 'generator' else 1
+      extras[splat_losses.BACKGROUND] = backgrounds.colours(keys, 'background', count)
     inputs = eg3d_inputs.draw_cameras(keys, config, photos.all_labels)._replace(
       condition=None,
       z=base.draw_latents(keys, generator.z_dim),
       keys=named_keys(keys, 'rendering'),
+      extras=extras,
     )
     if phase == 'discriminator':
       inputs = inputs._replace(images=photos.image, image_label=photos.label)

@@ -91,7 +91,8 @@ def test_no_two_streams_of_a_phase_share_a_key():
   config = tiny_steps.cgsgan()
   generator, recipe = generators.create(config), recipes.create('cgsgan')
   labels = tiny_steps.labels(tiny_steps.BATCH)
-  photos = Photos(np.zeros((tiny_steps.BATCH, 16, 16, 3), np.float32), labels, labels)
+  image = np.zeros((tiny_steps.BATCH, 16, 16, 3), np.float32)
+  photos = Photos(image, labels, labels, image[..., 0])
 
   def draw():
     for i, phase in enumerate(('generator', 'discriminator')):
@@ -100,7 +101,7 @@ def test_no_two_streams_of_a_phase_share_a_key():
       assert drawn.z.shape == (tiny_steps.BATCH, 8) and drawn.condition is None
       assert (drawn.images is None) == (phase == 'generator')
 
-  tiny_steps.assert_no_shared_keys(tiny_steps.draws_of(draw), 6)
+  tiny_steps.assert_no_shared_keys(tiny_steps.draws_of(draw), 9)
 
 
 def test_the_papers_phases_and_clipping():
@@ -122,6 +123,7 @@ def test_the_papers_phases_and_clipping():
 @pytest.mark.parametrize(
   'fields, words',
   [
+    ({'render.white_back': False}, 'random_background exchanges a white ground'),
     ({'cgsgan.views': 17}, 'more than the 16 cameras of a batch'),
     ({'cgsgan.views': 0}, 'config.cgsgan.views to 1 or more'),
     ({'model.ratios': (1,), 'model.channels': (8,)}, 'there are no anchors'),
