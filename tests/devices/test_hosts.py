@@ -178,7 +178,7 @@ def lost(tmp_path_factory):
   folder, codes = tmp_path_factory.mktemp('lost'), {}
 
   def wait_for(there, started):
-    for _ in range(2000):
+    for _ in range(6000):
       if there():
         return
       assert all(process.poll() is None for process in started)
