@@ -58,6 +58,7 @@ def test_a_step_changes_what_is_trained():
   assert 0 < metrics['gaussians/coverage'] < 1
 
 
+@pytest.mark.thorough  # a process and a program of its own
 def test_several_devices_do_what_one_does(tmp_path):
   program, state, metrics = trained()
   found = tiny_steps.run_on_devices(
