@@ -4,6 +4,10 @@ Data: faces of the user's own copy of the ICT face model, rendered at first use 
 --config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. Cameras as of
 configs/eg3d_ict_faces.py; the photos' labels are not read: the discriminator predicts the pose of
 fakes. Cost: as of configs/stylenerf_toys.py.
+
+Result: after 4,700 steps, three quarters of an hour of processor time, eyes, noses, mouths and ears
+on heads whose depth is a face's; after 5,621, an hour (`faces_stylenerf` of the package), FID-768
+of .44, and a depth error of inverted pictures of .027.
 """
 
 import pathlib
@@ -22,6 +26,8 @@ def get_config():
   _FACES['look_at_faces'](config)
   # Of directions within a few tenths of each other.
   config.loss.pose = 15.0
+  # With the toys' 3 the discriminator asks for no features within 3,500 steps.
+  config.loss.r1 = 1.0
   return config
 
 
