@@ -14,6 +14,8 @@ from jax3dgan.apps import export as export_app
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead_attributes, templates
 from jax3dgan.generators.gghead import GGHead
+from jax3dgan.inversion import search
+from jax3dgan.inversion.descent import SearchOptions
 from jax3dgan.losses import gaussians as losses
 from jax3dgan.meshes import fusion, meshing
 from jax3dgan.pictures import paths, sheets, turntables
@@ -159,6 +161,15 @@ def test_pictures_and_sizes(model):
 
 def test_its_styles_have_directions(model):
   assert editing.sefa(model, count=2, num=8).vectors.shape == (2, model.generator.num_ws, 8)
+
+
+def test_inversion_goes_through_the_rasteriser(model):
+  camera, w = model.orbit(0.4), model.map(model.latents([5]), 1.0)
+  photo = np.clip(model.render(w, camera).image, -1, 1)
+  options = SearchOptions(num_steps=8, learning_rate=0.2, noise=0.0)
+  found = search.search(model, photo, camera, 'w', options=options)
+  mse = found.losses['mse'][:, 0]
+  assert np.isfinite(mse).all() and mse[-1] < 0.8 * mse[0]
 
 
 def test_the_exported_file_draws_the_same(model, tmp_path):
