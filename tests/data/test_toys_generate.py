@@ -46,7 +46,8 @@ def quick(monkeypatch):
   png = images.encode_png(np.full((64, 64, 3), 255, np.uint8))
   calls = []
 
-  def example(split, i):
+  def example(split, i, masks=False):
+    assert not masks
     calls.append(i)
     return {'image': png, 'label': np.arange(25, dtype=np.float32), 'key': f'{split}-{i}'}
 
@@ -59,7 +60,7 @@ def test_interrupted_generation_continues_where_it_was(tmp_path, quick, monkeypa
   monkeypatch.setattr(generate, '_CHUNK', 1)
   example = generate._example
 
-  def interrupted(split, i):
+  def interrupted(split, i, masks=False):
     if i == 3:
       raise KeyboardInterrupt
     return example(split, i)

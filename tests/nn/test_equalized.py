@@ -1,6 +1,7 @@
 """Layers with an equalised learning rate."""
 
 import functools
+import math
 
 import goldens
 import jax
@@ -15,7 +16,14 @@ from jax3dgan.nn.equalized import EqualizedConv, EqualizedDense
 BIAS_ACT, LAYERS = 'ops_bias_act', 'ops_layers'
 
 
-@pytest.mark.parametrize('name', equalized.ACTIVATIONS)
+def test_gelu_is_of_the_normal_distribution_with_the_gain_of_relu():
+  x = np.linspace(-3, 3, 7, dtype=np.float32)
+  wanted = [v * (1 + math.erf(v / math.sqrt(2))) / math.sqrt(2) for v in x]
+  np.testing.assert_allclose(equalized.activate(x, 'gelu'), wanted, rtol=1e-5, atol=1e-6)
+
+
+# GELU is not one of StyleGAN2's.
+@pytest.mark.parametrize('name', [name for name in equalized.ACTIVATIONS if name != 'gelu'])
 def test_activations_are_the_official_ones(name):
   arrays = goldens.load(BIAS_ACT)
   x = arrays['x'] + arrays['b'][:, None, None]
