@@ -18,11 +18,10 @@ import dataclasses
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import cgsgan as generator_lib
-from jax3dgan.recipes import backgrounds, base, cgsgan_losses, checks, eg3d_inputs, splat_losses
-from jax3dgan.recipes.base import Inputs, Phase, Recipe
+from jax3dgan.recipes import cgsgan_losses, checks, eg3d_inputs, splatted
 from jax3dgan.recipes.loss_terms import Loss
+from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
 from jax3dgan.training.checks import Range
-from jax3dgan.training.streams import named_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,35 +53,24 @@ class Own:
   w_average_decay: float = 0.998
 
 
-_WEIGHT = Range(0, note='0 for none')
-RANGES = {
-  'loss.r1_every': Range(1),
-  'cgsgan.views': Range(1),
-  'cgsgan.neighbours': _WEIGHT,
-  'cgsgan.num_neighbours': Range(1),
-  'cgsgan.centre': _WEIGHT,
-  'cgsgan.points_rate': Range(0),
-  'cgsgan.discriminator_clip': _WEIGHT,
-  'cgsgan.blur': _WEIGHT,
-  'cgsgan.blur_images': Range(0),
-  'cgsgan.w_average_decay': Range(0, 1, below=True),
-}
-
-
-class CGSGAN(Recipe):
+class CGSGAN(SplattedRecipe):
   """See the module."""
 
   groups = {'loss': Loss, 'cgsgan': Own}
-  defaults = {
-    'render': dict(align_corners=False, white_back=True),
-    'optimizer': dict(
-      lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=20.0
-    ),
-  }
+  defaults = splatted.defaults(grad_clip=20.0)
   model = 'cgsgan'
-  discriminator = 'stylegan2'
-  uses_labels = True
-  has_convolutions = True
+  generator_type = generator_lib.CGSGAN
+  regularises = 'the anchors of Gaussians'
+  ranges = splatted.ranges(
+    'cgsgan',
+    {
+      'neighbours': WEIGHT,
+      'num_neighbours': Range(1),
+      'centre': WEIGHT,
+      'points_rate': Range(0),
+      'discriminator_clip': WEIGHT,
+    },
+  )
   of_weights = {
     'loss.r1': ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
@@ -90,22 +78,8 @@ class CGSGAN(Recipe):
     'cgsgan.blur': ('cgsgan.blur_images',),
   }
 
-  def check(self, config, generator, discriminator):
-    """See `Recipe.check`."""
-    checks.has_discriminator(config, discriminator)
-    if not isinstance(generator, generator_lib.CGSGAN):
-      raise UserError(
-        f"The recipe 'cgsgan' regularises the anchors of Gaussians, which '{config.model.name}' "
-        "does not have. Take the model 'cgsgan', or another recipe."
-      )
-    checks.label_sizes(config, generator, discriminator)
-    checks.single_images(config, discriminator, 'stylegan2')
-    checks.rendering(config, generator)
-    checks.in_ranges(config, RANGES)
-    checks.told_cameras(config, generator, discriminator)
-    checks.heads(config, generator, discriminator, ('pose',))
-    if self.needs_masks(config):
-      backgrounds.check('config.cgsgan.random_background', config)
+  def check_own(self, config, generator):
+    """See `SplattedRecipe.check_own`."""
     if len(generator.ratios) == 1:
       for name in ('neighbours', 'num_neighbours', 'centre'):
         reason = 'of one level there are no anchors'
@@ -118,30 +92,11 @@ class CGSGAN(Recipe):
         f'Set --config.cgsgan.views={least}, or a larger batch_size.'
       )
 
-  def needs_masks(self, config):
-    """See `Recipe.needs_masks`."""
-    return config.cgsgan.random_background
-
-  def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
-    """See `Recipe.draw`."""
-    del now, buffers
-    own, extras = config.cgsgan, {}
-    if own.random_background and phase != 'generator':
-      photos = photos._replace(image=backgrounds.photos_on_colours(keys, photos))
-    if phase == 'r1':
-      return Inputs(images=photos.image, image_label=photos.label)
-    if own.random_background:
-      count = own.views if phase == 'generator' else 1
-      extras[splat_losses.BACKGROUND] = backgrounds.colours(keys, 'background', count)
-    inputs = eg3d_inputs.draw_cameras(keys, config, photos.all_labels)._replace(
-      condition=None,
-      z=base.draw_latents(keys, generator.z_dim),
-      keys=named_keys(keys, 'rendering'),
-      extras=extras,
-    )
-    if phase == 'discriminator':
-      inputs = inputs._replace(images=photos.image, image_label=photos.label)
-    return inputs
+  def draw_cameras(self, keys, phase, config, photos, now):
+    """See `SplattedRecipe.draw_cameras`; nothing is conditioned on them."""
+    del phase, now
+    cameras = eg3d_inputs.draw_cameras(keys, config, photos.all_labels)
+    return cameras._replace(condition=None, extras={})
 
   def phases(self, config, generator, discriminator, stage):
     """The generator, the discriminator, R1."""
@@ -151,15 +106,7 @@ class CGSGAN(Recipe):
       del networks, now, num_micro_batches
       return cgsgan_losses.with_views(inputs, config.cgsgan.views, stage.batch_size)
 
-    prepare = turned if config.cgsgan.views > 1 else None
-    phases = [
-      Phase('generator', 'generator', losses.generator, prepare=prepare),
-      Phase('discriminator', 'discriminator', losses.discriminator),
-    ]
-    if config.loss.r1:
-      every = config.loss.r1_every
-      phases.append(Phase('r1', 'discriminator', losses.r1, every, lazy=True))
-    return tuple(phases)
+    return splatted.phases(losses, config, turned if config.cgsgan.views > 1 else None)
 
   def scale_updates(self, network, updates, config, now):
     """The learned points are slow."""

@@ -16,16 +16,9 @@ import jax
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
 from jax3dgan.generators import templates
-from jax3dgan.recipes import (
-  backgrounds,
-  base,
-  checks,
-  eg3d_inputs,
-  gghead_losses,
-  splat_losses,
-)
-from jax3dgan.recipes.base import Inputs, Phase, Recipe
+from jax3dgan.recipes import checks, eg3d_inputs, gghead_losses, splat_losses, splatted
 from jax3dgan.recipes.loss_terms import Loss
+from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
 
@@ -64,37 +57,26 @@ class Own:
   w_average_decay: float = 0.998
 
 
-_WEIGHT = Range(0, note='0 for none')
-RANGES = {
-  'loss.r1_every': Range(1),
-  'gghead.position': _WEIGHT,
-  'gghead.scale': _WEIGHT,
-  'gghead.beta': _WEIGHT,
-  'gghead.variation': _WEIGHT,
-  'gghead.late_images': Range(0),
-  'gghead.views': Range(1),
-  'gghead.pose_swap': Range(0, 1),
-  'gghead.pose_swap_images': Range(0),
-  'gghead.blur': _WEIGHT,
-  'gghead.blur_images': Range(0),
-  'gghead.w_average_decay': Range(0, 1, below=True),
-}
-
-
-class GGHead(Recipe):
+class GGHead(SplattedRecipe):
   """See the module."""
 
   groups = {'loss': Loss, 'gghead': Own}
-  defaults = {
-    'render': dict(align_corners=False, white_back=True),
-    'optimizer': dict(
-      lr_generator=2.5e-3, lr_discriminator=2e-3, beta1=0.0, beta2=0.99, grad_clip=0.0
-    ),
-  }
+  defaults = splatted.defaults(grad_clip=0.0)
   model = 'gghead'
-  discriminator = 'stylegan2'
-  uses_labels = True
-  has_convolutions = True
+  generator_type = generator_lib.GGHead
+  regularises = 'Gaussians on a template'
+  ranges = splatted.ranges(
+    'gghead',
+    {
+      'position': WEIGHT,
+      'scale': WEIGHT,
+      'beta': WEIGHT,
+      'variation': WEIGHT,
+      'late_images': Range(0),
+      'pose_swap': Range(0, 1),
+      'pose_swap_images': Range(0),
+    },
+  )
   of_weights = {
     'loss.r1': ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
@@ -102,28 +84,10 @@ class GGHead(Recipe):
     ('gghead.beta', 'gghead.variation'): ('gghead.late_images',),
   }
 
-  def check(self, config, generator, discriminator):
-    """See `Recipe.check`."""
-    checks.has_discriminator(config, discriminator)
-    if not isinstance(generator, generator_lib.GGHead):
-      raise UserError(
-        f"The recipe 'gghead' regularises Gaussians on a template, which '{config.model.name}' "
-        "does not have. Take the model 'gghead', or another recipe."
-      )
+  def check_own(self, config, generator):
+    """See `SplattedRecipe.check_own`; fields of what is switched off are at their defaults."""
     if generator.has_mesh and not (generator.num_given and generator.start_scale):
       templates.buffers_of(generator, config.data.source)  # a UserError that says both
-    checks.label_sizes(config, generator, discriminator)
-    checks.single_images(config, discriminator, 'stylegan2')
-    checks.rendering(config, generator)
-    checks.in_ranges(config, RANGES)
-    checks.told_cameras(config, generator, discriminator)
-    checks.heads(config, generator, discriminator, ('pose',))
-    if self.needs_masks(config):
-      backgrounds.check('config.gghead.random_background', config)
-    self._check_unused(config, generator)
-
-  def _check_unused(self, config, generator) -> None:
-    """Fields of what is switched off are at their defaults."""
     if not generator.label_dim:
       for field in ('pose_swap', 'pose_swap_images'):
         reason = 'the mapping network is not conditioned on the camera'
@@ -135,10 +99,6 @@ class GGHead(Recipe):
         '--config.model.template=half_ellipsoid.'
       )
 
-  def needs_masks(self, config):
-    """See `Recipe.needs_masks`."""
-    return config.gghead.random_background
-
   def warm_up(self, config, generator, networks, given, report, say=print):
     """See `Recipe.warm_up`; the template is read if it is a mesh."""
     del say
@@ -148,43 +108,21 @@ class GGHead(Recipe):
     own = {**networks.buffers['generator'], **points}
     return networks._replace(buffers={**networks.buffers, 'generator': own})
 
-  def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
-    """See `Recipe.draw`."""
-    del buffers
+  def draw_cameras(self, keys, phase, config, photos, now):
+    """See `SplattedRecipe.draw_cameras`."""
     own = config.gghead
-    if own.random_background and phase != 'generator':
-      photos = photos._replace(image=backgrounds.photos_on_colours(keys, photos))
-    if phase == 'r1':
-      return Inputs(images=photos.image, image_label=photos.label)
     swap = eg3d_inputs.swap_probability(now.images, own.pose_swap, own.pose_swap_images)
     inputs = eg3d_inputs.draw_cameras(keys, config, photos.all_labels, swap)
-    extras = dict(inputs.extras)
-    if phase == 'generator' and own.views > 1:
-      every = jax.vmap(lambda key: jax.random.split(key, own.views - 1), out_axes=1)(
-        named_keys(keys, 'views')
-      )  # [v − 1, b]
-      others = [eg3d_inputs.draw_cameras(each, config, photos.all_labels).label for each in every]
-      extras[splat_losses.VIEWS] = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
-    if own.random_background:
-      count = own.views if phase == 'generator' else 1
-      extras[splat_losses.BACKGROUND] = backgrounds.colours(keys, 'background', count)
-    inputs = inputs._replace(
-      z=base.draw_latents(keys, generator.z_dim),
-      keys=named_keys(keys, 'rendering'),
-      extras=extras,
-    )
-    if phase == 'discriminator':
-      inputs = inputs._replace(images=photos.image, image_label=photos.label)
-    return inputs
+    if phase != 'generator' or own.views == 1:
+      return inputs
+    every = jax.vmap(lambda key: jax.random.split(key, own.views - 1), out_axes=1)(
+      named_keys(keys, 'views')
+    )  # [v − 1, b]
+    others = [eg3d_inputs.draw_cameras(each, config, photos.all_labels).label for each in every]
+    views = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
+    return inputs._replace(extras={**inputs.extras, splat_losses.VIEWS: views})
 
   def phases(self, config, generator, discriminator, stage):
     """The generator, the discriminator, R1."""
     losses = gghead_losses.make_losses(config, generator, discriminator, stage)
-    phases = [
-      Phase('generator', 'generator', losses.generator),
-      Phase('discriminator', 'discriminator', losses.discriminator),
-    ]
-    if config.loss.r1:
-      every = config.loss.r1_every
-      phases.append(Phase('r1', 'discriminator', losses.r1, every, lazy=True))
-    return tuple(phases)
+    return splatted.phases(losses, config)
