@@ -6,9 +6,10 @@ head's middle, focal length 4.2647, yaw 0.3 and pitch 0.15 radians around the fr
 labels are not read.
 
 Cost: as of configs/stylesdf_stage1_toys.py.
-Result: not trained with these weights from the start. With the toys' weights there are eyes, noses
-and mouths after 3,400 steps, half an hour of processor time, but hardly any surface to mesh; 700
-steps more with these gave some, and smoother normals.
+Result: after 1,300 steps heads that turn, with ears, round from the front; after 4,261, 39 minutes
+of processor time (`faces_stylesdf` of the package), eyes, noses and mouths in depth as in colour,
+and people who differ. 11 % of the samples are inside the surface, and the eikonal term is .03; meshes
+at level 0 have holes in cheeks.
 """
 
 import pathlib
