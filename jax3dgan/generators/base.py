@@ -141,6 +141,12 @@ class Generator(nn.Module):
     """
     raise not_written(self, 'synthesize')
 
+  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
+    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
+    if self.label_dim and label is None:
+      label = camera.label()
+    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
+
   def synthesize_part(self, w, camera: Camera, index, count: int, options=None) -> Rendering:
     """Part `index` (may be traced) of `count` equal parts of every image, without randomness.
 

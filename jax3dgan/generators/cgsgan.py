@@ -24,11 +24,11 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import cgsgan_hierarchy
-from jax3dgan.generators.base import Scene
 from jax3dgan.generators.cgsgan_hierarchy import Attributes
 from jax3dgan.generators.cgsgan_networks import Heads, PointCode, Splitting
+from jax3dgan.generators.gaussians import logit
 from jax3dgan.generators.mapped_styles import MappedStyles
-from jax3dgan.generators.splatted import GaussianScene, SplattedGenerator
+from jax3dgan.generators.splatted import SplattedGenerator
 from jax3dgan.nn.style_transformer import STYLE_MAPS, StyleBlock
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.splatting import Gaussians
@@ -172,19 +172,12 @@ class CGSGAN(SplattedGenerator, MappedStyles):
   def _composed(self, anchors, out: Attributes) -> Attributes:
     """What a head says beside the anchors of the level above, the last ones there are."""
     if not anchors:
-      logit = math.log(self.start_opacity / (1 - self.start_opacity))
-      return cgsgan_hierarchy.first(out, self.scales, logit)
+      return cgsgan_hierarchy.first(out, self.scales, logit(self.start_opacity))
     return cgsgan_hierarchy.children(anchors[-1], out, self.scales)
 
   def gaussians_of(self, raw: Hierarchy) -> Gaussians:
     """The Gaussians [b, n] of all levels, level by level."""
     return cgsgan_hierarchy.gaussians(list(raw.levels), self.box / 2)
-
-  def prepare(self, w, key=None) -> GaussianScene:
-    """Styles w [b, num_ws, w_dim] → Gaussians, without any camera; `key` is not used."""
-    if isinstance(w, Scene):
-      return w
-    return GaussianScene(self.gaussians_of(self.raw_attributes(w, key)))
 
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""

@@ -88,12 +88,6 @@ class FieldGenerator(Generator):
     density, colour = self.radiance_field(self.prepare(w))(points[:, :, None], directions)
     return density[:, :, 0], colour[:, :, 0]
 
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
-    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
-    if self.label_dim and label is None:
-      label = camera.label()
-    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
-
   def initialise(self, z):
     """Uses every parameter once, for `init`: z [1, z_dim]."""
     label = jnp.zeros((z.shape[0], self.label_dim)) if self.label_dim else None

@@ -113,10 +113,6 @@ class GaussianSplats(SplattedGenerator):
     b = w.shape[0]
     return GaussianScene(jax.tree.map(lambda x: jnp.broadcast_to(x, (b, *x.shape)), gaussians))
 
-  def __call__(self, z, camera, key=None, options=None, noise_std=0.0, label=None):
-    """`map`, then `synthesize`."""
-    return self.synthesize(self.map(z, label), camera, key, options, noise_std)
-
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, 0]."""
     return jax.tree.map(jnp.sum, self.prepare(self.map(z)))

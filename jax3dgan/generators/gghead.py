@@ -24,8 +24,8 @@ import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead_attributes, templates
-from jax3dgan.generators.base import BUFFERS, Scene
-from jax3dgan.generators.splatted import GaussianScene, SplattedGenerator
+from jax3dgan.generators.base import BUFFERS
+from jax3dgan.generators.splatted import SplattedGenerator
 from jax3dgan.generators.style_planes import StylePlanes
 from jax3dgan.nn import precision, resample
 from jax3dgan.nn.cpu.planes import sum_on_planes
@@ -255,12 +255,6 @@ class GGHead(SplattedGenerator, StylePlanes):
       opacity_bias=self.opacity_bias,
       compat=self.compat,
     )
-
-  def prepare(self, w, key=None) -> GaussianScene:
-    """Styles w [b, num_ws, w_dim] → Gaussians, without any camera; `key` as of `raw_attributes`."""
-    if isinstance(w, Scene):
-      return w
-    return GaussianScene(self.gaussians_of(self.raw_attributes(w, key)))
 
   def initialise(self, z):
     """Uses every parameter and buffer once, for `init`: z [1, z_dim]."""

@@ -290,10 +290,6 @@ class GIRAFFE(Generator):
     colours = jax.nn.sigmoid(self.renderer(features, wall=True))
     return total, jnp.concatenate([colours, features], axis=-1)
 
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0):
-    """`map`, then `synthesize`."""
-    return self.synthesize(self.map(z), camera, key, options, noise_std)
-
   def initialise(self, z):
     """Uses every parameter once, for `init`: z [1, z_dim]."""
     fields = self.fields()

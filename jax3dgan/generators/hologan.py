@@ -198,12 +198,6 @@ class HoloGAN(Generator):
       'toys.'
     )
 
-  def __call__(
-    self, z, camera: Camera, key=None, options: RenderOptions | None = None, noise_std=0
-  ):
-    """`map`, then `synthesize`."""
-    return self.synthesize(self.map(z), camera, key, options, noise_std)
-
   def initialise(self, z):
     """Uses every parameter once, for `init`: z [1, z_dim]."""
     view = View(jnp.eye(3)[None], jnp.ones(1), jnp.zeros((1, 3)))

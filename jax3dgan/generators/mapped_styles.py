@@ -3,7 +3,6 @@ their running mean: what `StylePlanes` and CGS-GAN share."""
 
 import jax.numpy as jnp
 
-from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import BUFFERS, Generator, truncated
 from jax3dgan.nn.stylegan2 import MappingNetwork
@@ -52,9 +51,3 @@ class MappedStyles(Generator):
     if truncation_cutoff is None:
       return pulled
     return jnp.concatenate([pulled[:, :truncation_cutoff], w[:, truncation_cutoff:]], axis=1)
-
-  def __call__(self, z, camera: Camera, key=None, options=None, noise_std=0.0, label=None):
-    """`map`, conditioned on the camera itself where no other label is given, then `synthesize`."""
-    if self.label_dim and label is None:
-      label = camera.label()
-    return self.synthesize(self.map(z, label), camera, key, options, noise_std)

@@ -26,6 +26,8 @@ class GaussianScene(Scene):
 class SplattedGenerator(Generator):
   """A generator whose `prepare` returns a `GaussianScene`.
 
+  Subclasses define `raw_attributes(w, key)` and `gaussians_of(raw)`, or `prepare`.
+
   Attributes:
     splatting: how Gaussians are drawn.
   """
@@ -53,6 +55,16 @@ class SplattedGenerator(Generator):
         'config.render.last_back is of rays that end in a field, and Gaussians have none. Set '
         '--config.render.last_back=False.'
       )
+
+  def prepare(self, w, key=None) -> GaussianScene:
+    """Styles w [b, ...] → Gaussians, without any camera.
+
+    Args:
+      key: per-example keys [b] of what is random in `raw_attributes`; None for nothing.
+    """
+    if isinstance(w, Scene):
+      return w
+    return GaussianScene(self.gaussians_of(self.raw_attributes(w, key)))
 
   def gaussians(self, w) -> Gaussians:
     """See `Generator.gaussians`."""

@@ -95,7 +95,6 @@ def check_renderer(config, generator) -> None:
     )
 
 
-# Fields that say more of a term, by its weight.
 class StyleSDFStage1(Recipe):
   """See the module."""
 

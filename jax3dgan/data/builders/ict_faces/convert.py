@@ -8,6 +8,7 @@ model's description lists them.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -110,39 +111,41 @@ def convert(source, parts=None) -> dict:
 def read_obj(path, with_faces=True):
   """Vertices float64 [v, 3] and quads int32 [f, 4] (0-based; a triangle's last corner twice)."""
   vertices, faces = [], []
-  try:
-    with open(path, encoding='ascii', errors='replace') as file:
-      for line in file:
-        if line.startswith('v '):
-          vertices.append(line.split()[1:4])
-        elif with_faces and line.startswith('f '):
-          corners = [int(corner.split('/')[0]) - 1 for corner in line.split()[1:]]
-          if not 3 <= len(corners) <= 4:
-            raise ValueError('a face has neither three nor four corners')
-          faces.append(corners if len(corners) == 4 else [*corners, corners[-1]])
+  with _reading(path) as file:
+    for line in file:
+      if line.startswith('v '):
+        vertices.append(line.split()[1:4])
+      elif with_faces and line.startswith('f '):
+        corners = [int(corner.split('/')[0]) - 1 for corner in line.split()[1:]]
+        if not 3 <= len(corners) <= 4:
+          raise ValueError('a face has neither three nor four corners')
+        faces.append(corners if len(corners) == 4 else [*corners, corners[-1]])
     return np.array(vertices, np.float64).reshape(-1, 3), np.array(faces, np.int32).reshape(-1, 4)
-  except OSError as error:
-    raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
-  except ValueError as error:
-    raise UserError(f'{path} is no whole OBJ file ({error}). Copy it again.') from error
 
 
 def read_uv(path) -> dict:
   """The layout of an OBJ file that `read_obj` has read: `uv` float32 [u, 2] and `faces_uv` int32
   [f, 4], as its faces; {} of a file that has none."""
   uv, faces = [], []
+  with _reading(path) as file:
+    for line in file:
+      if line.startswith('vt '):
+        uv.append(line.split()[1:3])
+      elif line.startswith('f '):
+        corners = [corner.split('/')[1:2] for corner in line.split()[1:]]
+        if not all(corner and corner[0] for corner in corners):
+          return {}
+        numbers = [int(corner[0]) - 1 for corner in corners]
+        faces.append(numbers if len(numbers) == 4 else [*numbers, numbers[-1]])
+    return dict(uv=np.array(uv, np.float32).reshape(-1, 2), faces_uv=np.array(faces, np.int32))
+
+
+@contextlib.contextmanager
+def _reading(path):
+  """The open OBJ file; what goes wrong in the block is a UserError of one line."""
   try:
     with open(path, encoding='ascii', errors='replace') as file:
-      for line in file:
-        if line.startswith('vt '):
-          uv.append(line.split()[1:3])
-        elif line.startswith('f '):
-          corners = [corner.split('/')[1:2] for corner in line.split()[1:]]
-          if not all(corner and corner[0] for corner in corners):
-            return {}
-          numbers = [int(corner[0]) - 1 for corner in corners]
-          faces.append(numbers if len(numbers) == 4 else [*numbers, numbers[-1]])
-    return dict(uv=np.array(uv, np.float32).reshape(-1, 2), faces_uv=np.array(faces, np.int32))
+      yield file
   except OSError as error:
     raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
   except ValueError as error:
