@@ -6,10 +6,10 @@ head's middle, focal length 4.2647, yaw 0.3 and pitch 0.15 radians around the fr
 labels are not read.
 
 Cost: as of configs/stylesdf_stage1_toys.py.
-Result: after 1,300 steps heads that turn, with ears, round from the front; after 4,261, 39 minutes
-of processor time (`faces_stylesdf` of the package), eyes, noses and mouths in depth as in colour,
-and people who differ; FID-768 at 64² .32, depth error of inverted pictures .026. 11 % of the
-samples are inside the surface, and the eikonal term is .03; meshes at level 0 have holes in cheeks.
+Result: after 1,300 steps heads that turn, with ears, round from the front; after 6,575, an hour of
+processor time (`faces_stylesdf` of the package), eyes, noses and mouths, and people who differ;
+FID-768 at 64² .25, depth error of inverted pictures .023. 13 % of the samples are inside the
+surface, and the eikonal term is .02. Cheeks have holes in meshes at level 0, which .01 closes.
 """
 
 import pathlib
