@@ -27,17 +27,18 @@ def training_step(config, generator, discriminator, stage, state, batch, mesh):
   return run
 
 
-def medians(steps, cycles):
-  """Seconds of a step of each of `steps`, functions of its number within a cycle.
+def medians(steps, cycles, now=time.perf_counter, length=CYCLE):
+  """Seconds, of the clock `now`, of a step of each of `steps`, functions of its number within a
+  cycle.
 
-  They take turns at `CYCLE` steps, after one round that does not count.
+  They take turns at `length` steps, after one round that does not count.
   """
   seconds = [[] for _ in steps]
   for cycle in range(cycles + 1):
     for own, step in zip(seconds, steps, strict=True):
-      began = time.perf_counter()
-      for number in range(CYCLE):
+      began = now()
+      for number in range(length):
         step(number)
       if cycle:
-        own.append((time.perf_counter() - began) / CYCLE)
+        own.append((now() - began) / length)
   return [float(np.median(own)) for own in seconds]

@@ -17,6 +17,7 @@ from jax3dgan.runs import (
   figures,
   init_from,
   interruption,
+  kept_precision,
   ownership,
   plain_paths,
   progress,
@@ -54,6 +55,7 @@ def run(config, workdir) -> dict:
     stages = schedule.stages(config, mesh.size)
     config = init_from.remembered(config, workdir)
     agreement.check_same(config)
+    config, precision_line = kept_precision.resolve(config, workdir)
     generator = generators.create(config)
     discriminator = discriminators.create(config.discriminator)
     recipes.check(config, generator, discriminator, stages)
@@ -94,7 +96,7 @@ def run(config, workdir) -> dict:
       writer = writers.create(workdir)
       evaluator = evaluate.Evaluator(config, line.say, mesh) if config.eval.every else None
       _introduce(line, config, workdir, mesh, state, step)
-      for note in recipes.notes(config, discriminator):
+      for note in filter(None, (precision_line, *recipes.notes(config, discriminator))):
         line.say(note)
 
     # The loop.

@@ -34,6 +34,7 @@ from jax3dgan.evaluation import (
 from jax3dgan.evaluation.results import Result
 from jax3dgan.feature_networks import inception, inception_layers
 from jax3dgan.inversion import frames
+from jax3dgan.nn import auto_precision
 from jax3dgan.runs import progress, workdirs, writers
 from jax3dgan.training import schedule
 
@@ -284,6 +285,8 @@ def run(config, workdir, pretrained: str | None = None) -> dict:
   config = old_configs.complete(config)
   check(config)
   workdirs.check_same_model(model.config, config, pretrained or str(workdir))
+  # Measured as it was trained, whatever this machine would choose.
+  config = auto_precision.resolve(config, auto_precision.concrete(model.config))
   model = dataclasses.replace(model, config=config, generator=generators.create(config))
   evaluator = Evaluator(config, line.say)
   with workdirs.disk_errors(workdir):

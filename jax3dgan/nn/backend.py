@@ -53,8 +53,9 @@ FORMS = {
   # A TPU's unit of memory is a row of 128 numbers, and it adds rows one after another; a GPU adds
   # single numbers in parallel, and four copies of the planes would not fit into its cache.
   'planes': Forms(('autodiff', 'pairs', 'rows'), 'pairs', 'pairs', 'rows'),
-  # XLA's CPU back end compiles products of bfloat16 of few rows that it then does not compute.
-  'rounded_product': Forms(('native', 'float32'), 'float32', 'native', 'native'),
+  # XLA's CPU back end compiles products of bfloat16 of few rows that it then does not compute;
+  # 'by_size', see `nn.precision`: the native one where the CPU has it and no size is small.
+  'rounded_product': Forms(('native', 'float32', 'by_size'), 'by_size', 'native', 'native'),
   # 'dense': every pixel with every Gaussian.
   'splatting': Forms(('dense', 'tiles'), 'tiles', 'tiles', 'tiles'),
   # What is not 'native' multiplies the rounded numbers as float32, see `nn.rounded_conv`.

@@ -36,6 +36,7 @@ def product(x, kernel, policy: str = 'float32'):
   if kernel.shape[0] == 1:
     return precision.rows_product(x, kernel[0], policy)
   rows = x.reshape(x.shape[0], -1, x.shape[-1])
+  policy = precision.of_weights(policy, *kernel.shape[1:])
   return precision.einsum('bnc,bcf->bnf', rows, kernel, policy).reshape(*x.shape[:-1], -1)
 
 

@@ -7,13 +7,16 @@ product; sums, phases and sines are computed in float32.
 | tensorfloat32 | float32, by the platform's default: TF32 on GPUs, bfloat16 on TPUs | the same |
 | bfloat16 | bfloat16: 8 bits | bfloat16 |
 | float16 | float16: 11 bits, beyond ±65504 saturated | bfloat16 |
+| bfloat16_wide | bfloat16 with a large matrix of weights (`of_weights`), else float32 | the same |
 
 A SIREN's forward inputs suit float16: activations within ±1, folded weights within a few tens. A
 cotangent may have any size (a mean over pixels makes it tiny), so the backward products take
 bfloat16, which has float32's range, and no loss needs a scale. Left to autodiff, the backward
 products would take float32 cotangents, hence float32 for both inputs at a fraction of the speed,
 and the gradients would be rounded after the accumulation. `benchmarks/precision.py` measures what
-each policy costs in accuracy. TPUs multiply bfloat16; float16 is for GPUs.
+each policy costs in accuracy. TPUs multiply bfloat16; float16 is for GPUs; bfloat16_wide is for
+CPUs with products of bfloat16, which gain nothing from them in small products and in convolutions.
+`nn.auto_precision` chooses one of them for a machine.
 """
 
 import string
@@ -23,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
-from jax3dgan.nn import backend
+from jax3dgan.nn import backend, cpu_features
 from jax3dgan.nn.primitives import bilinear
 
 
@@ -46,14 +49,44 @@ POLICIES = {
   'tensorfloat32': Policy(None, 'tensorfloat32', jax.lax.Precision.DEFAULT),
   'bfloat16': Policy(jnp.bfloat16, 'bfloat16', None),
   'float16': Policy(jnp.float16, 'bfloat16', None),
+  # Wherever it is not resolved by `of_weights`, as float32.
+  'bfloat16_wide': Policy(None, 'bfloat16_wide', jax.lax.Precision.HIGHEST),
 }
+AUTO = 'auto'  # in a config alone: one of them, chosen by `nn.auto_precision`
+# Multiplications per number that a product reads or writes, as many rows as there may be: that of
+# 96 x 96 weights. Rounding costs about as much as a product of 64 x 64 gains.
+_WIDE = 48
+# The least size of a native product of bfloat16 on a CPU.
+_NATIVE = 32
 
 
 def get(policy: str) -> Policy:
   """The policy of a name; UserError for a name that is not known."""
+  if policy == AUTO:
+    raise UserError(
+      "matmul_dtype 'auto' stands for a policy that is chosen when a run starts. Make the networks "
+      'of the config that `auto_precision.resolve(config)` returns.'
+    )
   if policy not in POLICIES:
-    raise UserError(f"No matmul_dtype is called '{policy}'. Choose one of {', '.join(POLICIES)}.")
+    names = ', '.join((AUTO, *POLICIES))
+    raise UserError(f"No matmul_dtype is called '{policy}'. Choose one of {names}.")
   return POLICIES[policy]
+
+
+def of_weights(policy: str, inputs: int, outputs: int) -> str:
+  """The policy of a product of many rows with weights [inputs, outputs], under a policy.
+
+  It says the same on every machine: 'bfloat16_wide' is 'bfloat16' where a number is multiplied so
+  often that products of half the bits pay for the rounding on a CPU, else 'float32'.
+  """
+  if policy != 'bfloat16_wide':
+    return policy
+  return 'bfloat16' if inputs * outputs >= _WIDE * (inputs + outputs) else 'float32'
+
+
+def of_convolution(policy: str) -> str:
+  """The policy of a convolution, of whatever form, under a policy."""
+  return 'float32' if policy == 'bfloat16_wide' else policy
 
 
 def speed_note(config) -> str:
@@ -111,6 +144,7 @@ def rows_product(x, weights, policy: str = 'float32'):
   As one product of two matrices: of a gradient that sums over several axes XLA's CPU back end makes
   a product of transposed copies (pixels of 16 images of 64², 32 to 48 channels: 41 ms against 16).
   """
+  policy = of_weights(policy, *weights.shape)
   y = einsum('nc,cf->nf', x.reshape(-1, x.shape[-1]), weights, policy)
   return y.reshape(*x.shape[:-1], -1)
 
@@ -118,10 +152,25 @@ def rows_product(x, weights, policy: str = 'float32'):
 def _rounded(x, w, *, spec, policy, dtype):
   inputs = POLICIES[policy].inputs
   precision, rounded = jax.lax.Precision.DEFAULT, [round_input(a, inputs) for a in (x, w)]
-  if backend.form('rounded_product') == 'float32':
+  if not _is_native(spec, x, w, inputs):
     precision, rounded = jax.lax.Precision.HIGHEST, [rounded_float32(a) for a in rounded]
   y = jnp.einsum(spec, *rounded, precision=precision, preferred_element_type=jnp.float32)
   return y.astype(dtype)
+
+
+def _is_native(spec: str, x, w, inputs) -> bool:
+  """Whether rounded numbers are multiplied as such, not as float32."""
+  form = backend.form('rounded_product')
+  if form != 'by_size':
+    return form == 'native'
+  terms = spec.partition('->')[0].split(',')
+  sizes = dict(zip(''.join(terms), (*x.shape, *w.shape), strict=True))
+  batch = {axis for axis in sizes if all(axis in term for term in (*terms, spec.split('->')[1]))}
+  return (
+    inputs == jnp.bfloat16
+    and min((size for axis, size in sizes.items() if axis not in batch), default=0) >= _NATIVE
+    and cpu_features.multiplies_bfloat16()
+  )
 
 
 def _of_first(g, x, w, *, spec, policy, dtype):

@@ -4,7 +4,9 @@
 have every such convolution: some releases find no algorithm for bfloat16. So a small one and its
 gradients are compiled on a GPU before the first of a program; where that fails the form is
 'float32': the same rounded numbers are multiplied as float32 at the device's default precision.
-TF32 has 11 bits, enough for them as they are, so that only the speed is another.
+TF32 has 11 bits, enough for them as they are, so that only the speed is another. On a CPU those
+without a stride take the form of `nn.cpu.convolution`: in a branch or a loop the transposes that
+autodiff makes are up to a hundred times as slow.
 """
 
 import concurrent.futures
@@ -15,12 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import backend, precision
-from jax3dgan.nn.cpu.convolution import Padding, reference_conv
+from jax3dgan.nn.cpu.convolution import Padding, canonical_conv, reference_conv
 from jax3dgan.nn.primitives import bilinear
 
 
 def conv(x, kernel, stride: int, padding: Padding, policy: str, dilation: int = 1):
   """`reference_conv` of images and a kernel that are rounded by a policy; in the dtype of `x`."""
+  square = kernel.ndim == 4 and kernel.shape[0] == kernel.shape[1]
+  plain = square and (stride, dilation) == (1, 1) and isinstance(padding, int)
+  if backend.cpu_forms() and plain and precision.POLICIES[policy].backward == policy:
+    return canonical_conv(x, kernel.astype(x.dtype), padding, policy)
   options = dict(stride=stride, padding=padding, dilation=dilation)
   options |= dict(policy=policy, dtype=x.dtype.name)
   return _rounded_conv(x, kernel.astype(x.dtype), **options)

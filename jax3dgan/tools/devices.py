@@ -51,7 +51,7 @@ def _tpu(name, memory, peak, link):
 def _cpu():
   memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30
   source = "matrix peak of two cores of an AMD EPYC (Zen 5), measured; this machine's memory"
-  policies = ('float32', 'tensorfloat32', 'bfloat16', 'float16')
+  policies = ('float32', 'tensorfloat32', 'bfloat16', 'float16', 'bfloat16_wide')
   return Device('cpu', 'cpu', memory, 1.0, dict.fromkeys(policies, 0.459), 0.0, source)
 
 

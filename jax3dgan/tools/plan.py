@@ -23,7 +23,7 @@ from jax3dgan import generators, json_text, programs
 from jax3dgan import main as main_lib
 from jax3dgan.devices import platforms
 from jax3dgan.errors import UserError
-from jax3dgan.nn import backend
+from jax3dgan.nn import auto_precision, backend
 from jax3dgan.tools import devices as devices_lib
 from jax3dgan.tools import fit, flops
 from jax3dgan.training import schedule
@@ -90,6 +90,8 @@ def plan(
   Raises:
     UserError: a batch that the devices cannot share, a precision that the device does not support.
   """
+  with backend.lowering_for(device.platform):
+    config = auto_precision.resolve(config)
   limit = int(memory or device.memory * device.usable * GIB)
   policy = config.model.get('matmul_dtype', 'float32')
   peak = devices_lib.peak(device, policy)

@@ -20,30 +20,55 @@ def reference_product(weights, columns, policy: str = 'float32'):
   return precision.einsum('bhk,bkn->bhn', weights, columns, policy)
 
 
-def _of_weights(g, weights, columns):
-  return precision.einsum('bhn,bkn->bhk', g, columns)
+def _product_of(weights, columns, *, policy):
+  return reference_product(weights, columns, policy)
 
 
-def _of_columns(g, weights, columns):
+def _of_weights(g, weights, columns, *, policy):
+  return precision.einsum('bhn,bkn->bhk', g, columns.astype(g.dtype), policy)
+
+
+def _of_columns(g, weights, columns, *, policy):
   # The barrier keeps XLA from folding the transposition into the product.
-  return _product(jax.lax.optimization_barrier(jnp.swapaxes(weights, 1, 2)), g)
+  turned = jax.lax.optimization_barrier(jnp.swapaxes(weights, 1, 2))
+  return _product(turned, g, policy=policy)
 
 
-def _batch(args, axes):
+def _tangent_of_weights(dweights, weights, columns, *, policy):
+  # Kept for the backward pass in half the bytes.
+  rule = precision.get(policy)
+  columns = columns if rule.inputs is None else precision.round_input(columns, rule.inputs)
+  return _product(dweights, columns, policy=policy)
+
+
+def _tangent_of_columns(dcolumns, weights, columns, *, policy):
+  return _product(weights, dcolumns, policy=policy)
+
+
+def _batch(args, axes, *, policy):
   size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
   weights, columns = (
     jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
     for x, axis in zip(args, axes, strict=True)
   )
-  y = _product(*(x.reshape(-1, *x.shape[2:]) for x in (weights, columns)))
+  y = _product(*(x.reshape(-1, *x.shape[2:]) for x in (weights, columns)), policy=policy)
   return y.reshape(size, -1, *y.shape[1:]), 0
 
 
-_product = bilinear('columns_product', reference_product, _of_weights, _of_columns, batch=_batch)
+_product = bilinear(
+  'columns_product',
+  _product_of,
+  _of_weights,
+  _of_columns,
+  tangents=(_tangent_of_weights, _tangent_of_columns),
+  batch=_batch,
+)
 
 
 def product(weights, columns, policy: str = 'float32'):
   """weights [b, h, k] · columns [b, k, n] → [b, h, n] under a policy of `nn.precision`."""
-  if backend.cpu_forms() and policy == 'float32':
-    return _product(weights, columns)
+  policy = precision.of_weights(policy, *weights.shape[1:])
+  # Of these two the backward products take the same policy.
+  if backend.cpu_forms() and policy in ('float32', 'bfloat16'):
+    return _product(weights, columns, policy=policy)
   return reference_product(weights, columns, policy)

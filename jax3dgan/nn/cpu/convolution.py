@@ -41,51 +41,58 @@ def reference_conv(x, kernel, stride: int = 1, padding: Padding = 0, dilation: i
   )
 
 
-def _plain(x, kernel, *, padding):
+def _plain(x, kernel, *, padding, policy):
+  dtype, inputs = x.dtype, precision.POLICIES[policy].inputs
+  if inputs is not None:
+    # XLA's CPU back end has no convolution of these either: it multiplies them as float32.
+    x, kernel = (
+      precision.rounded_float32(precision.round_input(a, inputs)).astype(dtype) for a in (x, kernel)
+    )
   return reference_conv(x, kernel, 1, padding, precision=jax.lax.Precision.HIGHEST)
 
 
-def _transposed(g, x, kernel, *, padding):
+def _transposed(g, x, kernel, *, padding, policy):
   """The cotangent of the input of a square kernel's convolution."""
   turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-  return _canonical_conv(g, turned, padding=kernel.shape[0] - 1 - padding)
+  return _canonical_conv(g, turned, padding=kernel.shape[0] - 1 - padding, policy=policy)
 
 
-def _map_examples(args, axes, *, padding):
+def _map_examples(args, axes, **options):
   """vmap of images over one kernel: more images."""
   if axes[1] is None:
     x = jnp.moveaxis(args[0], axes[0], 0)
-    y = _canonical_conv(x.reshape(-1, *x.shape[2:]), args[1], padding=padding)
+    y = _canonical_conv(x.reshape(-1, *x.shape[2:]), args[1], **options)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-  return jax.vmap(lambda x, kernel: _plain(x, kernel, padding=padding), axes)(*args), 0
+  return jax.vmap(lambda x, kernel: _plain(x, kernel, **options), axes)(*args), 0
 
 
 _canonical_conv = bilinear(
   'canonical_conv',
   _plain,
   _transposed,
-  lambda g, x, kernel, *, padding: _kernel_gradient(x, g, padding=padding),
+  lambda g, x, kernel, **options: _kernel_gradient(x, g, **options),
   batch=_map_examples,
 )
 
 
-def _correlated(x, g, *, padding):
+def _correlated(x, g, **options):
   """[b, h, w, c] and [b, h', w', f] → [k, k, c, f]: channels take the place of examples."""
-  product = _plain(jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)), padding=padding)
+  product = _plain(jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)), **options)
   return jnp.transpose(product, (1, 2, 0, 3))
 
 
 _kernel_gradient = bilinear(
   'kernel_gradient',
   _correlated,
-  lambda kernel, x, g, *, padding: _transposed(g, x, kernel, padding=padding),
-  lambda kernel, x, g, *, padding: _canonical_conv(x, kernel, padding=padding),
+  lambda kernel, x, g, **options: _transposed(g, x, kernel, **options),
+  lambda kernel, x, g, **options: _canonical_conv(x, kernel, **options),
 )
 
 
-def canonical_conv(x, kernel, padding: int = 0):
-  """`reference_conv` without a stride, of a square kernel, in full precision."""
-  return _canonical_conv(x, kernel, padding=padding)
+def canonical_conv(x, kernel, padding: int = 0, policy: str = 'float32'):
+  """`reference_conv` without a stride, of a square kernel, under a policy of `nn.precision` whose
+  backward products take the same: 'float32' or 'bfloat16'."""
+  return _canonical_conv(x, kernel, padding=padding, policy=policy)
 
 
 def output_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
@@ -95,6 +102,7 @@ def output_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
 
 def patches_conv(x, kernel, stride: int, padding: int, policy: str = 'float32'):
   """`reference_conv` as one product of matrices under a policy of `nn.precision`."""
+  policy = precision.of_convolution(policy)
   b, h, w, c = x.shape
   kh, kw, _, features = kernel.shape
   rows, columns = (output_size(n, k, stride, padding) for n, k in ((h, kh), (w, kw)))
@@ -128,6 +136,7 @@ def patches_conv_transpose(x, kernel, stride: int, policy: str = 'float32'):
   The gradients of 16 images of 8² to 16², 128 to 64 channels, filter included, take 15 ms on one
   core, those of XLA's form 114.
   """
+  policy = precision.of_convolution(policy)
   *sizes, _, features = kernel.shape
   axes = range(1, len(sizes) + 1)
   # A pixel reaches its k² targets in the reverse order of the correlation's.
