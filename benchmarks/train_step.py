@@ -53,9 +53,11 @@ def examples(config, stage):
 
 def model_flops(config, stage, traced, num_devices):
   """FLOPs of a step's products, on all devices, without what it repeats and without phases that
-  are not due in most steps: by formulas for a SIREN, else counted in the traced step, which repeats
-  nothing where it has neither micro-batches nor chunks."""
-  if config.model.name == 'pigan':
+  are not due in most steps: by formulas for a SIREN with its paper's loss, else counted in the
+  traced step, which repeats nothing where it has neither micro-batches nor chunks."""
+  loss = config.loss
+  own_loss = loss.get('adversarial') == 'non_saturating' and not loss.get('r2')
+  if config.model.name == 'pigan' and own_loss:
     return roofline.step_flops(config, stage)
   return num_devices * flops.products(traced.jaxpr, min)
 

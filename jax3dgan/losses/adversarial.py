@@ -1,5 +1,9 @@
-"""The non-saturating GAN loss (Goodfellow et al. 2014, arXiv 1406.2661) and top-k training of the
-generator (Sinha et al. 2020, arXiv 2002.06224).
+"""The non-saturating GAN loss (Goodfellow et al. 2014, arXiv 1406.2661), the relativistic one of
+pairs (Jolicoeur-Martineau 2018, arXiv 1807.00734; R3GAN, Huang et al. 2024, arXiv 2501.05441), and
+top-k training of the generator (Sinha et al. 2020, arXiv 2002.06224).
+
+The relativistic loss is the non-saturating one of differences: of a photo's logit less that of the
+fake beside it, and, for the generator, the other way round.
 
 Losses are means over the batch, the generator's also a sum under the weights of `top_k_weights`.
 """
@@ -21,6 +25,11 @@ def fake_loss(fake_logits):
 def discriminator_loss(real_logits, fake_logits):
   """`real_loss` + `fake_loss`."""
   return fake_loss(fake_logits) + real_loss(real_logits)
+
+
+def relativistic_loss(real_logits, fake_logits):
+  """softplus(fake − real) of pairs of logits [b], averaged: the discriminator's; a scalar."""
+  return real_loss(real_logits - fake_logits)
 
 
 def generator_losses(fake_logits):

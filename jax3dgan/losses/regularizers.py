@@ -11,7 +11,8 @@ from jax3dgan.cameras import Camera
 
 
 def r1_penalty(logit_fn: Callable, images):
-  """E‖∇logit‖² at real images (Mescheder et al. 2018, arXiv 1801.04406); multiply by λ/2.
+  """E‖∇logit‖² at real images, or, R2, at fakes (Mescheder et al. 2018, arXiv 1801.04406); multiply
+  by λ/2.
 
   Args:
     logit_fn: images → logits [b]. Where a logit depends on other images too (standard deviation

@@ -81,6 +81,7 @@ def check(config, generator, discriminator, stages) -> None:
 
   recipe = create(config.recipe)
   checks.groups(config, recipe, fields_of_others(config.recipe))
+  checks.adversarial(config)
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
   unused.options(config, recipe, generator)

@@ -72,7 +72,7 @@ class CGSGAN(SplattedRecipe):
     },
   )
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'cgsgan.neighbours': ('cgsgan.num_neighbours',),
     'cgsgan.blur': ('cgsgan.blur_images',),

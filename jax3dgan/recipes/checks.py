@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
+from jax3dgan.recipes import loss_terms
 
 LABEL_SIZE = 25  # numbers of a camera's label, see `cameras.from_label`
 POSE_SIZES = {'angles': 2, 'view': 2, 'direction': 3}  # numbers of a pose encoding
@@ -135,6 +136,14 @@ def has_discriminator(config, discriminator, moves_buffers: bool = False) -> Non
       f"The discriminator '{config.discriminator.name}' has spectral normalisation, whose vectors "
       f"the recipe '{config.recipe}' does not move. Take another discriminator, or another recipe."
     )
+
+
+def adversarial(config) -> None:
+  """The adversarial loss, of a recipe that has several (`loss_terms.Adversarial`), is one of
+  them."""
+  kind = (config.get('loss') or {}).get('adversarial')
+  if kind is not None:
+    one_of('loss.adversarial', kind, loss_terms.KINDS)
 
 
 def has_latents(config, generator) -> None:

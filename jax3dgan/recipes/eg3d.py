@@ -18,7 +18,7 @@ from jax3dgan.augment import AdaState
 from jax3dgan.cameras import camera_generator
 from jax3dgan.errors import UserError
 from jax3dgan.generators.eg3d import MARCHING
-from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses
+from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses, loss_terms
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.streams import named, named_keys
@@ -97,7 +97,7 @@ class EG3D(Recipe):
   uses_labels = True
   has_convolutions = True
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'eg3d.density': (
       *('eg3d.density_every', 'eg3d.density_kind', 'eg3d.density_points', 'eg3d.density_std'),
@@ -122,6 +122,12 @@ class EG3D(Recipe):
       checks.unused(config, 'eg3d.monotonic', Own.monotonic, reason)
     checks.rendering(config, generator)
     camera_generator.is_learned(config)
+    if config.augment.name == 'ada' and loss_terms.is_relativistic(config.loss):
+      raise UserError(
+        "config.augment.name 'ada' follows the signs of logits, and those of "
+        "config.loss.adversarial 'relativistic' have no zero. Set --config.augment.name=fixed with "
+        '--config.augment.p, or none.'
+      )
     if discriminator.takes_pairs and not generator.makes_pairs:
       raise UserError(
         f"The discriminator '{config.discriminator.name}' takes pairs of an image and its "
@@ -173,7 +179,7 @@ class EG3D(Recipe):
     """See `Recipe.draw`."""
     own = config.eg3d
     inputs = Inputs()
-    if phase != 'r1':
+    if loss_terms.makes_fakes(config.loss, phase):
       swap = eg3d_inputs.swap_probability(now.images, own.pose_swap, own.pose_swap_images)
       inputs = eg3d_inputs.draw_cameras(keys, config, photos.all_labels, swap)
       inputs = inputs._replace(
@@ -192,7 +198,7 @@ class EG3D(Recipe):
         }
         extras['label_noise'] = noise['fake label noise']
         image_label = image_label + noise['real label noise']
-      if phase in ('discriminator', 'r1'):
+      if loss_terms.sees_photos(config.loss, phase):
         inputs = inputs._replace(images=photos.image, image_label=image_label)
       inputs = inputs._replace(label=label)
       if 'augment' in buffers:
@@ -208,9 +214,8 @@ class EG3D(Recipe):
       every = max(config.eg3d.density_every, 1)
       phases.append(Phase('density', 'generator', losses.density, every, lazy=True))
     phases.append(Phase('discriminator', 'discriminator', losses.discriminator))
-    if config.loss.r1:
-      every = max(config.loss.r1_every, 1)
-      phases.append(Phase('r1', 'discriminator', losses.r1, every, lazy=True))
+    if loss_terms.is_lazy(config.loss):
+      phases.append(Phase('r1', 'discriminator', losses.r1, config.loss.r1_every, lazy=True))
     return tuple(phases)
 
   def update_buffers(self, buffers, metrics, config, stage, now):

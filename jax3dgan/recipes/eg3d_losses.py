@@ -87,18 +87,39 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     low = resample.resize_bilinear(images, low_size) if takes_pairs else images
     return images, blurred(low, sigma)
 
+  def of_photos(variables, pair, inputs, sigma, networks):
+    """Logits and heads of the photos."""
+    keys = inputs.extras.get('augment photos')
+    return discriminate(variables, pair, inputs.image_label, sigma, networks, keys)
+
+  def gradients(variables, inputs, sigma, networks, fakes):
+    """R1 and R2, see `loss_terms.of_gradients`; of each image, or of pairs."""
+
+    def logit_fn(judged):
+      return lambda pair: judged(pair if takes_pairs else (pair, pair)).logits
+
+    def of_fakes(pair):
+      keys = inputs.extras.get('augment fakes')
+      return discriminate(variables, pair, label_of_fakes(inputs), sigma, networks, keys)
+
+    photos = logit_fn(lambda pair: of_photos(variables, pair, inputs, sigma, networks))
+    pairs = photo_pair(inputs.images, sigma), fakes
+    pairs = [pair if takes_pairs or pair is None else pair[0] for pair in pairs]
+    return loss_terms.of_gradients(loss, (photos, pairs[0]), (logit_fn(of_fakes), pairs[1]))
+
   def generator_terms(params, networks, inputs, now):
     inputs = eg3d_inputs.move_cameras(config, params, inputs)
     pair, _ = images_of(networks.variables('generator', params), inputs)
-    out = discriminate(
-      networks.variables('discriminator'),
-      pair,
-      label_of_fakes(inputs),
-      sigma_at(now),
-      networks,
-      inputs.extras.get('augment fakes'),
+    judge, label, sigma = networks.variables('discriminator'), label_of_fakes(inputs), sigma_at(now)
+    keys = inputs.extras.get('augment fakes')
+    out = discriminate(judge, pair, label, sigma, networks, keys)
+
+    def photo_logits():
+      return of_photos(judge, photo_pair(inputs.images, sigma), inputs, sigma, networks).logits
+
+    adversarial_loss = adversarial.generator_loss(
+      loss_terms.margins(loss, out.logits, photo_logits)
     )
-    adversarial_loss = adversarial.generator_loss(out.logits)
     penalty, pose_error = loss_terms.of_pose(loss, out, inputs.camera)
     metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
     if learned:
@@ -154,11 +175,13 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     pair, w = jax.lax.stop_gradient(images_of(networks.variables('generator'), inputs))
     keys = inputs.extras.get('augment fakes')
     fake = discriminate(variables, pair, label_of_fakes(inputs), sigma, networks, keys)
-    keys = inputs.extras.get('augment photos')
-    pair = photo_pair(inputs.images, sigma)
-    real = discriminate(variables, pair, inputs.image_label, sigma, networks, keys)
-    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
+    real = of_photos(variables, photo_pair(inputs.images, sigma), inputs, sigma, networks)
+    relativistic = loss_terms.is_relativistic(loss)
+    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits, relativistic)
     penalty, metrics['discriminator/pose_error'] = loss_terms.of_pose(loss, fake, inputs.camera)
+    if loss_terms.is_joint(loss):
+      more, own_metrics = gradients(variables, inputs, sigma, networks, pair)
+      penalty, metrics = penalty + more, metrics | own_metrics
     metrics['discriminator/real_signs'] = jnp.sign(real.logits).mean()
     if keys is not None:
       metrics['discriminator/augment_p'] = networks.buffers['augment'].p
@@ -167,13 +190,11 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
 
   def of_r1(params, networks, inputs, now):
     sigma, variables = sigma_at(now), networks.variables('discriminator', params)
-    pair = photo_pair(inputs.images, sigma)
-    keys = inputs.extras.get('augment photos')
-
-    def logit_fn(pair):
-      pair = pair if takes_pairs else (pair, pair)
-      return discriminate(variables, pair, inputs.image_label, sigma, networks, keys).logits
-
-    return loss_terms.of_r1(loss.r1, logit_fn, pair if takes_pairs else pair[0])
+    fakes = None
+    if loss.r2:
+      inputs = eg3d_inputs.move_cameras(config, networks.params['generator'], inputs)
+      fakes, _ = jax.lax.stop_gradient(images_of(networks.variables('generator'), inputs))
+    total, metrics = gradients(variables, inputs, sigma, networks, fakes)
+    return total, Terms(metrics)
 
   return Losses(of_generator, of_density, of_discriminator, of_r1, generator_gradient)

@@ -78,7 +78,7 @@ class GGHead(SplattedRecipe):
     },
   )
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'gghead.blur': ('gghead.blur_images',),
     ('gghead.beta', 'gghead.variation'): ('gghead.late_images',),

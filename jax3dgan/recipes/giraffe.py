@@ -6,6 +6,7 @@ from a stream of its own.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jax3dgan.cameras import Camera
 from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.generators import giraffe as generator_lib
-from jax3dgan.losses import adversarial
+from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.training import schedule
@@ -26,12 +27,12 @@ _OF_UNIT_IMAGES = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
     r1: Weight of R1 as the paper counts it: without ½, of images in [0, 1]. 10 of it are 80 of the
-      other recipes.
+      other recipes; and so with `r2`.
     density_noise: Standard deviation of the normal noise on the raw densities in training, which
       does not fall.
   """
@@ -100,7 +101,7 @@ class GIRAFFE(Recipe):
       )
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
-    """Latents, cameras of the pose prior, poses of the objects, photos for the discriminator."""
+    """Latents, cameras of the pose prior, poses of the objects, photos that the loss is of."""
     del now, buffers
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
     camera = base.camera_of(config, yaw, pitch)
@@ -115,7 +116,7 @@ class GIRAFFE(Recipe):
       z=base.draw_latents(keys, generator.z_dim),
       camera=camera,
       keys=named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if loss_terms.sees_photos(config.loss, phase) else None,
       extras={'object poses': generator.ranges.draw(uniform)},
     )
 
@@ -135,8 +136,12 @@ class GIRAFFE(Recipe):
     def generator_loss(params, networks, inputs, now):
       del now
       fakes = fakes_of(networks.variables('generator', params), inputs)
-      logits = discriminator.apply(networks.variables('discriminator'), fakes).logits
-      return adversarial.generator_loss(logits), Terms({})
+
+      def logits_of(images):
+        return discriminator.apply(networks.variables('discriminator'), images).logits
+
+      margins = loss_terms.margins(loss, logits_of(fakes), lambda: logits_of(inputs.images))
+      return adversarial.generator_loss(margins), Terms({})
 
     def discriminator_loss(params, networks, inputs, now):
       del now
@@ -145,12 +150,21 @@ class GIRAFFE(Recipe):
       def logits_of(params, images):
         return discriminator.apply(networks.variables('discriminator', params), images).logits
 
-      real = loss_terms.of_photos(discriminator, logits_of, params, inputs.images, bool(loss.r1))
-      fake_logits = logits_of(params, fakes)
-      adversarial_loss = real.loss + adversarial.fake_loss(fake_logits)
-      r1 = _OF_UNIT_IMAGES * real.r1
+      fake = functools.cache(lambda: logits_of(params, fakes))
+      paired = loss_terms.paired(loss, fake)
+      real = loss_terms.of_photos(
+        discriminator, logits_of, params, inputs.images, bool(loss.r1), paired
+      )
+      fake_logits = fake()
+      adversarial_loss = loss_terms.of_both(loss, real.loss, fake_logits)
       metrics = loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake_logits)
-      return adversarial_loss + loss.r1 * r1, Terms({**metrics, 'discriminator/r1': r1})
+      metrics['discriminator/r1'] = r1 = _OF_UNIT_IMAGES * real.r1
+      total = adversarial_loss + loss.r1 * r1
+      if loss.r2:
+        r2 = _OF_UNIT_IMAGES * regularizers.r1_penalty(lambda x: logits_of(params, x), fakes)
+        metrics['discriminator/r2'] = r2
+        total += loss.r2 * r2
+      return total, Terms(metrics)
 
     return (
       Phase('generator', 'generator', generator_loss),

@@ -9,13 +9,14 @@ rays.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from jax3dgan.errors import UserError
 from jax3dgan.generators import graf as generator_lib
-from jax3dgan.losses import adversarial
+from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.rendering import patches as patches_lib
@@ -25,7 +26,7 @@ from jax3dgan.training.streams import named_keys
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
@@ -144,8 +145,9 @@ class GRAF(Recipe):
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """Latents, cameras, and patches of fakes and photos, of their own each."""
     del now, buffers
+    sees_photos = loss_terms.sees_photos(config.loss, phase)
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
-    kinds = ('fake', 'real') if phase == 'discriminator' else ('fake',)
+    kinds = ('fake', 'real') if sees_photos else ('fake',)
     extras = {kind: patches_lib.draw(named_keys(keys, f'{kind} patch')) for kind in kinds}
     if config.graf.mirror:
       for kind in kinds:
@@ -155,7 +157,7 @@ class GRAF(Recipe):
       z=base.draw_latents(keys, generator.z_dim),
       camera=base.camera_of(config, yaw, pitch, base.draw_radius(keys, config)),
       keys=named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if sees_photos else None,
       extras=extras,
     )
 
@@ -193,9 +195,12 @@ class GRAF(Recipe):
       buffers = networks.buffers.get('discriminator')
       return {} if buffers is None else {'discriminator': buffers}
 
-    def discriminator_loss(params, networks, inputs, now):
+    def photos_of(inputs, now):
       photos = patches_lib.photos_of(inputs.images, patches_of('real', inputs, now), size)
-      photos = mirrored('real', photos, inputs)
+      return mirrored('real', photos, inputs)
+
+    def discriminator_loss(params, networks, inputs, now):
+      photos = photos_of(inputs, now)
       fakes = jax.lax.stop_gradient(fakes_of(networks.variables('generator'), inputs, now))
       # The vectors of the spectral normalisation move before photos, and again before fakes.
       for_photos = base.advanced(discriminator, networks)
@@ -205,21 +210,35 @@ class GRAF(Recipe):
         variables = for_photos.variables('discriminator', params)
         return discriminator.apply(variables, images).logits
 
-      real = loss_terms.of_photos(discriminator, logits_of, params, photos, has_r1=bool(loss.r1))
-      fake = discriminator.apply(for_fakes.variables('discriminator', params), fakes)
-      adversarial_loss = real.loss + adversarial.fake_loss(fake.logits)
+      variables = for_fakes.variables('discriminator', params)
+      fake = functools.cache(lambda: discriminator.apply(variables, fakes).logits)
+      paired = loss_terms.paired(loss, fake)
+      real = loss_terms.of_photos(discriminator, logits_of, params, photos, bool(loss.r1), paired)
+      fake_logits = fake()
+      adversarial_loss = loss_terms.of_both(loss, real.loss, fake_logits)
       metrics = {
-        **loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake.logits),
+        **loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake_logits),
         'discriminator/r1': real.r1,
         'discriminator/least_scale': least_at(now),
       }
-      return adversarial_loss + 0.5 * loss.r1 * real.r1, Terms(metrics, moved(for_fakes))
+      total = adversarial_loss + 0.5 * loss.r1 * real.r1
+      if loss.r2:
+        r2 = regularizers.r1_penalty(lambda x: discriminator.apply(variables, x).logits, fakes)
+        metrics['discriminator/r2'] = r2
+        total += 0.5 * loss.r2 * r2
+      return total, Terms(metrics, moved(for_fakes))
 
     def generator_loss(params, networks, inputs, now):
       fakes = fakes_of(networks.variables('generator', params), inputs, now)
       judge = base.advanced(discriminator, networks)
-      out = discriminator.apply(judge.variables('discriminator'), fakes)
-      adversarial_loss = adversarial.generator_loss(out.logits)
+
+      def logits_of(images):
+        return discriminator.apply(judge.variables('discriminator'), images).logits
+
+      margins = loss_terms.margins(
+        loss, logits_of(fakes), lambda: logits_of(photos_of(inputs, now))
+      )
+      adversarial_loss = adversarial.generator_loss(margins)
       return adversarial_loss, Terms({'generator/adversarial': adversarial_loss}, moved(judge))
 
     return (

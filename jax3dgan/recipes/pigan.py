@@ -5,6 +5,7 @@ discriminator, on the images that convince it most (top-k).
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,11 @@ from jax3dgan.training import microbatches, schedule, streams
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
-    r1, r1_every: Weight of R1, and each how many steps it counts, so many times.
+    r1, r1_every: Weight of R1, and each how many steps it and R2 count, so many times.
     pose, pose_encoding: Weight of the pose's regression, and what is regressed: 'angles' (pitch,
       yaw; π-GAN) or 'direction' (the unit vector towards the camera, for priors that go all the way
       round, where the yaw jumps).
@@ -68,7 +69,7 @@ class PiGAN(Recipe):
 
   groups = {'loss': Loss, 'compat': Compat}
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'loss.top_k_interval': ('loss.top_k_floor', 'compat.top_k_per_split'),
     'loss.density_noise': ('loss.density_noise_steps',),
@@ -101,14 +102,14 @@ class PiGAN(Recipe):
       checks.unused(config, 'loss.fade_steps', Loss.fade_steps, reason)
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
-    """Latents, cameras of the pose prior, and the photos for the discriminator."""
+    """Latents, cameras of the pose prior, and the photos that the phase's loss is of."""
     del now, buffers
     yaw, pitch = base.draw_angles(streams.named_keys(keys, 'camera'), self.pose_prior(config, None))
     return Inputs(
       z=base.draw_latents(keys, generator.z_dim),
       camera=base.camera_of(config, yaw, pitch),
       keys=streams.named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if loss_terms.sees_photos(config.loss, phase) else None,
       extras={'yaw': yaw, 'pitch': pitch},
     )
 
@@ -140,17 +141,21 @@ class PiGAN(Recipe):
         total += loss.latent * regularizers.latent_loss(out.heads['latent'], inputs.z)
       return total, pose_error
 
-    def real_terms(params, networks, images, now):
+    def real_terms(params, networks, images, now, fake_logits_fn):
       """Loss and R1 of real images, and their logits; R1 where it is due."""
+      fake_logits = loss_terms.paired(loss, fake_logits_fn)
 
       def logits_of(params, images):
         return discriminate(networks.variables('discriminator', params), images, now).logits
 
+      def terms(has_r1):
+        return loss_terms.of_photos(discriminator, logits_of, params, images, has_r1, fake_logits)
+
       def without_r1():
-        return loss_terms.of_photos(discriminator, logits_of, params, images, has_r1=False)
+        return terms(has_r1=False)
 
       def with_r1():
-        real = loss_terms.of_photos(discriminator, logits_of, params, images, has_r1=True)
+        real = terms(has_r1=True)
         return real._replace(r1=loss.r1_every * real.r1)
 
       if not loss.r1:
@@ -159,20 +164,36 @@ class PiGAN(Recipe):
         return with_r1()
       return jax.lax.cond(regularizers.is_due(now.step, loss.r1_every), with_r1, without_r1)
 
+    def r2_of(variables, fakes, now):
+      """R2 of fakes where it is due."""
+
+      def due():
+        logits_of = lambda fakes: discriminate(variables, fakes, now).logits  # noqa: E731
+        return loss.r1_every * regularizers.r1_penalty(logits_of, fakes)
+
+      if loss.r1_every <= 1:
+        return due()
+      is_due = regularizers.is_due(now.step, loss.r1_every)
+      return jax.lax.cond(is_due, due, lambda: jnp.zeros(()))
+
     def discriminator_loss(params, networks, inputs, now):
+      variables = networks.variables('discriminator', params)
       fakes, w = jax.lax.stop_gradient(fakes_of(networks.variables('generator'), inputs, now))
-      real = real_terms(params, networks, inputs.images, now)
-      out = discriminate(networks.variables('discriminator', params), fakes, now)
-      adversarial_loss = real.loss + adversarial.fake_loss(out.logits)
+      fake = functools.cache(lambda: discriminate(variables, fakes, now))
+      real = real_terms(params, networks, inputs.images, now, lambda: fake().logits)
+      out = fake()
+      adversarial_loss = loss_terms.of_both(loss, real.loss, out.logits)
       penalty, pose_error = regression(out, inputs)
-      return adversarial_loss + 0.5 * loss.r1 * real.r1 + penalty, Terms(
-        {
-          **loss_terms.discriminator_metrics(adversarial_loss, real.logits, out.logits),
-          'discriminator/r1': real.r1,
-          'discriminator/pose_error': pose_error,
-        },
-        base.running_w_average(networks, w),
-      )
+      metrics = {
+        **loss_terms.discriminator_metrics(adversarial_loss, real.logits, out.logits),
+        'discriminator/r1': real.r1,
+        'discriminator/pose_error': pose_error,
+      }
+      total = adversarial_loss + 0.5 * loss.r1 * real.r1 + penalty
+      if loss.r2:
+        metrics['discriminator/r2'] = r2 = r2_of(variables, fakes, now)
+        total += 0.5 * loss.r2 * r2
+      return total, Terms(metrics, base.running_w_average(networks, w))
 
     def top_k(logits, now):
       """Weights [b] of these examples, such that their weighted mean is the top-k mean of all."""
@@ -201,11 +222,13 @@ class PiGAN(Recipe):
 
     def generator_loss(params, networks, inputs, now):
       fakes, _ = fakes_of(networks.variables('generator', params), inputs, now)
-      out = discriminate(networks.variables('discriminator'), fakes, now)
+      variables = networks.variables('discriminator')
+      out = discriminate(variables, fakes, now)
       weights = inputs.extras.get('weights')
       if loss.top_k_interval and top_k_at_once:
         weights = top_k(out.logits, now)
-      losses = adversarial.generator_losses(out.logits)
+      photos = lambda: discriminate(variables, inputs.images, now).logits  # noqa: E731
+      losses = adversarial.generator_losses(loss_terms.margins(loss, out.logits, photos))
       adversarial_loss = losses.mean() if weights is None else (losses * weights).mean()
       penalty, pose_error = regression(out, inputs)
       metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}

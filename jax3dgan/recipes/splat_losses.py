@@ -1,6 +1,7 @@
 """Losses of 3D Gaussians whose images a discriminator judges, for one device's share of the batch:
 what GGHead's recipe and CGS-GAN's share."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -86,6 +87,26 @@ def make_losses(
       return image
     return backgrounds.behind(image, composite.opacity, inputs.extras[BACKGROUND])
 
+  def of_photos(variables, inputs, now):
+    return judge(variables, blurred(inputs.images, now), inputs.image_label)
+
+  def gradients(variables, inputs, now, fakes):
+    """R1 and R2; in the releases R1 is the gradient in the blurred photo, not in the photo."""
+    labels = {'photos': inputs.image_label, 'fakes': inputs.label}
+
+    def logits_of(which):
+      return lambda image: judge(variables, image, labels[which]).logits
+
+    photos = logits_of('photos'), blurred(inputs.images, now)
+    return loss_terms.of_gradients(loss, photos, (logits_of('fakes'), fakes))
+
+  def fakes_of(variables, inputs, now):
+    """Blurred images [b, h, w, 3] and the styles that they are of, without gradients."""
+    _, gaussians, w = objects_of(variables, inputs)
+    splats = draw(variables, gaussians, inputs.label[:, None])
+    fakes = images_of(splats.composite, inputs)[:, 0]
+    return jax.lax.stop_gradient((blurred(fakes, now), w))
+
   def of_generator(params, networks, inputs, now):
     variables = networks.variables('generator', params)
     raw, gaussians, _ = objects_of(variables, inputs)
@@ -96,12 +117,15 @@ def make_losses(
       label = jnp.concatenate([label, inputs.extras[VIEWS]], axis=1)  # [b, v, 25]
     splats = draw(variables, gaussians, label)
     images = images_of(splats.composite, inputs)
+    variables = networks.variables('discriminator')
+    photo_logits = functools.cache(lambda: of_photos(variables, inputs, now).logits)
     adversarial_loss = penalty = pose_error = 0.0
     # View by view, so that images which the discriminator compares are of different objects.
     for view in range(own.views):
       image = blurred(images[:, view], now)
-      out = judge(networks.variables('discriminator'), image, label[:, view])
-      adversarial_loss += adversarial.generator_loss(out.logits) / own.views
+      out = judge(variables, image, label[:, view])
+      margins = loss_terms.margins(loss, out.logits, photo_logits)
+      adversarial_loss += adversarial.generator_loss(margins) / own.views
       of_view = loss_terms.of_pose(loss, out, cameras.from_label(label[:, view]))
       penalty += of_view[0] / own.views
       pose_error += of_view[1] / own.views
@@ -118,25 +142,22 @@ def make_losses(
 
   def of_discriminator(params, networks, inputs, now):
     variables = networks.variables('discriminator', params)
-    of_fakes = networks.variables('generator')
-    _, gaussians, w = objects_of(of_fakes, inputs)
-    splats = draw(of_fakes, gaussians, inputs.label[:, None])
-    fakes = images_of(splats.composite, inputs)[:, 0]
-    fakes, w = jax.lax.stop_gradient((blurred(fakes, now), w))
-    fake = judge(variables, fakes, inputs.label)
-    real = judge(variables, blurred(inputs.images, now), inputs.image_label)
-    total, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
+    fakes, w = fakes_of(networks.variables('generator'), inputs, now)
+    fake, real = judge(variables, fakes, inputs.label), of_photos(variables, inputs, now)
+    relativistic = loss_terms.is_relativistic(loss)
+    total, metrics = loss_terms.of_discriminator(real.logits, fake.logits, relativistic)
     penalty, metrics['discriminator/pose_error'] = loss_terms.of_pose(loss, fake, inputs.camera)
+    if loss_terms.is_joint(loss):
+      more, own_metrics = gradients(variables, inputs, now, fakes)
+      penalty, metrics = penalty + more, metrics | own_metrics
     average = base.running_w_average(networks, w, own.w_average_decay)
     return total + penalty, Terms(metrics, average)
 
   def of_r1(params, networks, inputs, now):
-    variables = networks.variables('discriminator', params)
-    # In the releases R1 is the gradient in the blurred photo, not in the photo.
-    return loss_terms.of_r1(
-      loss.r1,
-      lambda image: judge(variables, image, inputs.image_label).logits,
-      blurred(inputs.images, now),
-    )
+    fakes = None
+    if loss.r2:
+      fakes, _ = fakes_of(networks.variables('generator'), inputs, now)
+    total, metrics = gradients(networks.variables('discriminator', params), inputs, now, fakes)
+    return total, Terms(metrics)
 
   return Losses(of_generator, of_discriminator, of_r1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from jax3dgan.errors import UserError
-from jax3dgan.recipes import backgrounds, base, checks, splat_losses
+from jax3dgan.recipes import backgrounds, base, checks, loss_terms, splat_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
@@ -88,9 +88,9 @@ class SplattedRecipe(Recipe):
     """See `Recipe.draw`."""
     del buffers
     own = config[self.model]
-    if own.random_background and phase != 'generator':
+    if own.random_background and loss_terms.sees_photos(config.loss, phase):
       photos = photos._replace(image=backgrounds.photos_on_colours(keys, photos))
-    if phase == 'r1':
+    if not loss_terms.makes_fakes(config.loss, phase):
       return Inputs(images=photos.image, image_label=photos.label)
     inputs = self.draw_cameras(keys, phase, config, photos, now)
     extras = dict(inputs.extras)
@@ -102,7 +102,7 @@ class SplattedRecipe(Recipe):
       keys=named_keys(keys, 'rendering'),
       extras=extras,
     )
-    if phase == 'discriminator':
+    if loss_terms.sees_photos(config.loss, phase):
       inputs = inputs._replace(images=photos.image, image_label=photos.label)
     return inputs
 
@@ -114,6 +114,6 @@ def phases(losses, config, prepare=None) -> tuple[Phase, ...]:
     Phase('generator', 'generator', losses.generator, prepare=prepare),
     Phase('discriminator', 'discriminator', losses.discriminator),
   ]
-  if config.loss.r1:
+  if loss_terms.is_lazy(config.loss):
     result.append(Phase('r1', 'discriminator', losses.r1, config.loss.r1_every, lazy=True))
   return tuple(result)

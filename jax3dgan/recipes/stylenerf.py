@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.generators import stylenerf as generator_lib
 from jax3dgan.losses import path_length
-from jax3dgan.recipes import base, checks, mixing, stylenerf_losses
+from jax3dgan.recipes import base, checks, loss_terms, mixing, stylenerf_losses
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.training import schedule
 from jax3dgan.training.checks import Range
@@ -23,11 +23,12 @@ from jax3dgan.training.streams import named_keys
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
-    r1, r1_every: Weight of R1, and each how many steps it has a step of its own.
+    r1, r1_every: Weight of R1; with the discriminator's own loss if it counts every step, or each
+      so many steps as a step of its own.
     pose, pose_encoding: Weight of the regression of the fakes' poses, and what is regressed:
       'angles' (pitch, yaw) or 'direction' (the unit vector towards the camera).
     density_noise, density_noise_steps: Standard deviation of the normal noise on the raw density in
@@ -89,7 +90,7 @@ class StyleNeRF(Recipe):
   discriminator = 'stylenerf'
   has_convolutions = True
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'loss.density_noise': ('loss.density_noise_steps',),
     'stylenerf.nerf_path': ('stylenerf.nerf_path_pixels',),
@@ -151,7 +152,7 @@ class StyleNeRF(Recipe):
     """See `Recipe.draw`."""
     del now, buffers
     own = config.stylenerf
-    if phase == 'r1':
+    if not loss_terms.makes_fakes(config.loss, phase):
       return Inputs(images=photos.image)
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
     extras = {'yaw': yaw, 'pitch': pitch}
@@ -168,7 +169,7 @@ class StyleNeRF(Recipe):
       z=base.draw_latents(keys, generator.z_dim),
       camera=base.camera_of(config, yaw, pitch),
       keys=named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if loss_terms.sees_photos(config.loss, phase) else None,
       extras=extras,
     )
 
@@ -182,7 +183,7 @@ class StyleNeRF(Recipe):
         Phase('path_length', 'generator', losses.path_length, own.path_length_every, lazy=True)
       )
     phases.append(Phase('discriminator', 'discriminator', losses.discriminator))
-    if loss.r1:
+    if loss_terms.is_lazy(loss):
       phases.append(Phase('r1', 'discriminator', losses.r1, loss.r1_every, lazy=True))
     return tuple(phases)
 

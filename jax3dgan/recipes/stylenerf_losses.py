@@ -98,8 +98,12 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
       path,
       method='synthesize_for_training',
     )
-    out = discriminate(networks.variables('discriminator'), made.rendering.image, now)
-    adversarial_loss = adversarial.generator_loss(out.logits)
+    judge = networks.variables('discriminator')
+    out = discriminate(judge, made.rendering.image, now)
+    photo_logits = lambda: discriminate(judge, inputs.images, now).logits  # noqa: E731
+    adversarial_loss = adversarial.generator_loss(
+      loss_terms.margins(loss, out.logits, photo_logits)
+    )
     penalty, pose_error = regression(out, inputs)
     metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
     total = adversarial_loss + penalty
@@ -126,20 +130,31 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
     moved = path_length.updated_mean(mean, lengths)
     return own.path_length * penalty, Terms(metrics, {PATH_MEAN: moved})
 
+  def fakes_of(networks, inputs, now):
+    variables = networks.variables('generator')
+    return jax.lax.stop_gradient(images(variables, styles(variables, inputs), inputs, now))
+
+  def gradients(variables, inputs, fakes, now):
+    logit_fn = lambda image: discriminate(variables, image, now).logits  # noqa: E731
+    return loss_terms.of_gradients(loss, (logit_fn, inputs.images), (logit_fn, fakes))
+
   def of_discriminator(params, networks, inputs, now):
-    of_fakes = networks.variables('generator')
-    fakes = jax.lax.stop_gradient(images(of_fakes, styles(of_fakes, inputs), inputs, now))
+    fakes = fakes_of(networks, inputs, now)
     variables = networks.variables('discriminator', params)
     fake = discriminate(variables, fakes, now)
     real = discriminate(variables, inputs.images, now)
-    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits)
+    relativistic = loss_terms.is_relativistic(loss)
+    adversarial_loss, metrics = loss_terms.of_discriminator(real.logits, fake.logits, relativistic)
     penalty, metrics['discriminator/pose_error'] = regression(fake, inputs)
+    if loss_terms.is_joint(loss):
+      more, own_metrics = gradients(variables, inputs, fakes, now)
+      penalty, metrics = penalty + more, metrics | own_metrics
     return adversarial_loss + penalty, Terms(metrics)
 
   def of_r1(params, networks, inputs, now):
+    fakes = fakes_of(networks, inputs, now) if loss.r2 else None
     variables = networks.variables('discriminator', params)
-    return loss_terms.of_r1(
-      loss.r1, lambda image: discriminate(variables, image, now).logits, inputs.images
-    )
+    total, metrics = gradients(variables, inputs, fakes, now)
+    return total, Terms(metrics)
 
   return Losses(of_generator, of_path_length, of_discriminator, of_r1)

@@ -25,11 +25,12 @@ MEAN = 'path_length'  # the buffer of the running mean of the lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
-    r1, r1_every: Weight of R1, and each how many steps it has a step of its own.
+    r1, r1_every: Weight of R1; with the discriminator's own loss if it counts every step, or each
+      so many steps as a step of its own.
   """
 
   r1: float = 10.0
@@ -77,7 +78,7 @@ class StyleSDF(Recipe):
   discriminator = 'stylegan2'
   has_convolutions = True
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'stylesdf.path_length': ('stylesdf.path_length_every',),
   }
 
@@ -120,7 +121,7 @@ class StyleSDF(Recipe):
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """Two latents and where they change over, cameras of the pose prior, the photos."""
     del now, buffers
-    if phase == 'r1':
+    if not loss_terms.makes_fakes(config.loss, phase):
       return Inputs(images=photos.image)
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
     own, b = config.stylesdf, photos.image.shape[0]
@@ -136,7 +137,7 @@ class StyleSDF(Recipe):
       z=base.draw_latents(keys, generator.z_dim),
       camera=base.camera_of(config, yaw, pitch),
       keys=named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if loss_terms.sees_photos(config.loss, phase) else None,
       extras=extras,
     )
 
@@ -163,8 +164,10 @@ class StyleSDF(Recipe):
     def generator_loss(params, networks, inputs, now):
       del now
       out = rendering_of(networks.variables('generator', params), inputs)
-      logits = logits_of(networks.variables('discriminator'), out.image)
-      adversarial_loss = adversarial.generator_loss(logits)
+      judge = networks.variables('discriminator')
+      logits = logits_of(judge, out.image)
+      margins = loss_terms.margins(loss, logits, lambda: logits_of(judge, inputs.images))
+      adversarial_loss = adversarial.generator_loss(margins)
       return adversarial_loss, Terms(
         {
           'generator/adversarial': adversarial_loss,
@@ -207,23 +210,36 @@ class StyleSDF(Recipe):
       moved = path_length.updated_mean(mean, weights * lengths)
       return own.path_length * penalty, Terms(metrics, {MEAN: {'mean': moved}})
 
+    def fakes_of(networks, inputs):
+      return jax.lax.stop_gradient(rendering_of(networks.variables('generator'), inputs)).image
+
     def discriminator_loss(params, networks, inputs, now):
       del now
       variables = networks.variables('discriminator', params)
-      fakes = jax.lax.stop_gradient(rendering_of(networks.variables('generator'), inputs)).image
+      fakes = fakes_of(networks, inputs)
       fake, real = logits_of(variables, fakes), logits_of(variables, inputs.images)
-      adversarial_loss, metrics = loss_terms.of_discriminator(real, fake)
-      return adversarial_loss, Terms(metrics)
+      relativistic = loss_terms.is_relativistic(loss)
+      total, metrics = loss_terms.of_discriminator(real, fake, relativistic)
+      if loss_terms.is_joint(loss):
+        penalty, own_metrics = gradients(variables, inputs, fakes)
+        total, metrics = total + penalty, metrics | own_metrics
+      return total, Terms(metrics)
+
+    def gradients(variables, inputs, fakes):
+      logit_fn = lambda images: logits_of(variables, images)  # noqa: E731
+      return loss_terms.of_gradients(loss, (logit_fn, inputs.images), (logit_fn, fakes))
 
     def r1(params, networks, inputs, now):
       del now
       variables = networks.variables('discriminator', params)
-      return loss_terms.of_r1(loss.r1, lambda x: logits_of(variables, x), inputs.images)
+      fakes = fakes_of(networks, inputs) if loss.r2 else None
+      total, metrics = gradients(variables, inputs, fakes)
+      return total, Terms(metrics)
 
     phases = [Phase('generator', 'generator', generator_loss)]
     if own.path_length:
       phases.append(Phase('path_length', 'generator', of_paths, own.path_length_every, lazy=True))
     phases.append(Phase('discriminator', 'discriminator', discriminator_loss))
-    if loss.r1:
-      phases.append(Phase('r1', 'discriminator', r1, max(loss.r1_every, 1), lazy=True))
+    if loss_terms.is_lazy(loss):
+      phases.append(Phase('r1', 'discriminator', r1, loss.r1_every, lazy=True))
     return tuple(phases)

@@ -22,7 +22,7 @@ from jax3dgan.training.streams import named, named_keys
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(loss_terms.Adversarial):
   """`config.loss`.
 
   Attributes:
@@ -110,7 +110,7 @@ class StyleSDFStage1(Recipe):
   model = 'stylesdf'
   discriminator = 'coordconv'
   of_weights = {
-    'loss.r1': ('loss.r1_every',),
+    ('loss.r1', 'loss.r2'): ('loss.r1_every',),
     'loss.pose': ('loss.pose_encoding',),
     'loss.minimal_surface': ('stylesdf.sharpness',),
     'stylesdf.sphere_steps': tuple(f'stylesdf.sphere_{name}' for name in ('rays', 'lr', 'radius')),
@@ -145,16 +145,16 @@ class StyleSDFStage1(Recipe):
     return networks._replace(params={**networks.params, 'generator': params})
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
-    """Latents, cameras of the pose prior, and the photos for the discriminator."""
+    """Latents, cameras of the pose prior, and the photos that the phase's loss is of."""
     del now, buffers
-    if phase == 'r1':
+    if not loss_terms.makes_fakes(config.loss, phase):
       return Inputs(images=photos.image)
     yaw, pitch = base.draw_angles(named_keys(keys, 'camera'), self.pose_prior(config, None))
     return Inputs(
       z=base.draw_latents(keys, generator.z_dim),
       camera=base.camera_of(config, yaw, pitch),
       keys=named_keys(keys, 'rendering'),
-      images=photos.image if phase == 'discriminator' else None,
+      images=photos.image if loss_terms.sees_photos(config.loss, phase) else None,
       extras={'yaw': yaw, 'pitch': pitch},
     )
 
@@ -182,32 +182,49 @@ class StyleSDFStage1(Recipe):
       variables = networks.variables('discriminator', params)
       return discriminator.apply(variables, images).logits
 
+    def fakes_of(networks, inputs):
+      out = jax.lax.stop_gradient(rendered(networks.variables('generator'), inputs))
+      return as_rendering(out, options.resolution).image
+
     def discriminator_loss(params, networks, inputs, now):
       del now
-      out = jax.lax.stop_gradient(rendered(networks.variables('generator'), inputs))
-      fakes = as_rendering(out, options.resolution).image
+      fakes = fakes_of(networks, inputs)
       fake = discriminator.apply(networks.variables('discriminator', params), fakes)
       logit_fn = lambda params, images: logits_of(params, images, networks)  # noqa: E731
       has_r1 = bool(loss.r1) and loss.r1_every == 1
-      real = loss_terms.of_photos(discriminator, logit_fn, params, inputs.images, has_r1)
-      adversarial_loss = real.loss + adversarial.fake_loss(fake.logits)
+      paired = loss_terms.paired(loss, lambda: fake.logits)
+      real = loss_terms.of_photos(discriminator, logit_fn, params, inputs.images, has_r1, paired)
+      adversarial_loss = loss_terms.of_both(loss, real.loss, fake.logits)
       error = view_error(fake, inputs)
       metrics = loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake.logits)
       metrics['discriminator/pose_error'] = error
       if has_r1:
         metrics['discriminator/r1'] = real.r1
-      return adversarial_loss + 0.5 * loss.r1 * real.r1 + loss.pose * error, Terms(metrics)
+      total = adversarial_loss + 0.5 * loss.r1 * real.r1 + loss.pose * error
+      if loss.r2 and loss_terms.is_joint(loss):
+        r2 = regularizers.r1_penalty(lambda x: logit_fn(params, x), fakes)
+        metrics['discriminator/r2'] = r2
+        total += 0.5 * loss.r2 * r2
+      return total, Terms(metrics)
 
     def r1(params, networks, inputs, now):
       del now
-      return loss_terms.of_r1(loss.r1, lambda x: logits_of(params, x, networks), inputs.images)
+      logit_fn = lambda images: logits_of(params, images, networks)  # noqa: E731
+      fakes = fakes_of(networks, inputs) if loss.r2 else None
+      total, metrics = loss_terms.of_gradients(loss, (logit_fn, inputs.images), (logit_fn, fakes))
+      return total, Terms(metrics)
 
     def generator_loss(params, networks, inputs, now):
       del now
       out = rendered(networks.variables('generator', params), inputs, penalties)
       rendering = as_rendering(out, options.resolution)
       judged = discriminator.apply(networks.variables('discriminator'), rendering.image)
-      adversarial_loss = adversarial.generator_loss(judged.logits)
+
+      def photo_logits():
+        return logits_of(networks.params['discriminator'], inputs.images, networks)
+
+      margins = loss_terms.margins(loss, judged.logits, photo_logits)
+      adversarial_loss = adversarial.generator_loss(margins)
       error = view_error(judged, inputs)
       total = adversarial_loss + loss.pose * error
       of_distance = {name: values.mean() for name, values in out.means.items()}
@@ -224,6 +241,6 @@ class StyleSDFStage1(Recipe):
       )
 
     phases = [Phase('discriminator', 'discriminator', discriminator_loss)]
-    if loss.r1 and loss.r1_every > 1:
+    if loss_terms.is_lazy(loss):
       phases.append(Phase('r1', 'discriminator', r1, loss.r1_every, lazy=True))
     return (*phases, Phase('generator', 'generator', generator_loss))

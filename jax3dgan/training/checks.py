@@ -155,6 +155,7 @@ RANGES = {
   'camera_generator.mean_penalty': _NOT_NEGATIVE,
   'camera_generator.std_penalty': _NOT_NEGATIVE,
   'loss.r1': _NOT_NEGATIVE,
+  'loss.r2': _NOT_NEGATIVE,
   'loss.r1_every': _COUNT,
   'loss.pose': _NOT_NEGATIVE,
   'loss.latent': _NOT_NEGATIVE,

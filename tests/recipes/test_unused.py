@@ -53,11 +53,15 @@ def test_fields_of_what_is_not_done(recipe, fields, words):
 @pytest.mark.parametrize(
   'recipe, fields, said',
   [
-    ('pigan', dict(loss__r1=0.0, loss__r1_every=4), 'loss.r1_every (4) beside config.loss.r1 of 0'),
+    (
+      'pigan',
+      dict(loss__r1=0.0, loss__r1_every=4),
+      'loss.r1_every (4) beside config.loss.r1 and config.loss.r2 of 0',
+    ),
     ('pigan', dict(loss__top_k_interval=0, loss__top_k_floor=0.5), 'loss.top_k_floor (0.5) beside'),
     ('eg3d', dict(loss__pose_encoding='direction'), "pose_encoding ('direction') beside"),
     ('eg3d', dict(eg3d__density=0.0, eg3d__monotonic=5.0), 'eg3d.monotonic (5.0) beside'),
-    ('stylesdf_stage1', dict(loss__r1=0.0, loss__r1_every=2), 'config.loss.r1 of 0'),
+    ('stylesdf_stage1', dict(loss__r1=0.0, loss__r1_every=2), 'config.loss.r2 of 0'),
     (
       'stylesdf_stage1',
       dict(loss__eikonal=0.0, loss__minimal_surface=0.0, stylesdf__penalise_every=2),
