@@ -157,8 +157,9 @@ class GIRAFFE(Recipe):
       )
       fake_logits = fake()
       adversarial_loss = loss_terms.of_both(loss, real.loss, fake_logits)
+      r1 = _OF_UNIT_IMAGES * real.r1
       metrics = loss_terms.discriminator_metrics(adversarial_loss, real.logits, fake_logits)
-      metrics['discriminator/r1'] = r1 = _OF_UNIT_IMAGES * real.r1
+      metrics['discriminator/r1'] = r1
       total = adversarial_loss + loss.r1 * r1
       if loss.r2:
         r2 = _OF_UNIT_IMAGES * regularizers.r1_penalty(lambda x: logits_of(params, x), fakes)

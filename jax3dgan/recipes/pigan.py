@@ -184,12 +184,12 @@ class PiGAN(Recipe):
       out = fake()
       adversarial_loss = loss_terms.of_both(loss, real.loss, out.logits)
       penalty, pose_error = regression(out, inputs)
+      total = adversarial_loss + 0.5 * loss.r1 * real.r1 + penalty
       metrics = {
         **loss_terms.discriminator_metrics(adversarial_loss, real.logits, out.logits),
         'discriminator/r1': real.r1,
         'discriminator/pose_error': pose_error,
       }
-      total = adversarial_loss + 0.5 * loss.r1 * real.r1 + penalty
       if loss.r2:
         metrics['discriminator/r2'] = r2 = r2_of(variables, fakes, now)
         total += 0.5 * loss.r2 * r2
