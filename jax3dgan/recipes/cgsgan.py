@@ -16,9 +16,8 @@ The losses are in `cgsgan_losses` and `splat_losses`.
 
 import dataclasses
 
-from jax3dgan.errors import UserError
 from jax3dgan.generators import cgsgan as generator_lib
-from jax3dgan.recipes import cgsgan_losses, checks, eg3d_inputs, splatted
+from jax3dgan.recipes import cgsgan_losses, checks, eg3d_inputs, splatted, views
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
 from jax3dgan.training.checks import Range
@@ -84,13 +83,7 @@ class CGSGAN(SplattedRecipe):
       for name in ('neighbours', 'num_neighbours', 'centre'):
         reason = 'of one level there are no anchors'
         checks.unused(config, f'cgsgan.{name}', getattr(Own, name), reason)
-    sizes = [dict(stage).get('batch_size', config.batch_size) for stage in config.stages]
-    least = min([config.batch_size, *sizes])
-    if config.cgsgan.views > least:
-      raise UserError(
-        f'config.cgsgan.views is {config.cgsgan.views}, more than the {least} cameras of a batch. '
-        f'Set --config.cgsgan.views={least}, or a larger batch_size.'
-      )
+    views.check(config, 'cgsgan.views')
 
   def draw_cameras(self, keys, phase, config, photos, now):
     """See `SplattedRecipe.draw_cameras`; nothing is conditioned on them."""
@@ -101,12 +94,14 @@ class CGSGAN(SplattedRecipe):
   def phases(self, config, generator, discriminator, stage):
     """The generator, the discriminator, R1."""
     losses = cgsgan_losses.make_losses(config, generator, discriminator, stage)
+    num_views = config.cgsgan.views
 
     def turned(networks, inputs, now, num_micro_batches):
       del networks, now, num_micro_batches
-      return cgsgan_losses.with_views(inputs, config.cgsgan.views, stage.batch_size)
+      others = views.rolled(inputs.label, num_views, stage.batch_size)
+      return inputs._replace(extras={**inputs.extras, views.VIEWS: others})
 
-    return splatted.phases(losses, config, turned if config.cgsgan.views > 1 else None)
+    return splatted.phases(losses, config, turned if num_views > 1 else None)
 
   def scale_updates(self, network, updates, config, now):
     """The learned points are slow."""

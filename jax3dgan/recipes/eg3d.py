@@ -18,7 +18,7 @@ from jax3dgan.augment import AdaState
 from jax3dgan.cameras import camera_generator
 from jax3dgan.errors import UserError
 from jax3dgan.generators.eg3d import MARCHING
-from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses, loss_terms
+from jax3dgan.recipes import base, checks, eg3d_inputs, eg3d_losses, loss_terms, views
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.training.streams import named, named_keys
@@ -43,6 +43,8 @@ class Own:
     w_average_decay: Of the running mean of the styles, a step.
     label_noise: Standard deviation of normal noise on the labels that the discriminator is
       conditioned on, real and fake, in those of the labels of the batch.
+    views: Of each object in the generator's step, at most as many as a batch has cameras, see
+      `recipes.views`; the paper has one.
   """
 
   pose_swap: float = 0.5
@@ -57,6 +59,7 @@ class Own:
   blur_images: int = 200_000
   w_average_decay: float = 0.998
   label_noise: float = 0.0
+  views: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +144,12 @@ class EG3D(Recipe):
       )
     checks.told_cameras(config, generator, discriminator)
     checks.heads(config, generator, discriminator, ('pose',))
+    views.check(config, 'eg3d.views')
+    if own.views > 1 and not generator.uses_camera:
+      raise UserError(
+        f"config.eg3d.views is {own.views}, but images of '{config.model.name}' do not depend on "
+        'the camera. Set --config.eg3d.views=1.'
+      )
     if own.label_noise and not (discriminator.label_dim and config.data.use_labels):
       raise UserError(
         f'config.eg3d.label_noise is {own.label_noise}, but no discriminator is conditioned on '
@@ -209,7 +218,14 @@ class EG3D(Recipe):
   def phases(self, config, generator, discriminator, stage):
     """The generator, its density, the discriminator, R1."""
     losses = eg3d_losses.make_losses(config, generator, discriminator, stage)
-    phases = [Phase('generator', 'generator', losses.generator, gradient=losses.generator_gradient)]
+
+    def with_views(networks, inputs, now, num_micro_batches):
+      del networks, now, num_micro_batches
+      return eg3d_inputs.with_views(inputs, config.eg3d.views, stage.batch_size)
+
+    prepare = with_views if config.eg3d.views > 1 else None
+    gradient = losses.generator_gradient
+    phases = [Phase('generator', 'generator', losses.generator, gradient=gradient, prepare=prepare)]
     if config.eg3d.density:
       every = max(config.eg3d.density_every, 1)
       phases.append(Phase('density', 'generator', losses.density, every, lazy=True))

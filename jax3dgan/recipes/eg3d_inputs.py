@@ -6,10 +6,13 @@ import jax.numpy as jnp
 
 from jax3dgan import cameras
 from jax3dgan.cameras import camera_generator
+from jax3dgan.devices import parallel
 from jax3dgan.losses import density
-from jax3dgan.recipes import base
+from jax3dgan.recipes import base, views
 from jax3dgan.recipes.base import Inputs
 from jax3dgan.training.streams import named_keys
+
+_OF_CAMERAS = ('angles', 'label_noise')  # what `Inputs.extras` have of cameras
 
 
 def swap_probability(num_images, probability: float, fade: float):
@@ -69,6 +72,34 @@ def move_cameras(config, params, inputs: Inputs) -> Inputs:
   condition = base.camera_of(config, yaw[:, 1], pitch[:, 1]).label()
   return inputs._replace(
     camera=camera, label=camera.label(), condition=jax.lax.stop_gradient(condition)
+  )
+
+
+def with_views(inputs: Inputs, num_views: int, batch_size: int) -> Inputs:
+  """Inputs with further views of each object, by the cameras of other ones, see `views.rolled`;
+  what was drawn with a camera goes with it."""
+  of_cameras = {'label': inputs.label}
+  of_cameras |= {name: inputs.extras[name] for name in _OF_CAMERAS if name in inputs.extras}
+  others = views.rolled(of_cameras, num_views, batch_size)
+  return inputs._replace(extras={**inputs.extras, views.VIEWS: others})
+
+
+def view_of(inputs: Inputs, number: int) -> Inputs:
+  """Inputs [b] of one view of each object, the first of which is that of the inputs themselves. The
+  others have streams of their own."""
+  if not number:
+    return inputs
+  own = jax.tree.map(lambda x: x[:, number - 1], inputs.extras[views.VIEWS])
+  label = own.pop('label')
+
+  def of_view(keys):
+    return named_keys(keys, f'view {number}') if parallel.are_keys(keys) else keys
+
+  extras = {**inputs.extras, **own}
+  if (name := 'augment fakes') in extras:
+    extras[name] = of_view(extras[name])
+  return inputs._replace(
+    camera=cameras.from_label(label), label=label, keys=of_view(inputs.keys), extras=extras
   )
 
 

@@ -3,6 +3,7 @@
 `recipes.eg3d` makes phases of them; `eg3d_inputs` draws what the fakes are made from.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,9 +15,10 @@ from jax3dgan.cameras import camera_generator
 from jax3dgan.devices import parallel
 from jax3dgan.losses import adversarial, blur, density
 from jax3dgan.nn import resample
-from jax3dgan.recipes import base, eg3d_inputs, loss_terms
+from jax3dgan.recipes import base, eg3d_inputs, loss_terms, views
 from jax3dgan.recipes.base import Terms
 from jax3dgan.training.schedule import Stage
+from jax3dgan.training.streams import named_keys
 
 DENSITY_KINDS = ('l1', 'monotonic')
 
@@ -55,11 +57,17 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     condition = inputs.condition if generator.label_dim else None
     return generator.apply(variables, inputs.z, condition, method='map')
 
+  def rendered(variables, scene, inputs):
+    """(image, low_res) of styles or a scene."""
+    out = generator.apply(
+      variables, scene, inputs.camera, inputs.keys, options, method='synthesize'
+    )
+    return out.image, out.low_res
+
   def images_of(variables, inputs):
     """(image, low_res) and the styles."""
     w = styles(variables, inputs)
-    out = generator.apply(variables, w, inputs.camera, inputs.keys, options, method='synthesize')
-    return (out.image, out.low_res), w
+    return rendered(variables, w, inputs), w
 
   def blurred(image, sigma):
     return blur.gaussian_blur(image, sigma, own.blur) if own.blur else image
@@ -107,20 +115,33 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     pairs = [pair if takes_pairs or pair is None else pair[0] for pair in pairs]
     return loss_terms.of_gradients(loss, (photos, pairs[0]), (logit_fn(of_fakes), pairs[1]))
 
-  def generator_terms(params, networks, inputs, now):
-    inputs = eg3d_inputs.move_cameras(config, params, inputs)
-    pair, _ = images_of(networks.variables('generator', params), inputs)
-    judge, label, sigma = networks.variables('discriminator'), label_of_fakes(inputs), sigma_at(now)
-    keys = inputs.extras.get('augment fakes')
-    out = discriminate(judge, pair, label, sigma, networks, keys)
+  def views_of(params, variables, inputs):
+    """The inputs of each view of the objects, and the images; all of the same scenes."""
+    seen = [eg3d_inputs.view_of(inputs, number) for number in range(own.views)]
+    seen = [eg3d_inputs.move_cameras(config, params, view) for view in seen]
+    if own.views == 1:
+      return seen, [images_of(variables, *seen)[0]]
+    keys = named_keys(inputs.keys, 'scene') if parallel.are_keys(inputs.keys) else None
+    scene = generator.apply(variables, styles(variables, seen[0]), keys, method='prepare')
+    return seen, [rendered(variables, scene, view) for view in seen]
 
+  def generator_terms(params, networks, inputs, now):
+    seen, pairs = views_of(params, networks.variables('generator', params), inputs)
+    labels = [label_of_fakes(view) for view in seen]
+    judge, sigma = networks.variables('discriminator'), sigma_at(now)
+
+    @functools.cache
     def photo_logits():
       return of_photos(judge, photo_pair(inputs.images, sigma), inputs, sigma, networks).logits
 
-    adversarial_loss = adversarial.generator_loss(
-      loss_terms.margins(loss, out.logits, photo_logits)
-    )
-    penalty, pose_error = loss_terms.of_pose(loss, out, inputs.camera)
+    terms = []
+    # View by view, so that images which the discriminator compares are of different objects.
+    for view, pair, label in zip(seen, pairs, labels, strict=True):
+      out = discriminate(judge, pair, label, sigma, networks, view.extras.get('augment fakes'))
+      margins = loss_terms.margins(loss, out.logits, photo_logits)
+      of_pose = loss_terms.of_pose(loss, out, view.camera)
+      terms.append((adversarial.generator_loss(margins), *of_pose))
+    adversarial_loss, penalty, pose_error = map(views.mean, zip(*terms, strict=True))
     metrics = {'generator/adversarial': adversarial_loss, 'generator/pose_error': pose_error}
     if learned:
       prior = camera_generator.pose_prior(config, params)

@@ -16,7 +16,7 @@ import jax
 from jax3dgan.errors import UserError
 from jax3dgan.generators import gghead as generator_lib
 from jax3dgan.generators import templates
-from jax3dgan.recipes import checks, eg3d_inputs, gghead_losses, splat_losses, splatted
+from jax3dgan.recipes import checks, eg3d_inputs, gghead_losses, splatted, views
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
 from jax3dgan.training.checks import Range
@@ -119,8 +119,8 @@ class GGHead(SplattedRecipe):
       named_keys(keys, 'views')
     )  # [v − 1, b]
     others = [eg3d_inputs.draw_cameras(each, config, photos.all_labels).label for each in every]
-    views = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
-    return inputs._replace(extras={**inputs.extras, splat_losses.VIEWS: views})
+    labels = jax.numpy.stack(others, axis=1)  # [b, v − 1, 25]
+    return inputs._replace(extras={**inputs.extras, views.VIEWS: labels})
 
   def phases(self, config, generator, discriminator, stage):
     """The generator, the discriminator, R1."""

@@ -14,11 +14,10 @@ from jax3dgan.generators.splatted import GaussianScene
 from jax3dgan.losses import adversarial, blur
 from jax3dgan.recipes import backgrounds, base, loss_terms
 from jax3dgan.recipes.base import Terms
+from jax3dgan.recipes.views import VIEWS
 from jax3dgan.training.schedule import Stage
 
-# Of `Inputs.extras`: [b, v − 1, 25] cameras of further views of each object, and [b, v, 3] colours
-# of the ground behind each view.
-VIEWS, BACKGROUND = 'views', 'background'
+BACKGROUND = 'background'  # of `Inputs.extras`: [b, v, 3] colours of the ground behind each view
 
 
 class Losses(NamedTuple):
@@ -113,7 +112,7 @@ def make_losses(
     if with_features is not None:
       gaussians = with_features(variables, gaussians)
     label = inputs.label[:, None]
-    if VIEWS in inputs.extras:
+    if VIEWS in inputs.extras:  # their cameras [b, v − 1, 25]
       label = jnp.concatenate([label, inputs.extras[VIEWS]], axis=1)  # [b, v, 25]
     splats = draw(variables, gaussians, label)
     images = images_of(splats.composite, inputs)

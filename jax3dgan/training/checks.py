@@ -179,6 +179,7 @@ RANGES = {
   'eg3d.blur_images': _NOT_NEGATIVE,
   'eg3d.w_average_decay': _DECAY,
   'eg3d.label_noise': _NOT_NEGATIVE,
+  'eg3d.views': _COUNT,
   'optimizer.lr_generator': _NOT_NEGATIVE,
   'optimizer.lr_discriminator': _NOT_NEGATIVE,
   'optimizer.beta1': _DECAY,

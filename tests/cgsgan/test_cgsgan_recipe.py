@@ -13,7 +13,7 @@ from jax3dgan import config as config_lib
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.errors import UserError
 from jax3dgan.nn import batch_axis
-from jax3dgan.recipes import Inputs, Now, Photos, cgsgan_losses
+from jax3dgan.recipes import Now, Photos, views
 from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 
@@ -74,17 +74,16 @@ def test_cameras_are_rolled_through_the_whole_batch(batch_size):
   """Whatever the devices; those beyond the batch give none."""
   label = np.arange(8.0, dtype=np.float32)[:, None] + np.zeros(25, np.float32)
 
-  def views(label):
-    inputs = cgsgan_losses.with_views(Inputs(label=label), 4, batch_size)
-    return inputs.extras['views']
+  def rolled(label):
+    return views.rolled(label, 4, batch_size)
 
-  alone = views(jnp.asarray(label))
+  alone = rolled(jnp.asarray(label))
   for view in range(3):
     # A batch with each camera of the batch once.
     expected = (np.arange(8) + view + 1) % batch_size
     np.testing.assert_array_equal(alone[:, view, 0], expected)
   with batch_axis.divided('data', 4):
-    divided = jax.vmap(views, axis_name='data')(label.reshape(4, 2, 25))
+    divided = jax.vmap(rolled, axis_name='data')(label.reshape(4, 2, 25))
   np.testing.assert_array_equal(divided.reshape(8, 3, 25), alone)
 
 
