@@ -29,9 +29,10 @@ NUM_STEPS = 8
 
 
 def tiny_2d():
-  """A 2D generator under the same step."""
-  none = {'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.r1': 0.0, 'loss.r1_every': 1}
-  config = tiny_steps.pigan(**none)
+  """A 2D generator under the same step, with the relativistic loss of pairs, R1 and R2."""
+  fields = {'loss.pose': 0.0, 'loss.latent': 0.0, 'loss.r1_every': 1}
+  config = tiny_steps.pigan(**fields)
+  config.loss.update(adversarial='relativistic', r1=1.0, r2=0.5)
   config.loss.density_noise = 0.0
   config_lib.set_model(config, 'stylegan2', z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8))
   return config
