@@ -7,6 +7,7 @@ import numpy as np
 import scipy.special
 
 SEED = 0
+HAIRLINE_CM = -0.6, 0.7  # by which the hairline is higher than usual: the range
 SPLITS = ('train', 'test')
 _TRUNCATION = 2.0  # Standard deviations of identities; beyond, features begin to intersect.
 RADIUS = 2.7
@@ -95,7 +96,7 @@ def draw(rng, names, num_identity, background='white') -> Look:
     hair=hair,
     iris=iris,
     lips=lips,
-    hairline=rng.uniform(-0.6, 0.7),
+    hairline=rng.uniform(*HAIRLINE_CM),
     volume=0.0 if rng.uniform() < 0.06 else rng.uniform(0.15, 1.1),
     brow=rng.uniform(0.45, 0.95),
     blush=rng.uniform(0.2, 1.0),

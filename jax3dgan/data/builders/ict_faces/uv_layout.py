@@ -57,7 +57,7 @@ def head(folder) -> Mesh:
     UserError: the model is not there, is another one, or has no UV coordinates.
   """
   file, arrays = model.read(folder)
-  _check(file, arrays)
+  check(file, arrays)
   names = arrays['part_names'].tolist()
   ranges = [arrays['part_ranges'][names.index(name)][2:] for name in PARTS]
   quads = np.concatenate([np.arange(first, last + 1) for first, last in ranges])
@@ -101,7 +101,8 @@ def spacing(mesh: Mesh, count: int) -> float:
   return math.sqrt(area / count)
 
 
-def _check(file, arrays) -> None:
+def check(file, arrays) -> None:
+  """UserError where a file of the model has no UV coordinates that fit its faces."""
   missing = [name for name in ('uv', 'faces_uv') if name not in arrays]
   if missing:
     raise UserError(

@@ -1,0 +1,133 @@
+"""A linear 3D morphable model (Blanz & Vetter, SIGGRAPH 1999): v = mean + shape·a + expression·b,
+and, where it has one, a jaw that turns by linear blend skinning (as FLAME's, Li et al. 2017).
+
+All is a pytree of arrays, so that a compiled step takes it as an argument.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dgan.generators.gghead_attributes import axis_angle_quaternions
+from jax3dgan.nn import precision
+from jax3dgan.rendering.splatting_projection import rotations
+
+
+@flax.struct.dataclass
+class Jaw:
+  """A joint about which a part of the vertices turns.
+
+  Attributes:
+    weight: [v] in [0, 1], how much of the jaw's rotation a vertex takes.
+    joint, joint_shape, joint_expression: [3], [k, 3] and [e, 3]: where the joint is, linear in the
+      codes as the vertices are.
+    correctives: [9, v, 3] displacements for the entries of (rotation − identity), row by row; None
+      without.
+  """
+
+  weight: jax.Array
+  joint: jax.Array
+  joint_shape: jax.Array
+  joint_expression: jax.Array
+  correctives: jax.Array | None = None
+
+
+@flax.struct.dataclass
+class MorphableModel:
+  """A head in units of its own, y up, the face looks at +z.
+
+  Attributes:
+    mean: [v, 3].
+    shape_basis, expression_basis: [k, v, 3] and [e, v, 3], displacements for a code of 1.
+    faces: int32 [t, 3], counter-clockwise seen from outside.
+    region: int32 [f, 3], those of the triangles that are drawn as UV and depth.
+    region_uv: [f, 3, 2] of their corners, in [0, 1], v up.
+    landmark_corners: int32 [l, 3] vertices.
+    landmark_weights: [l, 3] barycentric coordinates.
+    jaw: None without.
+    expression_names: of the e; () where they have none.
+  """
+
+  mean: jax.Array
+  shape_basis: jax.Array
+  expression_basis: jax.Array
+  faces: jax.Array
+  region: jax.Array
+  region_uv: jax.Array
+  landmark_corners: jax.Array
+  landmark_weights: jax.Array
+  jaw: Jaw | None = None
+  expression_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+
+  @property
+  def texture_places(self):
+    """[f, 3, 2] of the region's corners on a texture in [−1, 1]², x right, y down."""
+    return (2 * self.region_uv - 1) * np.asarray([1, -1], self.region_uv.dtype)
+
+  def vertices(self, shape, expression, jaw=None):
+    """Vertices [b, v, 3] of codes.
+
+    Args:
+      shape, expression: [b, k] and [b, e].
+      jaw: [b, 3] rotation vectors, radians; None for a closed one. A model without a jaw has none.
+    """
+    if jaw is not None and self.jaw is None:
+      raise ValueError('The model has no jaw: its expressions open the mouth.')
+    v = self._linear(self.mean, self.shape_basis, self.expression_basis, shape, expression)
+    if jaw is None:
+      return v
+    own, turn = self.jaw, rotation_matrices(jaw)  # [b, 3, 3]
+    joint = self._linear(own.joint, own.joint_shape, own.joint_expression, shape, expression)
+    if own.correctives is not None:
+      change = (turn - jnp.eye(3, dtype=turn.dtype)).reshape(-1, 9)
+      v = v + precision.einsum('bi,ivc->bvc', change, own.correctives)
+    local = v - joint[:, None]
+    opened = turned(local, turn) + joint[:, None]
+    return v + own.weight[:, None] * (opened - v)
+
+  @staticmethod
+  def _linear(mean, shape_basis, expression_basis, shape, expression):
+    """As one product of matrices, of any trailing axes of the bases."""
+    codes = jnp.concatenate([shape, expression], axis=-1)
+    basis = jnp.concatenate([shape_basis, expression_basis])
+    moved = precision.einsum('bk,kn->bn', codes, basis.reshape(len(basis), -1))
+    return mean + moved.reshape(len(codes), *mean.shape)
+
+  def landmarks(self, vertices):
+    """[b, l, 3] on vertices [b, v, 3]."""
+    corners = vertices[:, self.landmark_corners]  # [b, l, 3, 3]
+    return jnp.sum(self.landmark_weights[..., None] * corners, axis=-2)
+
+  def of_region(self) -> 'MorphableModel':
+    """The model of the region's vertices alone, which is what a step computes; its landmarks are
+    those that lie on them."""
+    kept = np.unique(np.asarray(self.region))
+    corners, weights = np.asarray(self.landmark_corners), np.asarray(self.landmark_weights)
+    inside = np.all(np.isin(corners, kept) | (weights == 0), axis=-1)
+    corners = np.where(weights == 0, kept[0], corners)
+    region = np.searchsorted(kept, self.region).astype(np.int32)
+    jaw = self.jaw
+    if jaw is not None:
+      correctives = None if jaw.correctives is None else jaw.correctives[:, kept]
+      jaw = jaw.replace(weight=jaw.weight[kept], correctives=correctives)
+    return self.replace(
+      mean=self.mean[kept],
+      shape_basis=self.shape_basis[:, kept],
+      expression_basis=self.expression_basis[:, kept],
+      faces=region,
+      region=region,
+      landmark_corners=np.searchsorted(kept, corners[inside]).astype(np.int32),
+      landmark_weights=weights[inside],
+      jaw=jaw,
+    )
+
+
+def rotation_matrices(vectors):
+  """Rotations [..., 3, 3] about vectors [..., 3] by their lengths, radians."""
+  return rotations(axis_angle_quaternions(vectors))
+
+
+def turned(points, rotation):
+  """Points [b, n, 3] turned by rotations [b, 3, 3] about the origin."""
+  return precision.einsum('bij,bnj->bni', rotation, points)
