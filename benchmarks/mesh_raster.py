@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from jax3dgan import cameras, morphable
+from jax3dgan import cameras
+from jax3dgan.data import face_models
 from jax3dgan.data.builders.ict_faces import looks, raster
 from jax3dgan.rendering import mesh_raster
 
@@ -34,7 +35,7 @@ def fastest(function) -> float:
 
 def main(argv):
   del argv
-  model, b = morphable.load(FLAGS.model).of_region(), FLAGS.batch
+  model, b = face_models.load(FLAGS.model).of_region(), FLAGS.batch
   rng = np.random.default_rng(0)
   shape = rng.normal(size=(b, len(model.shape_basis))).astype(np.float32)
   expression = rng.uniform(0, 0.2, (b, len(model.expression_basis))).astype(np.float32)

@@ -5,7 +5,8 @@ import functools
 import goldens
 import numpy as np
 
-from jax3dgan.morphable import files, photo_cameras
+from jax3dgan.data import face_models
+from jax3dgan.morphable import photo_cameras
 
 FILE = 'expgan/mesh_raster_camera'
 
@@ -18,7 +19,7 @@ def arrays_of_model() -> dict[str, np.ndarray]:
 @functools.cache
 def model():
   """Of 362 vertices, 8 shapes, 6 expressions, with a jaw; float32."""
-  return files.from_arrays(arrays_of_model(), FILE)
+  return face_models.from_arrays(arrays_of_model(), FILE)
 
 
 def codes(which: str, dtype=np.float32) -> photo_cameras.PhotoCodes:

@@ -29,7 +29,7 @@ LAYERS = (
   ),
   ('nn', 'cameras', 'viz', 'augment'),
   ('rendering',),
-  ('fields',),
+  ('fields', 'morphable'),
   ('generators', 'discriminators'),
   ('devices',),
   ('training', 'losses', 'recipes'),

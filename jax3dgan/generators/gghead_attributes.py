@@ -10,6 +10,7 @@ import numpy as np
 
 from jax3dgan.rendering import spherical_harmonics
 from jax3dgan.rendering.splatting import Gaussians
+from jax3dgan.rendering.splatting_projection import axis_angle_quaternions
 
 OVERSHOOT = 0.001  # of bounded activations, which then reach their ends
 ROTATIONS = {'quaternion': 4, 'axis_angle': 3}  # numbers of each
@@ -59,15 +60,6 @@ def scales(raw, start: float, largest: float, least: float = 0.0):
   free, end = (math.sqrt(s**2 - least**2) for s in (start, largest))
   s = end * jnp.exp(-jax.nn.softplus(scale_offset(free, end) - raw))
   return jnp.sqrt(s**2 + least**2) if least else s
-
-
-def axis_angle_quaternions(v):
-  """Quaternions (w, x, y, z) of rotations about axes v [..., 3] by |v| radians."""
-  square = jnp.sum(v**2, axis=-1, keepdims=True)
-  small = square < 1e-12
-  angle = jnp.sqrt(jnp.where(small, 1, square))
-  share = jnp.where(small, 0.5, jnp.sin(angle / 2) / angle)
-  return jnp.concatenate([jnp.where(small, 1, jnp.cos(angle / 2)), v * share], axis=-1)
 
 
 def quaternions(raw, compat: bool = False):

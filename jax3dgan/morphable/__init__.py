@@ -1,6 +1,8 @@
-"""Linear 3D morphable models of faces: vertices, landmarks and UV maps of codes."""
+"""Linear 3D morphable models of faces: vertices, landmarks and maps of codes.
 
-from jax3dgan.morphable.files import load
-from jax3dgan.morphable.model import Jaw, MorphableModel, turned
+`data.face_models` reads them from files.
+"""
 
-__all__ = ['Jaw', 'MorphableModel', 'load', 'turned']
+from jax3dgan.morphable.model import Jaw, MorphableModel
+
+__all__ = ['Jaw', 'MorphableModel']

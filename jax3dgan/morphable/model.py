@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dgan.generators.gghead_attributes import axis_angle_quaternions
 from jax3dgan.nn import precision
-from jax3dgan.rendering.splatting_projection import rotations
+from jax3dgan.rendering.splatting_projection import axis_angle_quaternions, rotations
 
 
 @flax.struct.dataclass

@@ -66,6 +66,15 @@ class Projected(NamedTuple):
   valid: jax.Array
 
 
+def axis_angle_quaternions(v):
+  """Quaternions (w, x, y, z) of rotations about axes v [..., 3] by |v| radians."""
+  square = jnp.sum(v**2, axis=-1, keepdims=True)
+  small = square < 1e-12
+  angle = jnp.sqrt(jnp.where(small, 1, square))
+  share = jnp.where(small, 0.5, jnp.sin(angle / 2) / angle)
+  return jnp.concatenate([jnp.where(small, 1, jnp.cos(angle / 2)), v * share], axis=-1)
+
+
 def rotation_rows(quaternions):
   """The entries [...] of `rotations`, row by row."""
   w, x, y, z = (quaternions[..., i] for i in range(4))

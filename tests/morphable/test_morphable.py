@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jax3dgan import cameras
+from jax3dgan.data import face_models
 from jax3dgan.data.builders.ict_faces import generate, scene
 from jax3dgan.data.builders.ict_faces import model as ict_model
 from jax3dgan.errors import UserError
-from jax3dgan.morphable import files, maps
+from jax3dgan.morphable import maps
 from jax3dgan.morphable.model import rotation_matrices
 
 
@@ -32,7 +33,7 @@ def of_codes(model, jaw=None, seed=0):
 def test_a_file_is_read_as_its_arrays(tmp_path):
   arrays, model = golden_morphable.arrays_of_model(), golden_morphable.model()
   np.savez(tmp_path / 'head.npz', **arrays)
-  read = files.load(tmp_path / 'head.npz', num_shape=3, num_expression=2)
+  read = face_models.load(tmp_path / 'head.npz', num_shape=3, num_expression=2)
   np.testing.assert_array_equal(read.shape_basis, model.shape_basis[:3])
   shape, expression, vertices = of_codes(read)
   full = np.pad(shape, ((0, 0), (0, 5))), np.pad(expression, ((0, 0), (0, 4)))
@@ -41,7 +42,7 @@ def test_a_file_is_read_as_its_arrays(tmp_path):
   region = np.zeros(362, bool)
   region[arrays['face_region_vertices']] = True
   order = np.random.default_rng(0).permutation(362)
-  other = files.from_arrays(
+  other = face_models.from_arrays(
     arrays
     | dict(face_region_vertices=region, uv=arrays['uv'][order])
     | dict(faces_uv=np.argsort(order)[arrays['faces']]),
@@ -81,7 +82,7 @@ def test_flame_shaped_files(tmp_path):
   flame |= dict(full_lmk_faces_idx=arrays['landmark_face'][None])
   flame |= dict(full_lmk_bary_coords=arrays['landmark_bary'][None])
   np.savez(tmp_path / 'flame.npz', **flame)
-  model = files.load(tmp_path / 'flame.npz', 100, 50)
+  model = face_models.load(tmp_path / 'flame.npz', 100, 50)
   assert len(model.landmark_corners) == 68 and len(model.region) == len(arrays['faces'])
   jaw = np.float32([[0.3, -0.1, 0.2], [0, 0, 0]])
   shape, expression, vertices = of_codes(model, jaw)
@@ -104,7 +105,7 @@ def test_what_is_no_model_is_refused(tmp_path):
   def refused(message, **changes):
     changed = {k: v for k, v in (arrays | changes).items() if v is not None}
     with pytest.raises(UserError, match=message) as caught:
-      files.from_arrays(changed, 'head.npz')
+      face_models.from_arrays(changed, 'head.npz')
     assert '\n' not in str(caught.value)
 
   refused('no array shape_basis', shape_basis=None)
@@ -116,15 +117,15 @@ def test_what_is_no_model_is_refused(tmp_path):
   refused('no triangle with three', face_region_vertices=arrays['face_region_vertices'][:1])
   refused('not .v, 3, 400.', v_template=arrays['mean'], shapedirs=np.zeros((362, 3, 150)))
   with pytest.raises(UserError, match='is not there'):
-    files.load(tmp_path / 'none.npz')
+    face_models.load(tmp_path / 'none.npz')
   np.savez(tmp_path / 'pickled.npz', mean=np.array([{}], object))
   (tmp_path / 'text.npz').write_text('no file of arrays')
   for name in ('pickled', 'text'):
     with pytest.raises(UserError, match='pickles are not opened'):
-      files.load(tmp_path / f'{name}.npz')
+      face_models.load(tmp_path / f'{name}.npz')
   np.savez(tmp_path / 'head.npz', **arrays)
   with pytest.raises(UserError, match='8 codes of shape, not 9'):
-    files.load(tmp_path / 'head.npz', num_shape=9)
+    face_models.load(tmp_path / 'head.npz', num_shape=9)
   with pytest.raises(ValueError, match='no jaw'):
     model = golden_morphable.model().replace(jaw=None)
     model.vertices(np.zeros((1, 8)), np.zeros((1, 6)), np.zeros((1, 3)))
@@ -140,7 +141,7 @@ def seen(model, codes, label, resolution):
 
 def test_ict_faces_are_where_they_are_rendered(tmp_path):
   folder = ict_synthetic.write(tmp_path)
-  faces, model = ict_model.load(folder), files.load(folder)
+  faces, model = ict_model.load(folder), face_models.load(folder)
   assert model.expression_names == faces.expression_names
   example = generate.example(faces, generate.Source(folder), 'test', 1, 24)
   truth = generate.truth(example['extras'])

@@ -1,20 +1,5 @@
-"""Reads a morphable model from the user's file: npz of plain arrays, no pickles.
-
-| array | of this project's own names | of FLAME's |
-|---|---|---|
-| vertices of the mean [v, 3] | `mean` | `v_template` |
-| shapes of identity [k, v, 3] | `shape_basis` | `shapedirs` [v, 3, 400], the first 300 |
-| of expression [e, v, 3] | `expression_basis` | the last 100 of them |
-| triangles [t, 3] | `faces` | `f` |
-| UV [u, 2], v up; of each corner [t, 3], if not one each vertex | `uv`, `faces_uv` | `vt`, `ft` |
-| landmarks: triangles [l] and barycentric coordinates [l, 3] | `landmark_face`, `landmark_bary` | \
-`full_lmk_faces_idx`, `full_lmk_bary_coords` |
-| or vertices [l] | `landmarks` | `landmarks` |
-| vertices of the region, numbers or bool [v]; all without | `face_region_vertices` | the same |
-| jaw, if any | `jaw_weight` [v], `jaw_joint_regressor` [v] | `weights` [v, 5], `J_regressor` \
-[5, v], `posedirs` [v, 3, 36] |
-
-A folder, or a file, of the ICT Face Model Light is read as `ict.load` does.
+"""Reads a morphable model from the user's file, an npz of plain arrays under the names of this
+project or FLAME's, which docs/morphable.md lists, or the folder of the ICT Face Model Light.
 """
 
 import os
@@ -23,8 +8,8 @@ import zipfile
 import numpy as np
 
 from jax3dgan.data.builders.ict_faces import model as ict_model
+from jax3dgan.data.builders.ict_faces import morphable as ict
 from jax3dgan.errors import UserError
-from jax3dgan.morphable import ict
 from jax3dgan.morphable.model import Jaw, MorphableModel
 
 _PAGE = 'See docs/morphable.md for the arrays.'
