@@ -15,7 +15,8 @@ import numpy as np
 import tqdm
 from jax.sharding import NamedSharding
 
-from jax3dgan.data import labels, order, reading
+from jax3dgan.data import codes as codes_lib
+from jax3dgan.data import order, reading
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
 
@@ -40,8 +41,8 @@ def batches(
       last images of a batch are then also the first of the next.
 
   Yields:
-    dict of image, uint8 [batch_size, h, w, 3], and, where there are labels, label, float32
-    [batch_size, 25].
+    dict of image, uint8 [batch_size, h, w, 3], where there are labels, label, float32
+    [batch_size, 25], and the data set's codes by their names, float32 [batch_size, k].
   """
   start, step = process_index * batch_size, stride or process_count * batch_size
 
@@ -56,19 +57,20 @@ def batches(
   with contextlib.closing(found):
     for place, examples in zip(places(), found, strict=True):
       flips = order.flipped(place, len(dataset), seed) & dataset.flip
+      pairs = zip(examples, flips, strict=True)
       yield _stack(
-        [_mirrored(*each) if flip else each for each, flip in zip(examples, flips, strict=True)]
+        [_mirrored(*each, dataset.codes) if flip else each for each, flip in pairs], dataset.codes
       )
 
 
-def _mirrored(image, label):
-  return image[:, ::-1], label if label is None else labels.mirror(label)
+def _mirrored(image, row, codes):
+  return image[:, ::-1], row if row is None else codes.mirror(row)
 
 
-def _stack(examples):
+def _stack(examples, codes):
   batch = {'image': np.stack([image for image, _ in examples])}
   if examples[0][1] is not None:
-    batch['label'] = np.stack([label for _, label in examples])
+    batch |= codes.split(np.stack([row for _, row in examples]))
   return batch
 
 
@@ -85,9 +87,9 @@ def resident(dataset, mesh=None, progress=True):
     progress: whether to show a bar.
 
   Returns:
-    dict of image, uint8 [n', h·w·c], and, where there are labels, label, float32 [n', 25]; JAX
-    arrays for `draw`. Of several processes n' is the next multiple of the number of devices, with
-    zeros at the end; of one it is n.
+    dict of image, uint8 [n', h·w·c], and, where there are labels or codes, label, the rows float32
+    [n', `dataset.codes.size`]; JAX arrays for `draw`. Of several processes n' is the next multiple
+    of the number of devices, with zeros at the end; of one it is n.
 
   Raises:
     UserError: where the images do not fit into memory.
@@ -101,8 +103,8 @@ def resident(dataset, mesh=None, progress=True):
   on_device = row * (size + (size // mesh.size if shared else 0))
   _check_memory(row * len(numbers), on_device, len(mesh.local_devices))
   result = {'image': np.zeros((len(numbers), row), np.uint8)}
-  if dataset.labelled:
-    result['label'] = np.zeros((len(numbers), labels.NUM_NUMBERS), np.float32)
+  if dataset.codes.size:
+    result['label'] = np.zeros((len(numbers), dataset.codes.size), np.float32)
   wanted = numbers[numbers < count].tolist()
   blocks = [wanted[i : i + _BLOCK] for i in range(0, len(wanted), _BLOCK)]
   found = reading.watched(
@@ -140,7 +142,16 @@ def _part(split, size):
 
 
 def draw(
-  resident, position, batch_size, seed, flip, start=0, same_order=False, size=None, channels=3
+  resident,
+  position,
+  batch_size,
+  seed,
+  flip,
+  start=0,
+  same_order=False,
+  size=None,
+  channels=3,
+  codes=None,
 ):
   """Gathers a batch; for use inside a compiled function. The same images as `batches`.
 
@@ -156,10 +167,11 @@ def draw(
     same_order: whether every epoch has the same order, static.
     size: number of images of the data set, static; by default the number of rows.
     channels: c of the images, static.
+    codes: `Dataset.codes`, static; None for labels alone.
 
   Returns:
-    dict of image, uint8 [batch_size, h, w, c], and, where there are labels, label, float32
-    [batch_size, 25].
+    dict of image, uint8 [batch_size, h, w, c], where there are labels, label, float32
+    [batch_size, 25], and the codes by their names, float32 [batch_size, k].
   """
   rows, numbers = resident['image'].shape
   size = rows if size is None else size
@@ -169,14 +181,15 @@ def draw(
   # 'clip', as the indices are in range: the default compares each with the range.
   batch = {name: jnp.take(x, indices, axis=0, mode='clip') for name, x in resident.items()}
   batch['image'] = batch['image'].reshape(batch_size, side, side, channels)
-  if not flip:
-    return batch
-  flips = order.flipped(place, size, seed, jnp)
-  image = batch['image']
-  batch['image'] = jnp.where(flips[:, None, None, None], image[:, :, ::-1], image)
-  if 'label' in batch:
-    batch['label'] = jnp.where(flips[:, None], labels.mirror(batch['label']), batch['label'])
-  return batch
+  codes = codes_lib.Codes() if codes is None else codes
+  rows = batch.pop('label', None)
+  if flip:
+    flips = order.flipped(place, size, seed, jnp)
+    image = batch['image']
+    batch['image'] = jnp.where(flips[:, None, None, None], image[:, :, ::-1], image)
+    if rows is not None:
+      rows = jnp.where(flips[:, None], codes.mirror(rows), rows)
+  return batch if rows is None else batch | codes.split(rows)
 
 
 def _check_memory(on_host, on_device, num_devices):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jax3dgan.data import codes as codes_lib
 from jax3dgan.data import images, labels, reading, records, sources
 from jax3dgan.data import skips as skips_lib
 
@@ -27,6 +28,7 @@ class Dataset:
     read_threads: how many records are read at the same time.
     first: only so many images, the first in the order of names; 0 for all.
     skips: the images found to be damaged, which others replace; by default none yet.
+    codes: the numbers of each image beside its pixels; by default its label alone.
   """
 
   name: str
@@ -42,10 +44,13 @@ class Dataset:
   read_threads: int = dataclasses.field(default_factory=reading.num_workers)
   first: int = 0
   skips: skips_lib.Skips | None = None
+  codes: codes_lib.Codes | None = None
 
   def __post_init__(self):
     if self.skips is None:
       object.__setattr__(self, 'skips', skips_lib.Skips(len(self)))
+    if self.codes is None:
+      object.__setattr__(self, 'codes', codes_lib.Codes(labelled=self.labelled))
 
   def __len__(self):
     return min(self.first or len(self.source), len(self.source))
@@ -61,7 +66,8 @@ class Dataset:
     return getattr(self.source, 'index', {}).get('scene') or {}
 
   def __getitem__(self, i):
-    """(image uint8 [h, w, c], label float32 [25] or None) number i, never mirrored.
+    """(image uint8 [h, w, c], label float32 [25] or None) number i, never mirrored; with codes, the
+    label is their row (`codes.Codes`).
 
     A damaged image is replaced by another one, see `skips`.
     """
@@ -97,6 +103,14 @@ class Dataset:
       raise self.unusable(i, 'it has no label')
     return record
 
+  def row(self, i):
+    """The numbers of prepared image i itself (`codes.Codes.row`), without its pixels."""
+    record = self.record(i)
+    try:
+      return self.codes.row(record.label, record.features)
+    except images.ImageError as error:
+      raise self.unusable(i, error) from error
+
   def decode(self, i, record=None):
     """As [i], of its record if it is given; a UserError where image i itself cannot be used."""
     record = self.record(i) if record is None else record
@@ -111,7 +125,8 @@ class Dataset:
       label = record.label
       if label is not None:
         label = labels.crop(label, *image.shape[:2], images.crop_box(*image.shape[:2], self.crop))
-      return images.fit(image, self.resolution, self.crop), label
+      row = self.codes.row(label, record.features)
+      return images.fit(image, self.resolution, self.crop), row
     except images.OutOfMemoryError as error:  # this says nothing of the image
       raise skips_lib.UnreachableError(
         f'{self.source.describe(i)} of {self.name} cannot be decoded: {error}. '

@@ -6,13 +6,18 @@ import jax
 import numpy as np
 
 from jax3dgan.data import arrays, first_use, labels, order, pipeline
+from jax3dgan.data import codes as codes_lib
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
+
+TABLE = 'table'  # the rows of the whole data set, of a recipe that needs codes
+_ROWS = 4096  # of a table whose data set is not known
 
 
 def names(config) -> tuple[str, ...]:
   """What a step gets of each example."""
-  return ('image', 'label') if config.data.use_labels else ('image',)
+  label = ('label',) if config.data.use_labels else ()
+  return ('image', *label, *needs_codes(config))
 
 
 def _unlabelled(config, name: str) -> UserError:
@@ -35,11 +40,31 @@ def needs_masks(config) -> bool:
   return recipes.create(config.recipe).needs_masks(config)
 
 
+def needs_codes(config) -> dict[str, int]:
+  """The codes of images that it needs (`Recipe.needs_codes`)."""
+  from jax3dgan import recipes
+
+  return dict(recipes.create(config.recipe).needs_codes(config))
+
+
+def specs(config):
+  """How `shapes` are split over a mesh."""
+  if not needs_codes(config):
+    return parallel.SPLIT
+  return {**{name: parallel.SPLIT for name in names(config)}, TABLE: parallel.REPLICATED}
+
+
 def shapes(config, batch_size: int, resolution: int, sharding=None) -> dict:
   """A batch of examples in shapes alone."""
   image = ((batch_size, resolution, resolution, 4 if needs_masks(config) else 3), np.uint8)
-  kinds = {'image': image, 'label': ((batch_size, labels.NUM_NUMBERS), np.float32)}
-  return {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
+  sizes = {'label': labels.NUM_NUMBERS, **needs_codes(config)}
+  kinds = {'image': image} | {name: ((batch_size, k), np.float32) for name, k in sizes.items()}
+  found = {name: jax.ShapeDtypeStruct(*kinds[name], sharding=sharding) for name in names(config)}
+  if needs_codes(config):
+    rows = (config.data.num_images or _ROWS) * (2 if config.data.flip else 1)
+    table = {name: jax.ShapeDtypeStruct((rows, k), np.float32) for name, k in sizes.items()}
+    found[TABLE] = {name: table[name] for name in names(config) if name != 'image'}
+  return found
 
 
 def check_order(process_indices) -> None:
@@ -73,7 +98,7 @@ class Feed:
 
   def __init__(self, config, mesh, stage):
     self._config, self._mesh, self._stage = config, mesh, stage
-    self._dataset, self._iterator, self._resident = None, None, None
+    self._dataset, self._iterator, self._resident, self._table = None, None, None, None
     check_order([device.process_index for device in mesh.devices.flat])
     self._open(stage.resolution)
     hosts.wait_for_all('they prepare their data')
@@ -89,6 +114,7 @@ class Feed:
         self._config.compat.same_order,
         first_use.largest_resolution(self._config),
         masks=needs_masks(self._config),
+        codes=needs_codes(self._config),
       ),
     )
     if self._config.data.use_labels and not self._dataset.labelled:
@@ -98,6 +124,21 @@ class Feed:
     self._resident = None
     if self._dataset.on_device:
       self._resident = arrays.resident(self._dataset, self._mesh)
+    if needs_codes(self._config) and self._table is None:
+      self._table = self._whole_table()
+
+  def _whole_table(self):
+    """The numbers of all images on every device, and after them those of mirrored ones where images
+    are mirrored: by name, without what a step does not get."""
+    codes = self._dataset.codes
+    if self._resident is None:
+      rows = codes_lib.table(self._dataset)
+    else:
+      rows = np.asarray(self._resident['label'].addressable_data(0))[: len(self._dataset)]
+    if self._dataset.flip:
+      rows = np.concatenate([rows, codes.mirror(rows)])
+    wanted = {name: x for name, x in codes.split(rows).items() if name in names(self._config)}
+    return parallel.replicate(wanted, self._mesh)
 
   def enter(self, stage, step):
     """Switches to a stage, at one of its steps."""
@@ -120,17 +161,19 @@ class Feed:
 
   def batch(self, step):
     """The arguments of the compiled step at `step`."""
+    table = {} if self._table is None else {TABLE: self._table}
     if self._resident is None:
-      return next(self._iterator)
+      return next(self._iterator) | table
     place = order.split(self._stage.position_at(step), len(self._dataset))
-    return {'data': self._resident, 'place': place}
+    return {'data': self._resident, 'place': place} | table
 
   def example(self, step):
     """What `batch` returns, as shapes alone where making it would consume a batch."""
     if self._resident is not None:
       return self.batch(step)
     sharding = jax.sharding.NamedSharding(self._mesh, parallel.SPLIT)
-    return shapes(self._config, self._stage.padded_batch_size, self._stage.resolution, sharding)
+    found = shapes(self._config, self._stage.padded_batch_size, self._stage.resolution, sharding)
+    return found if self._table is None else found | {TABLE: self._table}
 
   def tell(self, say, stops=lambda: False):
     """Reports skipped images and unreachable files to `say` instead of stderr; does not wait for
@@ -147,15 +190,16 @@ class Feed:
   @property
   def spec(self):
     """How `batch` is split over the mesh."""
-    return parallel.SPLIT if self._resident is None else parallel.REPLICATED
+    return specs(self._config) if self._resident is None else parallel.REPLICATED
 
   def images(self, batch):
     """This device's images [b, h, w, c], inside the compiled step."""
     return self.examples(batch)['image']
 
   def examples(self, batch):
-    """This device's examples, inside the compiled step: {'image': [b, h, w, c]}, and 'label'
-    [b, 25] where `config.data.use_labels`."""
+    """This device's examples, inside the compiled step: {'image': [b, h, w, c]}, 'label' [b, 25]
+    where `config.data.use_labels`, and, of a recipe that needs codes, these by their names and
+    'table', {name: [n, k]} of the whole data set."""
     if self._resident is None:
       return batch
     local = self._stage.padded_batch_size // self._mesh.size
@@ -171,5 +215,7 @@ class Feed:
       data.same_order,
       len(data),
       data.channels,
+      data.codes,
     )
-    return {name: drawn[name] for name in names(self._config)}
+    found = {name: drawn[name] for name in names(self._config)}
+    return found | ({TABLE: batch[TABLE]} if TABLE in batch else {})

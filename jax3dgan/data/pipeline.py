@@ -14,6 +14,7 @@ import jax
 from etils import epath
 
 from jax3dgan import camera_checks
+from jax3dgan.data import codes as codes_lib
 from jax3dgan.data import dataset as dataset_lib
 from jax3dgan.data import (
   first_use,
@@ -32,7 +33,7 @@ LOADERS = ('arrays', 'tfdata')
 Dataset = dataset_lib.Dataset
 
 
-def open_dataset(data_config, resolution, same_order=False, largest=None, masks=False):
+def open_dataset(data_config, resolution, same_order=False, largest=None, masks=False, codes=None):
   """Opens the data set that a config names.
 
   Args:
@@ -47,20 +48,22 @@ def open_dataset(data_config, resolution, same_order=False, largest=None, masks=
       size once, and smaller images are means of it.
     masks: whether images have a fourth channel, see `Dataset`; what is made at first use is made
       with masks then.
+    codes: {name: how many numbers} of what records have beside their labels, see `codes`.
 
   Returns:
     a Dataset.
 
   Raises:
-    UserError: where the data is not there, has the wrong resolution, has no masks, or cannot be
-      read.
+    UserError: where the data is not there, has the wrong resolution, no masks or codes, or cannot
+      be read.
   """
   name = str(data_config['source'])
   loader = data_config.get('loader', 'arrays')
   if loader not in LOADERS:
     raise UserError(f'config.data.loader is {loader!r}. Set it to one of {", ".join(LOADERS)}.')
-  if loader == 'tfdata' and masks:
-    skips_lib.report('Images with masks are read with data.loader=arrays, which gives the same.')
+  if loader == 'tfdata' and (masks or codes):
+    what = 'masks' if masks else 'codes'
+    skips_lib.report(f'Images with {what} are read with data.loader=arrays, which gives the same.')
     loader = 'arrays'
   loader = _without_tensorflow() if loader == 'tfdata' and not _has_tensorflow() else loader
   if posed.is_scene(name):
@@ -96,6 +99,7 @@ def open_dataset(data_config, resolution, same_order=False, largest=None, masks=
       f'{name} has no masks. Prepare images that are transparent beside what they show again, with '
       '--masks, or train on the ground that they have.'
     )
+  flip = bool(data_config.get('flip', False))
   # What is made is made with so many.
   made = name == 'toys' or name.startswith(first_use.ICT)
   first = 0 if made else int(data_config.get('num_images') or 0)
@@ -105,7 +109,8 @@ def open_dataset(data_config, resolution, same_order=False, largest=None, masks=
     resolution=resolution,
     labelled=source.labelled,
     masks=masks,
-    flip=bool(data_config.get('flip', False)),
+    flip=flip,
+    codes=codes_lib.of_source(source, codes or {}, flip, name),
     loader=loader,
     on_device=bool(data_config.get('on_device', False)),
     same_order=same_order,

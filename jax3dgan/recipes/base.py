@@ -43,12 +43,18 @@ class Photos(NamedTuple):
     all_labels: [n, 25] the cameras of the whole batch, of all devices; None without labels.
     opacity: [b, h, w] in [0, 1] of what is in front of a white ground; None where the recipe needs
       no masks (`Recipe.needs_masks`).
+    codes: {name: [b, k]} of what the recipe needs of them (`Recipe.needs_codes`).
+    table: {name: [n, k]} labels, where there are labels, and codes of the whole data set, the same
+      on every device, for fakes that are made of them; after them those of mirrored photos, where
+      photos are mirrored.
   """
 
   image: jax.Array
   label: jax.Array | None = None
   all_labels: jax.Array | None = None
   opacity: jax.Array | None = None
+  codes: Mapping[str, jax.Array] = {}
+  table: Mapping[str, jax.Array] = {}
 
 
 class Inputs(NamedTuple):
@@ -204,6 +210,12 @@ class Recipe:
     """Whether it needs the photos' masks (`Photos.opacity`): data without them is an error."""
     del config
     return False
+
+  def needs_codes(self, config) -> Mapping[str, int]:
+    """{name: how many numbers} of the codes of photos that it needs (`Photos.codes`, `.table`), as
+    the weights of a face model: data whose records do not have them is an error."""
+    del config
+    return {}
 
   def check_data(self, config, dataset) -> None:
     """UserError in one line for data that a config does not fit.

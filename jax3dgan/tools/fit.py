@@ -57,7 +57,7 @@ class Step:
     step = step_lib.make_train_step(self._config, self.generator, self._discriminator, stage)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
-    step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+    step = jax.jit(parallel.data_parallel(step, mesh, feed.specs(self._config)), donate_argnums=0)
     with backend.lowering_for(platform or self._platform):
       return step.trace(self.state, examples)
 

@@ -55,7 +55,7 @@ class Programs:
     mesh = mesh or parallel.make_mesh(jax.local_devices()[:1])
     stage = schedule.stages(self.config, mesh.size)[stage_index]
     step = step_lib.make_train_step(self.config, *self.networks, stage)
-    step = jax.jit(parallel.data_parallel(step, mesh), donate_argnums=0)
+    step = jax.jit(parallel.data_parallel(step, mesh, feed.specs(self.config)), donate_argnums=0)
     with backend.lowering_for(platform):
       examples = feed.shapes(self.config, stage.padded_batch_size, stage.resolution)
       return step.trace(self.state, examples), stage
