@@ -137,6 +137,7 @@ def summary(workdir, curriculum: str, config, step: int, known: str, checkpoint)
 
 def release(workdir, config, weights: str, step: int | None = None) -> workdir_lib.Released:
   """The generator of a workdir in official names, see `runs.release`."""
+  workdir_lib.check_released(workdir, config.model, dict(separable=False), 'EG3D')
   step, variables, source = workdir_lib.read_generator(workdir, config, weights, step)
   params = {**variables['params'], **variables['buffers']}
   params = {name: value for name, value in params.items() if name != camera_generator.PARAMS}

@@ -27,6 +27,7 @@ RELEASED = dict(
   max_scale=math.exp(-3),
   reach=0.25,
   compat=True,
+  separable=False,
 )
 
 

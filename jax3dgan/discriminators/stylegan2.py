@@ -12,6 +12,7 @@ from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
 from jax3dgan.errors import UserError
 from jax3dgan.nn.equalized import EqualizedConv, EqualizedDense, normalize_2nd_moment
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
+from jax3dgan.nn.separable_conv import EqualizedSeparableConv
 from jax3dgan.nn.stylegan2 import channels_of
 
 
@@ -23,6 +24,7 @@ class ResidualBlock(nn.Module):
     from_image: whether the input is an image, which `fromrgb` turns to `hidden` channels first.
     clamp: bound of the activations, None for none.
     matmul_dtype: policy of `nn.precision`.
+    separable: whether the 3x3 convolutions are separable, see `nn.separable_conv`.
   """
 
   hidden: int
@@ -30,15 +32,16 @@ class ResidualBlock(nn.Module):
   from_image: bool = False
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   @nn.compact
   def __call__(self, x):
     """[b, h, w, c] → [b, h/2, w/2, features]."""
 
     def conv(name, features, kernel_size, **options):
-      return EqualizedConv(
-        features, kernel_size, matmul_dtype=self.matmul_dtype, name=name, **options
-      )
+      separable = self.separable and kernel_size > 1
+      kind = EqualizedSeparableConv if separable else EqualizedConv
+      return kind(features, kernel_size, matmul_dtype=self.matmul_dtype, name=name, **options)
 
     lrelu = dict(activation='lrelu', clamp=self.clamp)
     if self.from_image:
@@ -80,7 +83,7 @@ class Epilogue(nn.Module):
     cmap_dim: length of the mapped label that `out` is projected on; 0 for none.
     pose_dim: length of the guess of the pose, 0 for none.
     group_size: see `nn.minibatch_stddev`; 0 leaves it out.
-    clamp, matmul_dtype: see `ResidualBlock`.
+    clamp, matmul_dtype, separable: see `ResidualBlock`.
   """
 
   features: int
@@ -89,13 +92,15 @@ class Epilogue(nn.Module):
   group_size: int = 4
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   @nn.compact
   def __call__(self, x, cmap=None):
     """x [b, 4, 4, c], cmap [b, cmap_dim] → logits [b], pose [b, pose_dim] or None."""
     if self.group_size:
       x = minibatch_stddev(x, self.group_size)
-    x = EqualizedConv(
+    kind = EqualizedSeparableConv if self.separable else EqualizedConv
+    x = kind(
       self.features, 3, 'lrelu', clamp=self.clamp, matmul_dtype=self.matmul_dtype, name='conv'
     )(x)
     x = EqualizedDense(self.features, 'lrelu', name='fc')(x.reshape(x.shape[0], -1))
@@ -124,6 +129,7 @@ class StyleGAN2Discriminator(Discriminator):
     clamp: bound of the activations, None for none; official code bounds them by 256, so that
       float16 holds them.
     matmul_dtype: precision policy of the convolutions, see `nn.precision`.
+    separable: whether 3x3 convolutions are separable, see `nn.separable_conv`.
   """
 
   channels: tuple[int, ...] = channels_of(256)
@@ -135,6 +141,7 @@ class StyleGAN2Discriminator(Discriminator):
   group_size: int = 4
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   @property
   def resolution(self) -> int:
@@ -174,7 +181,7 @@ class StyleGAN2Discriminator(Discriminator):
         'The discriminator needs two sizes at least. Give config.discriminator.channels another '
         'entry.'
       )
-    shared = dict(clamp=self.clamp, matmul_dtype=self.matmul_dtype)
+    shared = dict(clamp=self.clamp, matmul_dtype=self.matmul_dtype, separable=self.separable)
     cmap_dim = (self.cmap_dim or self.channels[0]) if self.label_dim else 0
     cmap = None
     if self.label_dim:

@@ -62,6 +62,8 @@ class EG3D(StylePlanes):
     raw_alias: adds the first super-resolution block's image to the returned low-resolution one, as
       the release does by an oversight where it is of the same size. For comparison with it alone.
     matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
+    separable: whether the 3x3 convolutions of backbone and super-resolution are separable, see
+      `nn.separable_conv`.
   """
 
   z_dim: int = 512
@@ -84,6 +86,7 @@ class EG3D(StylePlanes):
   use_noise: bool = True
   raw_alias: bool = False
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   def setup(self):
     if self.plane_axes not in triplane.PLANE_AXES:
@@ -112,6 +115,7 @@ class EG3D(StylePlanes):
         self.super_clamp or None,
         self.matmul_dtype,
         border=self.upsampling_border,
+        separable=self.separable,
       )
 
   # Not fields.

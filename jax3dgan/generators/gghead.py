@@ -57,6 +57,7 @@ class GGHead(SplattedGenerator, StylePlanes):
     label_scale: factor on the label; 0 is the release's way of not conditioning on it.
     channels: the backbone's features at 4², 8², ...; the last entry's size is that of the map.
     use_noise, clamp, matmul_dtype: see `EG3D`.
+    separable: whether the backbone's 3x3 convolutions are separable, see `nn.separable_conv`.
     template: 'sphere', 'half_ellipsoid' (`templates`); 'ict', the head of the user's ICT face
       model, or another mesh (`templates.MeshTemplate`); or 'given': points that come with weights.
     points: points of the template on a side, more than the map has for bilinear interpolation; 0
@@ -102,6 +103,7 @@ class GGHead(SplattedGenerator, StylePlanes):
   compat: bool = False
   compat_stop: bool = False
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   def setup(self):
     self._check_fields()

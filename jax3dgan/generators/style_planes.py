@@ -10,9 +10,9 @@ from jax3dgan.nn.stylegan2 import SynthesisNetwork, channels_of
 class StylePlanes(MappedStyles):
   """A mapping network, and a synthesis network `backbone`.
 
-  Subclasses are modules whose fields are those of `MappedStyles`, `channels`, `use_noise`, `clamp`
-  and `matmul_dtype`, and call `make_networks` in `setup`. Buffers: those of `MappedStyles`, and
-  with noise `noise_const`, that of deterministic images, flat.
+  Subclasses are modules whose fields are those of `MappedStyles`, `channels`, `use_noise`, `clamp`,
+  `matmul_dtype` and `separable`, and call `make_networks` in `setup`. Buffers: those of
+  `MappedStyles`, and with noise `noise_const`, that of deterministic images, flat.
   """
 
   # Subclasses have fields of these names.
@@ -20,12 +20,18 @@ class StylePlanes(MappedStyles):
   use_noise = True
   clamp = 0.0
   matmul_dtype = 'float32'
+  separable = False
 
   def make_networks(self, image_channels: int) -> None:
     """Both networks, the second with so many channels, and the buffers."""
     self.make_mapping()
     self.backbone = SynthesisNetwork(
-      tuple(self.channels), image_channels, self.use_noise, self.clamp or None, self.matmul_dtype
+      tuple(self.channels),
+      image_channels,
+      self.use_noise,
+      self.clamp or None,
+      self.matmul_dtype,
+      self.separable,
     )
     if self.use_noise:  # an empty array cannot be saved
       sizes = self.backbone.noise_sizes

@@ -22,6 +22,7 @@ class StyleGAN2(Generator):
     channels: features at 4², 8², ...; the last entry's size is the image's.
     use_noise: whether the layers have noise inputs.
     matmul_dtype: precision policy of the convolutions, see `nn.precision`.
+    separable: whether 3x3 convolutions are separable, see `nn.separable_conv`.
   """
 
   z_dim: int = 512
@@ -31,6 +32,7 @@ class StyleGAN2(Generator):
   channels: tuple[int, ...] = channels_of(256)
   use_noise: bool = True
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   # Not a field: its images do not depend on the camera.
   uses_camera = False
@@ -40,7 +42,10 @@ class StyleGAN2(Generator):
       self.w_dim, self.mapping_layers, lr_multiplier=self.mapping_lr_multiplier
     )
     self.synthesis = SynthesisNetwork(
-      tuple(self.channels), use_noise=self.use_noise, matmul_dtype=self.matmul_dtype
+      tuple(self.channels),
+      use_noise=self.use_noise,
+      matmul_dtype=self.matmul_dtype,
+      separable=self.separable,
     )
 
   @property

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax3dgan.nn import precision
 from jax3dgan.nn.equalized import EqualizedDense, activate
 from jax3dgan.nn.resample import conv2d_resample, fir_filter
+from jax3dgan.nn.separable_conv import SeparableModulatedConv
 
 _EPSILON = 1e-8
 
@@ -99,9 +100,9 @@ class ModulatedConv(nn.Module):
 class SynthesisLayer(nn.Module):
   """Modulated convolution, noise, bias, leaky ReLU.
 
-  Parameters: `conv` (`ModulatedConv`), `bias` [features], `noise_strength` (a scalar, 0 at first),
-  all but the first 0 at first. `border`: of `resample.BORDERS`, what the kernel sees beyond the
-  image.
+  Parameters: `conv` (`ModulatedConv`, or `SeparableModulatedConv` with `separable`), `bias`
+  [features], `noise_strength` (a scalar), all but the first 0 at first. `border`: of
+  `resample.BORDERS`, what the kernel sees beyond the image.
   """
 
   features: int
@@ -112,6 +113,7 @@ class SynthesisLayer(nn.Module):
   clamp: float | None = None
   matmul_dtype: str = 'float32'
   border: str = 'zeros'
+  separable: bool = False
 
   @nn.compact
   def __call__(self, x, w, noise=None, gain: float = 1.0):
@@ -122,7 +124,8 @@ class SynthesisLayer(nn.Module):
       noise: [b or 1, h·up, w·up, 1] normals; None for none.
       gain: factor on the result.
     """
-    conv = ModulatedConv(
+    kind = SeparableModulatedConv if self.separable else ModulatedConv
+    conv = kind(
       self.features,
       self.kernel_size,
       up=self.up,

@@ -65,7 +65,7 @@ class SynthesisBlock(nn.Module):
     image_channels: of the image.
     first: whether it starts from the learned constant `const` [4, 4, features].
     up: factor of size between it and the block before, 2 or 1.
-    use_noise, clamp, matmul_dtype, border: see `SynthesisLayer`.
+    use_noise, clamp, matmul_dtype, border, separable: see `SynthesisLayer`.
   """
 
   features: int
@@ -76,6 +76,7 @@ class SynthesisBlock(nn.Module):
   clamp: float | None = None
   matmul_dtype: str = 'float32'
   border: str = 'zeros'
+  separable: bool = False
 
   @nn.compact
   def __call__(self, x, image, w, noise):
@@ -95,6 +96,7 @@ class SynthesisBlock(nn.Module):
         clamp=self.clamp,
         matmul_dtype=self.matmul_dtype,
         border=self.border,
+        separable=self.separable,
         name=name,
       )
 
@@ -119,7 +121,7 @@ class SynthesisNetwork(nn.Module):
   Attributes:
     channels: features at 4², 8², ...; as many sizes as there are entries.
     image_channels: of the image.
-    use_noise, clamp, matmul_dtype: see `SynthesisLayer`.
+    use_noise, clamp, matmul_dtype, separable: see `SynthesisLayer`.
   """
 
   channels: tuple[int, ...] = channels_of(256)
@@ -127,6 +129,7 @@ class SynthesisNetwork(nn.Module):
   use_noise: bool = True
   clamp: float | None = None
   matmul_dtype: str = 'float32'
+  separable: bool = False
 
   @property
   def resolution(self) -> int:
@@ -170,6 +173,7 @@ class SynthesisNetwork(nn.Module):
         use_noise=self.use_noise,
         clamp=self.clamp,
         matmul_dtype=self.matmul_dtype,
+        separable=self.separable,
         name=f'b{4 << i}',
       )
       styles = w[:, first_w : first_w + num_convs + 1]

@@ -22,6 +22,7 @@ class SuperResolution(nn.Module):
     clamp, matmul_dtype: see `SynthesisLayer`.
     antialias: whether feature images that shrink are filtered.
     border: of `resample.BORDERS`, what filters and kernels see beyond the image.
+    separable: whether 3x3 convolutions are separable, see `nn.separable_conv`.
   """
 
   channels: tuple[int, ...] = (256, 128)
@@ -31,6 +32,7 @@ class SuperResolution(nn.Module):
   matmul_dtype: str = 'float32'
   antialias: bool = True
   border: str = 'zeros'
+  separable: bool = False
 
   @nn.compact
   def __call__(self, features, w):
@@ -48,6 +50,7 @@ class SuperResolution(nn.Module):
         clamp=self.clamp,
         matmul_dtype=self.matmul_dtype,
         border=self.border,
+        separable=self.separable,
         name=f'block{i}',
       )
       x, image = block(x, image, styles, (None, None))

@@ -14,6 +14,7 @@ import x64
 from jax3dgan.fields import triplane
 from jax3dgan.fields.siren import FilmSiren
 from jax3dgan.nn import backend, conv, precision, resample
+from jax3dgan.nn.separable_conv import depthwise_conv2d
 from jax3dgan.rendering import hierarchical
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays
@@ -137,8 +138,8 @@ def test_a_rendering_and_its_derivatives():
 
 
 def network(params, images):
-  """Logits of strided, plain, 1x1, up- and down-sampling convolutions."""
-  x = jnp.tanh(conv.conv2d(images, params[0], padding=1))
+  """Logits of depthwise, strided, plain, 1x1, up- and down-sampling convolutions."""
+  x = jnp.tanh(conv.conv2d(depthwise_conv2d(images, params[5], 1), params[0], padding=1))
   x = jnp.tanh(conv.conv2d(x, params[1], stride=2, padding=1))
   x = jnp.tanh(resample.conv2d_resample(x, params[2], up=2))
   x = jnp.tanh(resample.conv2d_resample(x, params[3], down=2))
@@ -147,6 +148,7 @@ def network(params, images):
 
 def test_a_network_of_convolutions_and_its_derivatives():
   shapes = [(3, 3, 2, 4), (3, 3, 4, 3), (3, 3, 3, 4), (3, 3, 4, 4), (1, 1, 4, 2)]
+  shapes.append((3, 3, 2))  # depthwise
   params = [0.4 * normal(*shape, seed=i) for i, shape in enumerate(shapes)]
 
   def run(params, images, vector):
@@ -167,7 +169,7 @@ def test_a_network_of_convolutions_and_its_derivatives():
 
 def test_reference_leaves_no_form_of_our_own():
   params, field_of = siren()
-  kernels = [0.4 * normal(3, 3, 2, 2)] * 4 + [normal(1, 1, 2, 2)]
+  kernels = [0.4 * normal(3, 3, 2, 2)] * 4 + [normal(1, 1, 2, 2), normal(3, 3, 2)]
 
   def program(*args):
     single = jax.tree.map(np.float32, args)
@@ -185,6 +187,7 @@ def test_reference_leaves_no_form_of_our_own():
 
   args = params, tri_plane()[0], normal(B, R, S, 3), normal(B, R, 3)
   own = ('columns_product', 'canonical_conv', 'sum_on_planes', 'filter_axis', 'shift_left')
+  own += ('depthwise',)
   assert all(name in program(*args) for name in own)
   with backend.reference():
     plain = program(*args)
