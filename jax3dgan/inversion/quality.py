@@ -16,13 +16,15 @@ def ssim(image, true) -> np.ndarray:
   """Structural similarity [n] of images [n, h, w, c] in [−1, 1], of each channel, then the mean.
 
   Wang et al., *Image Quality Assessment: From Error Visibility to Structural Similarity*, IEEE TIP
-  2004, Eq. 13, with its Gaussian window; only pixels whose window lies inside of the image count.
-  Images smaller than the window are compared whole.
+  2004, Eq. 13, as published values are computed: of the images brought to [0, 1] (its luminance
+  term depends on where black is), a range of 1, K1 .01, K2 .03, the Gaussian window of 11 pixels
+  with deviation 1.5; only pixels whose window lies inside of the image count. Images smaller than
+  the window are compared whole.
   """
   from scipy import ndimage
 
-  a, b = np.asarray(image, np.float64), np.asarray(true, np.float64)
-  c1, c2 = (2 * K1) ** 2, (2 * K2) ** 2
+  a, b = ((np.asarray(x, np.float64) + 1) / 2 for x in (image, true))
+  c1, c2 = K1**2, K2**2
 
   def mean(x):
     for axis in (1, 2):

@@ -265,22 +265,47 @@ def test_the_inception_tells_images_apart():
   assert (little > 0).all() and (much > little).all()
 
 
+def ssim_of_windows(a, b):
+  """SSIM [n] of images [n, h, w, c] in [0, 1], each window's weighted sums as they are defined."""
+  distance = np.arange(-5, 6)
+  weights = np.exp(-(distance**2) / (2 * 1.5**2))
+  weights = np.outer(weights, weights) / weights.sum() ** 2
+  a, b = (np.lib.stride_tricks.sliding_window_view(x, (11, 11), (1, 2)) for x in (a, b))
+
+  def mean(x):
+    return (weights * x).sum((-2, -1))
+
+  mean_a, mean_b = mean(a), mean(b)
+  a, b = a - mean_a[..., None, None], b - mean_b[..., None, None]
+  luminance = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+  structure = (2 * mean(a * b) + 0.03**2) / (mean(a**2) + mean(b**2) + 0.03**2)
+  return (luminance * structure).mean((1, 2, 3))
+
+
 def test_psnr_and_ssim():
-  measure = pytest.importorskip('skimage.metrics').structural_similarity
   a = RNG.uniform(-1, 1, (2, 24, 24, 3))
   np.testing.assert_allclose(quality.psnr(a, a + 0.2), 20)
   np.testing.assert_allclose(quality.ssim(a, a), 1)
   b = a + RNG.normal(size=a.shape, scale=0.3)
+  np.testing.assert_allclose(
+    quality.ssim(a, b), ssim_of_windows((a + 1) / 2, (b + 1) / 2), atol=1e-9
+  )
+  assert np.isfinite(quality.ssim(a[:, :8, :8], b[:, :8, :8])).all()
+
+
+def test_ssim_is_that_of_scikit_image():
+  measure = pytest.importorskip('skimage.metrics').structural_similarity
+  a, b = RNG.uniform(size=(2, 2, 24, 24, 3))
+  b = 0.7 * a + 0.3 * b
   expected = [
     measure(
       *pair,
       channel_axis=-1,
-      data_range=2,
+      data_range=1,
       gaussian_weights=True,
       sigma=1.5,
       use_sample_covariance=False,
     )
     for pair in zip(a, b, strict=True)
   ]
-  np.testing.assert_allclose(quality.ssim(a, b), expected, atol=1e-6)
-  assert np.isfinite(quality.ssim(a[:, :8, :8], b[:, :8, :8])).all()
+  np.testing.assert_allclose(quality.ssim(2 * a - 1, 2 * b - 1), expected, atol=1e-6)

@@ -16,8 +16,8 @@ def test_it_is_the_metrics(size):
   b = 0.5 * (a + b)
   found = ssim(a, b)
   assert found.shape == (3,)
-  # The metric is of images whose range is 2.
-  np.testing.assert_allclose(found, quality.ssim(2 * a, 2 * b), atol=2e-5)
+  # The metric is of images in [−1, 1].
+  np.testing.assert_allclose(found, quality.ssim(2 * a - 1, 2 * b - 1), atol=2e-5)
   np.testing.assert_allclose(ssim(a, a), 1, atol=1e-6)
 
 
