@@ -82,6 +82,7 @@ FILES = (
   'gaussians/gghead_consistent',
   'gaussians/gghead_released',
   'expgan/mesh_raster_camera',
+  'expgan/G_small_train',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -99,6 +100,7 @@ _INPUTS = re.compile(
   r'|^(config|pose|real_patch_flat|\w_step/noise_std|ortho/size_hw|radius/range_u_v_r|sphere/[uv])$'
   r'|^((in|cot)\..*|out\.near_threshold)$'
   r'|^(model/(?!face_region_(faces|uv)$).*|(fake|real)/(shape|exp|pose|cam|bbox)|pose_override_rvec)$'
+  r'|^(draw\d_(normal|uniform)|noise_std)$'
   r'|^(eval/z_swapped_app|patch/images|rmsprop/(p0|grads)|noise/std_resumed_at_60000|.*/iteration)$'
 )
 

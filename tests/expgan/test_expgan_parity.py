@@ -1,0 +1,168 @@
+"""Exp-GAN's generator beside golden arrays, stage by stage: each is given the release's results of
+the one before."""
+
+import functools
+
+import goldens
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import x64
+
+from jax3dgan.convert import expgan_names, named_weights
+from jax3dgan.generators import expgan_networks, expgan_rendering
+from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork
+from jax3dgan.rendering import compositing, hierarchical, sampling
+
+FILE = 'expgan/G_small_train'
+RAYS, SAMPLES, LEVELS = 16, 6, 2
+CHANNELS = (16, 16, 16)  # of the backbones; the last block's are those of the image
+
+
+@functools.cache
+def weights():
+  state = {k.removeprefix('param/'): v for k, v in goldens.load('expgan/G_small_weights').items()}
+  for second, first in expgan_names.second_biases(LEVELS).items():
+    state[first] = state[first] + state.pop(second).ravel()
+  fields = dict(mapping_layers=8, channels=(*CHANNELS, 0))
+  names = [*expgan_names.generator_names(fields), *expgan_names.upsampler_names(LEVELS, RAYS)]
+  return named_weights.from_official(state, names, 'Exp-GAN')
+
+
+def typed(tree, dtype):
+  return jax.tree.map(lambda x: np.asarray(x).astype(dtype), tree)
+
+
+def compare(key, actual, dtype, relative=5e-5):
+  goldens.compare(FILE, key, actual, relative=relative, dtype=dtype)
+
+
+def channels_first(x):
+  return np.moveaxis(x, -1, 1)
+
+
+def channels_last(x):
+  return np.moveaxis(x, 1, -1)
+
+
+def run_head(params, x):
+  head = expgan_networks.TextureHead(features=8)
+  texture = head.apply({'params': params}, x['plane'], x['c2w'])
+  colour, alpha = expgan_networks.sample_texture(texture, x['uv'], x['mask'], RAYS)
+  return texture, colour, alpha
+
+
+@pytest.mark.parametrize('dtype', x64.DTYPES)
+def test_texture_head(dtype):
+  arrays = goldens.load(FILE)
+  uv = channels_last(arrays['in/uv'])
+  mask = (uv != 0).all(-1)[:, ::4, ::4]
+  x = dict(plane=channels_last(arrays['texture/img3']), c2w=arrays['in/c2w'], uv=uv)
+  x = typed(x, dtype) | {'mask': mask}
+  texture, colour, alpha = x64.jit(run_head)(typed(weights()['texture_head'], dtype), x)
+  compare('texture_head/plane', channels_first(texture), dtype)
+  compare('texture_head/feat', channels_first(colour), dtype)
+  compare('texture_head/alpha', alpha[:, None], dtype)
+  compare('texture_head/mask', mask[:, None], dtype, 0)
+
+
+def run_rendering(params, x):
+  """Of the first of two images, but for the rays."""
+  rays = expgan_rendering.orthographic_rays(x['c2w'], RAYS)
+  first = jax.tree.map(lambda a: None if a is None else a[:1], rays)
+  field = expgan_rendering.Field(
+    expgan_rendering.planes_of(x['planes']),
+    *([params[f'fc_{i}_{kind}'][None] for i in range(2)] for kind in ('kernel', 'bias')),
+  )
+  coarse = field.scaled(hierarchical.points_at(first, x['z_coarse']))
+  raw, colour = field(hierarchical.points_at(first, x['z_coarse']))
+  deltas = compositing.intervals(x['z_coarse'], compositing.INFINITE_INTERVAL)
+  density = compositing.activate_density(raw, 'relu', x['noise_coarse'])
+  shares = compositing.ray_weights(density, deltas)
+  fine = sampling.importance_depths(x['z_coarse'], shares, x['u'])
+  # The release's fine samples from here on.
+  own_raw, own_colour = field(hierarchical.points_at(first, x['z_fine']))
+  depths = jnp.concatenate([x['z_fine'], x['z_coarse']], axis=-1)
+  order = jnp.argsort(depths, axis=-1)
+  raws = jnp.take_along_axis(jnp.concatenate([own_raw, raw], axis=-1), order, axis=-1)
+  colours = jnp.concatenate([own_colour, colour], axis=-2)
+  colours = jnp.take_along_axis(colours, order[..., None], axis=-2)
+  surface = expgan_rendering.Surface(x['feat'], x['alpha'], x['depth'])
+  depths = jnp.take_along_axis(depths, order, axis=-1)
+  out = expgan_rendering.composite(raws, colours, depths, surface, x['noise'])
+  joined = jnp.sort(jnp.concatenate([depths, x['depth'][..., None]], axis=-1), axis=-1)
+  decoded = [jnp.concatenate([c, r[..., None]], -1) for r, c in ((raw, colour),
+    (own_raw, own_colour))]  # fmt: skip
+  return rays, coarse, decoded, shares, fine, out, joined
+
+
+@pytest.mark.parametrize('dtype', x64.DTYPES)
+def test_rays_field_and_surface(dtype):
+  arrays, rays = goldens.load(FILE), RAYS**2
+
+  def of_first(name):
+    return arrays[name][:1].reshape(1, rays, -1)
+
+  std = arrays['noise_std']
+  x = dict(
+    c2w=arrays['in/c2w'],
+    planes=channels_last(arrays['triplane/img3'])[:1],
+    z_coarse=of_first('ray/z_coarse'),
+    noise_coarse=std * of_first('draw2_normal'),
+    u=arrays['draw3_uniform'][None, :rays],
+    z_fine=arrays['ray/z_fine'][None, :rays],
+    noise=std * of_first('draw4_normal'),
+    feat=channels_last(arrays['texture_head/feat'])[:1].reshape(1, rays, -1),
+    alpha=of_first('texture_head/alpha'),
+    depth=arrays['in/depth'][:1, 0, ::4, ::4].reshape(1, rays),
+  )
+  x['alpha'] = x['alpha'][..., 0]
+  run = x64.jit(run_rendering)
+  found, coarse, decoded, shares, fine, out, depths = run(
+    typed(weights()['decoder'], dtype), typed(x, dtype)
+  )
+  compare('ray/origin_world', found.origins, dtype)
+  compare('ray/dir_world', found.directions[:, 0], dtype)
+  compare('points@0', coarse, dtype)
+  compare('mlp@0', decoded[0], dtype)
+  compare('mlp#1@0', decoded[1], dtype)
+  compare('render/weights@0', shares.reshape(1, RAYS, RAYS, SAMPLES, 1), dtype)
+  goldens.compare(
+    FILE, 'ray/z_fine', np.concatenate([fine[0], arrays['ray/z_fine'][rays:]]), relative=5e-5,
+    dtype=dtype, where=np.arange(2 * rays)[:, None] < rays,
+  )  # fmt: skip
+  picture = out.weights.reshape(1, RAYS, RAYS, -1, 1)
+  compare('render/weights#1@0', picture, dtype)
+  compare('render/z#1@0', depths.reshape(picture.shape), dtype)
+  first = np.arange(2)[:, None, None, None] == 0
+  for key, actual in (('out', out.colour), ('depth', out.depth)):
+    expected = arrays[f'render/{key}#1']
+    whole = np.concatenate([actual.reshape(1, *expected.shape[1:]), expected[1:]])
+    goldens.compare(FILE, f'render/{key}#1', whole, relative=5e-5, dtype=dtype, where=first)
+
+
+def run_networks(params, x):
+  w = MappingNetwork(16, 8).apply({'params': params['mapping']}, x['code'])
+  styles = jnp.broadcast_to(x['w'][:, None], (2, 8, 16))
+  images = [
+    SynthesisNetwork((*CHANNELS, image), image, use_noise=False, clamp=256.0).apply(
+      {'params': params[name]}, styles
+    )
+    for name, image in (('planes', 24), ('texture', 10))
+  ]
+  upsampler = expgan_networks.Upsampler((12, 10, 8))
+  return w, images, upsampler.apply({'params': params['upsampler']}, x['features'], x['w'])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
+def test_mapping_backbones_and_upsampler(dtype):
+  arrays = goldens.load(FILE)
+  code = np.concatenate([arrays['draw0_normal'], arrays['in/shape_jaw']], axis=1)
+  x = dict(code=code, w=arrays['w'], features=arrays['render/out#1'])
+  w, images, picture = x64.jit(run_networks)(typed(weights(), dtype), typed(x, dtype))
+  compare('w', w, dtype)
+  for name, image in zip(('triplane', 'texture'), images, strict=True):
+    compare(f'{name}/img3', channels_first(image), dtype)
+  compare('out/pred', channels_first(picture), dtype)
