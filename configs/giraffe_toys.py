@@ -40,7 +40,9 @@ def get_config():
   config.render.update(radius=1.0, near=0.55, far=1.45, num_coarse=16)
   config.render.update(last_interval='far', last_back=True)
   config.display.update(num_coarse=24, ray_chunk=0, last_back=True)
-  config.loss.density_noise = 0.3
+  # With the paper's 10 a discriminator of this size learns nothing.
+  config.loss.update(density_noise=0.3, r1=2.0)
+  config.optimizer.lr_discriminator = 2e-4
   config.pose_prior.yaw_std = 0.0
   config_lib.set_discriminator(config, 'dcgan', channels=(32, 64, 128, 128))
   return config
