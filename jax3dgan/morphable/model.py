@@ -87,11 +87,12 @@ class MorphableModel:
 
   @staticmethod
   def _linear(mean, shape_basis, expression_basis, shape, expression):
-    """As one product of matrices, of any trailing axes of the bases."""
-    codes = jnp.concatenate([shape, expression], axis=-1)
-    basis = jnp.concatenate([shape_basis, expression_basis])
-    moved = precision.einsum('bk,kn->bn', codes, basis.reshape(len(basis), -1))
-    return mean + moved.reshape(len(codes), *mean.shape)
+    """As products of matrices, of any trailing axes of the bases; these are not copied."""
+    moved = sum(
+      precision.einsum('bk,kn->bn', codes, basis.reshape(len(basis), -1))
+      for codes, basis in ((shape, shape_basis), (expression, expression_basis))
+    )
+    return mean + moved.reshape(len(shape), *mean.shape)
 
   def landmarks(self, vertices):
     """[b, l, 3] on vertices [b, v, 3]."""
