@@ -15,6 +15,7 @@ from jax3dgan.cameras import Camera
 from jax3dgan.errors import UserError
 from jax3dgan.fields import triplane
 from jax3dgan.generators.base import NO_DIRECTIONS, NO_SINES, Rendering, Scene
+from jax3dgan.generators.occupied import Occupied
 from jax3dgan.generators.style_planes import StylePlanes
 from jax3dgan.nn import resample
 from jax3dgan.nn.stylegan2 import channels_of
@@ -40,7 +41,7 @@ class EG3DScene(Scene):
   w: jax.Array
 
 
-class EG3D(StylePlanes):
+class EG3D(Occupied, StylePlanes):
   """The generator. Styles w are [b, num_ws, w_dim].
 
   Attributes:
@@ -64,6 +65,8 @@ class EG3D(StylePlanes):
     matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
     separable: whether the 3x3 convolutions of backbone and super-resolution are separable, see
       `nn.separable_conv`.
+    occupancy: cells on a side of a grid that says where rays are sampled less, see `Occupied`; 0
+      for none.
   """
 
   z_dim: int = 512
@@ -87,6 +90,7 @@ class EG3D(StylePlanes):
   raw_alias: bool = False
   matmul_dtype: str = 'float32'
   separable: bool = False
+  occupancy: int = 0
 
   def setup(self):
     if self.plane_axes not in triplane.PLANE_AXES:
@@ -117,6 +121,12 @@ class EG3D(StylePlanes):
         border=self.upsampling_border,
         separable=self.separable,
       )
+    self.make_grid()
+
+  @property
+  def grid_box(self) -> float:
+    """See `Occupied`: the cube that the planes span."""
+    return self.box
 
   # Not fields.
   has_field = True
@@ -191,7 +201,7 @@ class EG3D(StylePlanes):
     rays = rays_lib.camera_rays(camera, size, options.align_corners)
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
     return hierarchical.render_images(
-      self.radiance_field(scene), rays, options, key, noise_std, noise
+      self.radiance_field(scene), rays, options, key, noise_std, noise, grid=self.grid()
     )
 
   def _low_resolution(self, options: RenderOptions) -> int:
@@ -249,7 +259,9 @@ class EG3D(StylePlanes):
     options = options or self.default_options()
     scene = self.prepare(w)
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
-    out = parts.render_part(self.radiance_field(scene), rays, options, index, count)
+    out = parts.render_part(
+      self.radiance_field(scene), rays, options, index, count, grid=self.grid()
+    )
     low = 2 * out.colour[..., :3] - 1
     return Rendering(low, out.depth, out.opacity, low)
 

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from jax3dgan.cameras import Camera
 from jax3dgan.errors import not_written
 from jax3dgan.generators.base import Generator, Rendering
+from jax3dgan.generators.occupied import Occupied
 from jax3dgan.rendering import hierarchical, parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
 
-class FieldGenerator(Generator):
+class FieldGenerator(Occupied, Generator):
   """A generator whose image is its radiance field's volume rendering, pixel by pixel.
 
   Subclasses define `radiance_field` and `map`.
@@ -58,7 +59,15 @@ class FieldGenerator(Generator):
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
     field, fine = self._fields(w, options)
     return hierarchical.render_images(
-      field, rays, options, key, noise_std, noise, fine_field=fine, return_coarse=return_coarse
+      field,
+      rays,
+      options,
+      key,
+      noise_std,
+      noise,
+      fine_field=fine,
+      return_coarse=return_coarse,
+      grid=self.grid(),
     )
 
   def synthesize(self, w, camera: Camera, key=None, options=None, noise_std=0.0) -> Rendering:
@@ -78,7 +87,7 @@ class FieldGenerator(Generator):
     options = options or RenderOptions()
     rays = rays_lib.camera_rays(camera, options.resolution, options.align_corners)
     field, fine = self._fields(w, options)
-    out = parts.render_part(field, rays, options, index, count, fine)
+    out = parts.render_part(field, rays, options, index, count, fine, self.grid())
     return Rendering(2 * out.colour[..., :3] - 1, out.depth, out.opacity)
 
   def query(self, w, points, directions=None):

@@ -22,6 +22,8 @@ class PiGAN(FieldGenerator):
     density_gain: see `FilmSiren`; 1 is π-GAN's.
     matmul_dtype: precision policy of the hidden products, see `nn.precision`.
     embedding_channels, embedding_resolution, embedding_scale: see `FilmSiren`; 0 channels for none.
+    occupancy: cells on a side of a grid that says where rays are sampled less, see `Occupied`; 0
+      for none.
   """
 
   z_dim: int = 256
@@ -36,6 +38,7 @@ class PiGAN(FieldGenerator):
   embedding_channels: int = 0
   embedding_resolution: int = 64
   embedding_scale: float = 0.1
+  occupancy: int = 0
 
   def setup(self):
     if self.embedding_channels and self.embedding_resolution < 2:
@@ -59,6 +62,12 @@ class PiGAN(FieldGenerator):
       self.mapping_layers,
       self.mapping_scale,
     )
+    self.make_grid()
+
+  @property
+  def grid_box(self) -> float:
+    """See `Occupied`: the cube that input_scale takes to ±1."""
+    return 2 / self.input_scale
 
   def map(self, z, label=None, truncation_psi=1.0, average_w=None):
     """Latents z [b, z_dim] → styles [b, n, 2, h].

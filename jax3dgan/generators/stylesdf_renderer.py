@@ -37,6 +37,8 @@ class SDFRenderer(FieldGenerator):
     style_scale: see `SDFSiren`: how far apart the fields of fresh latents are.
     low_resolution: pixels on a side that are rendered, where nothing else says it.
     matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
+    occupancy: cells on a side of a grid that says where rays are sampled less, see `Occupied`; 0
+      for none.
   """
 
   z_dim: int = 256
@@ -50,6 +52,7 @@ class SDFRenderer(FieldGenerator):
   style_scale: float = 0.25
   low_resolution: int = 64
   matmul_dtype: str = 'float32'
+  occupancy: int = 0
 
   # Not fields.
   field_kind = 'sdf'
@@ -70,6 +73,12 @@ class SDFRenderer(FieldGenerator):
       self.style_scale,
       self.matmul_dtype,
     )
+    self.make_grid()
+
+  @property
+  def grid_box(self) -> float:
+    """See `Occupied`: the cube that input_scale takes to ±1."""
+    return 2 / self.input_scale
 
   def radiance_field(self, scene, options: RenderOptions | None = None) -> SDFField:
     """The field of styles w, its colour without features."""
@@ -98,7 +107,7 @@ class SDFRenderer(FieldGenerator):
     rays = rays_lib.camera_rays(camera, self._low_resolution(options), options.align_corners)
     field = self.radiance_field(w, options).replace(has_features=has_features, penalties=penalties)
     noise = not (isinstance(noise_std, int | float) and noise_std == 0)
-    return hierarchical.render_images(field, rays, options, key, noise_std, noise)
+    return hierarchical.render_images(field, rays, options, key, noise_std, noise, grid=self.grid())
 
   def default_options(self) -> RenderOptions:
     """StyleSDF's way of marching along rays, for its cameras."""

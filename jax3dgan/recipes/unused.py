@@ -38,7 +38,11 @@ def _without_effect(config, generator) -> dict[str, str]:
   """{rendering option: why it has no effect here}."""
   reasons = {}
   if not any(group.get('num_fine') for group in (config.render, config.display, *config.stages)):
-    reasons['importance'] = 'there is no second pass, num_fine is 0'
+    for name in ('importance', 'nucleus', 'fine_jitter'):
+      reasons[name] = 'there is no second pass, num_fine is 0'
+  elif config.render.importance != 'robust':
+    if not any(stage.get('importance') == 'robust' for stage in config.stages):
+      reasons['nucleus'] = "render.importance is not 'robust'"
   if not any('marcher' in stage for stage in config.stages):
     if config.render.marcher == 'midpoints':
       reasons['last_interval'] = "the marcher 'midpoints' has none"

@@ -90,11 +90,12 @@ def ray_weights(density, deltas, hit=None):
   return alpha * before
 
 
-def midpoint_weights(raw, depths, activation: str = 'softplus', hit=None):
+def midpoint_weights(raw, depths, activation: str = 'softplus', hit=None, deltas=None):
   """EG3D's weights [..., s − 1] of the intervals between samples, see `march_midpoints`."""
   mean = 0.5 * (raw[..., 1:] + raw[..., :-1])
   density = softplus(mean - 1) if activation == 'softplus' else activate_density(mean, activation)
-  return ray_weights(density, depths[..., 1:] - depths[..., :-1], hit)
+  deltas = depths[..., 1:] - depths[..., :-1] if deltas is None else deltas
+  return ray_weights(density, deltas, hit)
 
 
 def blend(weights, colour, merged: Merged | None = None):
@@ -117,6 +118,7 @@ def composite(
   last_back=False,
   hit=None,
   merged: Merged | None = None,
+  deltas=None,
 ):
   """Integrates samples into pixels.
 
@@ -131,8 +133,10 @@ def composite(
       twice.
     hit: see `ray_weights`.
     merged: see `blend`.
+    deltas: [..., s] lengths of the intervals, where they are not those between the depths.
   """
-  weights = ray_weights(density, intervals(depths, last_interval), hit)
+  deltas = intervals(depths, last_interval) if deltas is None else deltas
+  weights = ray_weights(density, deltas, hit)
   opacity = jnp.sum(weights, axis=-1)
   if last_back:
     weights = weights.at[..., -1].add(1 - opacity)
@@ -151,6 +155,7 @@ def march_midpoints(
   white_back=False,
   hit=None,
   merged: Merged | None = None,
+  deltas=None,
 ):
   """EG3D's quadrature: density and colour are means of neighbouring samples.
 
@@ -164,11 +169,12 @@ def march_midpoints(
     white_back: adds the light that passes all samples as white (colour 1).
     hit: see `ray_weights`.
     merged: see `blend`.
+    deltas: [..., s − 1] lengths of the intervals, where they are not those between the depths.
 
   Returns:
     Composite; weights [..., s − 1], depth Σ w·t of the mid-points (see `clamped_depth`).
   """
-  weights = midpoint_weights(raw, depths, activation, hit)
+  weights = midpoint_weights(raw, depths, activation, hit, deltas)
   opacity = jnp.sum(weights, axis=-1)
   # The weighted mean of neighbours is a sum over samples with shared weights: no copy of colours.
   zero = jnp.zeros_like(weights[..., :1])

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.nn import phases
 from jax3dgan.nn.cpu import tiles
-from jax3dgan.rendering import compositing, merging, sampling
+from jax3dgan.rendering import compositing, merging, occupancy, sampling
 from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.draws import Draws, draw
+from jax3dgan.rendering.occupancy import EmphasisedLimits, Occupancy
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays
 from jax3dgan.rendering.sampling import Limits
@@ -39,15 +40,31 @@ def points_at(rays: Rays, depths):
   return rays.origins[..., None, :] + depths[..., None] * rays.directions[..., None, :]
 
 
-def ray_limits(rays: Rays, options: RenderOptions) -> Limits | None:
+def ray_limits(
+  rays: Rays, options: RenderOptions, grid: Occupancy | None = None
+) -> Limits | EmphasisedLimits | None:
   """Where rays [b, r] are sampled, leaves [b, r, 1]; None where that is from near to far for all.
 
   A ray's limits are its own, except with `compat_box_limits`, where they are those of all these
   rays.
 
+  Args:
+    grid: says where samples are denser, see `occupancy`; None for evenly.
+
   Raises:
-    UserError: Limits along the axis of a camera that is not known.
+    UserError: Limits along the axis of a camera that is not known, or a grid and samples that are
+      even in 1/depth.
   """
+  limits = _ends(rays, options)
+  if grid is None:
+    return limits
+  if limits is None:
+    ends = jnp.ones_like(rays.origins[..., :1])
+    limits = Limits(options.near * ends, options.far * ends, jnp.ones(ends.shape, bool))
+  return occupancy.emphasised(rays, limits, grid, options)
+
+
+def _ends(rays: Rays, options: RenderOptions) -> Limits | None:
   near, far = options.near, options.far
   if options.limits_radius:
     farther = jnp.linalg.norm(rays.origins, axis=-1, keepdims=True) - options.limits_radius
@@ -86,7 +103,7 @@ def render_rays(
     options: how to render.
     draws: random numbers; `Draws()` renders deterministically.
     noise_std: standard deviation of the density noise, scalar.
-    limits: see `ray_limits`; None for those.
+    limits: see `ray_limits`; None for those without a grid.
     fine_field: another field for the fine pass, which then evaluates coarse and fine depths (NeRF);
       None: `field` at the fine depths, together with the coarse samples (π-GAN).
     return_coarse: whether the result's `coarse` has the Composite of the coarse pass, for a loss of
@@ -109,12 +126,19 @@ def render_rays(
   if options.lock_view_direction:
     directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0], directions.dtype), directions.shape)
   limits = ray_limits(rays, options) if limits is None else limits
+  spread = None
+  if isinstance(limits, EmphasisedLimits):  # all depths from here on are stretched
+    spread, limits = limits, occupancy.stretched_limits(limits)
+
+  def points_along(depths):
+    return points_at(rays, _placed(depths, options, limits, spread)[0])
+
   near, far = (options.near, options.far) if limits is None else limits[:2]
   depths = sampling.stratified_depths(
     near, far, options.num_coarse, draws.jitter, options.strata, options.spacing
   )
   depths = jnp.broadcast_to(depths, (*batch, options.num_coarse))
-  raw, colour, *terms = field(points_at(rays, depths), directions)
+  raw, colour, *terms = field(points_along(depths), directions)
   # Whether the noise is each pass's, or that of the integration.
   of_passes = options.marcher == 'midpoints' or draws.fine_noise is not None
   coarse_noise = None if draws.coarse_noise is None else noise_std * draws.coarse_noise
@@ -122,28 +146,28 @@ def render_rays(
     raw, coarse_noise = raw + coarse_noise, None
   final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
   if not options.num_fine:
-    out = _march(raw, colour, depths, options, limits, final_noise)
+    out = _march(raw, colour, depths, options, limits, final_noise, spread)
     return out._replace(means=_means(terms), samples=colour if return_samples else None)
 
-  weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise)
+  weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise, spread)
   fine = _fine_depths(depths, weights, draws.pdf, options)
   merged = merging.merge(fine, depths)
   coarse = None
   if return_coarse:
-    coarse = _march(raw, colour, depths, options, limits, coarse_noise)
+    coarse = _march(raw, colour, depths, options, limits, coarse_noise, spread)
   if fine_field is None:
-    fine_raw, fine_colour, *more = field(points_at(rays, fine), directions)
+    fine_raw, fine_colour, *more = field(points_along(fine), directions)
     terms += more
     if of_passes and draws.fine_noise is not None:
       fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
-    out = _march(raw, colour, merged.depths, options, limits, final_noise, merged)
+    out = _march(raw, colour, merged.depths, options, limits, final_noise, spread, merged)
     colour = merged.together(*colour) if return_samples else None
   else:
-    raw, colour, *terms = fine_field(points_at(rays, merged.depths), directions)
+    raw, colour, *terms = fine_field(points_along(merged.depths), directions)
     if of_passes and draws.fine_noise is not None:
       raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
-    out = _march(raw, colour, merged.depths, options, limits, final_noise)
+    out = _march(raw, colour, merged.depths, options, limits, final_noise, spread)
   return out._replace(
     coarse=coarse, means=_means(terms), samples=colour if return_samples else None
   )
@@ -161,8 +185,15 @@ def _fine_depths(depths, weights, u, options: RenderOptions):
     'weights': (sampling.importance_depths, sampling.midpoint_uniforms),
     'nerf': (functools.partial(sampling.importance_depths, floor=0.0), sampling.edge_uniforms),
     'smoothed': (sampling.smoothed_importance_depths, sampling.midpoint_uniforms),
+    'robust': (
+      functools.partial(sampling.robust_depths, nucleus=options.nucleus),
+      sampling.centre_uniforms,
+    ),
   }[options.importance]
-  u = uniforms(options.num_fine) if u is None else u
+  if u is None:
+    u = uniforms(options.num_fine)
+  elif options.fine_jitter == 'strata':
+    u = (jnp.arange(options.num_fine) + u) / options.num_fine
   u = jnp.broadcast_to(u, (*depths.shape[:-1], options.num_fine)).astype(depths.dtype)
   return jax.lax.stop_gradient(choose(depths, weights, u))
 
@@ -184,24 +215,39 @@ def _hit(limits: Limits | None):
   return None if limits is None else limits.hit[..., 0]
 
 
-def _weights(raw, depths, options: RenderOptions, limits, noise):
+def _placed(depths, options: RenderOptions, limits, spread: EmphasisedLimits | None):
+  """(distances [b, r, s], lengths of their intervals) of samples at these depths, which are
+  stretched where samples are not dense alike; otherwise they are the distances, and None."""
+  if spread is None:
+    return depths, None
+  placed = occupancy.place(spread, depths)
+  last = last_interval(depths, options, limits)
+  return placed.depths, occupancy.intervals(depths, placed, options, last)
+
+
+def _weights(raw, depths, options: RenderOptions, limits, noise, spread):
   """What the importance sampling takes: weights [b, r, s], or [b, r, s − 1] of 'midpoints'."""
+  depths, deltas = _placed(depths, options, limits, spread)
   if options.marcher == 'midpoints':
-    return compositing.midpoint_weights(raw, depths, options.density, _hit(limits))
+    return compositing.midpoint_weights(raw, depths, options.density, _hit(limits), deltas)
   density = compositing.activate_density(raw, options.density, noise)
-  deltas = compositing.intervals(depths, last_interval(depths, options, limits))
+  if deltas is None:
+    deltas = compositing.intervals(depths, last_interval(depths, options, limits))
   return compositing.ray_weights(density, deltas, _hit(limits))
 
 
-def _march(raw, colour, depths, options: RenderOptions, limits, noise, merged=None) -> Composite:
+def _march(
+  raw, colour, depths, options: RenderOptions, limits, noise, spread, merged=None
+) -> Composite:
   """The Composite of samples in ascending depth; `noise` [b, r, s] is added to raw densities."""
-  common = dict(white_back=options.white_back, hit=_hit(limits), merged=merged)
+  distances, deltas = _placed(depths, options, limits, spread)
+  common = dict(white_back=options.white_back, hit=_hit(limits), merged=merged, deltas=deltas)
   if options.marcher == 'midpoints':
-    return compositing.march_midpoints(raw, colour, depths, activation=options.density, **common)
+    return compositing.march_midpoints(raw, colour, distances, activation=options.density, **common)
   density = compositing.activate_density(raw, options.density, noise)
   last = last_interval(depths, options, limits)
   return compositing.composite(
-    density, colour, depths, last_interval=last, last_back=options.last_back, **common
+    density, colour, distances, last_interval=last, last_back=options.last_back, **common
   )
 
 
@@ -286,6 +332,7 @@ def render_images(
   limits: Limits | None = None,
   fine_field: Field | None = None,
   return_coarse: bool = False,
+  grid: Occupancy | None = None,
 ) -> Composite:
   """`render_chunked` in tiles of a size that suits the platform: some images, some rays of each.
 
@@ -293,10 +340,11 @@ def render_images(
     field, fine_field: pytrees of arrays [b, ...], or [1, ...] where all images share them, with the
       static attribute `width`, the features of a point in each layer.
     options: `ray_chunk` bounds the rays of a tile.
+    grid: see `ray_limits`, where no limits are given.
     The rest and the result: see `render_chunked`.
   """
   b, r = rays.directions.shape[:2]
-  limits = ray_limits(rays, options) if limits is None else limits
+  limits = ray_limits(rays, options, grid) if limits is None else limits
   rays = rays.replace(axis_cosine=None)  # has done its work
   images, num_rays = tile(field, b, r, options, fine_field)
   options = dataclasses.replace(options, ray_chunk=num_rays)

@@ -13,7 +13,8 @@ _CHOICES = {
   'jitter': ('sample', 'ray'),
   'limits_along': ('ray', 'axis'),
   'spacing': ('linear', 'disparity'),
-  'importance': ('weights', 'nerf', 'smoothed'),
+  'importance': ('weights', 'nerf', 'smoothed', 'robust'),
+  'fine_jitter': ('sample', 'strata'),
 }
 
 # Of pictures that people look at, instead of those of training: more samples a ray.
@@ -50,8 +51,12 @@ class RenderOptions:
     jitter: 'sample': each coarse sample has a random place in its stratum; 'ray': all samples of a
       ray have the same (StyleSDF).
     strata, spacing: which depths a coarse sample may have, see `sampling.stratified_depths`.
-    importance: 'weights' or 'nerf', see `sampling.importance_depths`, or 'smoothed', see
-      `sampling.smoothed_importance_depths`, which needs 'midpoints'.
+    importance: 'weights' or 'nerf', see `sampling.importance_depths`; 'smoothed', see
+      `sampling.smoothed_importance_depths`, which needs 'midpoints'; or 'robust', see
+      `sampling.robust_depths`.
+    nucleus: which share of a ray's weight the bins hold in which 'robust' samples.
+    fine_jitter: 'sample': fine samples are drawn independently of each other; 'strata': one in each
+      of num_fine parts of equal weight, as 'robust' does in any case.
     box: each ray is sampled where it passes the cube of this side around the origin, instead of
       from near to far, and a ray that misses it has opacity 0; 0 for near and far.
     compat_box_limits: samples rays that miss the box as EG3D's release does, within limits of all
@@ -84,6 +89,8 @@ class RenderOptions:
   limits_radius: float = 0.0
   spacing: str = 'linear'
   importance: str = 'weights'
+  nucleus: float = 0.98
+  fine_jitter: str = 'sample'
   box: float = 0.0
   compat_box_limits: bool = False
   low_resolution: int = 0
@@ -105,6 +112,13 @@ class RenderOptions:
       raise UserError(
         f'num_coarse {self.num_coarse} is too small. Set at least {least}'
         + (' where num_fine refines between them.' if self.num_fine else '.')
+      )
+    if not 0 < self.nucleus <= 1:
+      raise UserError(f'nucleus {self.nucleus} is no share. Set it above 0, and at most 1.')
+    if self.importance == 'robust' and self.fine_jitter != 'sample':
+      raise UserError(
+        "importance 'robust' has strata of its own. Set fine_jitter='sample', or take another "
+        'importance.'
       )
     if self.marcher == 'midpoints' and (self.density == 'relu' or self.last_back):
       raise UserError(

@@ -37,12 +37,12 @@ def part_of(
 
 
 def render_part(
-  field: Field, rays: Rays, options: RenderOptions, index, count: int, fine_field=None
+  field: Field, rays: Rays, options: RenderOptions, index, count: int, fine_field=None, grid=None
 ) -> Composite:
   """Renders one part of the rays, as `hierarchical.render_images` without keys does all of them.
 
   Args:
-    field, options, fine_field: see `hierarchical.render_images`.
+    field, options, fine_field, grid: see `hierarchical.render_images`.
     rays: all of them, [b, r, 3].
     index: which part, an integer that may be traced.
     count: parts in all.
@@ -51,6 +51,6 @@ def render_part(
     Composite without weights, leaves [b, p, ...] with p = `part_size`: the rays from index·p on.
     Parts end to end are the whole, and behind it the last ray again, up to count·p.
   """
-  limits = hierarchical.ray_limits(rays, options)
+  limits = hierarchical.ray_limits(rays, options, grid)
   rays, limits = part_of(field, rays, options, index, count, fine_field, (rays, limits))
   return hierarchical.render_images(field, rays, options, limits=limits, fine_field=fine_field)

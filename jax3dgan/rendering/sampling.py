@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax3dgan.nn.cpu.sorting import ascending_order
 from jax3dgan.nn.take import take
 
 # Added to every weight, so that empty rays still get samples everywhere: by NeRF once, by π-GAN's
@@ -209,6 +210,57 @@ def smoothed_importance_depths(depths, weights, u):
   smooth = 0.5 * (wide[..., 1:] + wide[..., :-1]) + 0.01  # [..., s - 1]
   inner = smooth[..., 1:-1]
   return importance_sample(mid_points[..., : inner.shape[-1] + 1], inner, u, right=True)
+
+
+def robust_depths(depths, weights, u, nucleus: float = 0.98):
+  """Fine depths of a ray, stratified over the bins that hold nearly all of its weight (WYSIWYG,
+  Trevithick et al., CVPR 2024, arXiv 2401.02411, Sec. 4.3).
+
+  A bin is what is nearer to a coarse sample than to the others. The smallest set of bins with a
+  share of at least `nucleus` of the weight is sampled evenly: of k samples c bins get ⌊k/c⌋ each,
+  the heaviest ones one more, and each has a stratum of its bin for itself. What remains of fog and
+  of noise outside of the set draws no sample. As every bin has its coarse sample, which is
+  integrated too, no interval is longer than from there to the next: the paper, which integrates the
+  fine samples alone, has to clip their intervals.
+
+  Args:
+    depths: [..., s] ascending coarse depths, s >= 2.
+    weights: [..., s] theirs, or [..., s − 1] between them (`compositing.march_midpoints`).
+    u: [..., k] uniforms: where in its stratum a sample is.
+    nucleus: τ; with 1 all bins are in the set.
+
+  Returns:
+    [..., k] depths, ascending.
+  """
+  num = depths.shape[-1]
+  if weights.shape[-1] == num - 1:  # of a sample: the mean of both sides
+    ends = (weights[..., :1], weights[..., -1:])
+    weights = 0.5 * (
+      jnp.concatenate([ends[0], weights], axis=-1) + jnp.concatenate([weights, ends[1]], axis=-1)
+    )
+  mid_points = 0.5 * (depths[..., 1:] + depths[..., :-1])
+  edges = jnp.concatenate([depths[..., :1], mid_points, depths[..., -1:]], axis=-1)  # [..., s + 1]
+  shares = weights + _WEIGHT_FLOOR
+  shares = shares / jnp.sum(shares, axis=-1, keepdims=True)
+  _, rank = ascending_order(-shares)
+  kept = jnp.ones(shares.shape, bool)
+  if nucleus < 1:
+    heavier = rank[..., None, :] < rank[..., :, None]
+    kept = jnp.sum(jnp.where(heavier, shares[..., None, :], 0), axis=-1) < nucleus
+  size = jnp.sum(kept, axis=-1, keepdims=True)
+  k = u.shape[-1]
+  counts = jnp.where(kept, k // size + (rank < k % size), 0)
+  ends = jnp.cumsum(counts, axis=-1)
+  index = jnp.broadcast_to(jnp.arange(k), u.shape)
+  of = jnp.sum(ends[..., None, :] <= index[..., :, None], axis=-1)  # the bin of each sample
+  count, low, high = take(counts, of), take(edges, of), take(edges, of + 1)
+  stratum = index - (take(ends, of) - count)
+  return low + (high - low) * (stratum + u) / count
+
+
+def centre_uniforms(num_samples: int):
+  """The deterministic stand-in for uniforms of strata: their centres, [k]."""
+  return jnp.full(num_samples, 0.5)
 
 
 def midpoint_uniforms(num_samples: int):

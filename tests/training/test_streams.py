@@ -11,6 +11,7 @@ from jax3dgan.training import streams
 def test_names_are_different_streams():
   key = jax.random.key(0)
   names = ['z', 'camera', 'rendering', 'augment fakes', 'augment photos', 'step', 'reseed']
+  names += ['after_step', 'occupancy_grid', 'points']
   made = {tuple(np.asarray(jax.random.key_data(streams.named(key, name)))) for name in names}
   assert len(made) == len(names)
   keys = jax.random.split(key, 3)
