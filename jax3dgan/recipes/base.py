@@ -263,17 +263,15 @@ class Recipe:
 
   def after_step(self, state, key, config, stage, now: Now):
     """The state after a step, with what changes its arrays other than by gradients (Gaussians that
-    come and go), and metrics; within the compiled step, after the averages. Here: the grid of a
-    generator that keeps one (`recipes.occupancy`).
+    come and go), and metrics; within the compiled step, after the averages.
 
     Args:
       state: `training.state.TrainState`, its step the next one.
       key: of this step and this method alone, the same on every device.
       now: of the step that was done.
     """
-    from jax3dgan.recipes import occupancy  # which builds on this module
-
-    return occupancy.update(state, key, self, config, stage, now), {}
+    del key, config, stage, now
+    return state, {}
 
   def scale_updates(self, network: str, updates, config, now: Now):
     """The optimizer's updates of a network, scaled leaf by leaf: parts that learn slower, or not

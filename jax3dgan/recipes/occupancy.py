@@ -18,19 +18,20 @@ EVERY, LATENTS = 8, 2
 RATE = 0.1
 
 
-def update(state, key, recipe, config, stage, now: base.Now):
+def update(state, recipe, config, stage, now: base.Now):
   """The state with a newer grid, where the generator has one and it is due.
 
   Args:
-    state: `training.state.TrainState`.
-    key: of this step, the same on every device: all compute the same grid.
+    state: `training.state.TrainState` after the step `now`. Its key is the same on every device, so
+      that all compute the same grid.
   """
   if not config.model.get('occupancy', 0):
     return state
   generator = generators.create(config)
   networks = base.Networks(state.networks, state.buffers)
   variables = networks.variables('generator')
-  keys = jax.random.split(streams.named(key, NAME), LATENTS)
+  key = streams.named(streams.step_key(state.key, now.step), NAME)
+  keys = jax.random.split(key, LATENTS)
   rate = jnp.maximum(RATE, 1 / (now.step // EVERY + 1))
 
   def of_latent(key):

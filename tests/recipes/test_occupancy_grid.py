@@ -31,13 +31,13 @@ def test_a_grid_is_the_mean_of_opacities_over_latents():
   generator, stage = generators.create(config), schedule.stages(config, 1)[0]
   variables = jax.jit(lambda: generators.init(generator, jax.random.key(0)))()
   params, buffers = ({'generator': variables[name]} for name in ('params', 'buffers'))
-  state = TrainState(np.int32(0), None, params, {}, {}, buffers)
+  key = jax.random.key_data(jax.random.key(7))
+  state = TrainState(np.int32(0), key, params, {}, {}, buffers)
   recipe, mesh = pigan.PiGAN(), parallel.make_mesh()
   assert np.all(state.buffers['generator'][occupied.NAME] == 1)
 
   def newer(state, step):
-    key = jax.random.key(7)
-    new = occupancy.update(state, key, recipe, config, stage, Now(step[0], 0))
+    new = occupancy.update(state, recipe, config, stage, Now(step[0], 0))
     return state, new.buffers['generator'][occupied.NAME]
 
   run = jax.jit(parallel.data_parallel(newer, mesh))
@@ -48,8 +48,10 @@ def test_a_grid_is_the_mean_of_opacities_over_latents():
   first = cells(0)
   assert first.min() >= 0 and first.max() < 1 and first.std() > 0
   np.testing.assert_array_equal(cells(1), 1)
-  np.testing.assert_allclose(cells(8), 0.5 + 0.5 * first, atol=1e-6)
-  np.testing.assert_allclose(cells(800), 0.9 + 0.1 * first, atol=1e-6)
+  # Of the other latents of other steps, from the grid of ones: half of them, then a tenth.
+  assert np.all((cells(8) >= 0.5) & (cells(8) < 1))
+  assert np.all((cells(800) >= 0.9 - 1e-6) & (cells(800) < 1))
+  assert np.abs(2 * (cells(8) - 0.5) - first).max() > 1e-3
 
 
 @pytest.mark.parametrize('name', ['pigan', 'eg3d', 'stylesdf_stage1'])
