@@ -4,6 +4,7 @@ import functools
 
 from jax3dgan import registry
 from jax3dgan.recipes.base import Inputs, Networks, Now, Phase, Photos, Recipe, Terms
+from jax3dgan.recipes.occupancy import update_grid
 
 RECIPES = {
   'pigan': 'jax3dgan.recipes.pigan:PiGAN',
@@ -33,6 +34,7 @@ __all__ = [
   'create',
   'fields_of_others',
   'is_known',
+  'update_grid',
 ]
 
 

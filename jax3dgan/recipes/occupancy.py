@@ -18,7 +18,7 @@ EVERY, LATENTS = 8, 2
 RATE = 0.1
 
 
-def update(state, recipe, config, stage, now: base.Now):
+def update_grid(state, recipe, config, stage, now: base.Now):
   """The state with a newer grid, where the generator has one and it is due.
 
   Args:

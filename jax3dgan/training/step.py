@@ -17,7 +17,7 @@ import optax
 from jax3dgan import recipes
 from jax3dgan.devices import compilation, parallel
 from jax3dgan.losses import regularizers
-from jax3dgan.recipes import Networks, Now, Phase, Photos, occupancy
+from jax3dgan.recipes import Networks, Now, Phase, Photos
 from jax3dgan.training import faults, microbatches, schedule, small_leaves, streams
 from jax3dgan.training import frozen as frozen_lib
 from jax3dgan.training import state as state_lib
@@ -198,7 +198,7 @@ def make_train_step(
     state = state.replace(step=state.step + 1, ema=averages, buffers=buffers)
     key = streams.named(streams.step_key(state.key, now.step), 'after_step')
     state, own = recipe.after_step(state, key, config, stage, now)
-    state = occupancy.update(state, recipe, config, stage, now)
+    state = recipes.update_grid(state, recipe, config, stage, now)
     return state, metrics | own
 
   return step

@@ -37,7 +37,7 @@ def test_a_grid_is_the_mean_of_opacities_over_latents():
   assert np.all(state.buffers['generator'][occupied.NAME] == 1)
 
   def newer(state, step):
-    new = occupancy.update(state, recipe, config, stage, Now(step[0], 0))
+    new = occupancy.update_grid(state, recipe, config, stage, Now(step[0], 0))
     return state, new.buffers['generator'][occupied.NAME]
 
   run = jax.jit(parallel.data_parallel(newer, mesh))
