@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import trained
+from jax3dgan import generators, trained
 from jax3dgan.errors import UserError
-from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.runs import checkpoints, packaged, workdirs
 
 
 def test_a_latent_depends_on_its_seed_alone(tiny_model):
@@ -91,6 +91,17 @@ def test_a_pretrained_model_comes_back_in_half_precision(tiny_model, tmp_path):
   for ours, theirs in zip(*map(jax.tree.leaves, (loaded.params, tiny_model.params)), strict=True):
     assert ours.dtype == jnp.float32
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_pretrained_model_has_one_step_and_one_average(tiny_model, tmp_path):
+  trained.save_pretrained(tiny_model, tmp_path)
+  rate = tiny_model.config.ema.display_rate
+  same = trained.load(pretrained='tiny', ema=str(rate), step=12, directory=tmp_path)
+  assert same.step == 12  # what there is may be asked for
+  for asked, flag in ((dict(step=100), '--step=100'), (dict(ema='0.5'), '--ema=0.5')):
+    with pytest.raises(UserError, match=rf'{flag}: tiny is .* one step of it \(12\)') as error:
+      trained.load(pretrained='tiny', directory=tmp_path, **asked)
+    assert '\n' not in str(error.value)
 
 
 def test_what_cannot_be_saved_in_half_precision(tiny_model, tmp_path):
@@ -183,3 +194,15 @@ def test_weights_of_a_training_that_diverged(tiny_model, monkeypatch):
   monkeypatch.setattr(checkpoints, 'read_variables', lambda *args, **fields: (1234, broken))
   with pytest.raises(UserError, match=r'at step 1,234 are not finite.* with --step'):
     trained.load('runs/x')
+
+
+@pytest.mark.parametrize('name', trained.pretrained_names())
+def test_the_parameters_of_a_packaged_model_are_those_of_its_generator(name):
+  """Names and shapes, of arrays that are read and a generator that is not compiled."""
+  generator = generators.create(trained.config_of(pretrained=name))
+  expected = jax.eval_shape(lambda: generators.init(generator, jax.random.key(0)))
+  arrays, step = packaged.read(name)
+  found = packaged.variables_of(generator, arrays)
+  shapes = functools.partial(jax.tree.map, lambda x: x.shape)
+  assert shapes(found) == shapes(dict(expected)) and step > 0
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))

@@ -133,8 +133,8 @@ def parser(
   flags.add_argument(
     '--resolution', type=parse_count, help='pixels on a side; default: that of training'
   )
-  flags.add_argument('--ema', help='rate of the average of the parameters, such as 0.999')
-  flags.add_argument('--step', type=int, help='checkpoint; default: the latest')
+  flags.add_argument('--ema', help="a run's average of the parameters, by its rate, such as 0.999")
+  flags.add_argument('--step', type=int, help="a run's checkpoint; default: the latest")
   if depth:
     flags.add_argument(
       '--depth', action=argparse.BooleanOptionalAction, default=False, help='depth maps too'

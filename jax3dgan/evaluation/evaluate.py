@@ -273,14 +273,22 @@ def run(config, workdir, pretrained: str | None = None) -> dict:
     config: `config.eval` says what is measured and `config.data` against which photos. Its model
       must be the one that was trained.
     workdir: The folder of the run, where the folder `eval` is written.
-    pretrained: The name of a model of the package, which is evaluated instead of the run's.
+    pretrained: The name of a model of the package, which is evaluated; the folder is for what is
+      written alone, and no run's.
 
   Raises:
-    UserError: There is no checkpoint, the model is another one, or a metric cannot be measured.
+    UserError: There is no checkpoint, the model is another one, the folder is that of another
+      model's run, or a metric cannot be measured.
   """
   compilation.use_cache()
   line = progress.Line()
   workdir = pathlib.Path(workdir)
+  if pretrained and (workdir / workdirs.CONFIG_FILE).exists():
+    raise UserError(
+      f'--workdir={workdir} is the folder of a run, and the figures of --pretrained={pretrained} '
+      'would be among its own. Leave out --pretrained to measure the run, or give a folder without '
+      'one.'
+    )
   model = trained.load(None if pretrained else workdir, pretrained, step=config.eval.step or None)
   config = old_configs.complete(config)
   check(config)

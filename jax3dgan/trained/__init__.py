@@ -44,19 +44,31 @@ def load(
   Args:
     workdir: The folder of a run; its latest checkpoint is taken.
     pretrained: A name in `jax3dgan/pretrained`, instead of a workdir.
-    ema: The rate of the parameters' moving average; None for the config's display rate.
-    step: Another checkpoint than the latest.
+    ema: The rate of the parameters' moving average; None for the config's display rate, the only
+      one of a pretrained model.
+    step: Another checkpoint than the latest, of a workdir.
     directory: Where the pretrained models lie.
 
   Raises:
-    UserError: No such folder, checkpoint, average or pretrained model; weights that are no numbers.
+    UserError: No such folder, checkpoint, step, average or pretrained model; weights that are no
+      numbers.
   """
   if (workdir is None) == (pretrained is None):
     raise UserError('Give either a workdir or the name of a pretrained model.')
   config = config_of(workdir, pretrained, directory)
   if pretrained is not None:
     generator = generators.create(config)
-    arrays, step = packaged.read(pretrained, directory)
+    asked, (arrays, step) = step, packaged.read(pretrained, directory)
+    rate = config.ema.display_rate
+    for flag, value, only, more in (
+      ('--step', asked, step, ' (of main: --config.eval.step)'),
+      ('--ema', ema, rate, ''),
+    ):
+      if value is not None and str(value) != str(only):
+        raise UserError(
+          f'{flag}={value}: {pretrained} is a model of the package, which has one step of it '
+          f'({step}) and one average ({rate}). Leave out {flag}{more}.'
+        )
     variables = packaged.variables_of(generator, arrays)
     return Trained(config, generator, variables, step, pretrained)
   from jax3dgan.runs import (

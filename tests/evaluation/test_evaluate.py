@@ -209,6 +209,21 @@ def test_another_model_than_the_config_says(workdir, tmp_path, capsys):
   assert 'model.hidden_dim is 16 there and 32 here' in output and output.count('\n') == 1
 
 
+def test_figures_of_a_packaged_model_are_not_written_into_a_run(workdir, capsys):
+  before = sorted(pathlib.Path(workdir).rglob('*'))
+  assert main.main(['main', '--mode=eval', f'--workdir={workdir}', '--pretrained=toys_2d']) == 1
+  output = capsys.readouterr().err
+  assert 'is the folder of a run, and the figures of --pretrained=toys_2d' in output
+  assert output.count('\n') == 1 and sorted(pathlib.Path(workdir).rglob('*')) == before
+
+
+def test_a_packaged_model_has_one_step(tmp_path, capsys):
+  flags = [f'--workdir={tmp_path}', '--pretrained=toys_2d', '--config.eval.step=7']
+  assert main.main(['main', '--mode=eval', *flags]) == 1
+  output = capsys.readouterr().err
+  assert 'Leave out --step (of main: --config.eval.step)' in output and output.count('\n') == 1
+
+
 @pytest.mark.parametrize(
   'flags, words',
   [
