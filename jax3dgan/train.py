@@ -59,13 +59,14 @@ def run(config, workdir) -> dict:
     generator = generators.create(config)
     discriminator = discriminators.create(config.discriminator)
     recipes.check(config, generator, discriminator, stages)
-    init_from.check(config, workdir)
+    recipe = recipes.create(config.recipe)
+    init_from.check(config, workdir, recipe.frozen_fields(config))
     evaluate.check(config)
 
   # Data first: what takes no time to go wrong should not wait for a compilation.
   with timings('data'):
     source = feed.Feed(config, mesh, stages[0])
-    recipes.create(config.recipe).check_data(config, source.dataset)
+    recipe.check_data(config, source.dataset)
 
   line = progress.Progress(config.num_steps)
   with interruption.Interruption() as stop, ownership.owned(workdir, line.say):
@@ -81,7 +82,6 @@ def run(config, workdir) -> dict:
       )
       phases = state_lib.phases_of(config, generator, discriminator)
       create = jax.jit(lambda: state_lib.create(config, generator, discriminator, phases))
-      recipe = recipes.create(config.recipe)
       frozen = {phase.network: recipe.frozen(phase.network, config) for phase in phases}
 
       def fresh():

@@ -56,6 +56,7 @@ class SDFRenderer(FieldGenerator):
 
   # Not fields.
   field_kind = 'sdf'
+  initial_fields = ('beta', 'style_scale')
 
   def setup(self):
     if self.beta <= 0:

@@ -291,6 +291,13 @@ class Recipe:
     del network, config
     return ()
 
+  def frozen_fields(self, config) -> tuple[str, ...]:
+    """Fields of the config, 'render.near', with which what is frozen computes or is asked something
+    else: they must have the values of the run whose weights it has (`config.init_from`). Fields of
+    `model` also say that the generator must be of the same name."""
+    del config
+    return ()
+
   def judged_resolution(self, config, stage, discriminator) -> int:
     """Pixels on a side of what the discriminator sees of the stage's images, whole by default."""
     del config, discriminator

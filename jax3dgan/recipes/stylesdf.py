@@ -21,6 +21,32 @@ from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer
 from jax3dgan.training.checks import Range
 from jax3dgan.training.streams import named_keys
 
+# With other values the frozen renderer shows another scene, whatever its weights. How finely rays
+# are sampled may change, and so may the distribution of the views.
+_OF_RENDERER = (
+  'model.input_scale',
+  'model.beta_floor',
+  *(
+    f'render.{name}'
+    for name in (
+      'near',
+      'far',
+      'limits_along',
+      'limits_radius',
+      'box',
+      'radius',
+      'fov_degrees',
+      'pivot',
+      'align_corners',
+      'lock_view_direction',
+      'marcher',
+      'last_interval',
+      'white_back',
+      'last_back',
+    )
+  ),
+)
+
 MEAN = 'path_length'  # the buffer of the running mean of the lengths
 
 
@@ -117,6 +143,11 @@ class StyleSDF(Recipe):
     """The renderer stays as it is."""
     del config
     return RENDERER if network == 'generator' else ()
+
+  def frozen_fields(self, config):
+    """See `Recipe.frozen_fields`."""
+    del config
+    return _OF_RENDERER
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
     """Two latents and where they change over, cameras of the pose prior, the photos."""

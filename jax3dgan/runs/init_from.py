@@ -9,8 +9,9 @@ that network's; so do the network's buffers, such as a running mean of styles (s
 numbers and a recipe's own buffers (the strength of an augmentation) begin afresh.
 """
 
+import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,14 +28,18 @@ _MISSING, _SHAPE = 'not in it', 'of another shape'
 _MAX_NAMED = 6  # subtrees in one list of the line
 
 
-def check(config, workdir) -> None:
+def check(config, workdir, fixed: Sequence[str] = ()) -> None:
   """What can be said before anything is computed; called by all processes.
 
+  Args:
+    fixed: Fields that must be as they were where the weights are from (`Recipe.frozen_fields`).
+
   Raises:
-    UserError: A run that begins would find nothing to start from, or names itself.
+    UserError: A run that begins would find nothing to start from, names itself, or would have
+      frozen weights of another model, or under other values of `fixed`.
   """
   if config.get('init_from'):
-    agreement.together(lambda: _check(config.init_from, workdir))
+    agreement.together(lambda: _check(config, workdir, fixed))
 
 
 def remembered(config, workdir):
@@ -52,13 +57,17 @@ def remembered(config, workdir):
   return config
 
 
-def _check(source: str, workdir) -> None:
+def _check(config, workdir, fixed: Sequence[str]) -> None:
+  source = config.init_from
   if pathlib.Path(source).resolve() == pathlib.Path(workdir).resolve():
     raise UserError(
       f'config.init_from is the workdir itself, {workdir}: the run there goes on without it. Leave '
       f'out {_FLAG}, or choose another --workdir for a run that starts from its weights.'
     )
-  if checkpoint_files.steps(workdir) or init_weights.packaged_of(source):
+  if checkpoint_files.steps(workdir):
+    return  # a run goes on, and reads nothing
+  if init_weights.packaged_of(source):
+    _check_fixed(init_weights.config_of(source), config, fixed)
     return
   folder = pathlib.Path(source)
   if folder.is_file():
@@ -77,6 +86,40 @@ def _check(source: str, workdir) -> None:
       f'config.init_from={source} has no checkpoint. Train there first, or give the workdir of '
       'another run.'
     )
+  _check_fixed(init_weights.config_of(source), config, fixed)
+
+
+def _check_fixed(there, here, fixed: Sequence[str]) -> None:
+  """UserError where what stays frozen is of another model, or of other values of these fields."""
+  if not fixed:
+    return
+  what = f"the recipe '{here.recipe}' does not train what it takes of"
+  if there.model.name != here.model.name:
+    raise UserError(
+      f"config.init_from={here.init_from} is a run of the model '{there.model.name}', and {what} "
+      f"'{here.model.name}'. Give a run of that model."
+    )
+  found = {}
+  for group in dict.fromkeys(field.partition('.')[0] for field in fixed):
+    found |= differences(plain(there[group]), plain(here[group]), f'{group}.')
+  other = {name: values for name, values in found.items() if name in fixed and _differ(*values)}
+  if other:
+    named = ', '.join(f'config.{name} ({a}, here {b})' for name, (a, b) in other.items())
+    flags = ' '.join(
+      f"--config.{name}='{tuple(a)}'" if isinstance(a, list) else f'--config.{name}={a}'
+      for name, (a, _) in other.items()
+    )
+    raise UserError(
+      f'config.init_from={here.init_from} was trained with other values of {named}, and {what} it, '
+      f'which would show another scene. Set {flags}.'
+    )
+
+
+def _differ(a, b) -> bool:
+  """Whether two values are not the same, but for the rounding of a quotient."""
+  if isinstance(a, float | int) and isinstance(b, float | int):
+    return not math.isclose(a, b, rel_tol=1e-6)
+  return a != b
 
 
 def start(state, config, say: Callable[[str], None], frozen=None):
@@ -158,12 +201,15 @@ def _other_kind(network: str, weights: init_weights.Weights, config) -> str:
 
 
 def _other_values(there, here) -> dict[str, str]:
-  """{field: both values} of what no shape shows: numbers and words of a model of the same name, and
-  of rendering, with which the same weights mean something else."""
-  groups = ('model', 'render') if there.model.name == here.model.name else ('render',)
+  """{field: both values} of what no shape shows: numbers and words of a model of the same name,
+  of rendering and views, with which the same weights mean something else."""
+  same = there.model.name == here.model.name
+  initial = generators.create(here).initial_fields if same else ()
   found = {}
-  for group in groups:
+  for group in ('model', 'render', 'pose_prior') if same else ('render', 'pose_prior'):
     for name, values in differences(plain(there[group]), plain(here[group]), f'{group}.').items():
+      if name.partition('.')[2] in initial:
+        continue  # of fresh parameters alone
       if all(isinstance(x, float | str | bool) for x in values) and 'dtype' not in name:
         found[f'config.{name}'] = '{}, here {}'.format(*values)
   return found

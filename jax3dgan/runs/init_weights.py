@@ -44,6 +44,13 @@ def packaged_of(source: str) -> tuple[str, pathlib.Path] | None:
   return None
 
 
+def config_of(source: str):
+  """The config of the run that made a source's weights; UserError where there is none."""
+  if model := packaged_of(source):
+    return complete(config_from(packaged.metadata(*model)['config']))
+  return complete(workdirs.load_config(source))
+
+
 def load(source: str, networks, say: Callable[[str], None] = print) -> Weights:
   """The weights of a source, see the module; called by all processes, which read the same.
 
@@ -54,8 +61,8 @@ def load(source: str, networks, say: Callable[[str], None] = print) -> Weights:
   Raises:
     UserError: There are none, or they are not finite.
   """
-  if model := packaged_of(source):
-    weights = agreement.together(lambda: _of_package(*model))
+  if packaged_of(source):
+    weights = agreement.together(lambda: _of_package(source))
   else:
     weights = _of_run(source, networks, say)
   for name, params in weights.networks.items():
@@ -67,8 +74,9 @@ def load(source: str, networks, say: Callable[[str], None] = print) -> Weights:
   return weights
 
 
-def _of_package(name: str, directory) -> Weights:
-  config = complete(config_from(packaged.metadata(name, directory)['config']))
+def _of_package(source: str) -> Weights:
+  name, directory = packaged_of(source)
+  config = config_of(source)
   arrays, step = packaged.read(name, directory)
   variables = packaged.variables_of(generators.create(config), arrays)
   variables = jax.tree.map(np.asarray, variables)
@@ -78,7 +86,7 @@ def _of_package(name: str, directory) -> Weights:
 
 
 def _of_run(workdir: str, networks, say) -> Weights:
-  config = agreement.together(lambda: complete(workdirs.load_config(workdir)))
+  config = agreement.together(lambda: config_of(workdir))
   rate, problems = str(config.ema.display_rate), []
   for step in reversed(restoring.agreed_steps(workdir)):
     path = checkpoint_files.path_of(workdir, step)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jax3dgan import config as config_lib
+from jax3dgan import recipes
 from jax3dgan.errors import UserError
 from jax3dgan.runs import checkpoints, init_from, packaged
 from jax3dgan.training.state import TrainState
@@ -198,3 +199,41 @@ def test_values_that_no_shape_shows_are_named(config, tmp_path):
   _, line = start(state(100), config)
   near = config_lib.base_config().render.near
   assert line.endswith(f'Another value there: config.render.near ({near}, here 0.5).')
+
+
+def test_what_is_frozen_has_the_values_it_was_trained_with(config, tmp_path):
+  config_lib.set_model(config, 'stylesdf')
+  config.init_from = save(tmp_path / 'run', state(1), config)
+  fixed = recipes.create('stylesdf').frozen_fields(config)
+
+  def check(**changes):
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+      other.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
+    init_from.check(other, tmp_path / 'new', fixed)
+
+  check(render__num_coarse=7, model__beta=0.3, model__input_scale=config.model.input_scale + 1e-9)
+  render = config.render
+  for field, value in (('near', 0.5), ('radius', 2.0), ('fov_degrees', 9.0), ('pivot', (1, 0, 0))):
+    words = rf'other values of config.render.{field} \(.*Set --config.render.{field}='
+    with pytest.raises(UserError, match=words) as error:
+      check(**{f'render__{field}': value})
+    assert '\n' not in str(error.value)
+  with pytest.raises(UserError) as error:
+    check(render__far=1.5, model__input_scale=3.0)
+  for name, value in (('model.input_scale', config.model.input_scale), ('render.far', render.far)):
+    assert f'--config.{name}={value}' in str(error.value)
+  init_from.check(config, tmp_path / 'new', fixed)
+  other = config_lib.base_config()
+  other.init_from = config.init_from
+  with pytest.raises(UserError, match="a run of the model 'stylesdf', .* Give a run of that model"):
+    init_from.check(other, tmp_path / 'new', fixed)
+
+
+def test_what_fresh_parameters_begin_with_is_not_another_value(config, tmp_path):
+  config_lib.set_model(config, 'stylesdf')
+  config.init_from = save(tmp_path, state(1), config)
+  config.model.beta, config.model.style_scale, config.pose_prior.yaw_std = 0.3, 0.7, 0.9
+  _, line = start(state(100), config)
+  assert 'beta' not in line and 'style_scale' not in line
+  assert 'Another value there: config.pose_prior.yaw_std (' in line

@@ -160,3 +160,16 @@ def test_a_decoder_of_nothing():
   config = config_of('stage2', **{'model.low_resolution': 0})
   with pytest.raises(UserError, match='has nothing to begin with'):
     generators.init(generators.create(config), jax.random.key(0))
+
+
+@pytest.mark.parametrize('name', ['toys', 'ict_faces', 'ffhq256', 'afhq512'])
+def test_a_config_of_the_second_stage_has_its_first_ones_cameras(name):
+  """As `init_from.check` asks of the run that it starts from."""
+  second = importlib.import_module(f'configs.stylesdf_{name}').get_config()
+  first = importlib.import_module(f'configs.{pathlib.Path(second.init_from).name}').get_config()
+  fields = recipes.create(second.recipe).frozen_fields(second)
+  values = [
+    [getattr(config[group], field) for group, field in (x.split('.') for x in fields)]
+    for config in (first, second)
+  ]
+  assert values[0] == values[1] and None not in values[0]
