@@ -67,11 +67,14 @@ def check_fields(group: str, name: str, cls, given) -> None:
     )
 
 
-def build(kind: str, group: str, config, known: Mapping[str, str], base: type):
+def build(kind: str, group: str, config, known: Mapping[str, str], base: type, choices=None):
   """The Flax module of a config group {'name': ..., its fields}.
 
+  Args:
+    choices: {field: words} of all classes, beside `choices` of a class of its own fields.
+
   Raises:
-    UserError: An unknown name or field.
+    UserError: An unknown name or field, or a word that is none of a field's.
   """
   given = dict(config)
   name = given.pop('name')
@@ -83,8 +86,16 @@ def build(kind: str, group: str, config, known: Mapping[str, str], base: type):
       f"{group}.{unknown[0]} is not a field of the {kind} '{name}'. In a config file, "
       f'{setter} makes the group anew, with its fields.'
     )
+  _check_choices(group, {**(choices or {}), **getattr(cls, 'choices', {})}, given)
   # A config.json has lists, and a module must be hashable.
   return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()})
+
+
+def _check_choices(group: str, choices, given) -> None:
+  """UserError for a word that is none of a field's."""
+  for field, words in choices.items():
+    if field in given and given[field] not in words:
+      raise UserError(f"{group}.{field} is '{given[field]}'. Choose one of {', '.join(words)}.")
 
 
 def group_of(

@@ -1,6 +1,7 @@
 """registry.py: classes by name, and what is wrong with a name in one line."""
 
 import flax.linen as nn
+import ml_collections
 import pytest
 
 from jax3dgan import config as config_lib
@@ -98,3 +99,34 @@ def test_wrong_phases_are_one_line(phases, message, monkeypatch):
   monkeypatch.setattr(recipe, 'init_networks', lambda *_: recipes.Networks({'generator': {}}, {}))
   with pytest.raises(UserError, match=message):
     state.create(config, *networks)
+
+
+@pytest.mark.parametrize(
+  'group, name, field',
+  [
+    ('model', 'stylenerf', 'upsampling'),
+    ('model', 'stylenerf', 'upsampling_border'),
+    ('model', 'stylesdf', 'upsampling_border'),
+    ('model', 'eg3d', 'upsampling_border'),
+    ('model', 'eg3d', 'plane_axes'),
+    ('model', 'giraffe', 'renderer_features'),
+    ('model', 'giraffe', 'renderer_colours'),
+    ('model', 'gghead', 'rotation'),
+    ('model', 'hologan', 'activation'),
+    ('model', 'pigan', 'matmul_dtype'),
+    ('discriminator', 'stylenerf', 'compat'),
+    ('discriminator', 'progressive', 'block'),
+  ],
+)
+def test_a_word_that_a_field_does_not_have_is_refused_before_anything_is_read(group, name, field):
+  if group == 'model':
+    create, make = generators.create, generators.model_config
+  else:
+    create, make = discriminators.create, discriminators.discriminator_config
+  fields = make(name)
+  wrong = {**fields, field: f'{fields[field]}r'}
+  config = ml_collections.ConfigDict({'model': wrong} if group == 'model' else wrong)
+  words = rf"config\.{group}\.{field} is '{wrong[field]}'\. Choose one of .*{fields[field]}"
+  with pytest.raises(UserError, match=words):
+    create(config)
+  create(ml_collections.ConfigDict({'model': fields} if group == 'model' else fields))

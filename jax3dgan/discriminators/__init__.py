@@ -6,6 +6,7 @@ import jax
 
 from jax3dgan import registry
 from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
+from jax3dgan.nn import precision
 
 DISCRIMINATORS = {
   'progressive': 'jax3dgan.discriminators.progressive:ProgressiveDiscriminator',
@@ -42,7 +43,7 @@ def create(config) -> Discriminator | None:
   if config['name'] == NONE:
     return None
   kind, group = 'discriminator', 'config.discriminator'
-  return registry.build(kind, group, config, DISCRIMINATORS, Discriminator)
+  return registry.build(kind, group, config, DISCRIMINATORS, Discriminator, precision.CHOICES)
 
 
 def discriminator_config(name: str, **fields) -> dict:

@@ -41,6 +41,7 @@ class Discriminator(nn.Module):
     fades: Whether a new resolution is faded in.
     moves_buffers: Whether it has buffers that move with training (spectral normalisation).
     group_size: Images whose features it compares; a batch is made of whole groups. 0 for none.
+    choices: {field: words}, of its fields that are one of some words.
   """
 
   resolutions = ()
@@ -51,6 +52,7 @@ class Discriminator(nn.Module):
   fades = False
   moves_buffers = False
   group_size = 0
+  choices = {}
 
   @property
   def independent_logits(self) -> bool:

@@ -89,6 +89,7 @@ class ProgressiveDiscriminator(Discriminator):
 
   # Not a field: every size has its own entry, and a new one is faded in.
   fades = True
+  choices = {'block': BLOCKS}
 
   @property
   def max_resolution(self) -> int:

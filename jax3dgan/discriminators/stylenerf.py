@@ -90,6 +90,7 @@ class StyleNeRFDiscriminator(Discriminator):
 
   # Not a field: every size has its own entry, and a new one is faded in.
   fades = True
+  choices = {'compat': COMPAT}
 
   @property
   def largest(self) -> int:

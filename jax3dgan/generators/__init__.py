@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax3dgan import registry
 from jax3dgan.generators.base import Generator, Rendering, Scene
 from jax3dgan.generators.field_generator import FieldGenerator
+from jax3dgan.nn import precision
 from jax3dgan.rendering.options import RenderOptions
 
 GENERATORS = {
@@ -50,7 +51,9 @@ def create(config) -> Generator:
   Raises:
     UserError: An unknown name or field.
   """
-  return registry.build('generator', 'config.model', config.model, GENERATORS, Generator)
+  return registry.build(
+    'generator', 'config.model', config.model, GENERATORS, Generator, precision.CHOICES
+  )
 
 
 def model_config(name: str, **fields) -> dict:

@@ -82,6 +82,7 @@ class Generator(nn.Module):
     pixels_alone: Whether a pixel depends on its own ray alone, so that an image may be cut into
       parts (`synthesize_part`).
     not_counted: What of its work `tools.plan` cannot count in advance; '' where all is counted.
+    choices: {field: words}, of its fields that are one of some words.
     initial_fields: Names of its fields that say what fresh parameters begin with, and nothing else.
     object_layout: Where the styles say the poses of several objects (`giraffe_scene.Layout`), which
       may then be moved; None for a generator without.
@@ -103,6 +104,7 @@ class Generator(nn.Module):
   pixels_alone = False
   not_counted = ''
   object_layout = None
+  choices = {}
   initial_fields = ()
 
   @property

@@ -132,6 +132,7 @@ class EG3D(Occupied, StylePlanes):
   has_field = True
   prepares_scene = True
   makes_pairs = True
+  choices = {'plane_axes': triplane.PLANE_AXES, 'upsampling_border': resample.BORDERS}
 
   @property
   def pixels_alone(self) -> bool:

@@ -105,6 +105,9 @@ class GGHead(SplattedGenerator, StylePlanes):
   matmul_dtype: str = 'float32'
   separable: bool = False
 
+  # Not a field.
+  choices = {'rotation': tuple(gghead_attributes.ROTATIONS)}
+
   def setup(self):
     self._check_fields()
     self.make_networks(sum(gghead_attributes.sizes(self.rotation, self.sh_degree)))

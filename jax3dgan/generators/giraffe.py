@@ -42,7 +42,7 @@ from jax3dgan.generators.giraffe_rendering import (
 from jax3dgan.generators.giraffe_scene import Fractions, Layout, PoseRanges
 from jax3dgan.generators.giraffe_styles import scene_of, styles_of
 from jax3dgan.nn import resample
-from jax3dgan.nn.neural_renderer import NeuralRenderer
+from jax3dgan.nn.neural_renderer import UPSAMPLING, NeuralRenderer
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 
@@ -117,6 +117,7 @@ class GIRAFFE(Generator):
 
   # Not fields.
   has_field = True
+  choices = dict.fromkeys(('renderer_features', 'renderer_colours'), UPSAMPLING)
 
   def setup(self):
     common = dict(

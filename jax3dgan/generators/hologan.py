@@ -91,14 +91,11 @@ class HoloGAN(Generator):
   fov_degrees: float = 12.0
   matmul_dtype: str = 'float32'
 
-  # Not a field.
+  # Not fields.
   prepares_scene = True
+  choices = {'activation': tuple(ACTIVATIONS)}
 
   def setup(self):
-    if self.activation not in ACTIVATIONS:
-      raise UserError(
-        f"config.model.activation is '{self.activation}'. Choose one of {', '.join(ACTIVATIONS)}."
-      )
 
     def layer(features, kernel_size, stride):
       return ConvTranspose(features, kernel_size, stride, matmul_dtype=self.matmul_dtype)

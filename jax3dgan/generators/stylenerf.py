@@ -51,7 +51,7 @@ from jax3dgan.generators.stylenerf_rendering import (
   render,
   render_path,
 )
-from jax3dgan.nn import resample, stylenerf_upsampler
+from jax3dgan.nn import feature_upsampling, resample, stylenerf_upsampler
 from jax3dgan.rendering import parts
 from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
@@ -66,6 +66,7 @@ class StyleNeRF(StyleNeRFNetworks):
   # Not fields.
   has_field = True
   makes_pairs = True
+  choices = {'upsampling': feature_upsampling.MODES, 'upsampling_border': resample.BORDERS}
 
   @property
   def pixels_alone(self) -> bool:

@@ -50,6 +50,7 @@ class StyleSDF(SDFRenderer):
 
   # Not fields.
   makes_pairs = True
+  choices = {'upsampling_border': resample.BORDERS}
 
   def setup(self):
     if self.decoder_channels and self.low_resolution < 1:

@@ -56,7 +56,7 @@ class Adapter(NamedTuple):
 def check(mode: str) -> None:
   """UserError for an unknown mode."""
   if mode not in MODES:
-    raise UserError(f"No upsampling is called '{mode}'. Choose one of {', '.join(MODES)}.")
+    raise UserError(f"upsampling is '{mode}'. Choose one of {', '.join(MODES)}.")
 
 
 def upsample_features(

@@ -53,6 +53,7 @@ POLICIES = {
   'bfloat16_wide': Policy(None, 'bfloat16_wide', jax.lax.Precision.HIGHEST),
 }
 AUTO = 'auto'  # in a config alone: one of them, chosen by `nn.auto_precision`
+CHOICES = {'matmul_dtype': (AUTO, *POLICIES)}  # of a config's field, see `registry.build`
 # Multiplications per number that a product reads or writes, as many rows as there may be: that of
 # 96 x 96 weights. Rounding costs about as much as a product of 64 x 64 gains.
 _WIDE = 48
@@ -68,7 +69,7 @@ def get(policy: str) -> Policy:
       'of the config that `auto_precision.resolve(config)` returns.'
     )
   if policy not in POLICIES:
-    names = ', '.join((AUTO, *POLICIES))
+    names = ', '.join(CHOICES['matmul_dtype'])
     raise UserError(f"No matmul_dtype is called '{policy}'. Choose one of {names}.")
   return POLICIES[policy]
 

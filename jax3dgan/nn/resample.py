@@ -148,7 +148,7 @@ _filter_axis = linear('filter_axis', _correlate_axis, _transpose_of_filter, batc
 def check_border(border: str) -> None:
   """UserError for an unknown border."""
   if border not in BORDERS:
-    raise UserError(f"No border is called '{border}'. Choose one of {', '.join(BORDERS)}.")
+    raise UserError(f"upsampling_border is '{border}'. Choose one of {', '.join(BORDERS)}.")
 
 
 def repeat_border(x, width: int):
