@@ -128,7 +128,10 @@ def parser(
       '--seeds', type=parse_seeds, default=seeds, help=f'which latents, as 0-3,7; default: {seeds}'
     )
   flags.add_argument(
-    '--psi', type=parse_number, help='truncation, 0 to 1; the config has a default'
+    '--psi',
+    type=parse_number,
+    help='truncation: 1 for none, 0 for the average, above 1 for more than there was in training; '
+    'the config has a default',
   )
   flags.add_argument(
     '--resolution', type=parse_count, help='pixels on a side; default: that of training'
@@ -145,7 +148,7 @@ def parser(
       type=parse_kinds,
       default=['colour'],
       metavar='KINDS',
-      help=f'some of {",".join(display.KINDS)}, side by side; default: colour',
+      help=f'some of {",".join(display.KINDS)}, each of the same views; default: colour',
     )
   flags.set_defaults(app=name)
   return flags
@@ -230,6 +233,11 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
     raise UserError(f'--w={args.w}: its styles are not finite. Make the file again.')
   name = pathlib.Path(args.w).stem
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
+
+
+def num_seeds(seeds: Sequence[int]) -> str:
+  """'1 seed', '2 seeds', for a line."""
+  return f'{len(seeds)} seed{"" if len(seeds) == 1 else "s"}'
 
 
 def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:

@@ -149,7 +149,7 @@ def _main(args: argparse.Namespace) -> None:
   else:
     viz.write_video(args.out, frames, args.fps or _FPS)
     provenance.save_beside(args.out, _record(args, model, path))
-  print(f'{args.out}: {num} frames through {len(args.seeds)} seeds of {model.name}')
+  print(f'{args.out}: {num} frames through {common.num_seeds(args.seeds)} of {model.name}')
 
 
 def _record(args, model, path) -> dict:

@@ -84,6 +84,12 @@ def _one(args, model, w, name, path, preview, film) -> None:
     f'{path}: {name} of {model.name}, step {model.step:,}: {len(mesh.vertices):,} vertices, '
     f'{len(mesh.faces):,} faces{parts}, level {about["level"]:.4g}, {where}'
   )
+  if about['opacity'] < 0.5:
+    print(
+      f'A density of the level {about["level"]:.4g} takes {about["opacity"]:.0%} of the light of a '
+      'whole ray: pictures show no surface there.'
+      + ('' if args.level is None else ' Leave out --level.')
+    )
   if about['at_border'] > 0.01:
     cause = '' if args.frustum else ', or --cube is too small'
     print(

@@ -29,7 +29,7 @@ def _main(args: argparse.Namespace) -> None:
   sheets.write(
     model, args.out, args.seeds, args.psi, args.yaws, args.resolution, record=record, **more
   )
-  what = args.w or f'{len(args.seeds)} seeds'
+  what = args.w or common.num_seeds(args.seeds)
   print(f'{args.out}: {what} of {model.name}, step {model.step:,}')
 
 

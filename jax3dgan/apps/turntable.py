@@ -39,7 +39,7 @@ def _main(args: argparse.Namespace) -> None:
   )
   record = provenance.record('turntable', args, model, camera=path.record())
   provenance.save_beside(args.out, record)
-  what = args.w or f'{len(args.seeds)} seeds'
+  what = args.w or common.num_seeds(args.seeds)
   print(f'{args.out}: {what} of {model.name}, step {model.step:,}')
 
 

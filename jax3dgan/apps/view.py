@@ -94,8 +94,6 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = common.parse(flags, argv)
   if args.seed < 0:
     flags.error('--seed must be at least 0')
-  if args.psi is not None and not 0 <= args.psi <= 1:
-    flags.error('--psi must be between 0 and 1')
   try:
     _main(args)
   except UserError as error:

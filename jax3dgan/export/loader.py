@@ -26,7 +26,7 @@ class Model:
         for name in ('map', 'synthesize')
       )
 
-  def map(self, z, psi=None):  # [b, z_dim], truncation from 0 to 1 -> w [b, ...]
+  def map(self, z, psi=None):  # [b, z_dim], truncation, 1 for none -> w [b, ...]
     psi = self.about['psi'] if psi is None else psi
     return self._map(self.weights, np.asarray(z, np.float32), np.float32(psi))
 

@@ -103,6 +103,13 @@ def default_level(model, scene) -> float:
   return float(np.percentile(largest, 5))
 
 
+def opacity_of(model, level: float) -> float:
+  """The share of the light that a raw density absorbs on the whole of a ray, from near to far."""
+  render = model.config.render
+  sigma = float(compositing.activate_density(np.float32(level), render.density))
+  return 1 - math.exp(-max(sigma, 0) * (render.far - render.near))
+
+
 def scene_of(model, w):
   """Returns the scene [1, ...] of one style [1, ...] or [...]; of a scene [1, ...], itself."""
   shape = model.w_shape
@@ -198,7 +205,8 @@ def extract(
         f'A grid of {resolution} points on a side has no surface: all of them are on one side of '
         f'the level {level:.4g}, and what is between them is missed. Set --resolution=128.'
       )
-    raise UserError(_no_surface(level, None if frustum else cube, sign, *extremes))
+    usual = level if automatic else default_level(model, scene)
+    raise UserError(_no_surface(level, usual, None if frustum else cube, sign, *extremes))
   vertices, faces, parts, kept = surfaces.keep_components(vertices, faces, keep)
   if not len(faces):
     raise UserError(f'None of {parts} parts has {keep:g} of the area. Set --keep=largest.')
@@ -219,6 +227,7 @@ def extract(
     parts=parts,
     kept=kept,
     at_border=float(area[border].sum() / area.sum()),
+    opacity=1.0 if sign < 0 else opacity_of(model, level),
   )
   if colours is not None:
     paint = texturing.painter(model, scene, step, colours)
@@ -229,7 +238,7 @@ def extract(
   return mesh
 
 
-def _no_surface(level, cube, sign, low, high) -> str:
+def _no_surface(level, usual, cube, sign, low, high) -> str:
   name = 'signed distance' if sign < 0 else 'density'
   where = f'cube of side {cube:g}' if cube else 'frustum'
   numbers = f'between {low:.4g} and {high:.4g} in the {where}'
@@ -237,19 +246,21 @@ def _no_surface(level, cube, sign, low, high) -> str:
     end, value = ('exceeds', high) if sign > 0 else ('falls below', low)
     return (
       f'The {name} never {end} {level:.4g}: its extreme is {value:.4g} ({numbers}). '
-      f'{_remedy(level, sign, low, high)}.'
+      f'{_remedy(level, usual, sign, low, high)}.'
     )
   larger = ', or a larger --cube' if cube else ''
   return (
     f'All of the {"cube" if cube else "frustum"} is inside: the {name} is {numbers}, the level '
-    f'{level:.4g}. {_remedy(level, sign, low, high)}{larger}.'
+    f'{level:.4g}. {_remedy(level, usual, sign, low, high)}{larger}.'
   )
 
 
-def _remedy(level, sign, low, high) -> str:
-  if sign < 0 and level == 0:  # nothing else is the surface of a distance
-    return 'Take a checkpoint that has been trained longer, or another seed'
-  return f'Try --level={low + 0.5 * (high - low):.3g}'
+def _remedy(level, usual, sign, low, high) -> str:
+  if level != usual and low < usual < high:
+    return f'Leave out --level, which is then {usual:.4g}'
+  if sign > 0 and high > max(low, 0):  # a density that absorbs something
+    return f'Try --level={(max(low, 0) + high) / 2:.3g}'
+  return 'Take a checkpoint that has been trained longer, or another seed'
 
 
 def grid_slabs(model, scene, resolution: int, cube: float, chunk=None, progress: bool = False):

@@ -53,7 +53,7 @@ def check_pitch(degrees: Sequence[float] | None) -> None:
 def check_numbers(psi: float | None = None, resolution: int | None = None) -> None:
   """Raises a UserError for a truncation that is not finite, or a resolution below 1."""
   if psi is not None and not math.isfinite(psi):
-    raise UserError(f'A truncation of {psi} is no number. Set psi between 0 and 1.')
+    raise UserError(f'A truncation of {psi} is no number. Set psi to one, such as 0.7.')
   if resolution is not None and resolution < 1:
     raise UserError(f'A picture of {resolution}² has no pixels. Set a resolution from 1.')
 

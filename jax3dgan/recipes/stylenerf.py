@@ -7,7 +7,6 @@ larger and larger images (`config.stages`), each size is faded in over `loss.fad
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -134,12 +133,19 @@ class StyleNeRF(Recipe):
         'samples, and there is none: config.model.channels is (). Set '
         '--config.stylenerf.nerf_path=0.'
       )
-    for size in _sizes(config):
-      if size > num and size % num:
-        raise UserError(
-          f'config.stylenerf.nerf_path_pixels is {num}, which does not divide images of {size}². '
-          f'Set --config.stylenerf.nerf_path_pixels={math.gcd(num, size)}.'
-        )
+    sizes = _sizes(config)
+    misfits = [size for size in sizes if size > num and size % num]
+    if num <= max(sizes) and not misfits:
+      return
+    most, problem = num, f'does not divide images of {misfits[0]}²' if misfits else ''
+    if num > max(sizes):
+      most = min(Own.nerf_path_pixels, max(sizes))
+      problem = f'is more than the pixels on a side of the largest images, {max(sizes)}'
+    best = next(n for n in range(most, 0, -1) if all(n >= size or not size % n for size in sizes))
+    raise UserError(
+      f'config.stylenerf.nerf_path_pixels is {num}, which {problem}. Set '
+      f'--config.stylenerf.nerf_path_pixels={best}.'
+    )
 
   def init_networks(self, config, generator, discriminator, keys) -> Networks:
     """See `Recipe.init_networks`; there is a running mean of the path lengths."""

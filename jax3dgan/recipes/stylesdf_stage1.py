@@ -95,6 +95,17 @@ def check_renderer(config, generator) -> None:
     )
 
 
+def _check_sphere(config) -> None:
+  """Rays see the sphere that fields begin as from outside, from near to far."""
+  radius, render = config.stylesdf.sphere_radius, config.render
+  if config.stylesdf.sphere_steps and radius >= (render.far - render.near) / 2:
+    raise UserError(
+      f'config.stylesdf.sphere_radius is {radius}, and rays are sampled from near {render.near} to '
+      f'far {render.far}, all within the sphere. Set --config.stylesdf.sphere_radius below '
+      f'{(render.far - render.near) / 2:.3g}, or 0 for a quarter of the depth.'
+    )
+
+
 class StyleSDFStage1(Recipe):
   """See the module."""
 
@@ -122,6 +133,7 @@ class StyleSDFStage1(Recipe):
     checks.has_discriminator(config, discriminator)
     check_renderer(config, generator)
     checks.in_ranges(config, RANGES)
+    _check_sphere(config)
     if generator.decoder_channels:
       raise UserError(
         f'config.model.decoder_channels is {generator.decoder_channels}, and the recipe '

@@ -142,6 +142,7 @@ RANGES = {
   'model.background_scale': _POSITIVE,
   'model.azimuth': _FINITE,
   'model.beta': _POSITIVE,
+  'model.input_scale': _POSITIVE,
   'model.super_input': _COUNT,
   'discriminator.image_channels': Range(3, 3, note='photos are RGB'),
   'discriminator.group_size': _OPTIONAL,

@@ -46,8 +46,9 @@ class Panel:
     gui, model = self.gui, self.model
     self.seed = gui.add_number('Seed', seed, min=0, max=_MAX_SEED, step=1)
     self.step_seed = gui.add_button_group('', ('Previous', 'Next', 'Random'))
+    least, most = min(0.0, psi), max(1.0, psi)  # what is asked for may be beyond
     self.psi = gui.add_slider(
-      'Truncation', 0.0, 1.0, 0.01, psi, hint='ψ: 1 for none, 0 for the average of all'
+      'Truncation', least, most, 0.01, psi, hint='ψ: 1 for none, 0 for the average of all'
     )
     self.show = gui.add_dropdown('Show', pictures.kinds(model), visible=model.has_depth)
     automatic = ('automatic', *(f'{size}²' for size in sizes))

@@ -21,6 +21,10 @@ def test_seeds():
       common.parse_seeds(wrong)
 
 
+def test_seeds_are_counted_in_lines():
+  assert [common.num_seeds(seeds) for seeds in ([7], [0, 3])] == ['1 seed', '2 seeds']
+
+
 def test_degrees():
   assert common.parse_degrees('-40,0,12.5') == [-40, 0, 12.5]
   with pytest.raises(argparse.ArgumentTypeError, match='such as -40,0,40'):

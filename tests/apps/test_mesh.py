@@ -27,7 +27,10 @@ def test_a_mesh_is_made_again_from_what_lies_beside_it(pretrained, ending, tmp_p
   record = provenance.read(first)
   assert record['flags']['seeds'] == [3] and record['flags']['resolution'] == 12
   assert record['surface']['level'] == 0 and record['surface']['cube'] == pytest.approx(0.24)
-  assert 'seed 3 of tiny, step 12' in capsys.readouterr().out
+  output = capsys.readouterr().out
+  assert 'seed 3 of tiny, step 12' in output
+  # softplus(0) · .24 of depth: what is so thin is in no picture.
+  assert 'A density of the level 0 takes 15% of the light' in output
 
 
 def test_one_file_for_each_seed(pretrained, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -195,6 +196,30 @@ def test_what_cannot_be(flags, message):
       **({'resolution': 9, 'level': 0.0} | flags),
       close=flags.get('level') != -1e3,
     )
+
+
+def test_the_level_that_is_advised_has_a_surface():
+  def advice(model, level, **flags):
+    with pytest.raises(UserError) as error:
+      meshing.extract(model, STYLE, 9, level=level, **flags)
+    return str(error.value)
+
+  distance = model_of(Balls('sdf'))
+  assert 'Leave out --level, which is then 0, or a larger --cube.' in advice(distance, 5.0)
+  usual = meshing.default_level(model_of(), STYLE)
+  text = advice(model_of(), 1e9)
+  level = float(re.search(r'(?:then |level=)([-\d.]+[\d])', text)[1])
+  assert level > 0 and (f'Leave out --level, which is then {usual:.4g}' in text or level < usual)
+  meshing.extract(model_of(), STYLE, 9, level=level)  # there is a surface
+
+
+def test_how_opaque_a_level_is():
+  model = model_of(density='relu')
+  assert meshing.opacity_of(model, -1.0) == 0 and meshing.opacity_of(model, 0.0) == 0
+  level = math.log(2) / (model.config.render.far - model.config.render.near)
+  assert meshing.opacity_of(model, level) == pytest.approx(0.5)
+  assert meshing.extract(model, STYLE, 9, level=0.0).metadata['opacity'] == 0
+  assert meshing.extract(model_of(Balls('sdf')), STYLE, 9).metadata['opacity'] == 1
 
 
 def test_several_styles_or_no_field(tiny_model):

@@ -140,7 +140,8 @@ def check(config):
   [
     ({'data.use_labels': True}, 'draws all cameras from the pose prior'),
     ({'loss.pose_encoding': 'angles'}, 'pose_dim is 3. Set --config.discriminator.pose_dim=2'),
-    ({'stylenerf.nerf_path_pixels': 3}, 'does not divide images of 8².*nerf_path_pixels=1'),
+    ({'stylenerf.nerf_path_pixels': 3}, 'does not divide images of 8².*nerf_path_pixels=2'),
+    ({'stylenerf.nerf_path_pixels': 5000}, 'more than the pixels .*nerf_path_pixels=16'),
     ({'stylenerf.mixing': 1.5}, 'Set --config.stylenerf.mixing to a number from 0 to 1'),
     (
       {

@@ -13,7 +13,7 @@ import tiny_steps
 
 from jax3dgan import discriminators, generators, recipes
 from jax3dgan.errors import UserError
-from jax3dgan.training import schedule
+from jax3dgan.training import checks, schedule
 
 NUM_STEPS = 4
 STAGES = ('stage1', 'stage2')
@@ -139,6 +139,15 @@ def refusal(name, **flat):
 )
 def test_what_is_refused_in_one_line(name, field, value, message):
   assert message in refusal(name, **{field: value})
+
+
+def test_a_sphere_that_no_ray_leaves_is_refused():
+  depth = config_of('stage1').render.far - config_of('stage1').render.near
+  message = refusal('stage1', stylesdf__sphere_steps=3, stylesdf__sphere_radius=5.0)
+  assert f'Set --config.stylesdf.sphere_radius below {depth / 2:.3g}, or 0 for a quart' in message
+  config = config_of('stage2', **{'model.input_scale': 0.0})
+  with pytest.raises(UserError, match='Set --config.model.input_scale to a number above 0'):
+    checks.check(config)
 
 
 def test_networks_have_the_published_sizes():

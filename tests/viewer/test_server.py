@@ -80,7 +80,7 @@ def test_somebody_who_was_quicker_is_noticed(lively, taken, monkeypatch):
   [
     ([], 'one of the arguments --workdir --pretrained is required'),
     (['--pretrained=toys', '--seed=-1'], '--seed must be at least 0'),
-    (['--pretrained=toys', '--psi=2'], '--psi must be between 0 and 1'),
+    (['--pretrained=toys', '--psi=inf'], "'inf' is not a number such as 0.7"),
   ],
 )
 def test_wrong_flags(flags, message, capsys):

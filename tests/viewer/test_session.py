@@ -374,3 +374,8 @@ def test_an_inversion_without_numbers_is_a_message(lively, monkeypatch):
   monkeypatch.setattr(jobs.inversion, 'invert', lambda *args, **fields: found)
   with pytest.raises(UserError, match='not finite. Turn the view'):
     jobs.invert(lively, None, lively.front, 1, print, print)
+
+
+def test_a_truncation_above_that_of_training(opened, connect):
+  client = connect(opened(psi=2.0))
+  client.wait(lambda: client.controls.get('Truncation', {}).get('value') == 2)
