@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from jax3dgan import cameras
 from jax3dgan.errors import UserError
 from jax3dgan.generators.base import needs_resolution
 from jax3dgan.recipes import loss_terms
@@ -231,7 +232,12 @@ def no_label_inputs(config, generator, discriminator) -> None:
 
 
 def cameras_drawn(config, recipe) -> None:
-  """Fields of the pose prior that the recipe does not draw are at their defaults."""
+  """There is such a pose prior, and fields of it that the recipe does not draw are at their
+  defaults."""
+  try:
+    cameras.pose_prior(**config.pose_prior)
+  except UserError as error:
+    raise UserError(f'config.pose_prior: {error}') from None
   if not recipe.draws_radius:
     reason = f"the recipe '{config.recipe}' has all cameras at render.radius"
     unused(config, 'pose_prior.radius_std', 0.0, reason)

@@ -159,3 +159,9 @@ def test_without_heads_there_is_nothing_to_train():
   for recipe in ('nerf', 'stylesdf'):
     config = config_lib.base_config(recipe)
     assert not checks.untrained_heads(config, discriminators.create(config.discriminator))
+
+
+def test_cameras_that_there_are_none_of_are_refused_before_training(eg3d):
+  text = refusal(eg3d, pose_prior__name='gaussain')
+  assert text.startswith("config.pose_prior: No pose prior is called 'gaussain'. Choose one of gau")
+  assert refusal(eg3d, pose_prior__name='mixture').startswith('config.pose_prior: A mixture of')
