@@ -109,10 +109,6 @@ class ProgressiveDiscriminator(Discriminator):
     return self.channels[:1] * more + self.channels[max(0, -more) :]
 
   def setup(self):
-    if self.block not in BLOCKS:
-      raise UserError(
-        f"Unknown discriminator block '{self.block}'. Choose one of {', '.join(BLOCKS)}."
-      )
     coords = self.block != 'strided' if self.coord_conv is None else self.coord_conv
     widths = dict(zip(self.resolutions, reversed(self.channels), strict=True))
     self.from_rgb = {str(r): Conv(n, 1, name=f'from_rgb_{r}') for r, n in widths.items()}
