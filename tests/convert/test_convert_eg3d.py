@@ -129,6 +129,7 @@ def test_a_release_becomes_a_workdir(workdir):
     plane_features=4, decoder_hidden=6, box=1.0, plane_axes='official', super_channels=(4, 3),
     super_ups=(1, 2), super_input=64, low_resolution=16, clamp=0.0, super_clamp=256.0,
     use_noise=True, raw_alias=False, matmul_dtype='float32', upsampling_border='zeros',
+      separable=False, occupancy=0,
   )  # fmt: skip
   heads = config.discriminator
   assert (heads.name, heads.channels, heads.label_dim) == ('dual', (4, 5, 6, 5, 4, 3), 25)

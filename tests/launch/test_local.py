@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import pytest
 from launch_scripts import ROOT
 
 _TWO = ('--processes', '2', 'configs/toys.py')
@@ -126,6 +127,7 @@ def test_one_process_is_python_itself(scripts):
   assert rest == f'-m jax3dgan.main --config=configs/toys.py --workdir={scripts.home}/w\n'
 
 
+@pytest.mark.thorough  # tests/devices/test_hosts.py trains two processes, and others here end them
 def test_two_processes_train_and_stop(scripts):
   """The real thing, over localhost: SIGTERM saves one step on both. Of how two processes go on is
   devices/test_hosts.py."""
