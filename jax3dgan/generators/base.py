@@ -86,6 +86,8 @@ class Generator(nn.Module):
     initial_fields: Names of its fields that say what fresh parameters begin with, and nothing else.
     object_layout: Where the styles say the poses of several objects (`giraffe_scene.Layout`), which
       may then be moved; None for a generator without.
+    code_layout: Where the styles say the codes of a face model (`coded_styles.CodeLayout`), whose
+      expression may then be changed; None for a generator without.
   """
 
   z_dim = 0
@@ -104,6 +106,7 @@ class Generator(nn.Module):
   pixels_alone = False
   not_counted = ''
   object_layout = None
+  code_layout = None
   choices = {}
   initial_fields = ()
 
@@ -199,6 +202,11 @@ class Generator(nn.Module):
   def without_super_resolution(self) -> 'Generator':
     """The same generator with its rendering as the image, of any resolution; itself without an
     up-sampler. The variables fit both."""
+    return self
+
+  def without_surface(self) -> 'Generator':
+    """The same generator without the samples that a face model's surface adds to its rays, so that
+    the volume is seen alone; itself where there are none. The variables fit both."""
     return self
 
   def check_options(self, options: RenderOptions) -> None:
