@@ -86,8 +86,8 @@ class Generator(nn.Module):
     initial_fields: Names of its fields that say what fresh parameters begin with, and nothing else.
     object_layout: Where the styles say the poses of several objects (`giraffe_scene.Layout`), which
       may then be moved; None for a generator without.
-    code_layout: Where the styles say the codes of a face model (`coded_styles.CodeLayout`), whose
-      expression may then be changed; None for a generator without.
+    code_sizes: {name: how many numbers} of a face model's codes that the styles carry, 'identity'
+      and 'expression', which may then be changed (`map_codes`, `with_codes`); {} for none.
   """
 
   z_dim = 0
@@ -106,7 +106,7 @@ class Generator(nn.Module):
   pixels_alone = False
   not_counted = ''
   object_layout = None
-  code_layout = None
+  code_sizes = {}
   choices = {}
   initial_fields = ()
 
@@ -123,6 +123,25 @@ class Generator(nn.Module):
       truncation_psi: Pulls w towards `average_w` [...]; 1 does nothing.
     """
     raise not_written(self, 'map')
+
+  def latents(self, z):
+    """(latent [b, d], identity, expression) that `map` makes styles of, of z [b, z_dim]. Only where
+    there are `code_sizes`, as the three methods below."""
+    raise not_written(self, 'latents')
+
+  def map_codes(self, latent, identity, expression, truncation_psi=1.0, average_w=None):
+    """Styles w of what `latents` returns, or of other codes [b, k] with the same latents; see
+    `map`."""
+    raise not_written(self, 'map_codes')
+
+  def codes(self, w):
+    """(identity [b, k], expression [b, e]) of styles; without parameters."""
+    raise not_written(self, 'codes')
+
+  def with_codes(self, w, identity=None, expression=None):
+    """Styles w with other codes [b, ...], None for their own, where there are no latents to map
+    anew, as of an inverted photo; without parameters."""
+    raise not_written(self, 'with_codes')
 
   def prepare(self, w, key=None):
     """Styles w [b, ...] → what does not depend on the camera: a `Scene`, or w itself.
