@@ -27,11 +27,11 @@ def get_config():
   config = _TOYS['get_config']()
   _FACES['look_at_faces'](config)
   # Seen from the front alone, heads become fog without a surface, or hollow masks, unless they
-  # begin as what they are to be: a smooth ball of a head's size, solid from the start. With the
-  # toys' scales of styles and points, the ball is full of ripples, see `sphere_init.slope_error`;
+  # begin as what they are to be: a smooth ball of a head's size, solid from the start. With scales
+  # of styles and points of .7 and 2, the ball is full of ripples, see `sphere_init.slope_error`;
   # with a β of .1, a quarter of the ball's radius, it is gone after 60 steps.
   config.model.update(input_scale=1.3, style_scale=0.35, beta=0.02, beta_floor=0.013)
-  config.stylesdf.update(sphere_steps=3000, sphere_radius=0.27)
+  config.stylesdf.update(sphere_steps=3000, sphere_lr=1e-3, sphere_radius=0.27)
   config.loss.update(
     eikonal=1.0,
     # With the toys' 3 the discriminator asks for no features.

@@ -72,6 +72,23 @@ def pose_free(**fields):
   return config
 
 
+def stylesdf(stage='stage1', **fields):
+  """StyleSDF's first or second stage, 8² (of 4²), every switch of its step on."""
+  file = {'stage1': 'stylesdf_stage1_toys', 'stage2': 'stylesdf_toys'}[stage]
+  config = importlib.import_module(f'configs.{file}').get_test_config()
+  config.resolution, config.batch_size = 8, BATCH
+  if stage == 'stage1':
+    config.discriminator.channels = (4, 8, 8)
+    config.stylesdf.update(penalise_every=2, sphere_steps=0, sphere_rays=256, sphere_lr=1e-4)
+  else:
+    config.model.low_resolution = 4
+    config.discriminator.channels = (8, 8)
+    config.loss.r1_every = 3
+    config.stylesdf.path_length_every = 2
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def stylenerf(**fields):
   """StyleNeRF that has grown to 16² and fades it in: a background, a pose head, all terms lazy or
   not, images of two styles."""
