@@ -45,6 +45,11 @@ def split(channels, rotation: str, sh_degree: int) -> Raw:
   return Raw(*jnp.split(channels, ends.tolist(), axis=-1))
 
 
+def offsets(raw, reach: float):
+  """Offsets from the template of raw positions, both [..., 3]: below `reach` along each axis."""
+  return reach * jnp.tanh(raw)
+
+
 def scale_offset(start: float, largest: float) -> float:
   """k, with which log s = log largest − softplus(k − raw) gives the scale `start` at raw 0."""
   return math.log(math.expm1(math.log(largest / start)))
@@ -109,7 +114,7 @@ def gaussians(
     compat: see `quaternions` and `harmonics`.
   """
   return Gaussians(
-    means=points + reach * jnp.tanh(raw.position),
+    means=points + offsets(raw.position, reach),
     scales=scales(raw.scale, start_scale, max_scale, min_scale),
     quaternions=quaternions(raw.rotation, compat),
     opacities=opacities(raw.opacity, opacity_bias),

@@ -48,6 +48,21 @@ def variations(places, opacity):
   return result
 
 
+def stretch(offsets, spacing: float):
+  """How much offsets from a template's points stretch its surface, [b].
+
+  Mean squared difference of the offsets of neighbours on the template's map, in their distance. A
+  surface that is turned back on itself has a difference above 1: this is what keeps it from
+  folding, and leaves it free to move and to bend (a membrane's energy).
+
+  Args:
+    offsets: [b, h, w, 3] world units, of a template whose points are a grid.
+    spacing: distance of neighbours, world units.
+  """
+  steps = [jnp.diff(offsets, axis=axis) for axis in (1, 2)]
+  return sum(jnp.square(step).sum(axis=-1).mean(axis=(1, 2)) for step in steps) / spacing**2
+
+
 def neighbour_distance(points, num_neighbours: int):
   """Mean squared distance of points [b, n, 3] to their nearest ones, [b]: none goes astray.
 

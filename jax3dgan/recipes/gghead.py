@@ -32,6 +32,8 @@ class Own:
     beta: Weight of the beta distribution's term of opacities, see `losses.gaussians.beta`.
     variation: Weight of the total variation of the template's map in images, see
       `losses.gaussians.map_variation`; for a template whose map has no cuts.
+    stretch: Weight of the stretching of the template by positions, see `losses.gaussians.stretch`,
+      which keeps it from folding; not in the paper; for templates that are computed.
     late_images: After how many images `beta` and `variation` count.
     views: Views of each identity in the generator's step.
     random_background: Whether each fake and each photo that the discriminator sees has a flat
@@ -47,6 +49,7 @@ class Own:
   scale: float = 0.05
   beta: float = 1.0
   variation: float = 0.0
+  stretch: float = 0.0
   late_images: int = 0
   views: int = 1
   random_background: bool = False
@@ -72,6 +75,7 @@ class GGHead(SplattedRecipe):
       'scale': WEIGHT,
       'beta': WEIGHT,
       'variation': WEIGHT,
+      'stretch': WEIGHT,
       'late_images': Range(0),
       'pose_swap': Range(0, 1),
       'pose_swap_images': Range(0),
@@ -97,6 +101,13 @@ class GGHead(SplattedRecipe):
         'config.gghead.variation needs a map without cuts, and that of the template '
         f"'{generator.template}' is cut. Set --config.gghead.variation=0, or "
         '--config.model.template=half_ellipsoid.'
+      )
+
+    if config.gghead.stretch and generator.has_given_points:
+      raise UserError(
+        'config.gghead.stretch needs a template whose points are a grid, and those of '
+        f"'{generator.template}' are not. Set --config.gghead.stretch=0, or "
+        '--config.model.template=sphere.'
       )
 
   def warm_up(self, config, generator, networks, given, report, say=print):

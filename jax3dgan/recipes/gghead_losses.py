@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jax3dgan.generators import gghead_attributes
 from jax3dgan.losses import gaussians as gaussian_losses
 from jax3dgan.recipes import splat_losses
 from jax3dgan.recipes.splat_losses import Losses
@@ -20,6 +21,11 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     late = jnp.where(now.images < own.late_images, 0.0, 1.0) if own.late_images else 1.0
     if own.beta:
       terms['beta'] = own.beta * late * gaussian_losses.beta(gaussians.opacities)
+    if own.stretch:
+      n = generator.points_on_side
+      offsets = gghead_attributes.offsets(raw.position, generator.reach).reshape(-1, n, n, 3)
+      stretch = gaussian_losses.stretch(offsets, generator.spacing)
+      terms['stretch'] = own.stretch * stretch.mean()
     if own.variation:
       shown = splats.features, splats.composite.opacity
       variation = gaussian_losses.map_variation(*(x.reshape(-1, *x.shape[2:]) for x in shown))
