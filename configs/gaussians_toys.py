@@ -26,20 +26,23 @@ def get_config():
     z_dim=64,
     w_dim=64,
     channels=(128, 128, 128, 64, 32),
-    template_radius=(0.25, 0.25, 0.25),
+    # About a car's extents, and a reach that ends where its corners are: what is far from its
+    # template folds.
+    template_radius=(0.16, 0.14, 0.33),
+    reach=0.08,
     max_scale=0.05,
     # Else scales shrink until rows of Gaussians show as stripes.
     scale_floor=0.5,
     # Else opacities fall, and shapes fold, before there is any shape.
     opacity_bias=1.5,
-    gains=(1.0, 1.0, 1.0, 0.3),
+    gains=(0.3, 0.3, 1.0, 0.3),
   )
   config.render.update(near=0.55, far=1.45)
   config_lib.set_discriminator(
     config, 'stylegan2', channels=(128, 128, 64, 32, 16), label_dim=25, mapping_layers=2
   )
-  config.loss.update(r1=0.3)
-  config.gghead.update(beta=0.3, blur=2.0, blur_images=10_000)
+  config.loss.update(r1=1.0)
+  config.gghead.update(beta=0.3, stretch=1.0, views=2, blur=2.0, blur_images=10_000)
   config.optimizer.grad_clip = 10.0
   config.ema.ramp_up = 0.05
   config.log.images_every = 500

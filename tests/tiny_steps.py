@@ -119,9 +119,10 @@ def gghead(**fields):
   config = importlib.import_module('configs.gaussians_toys').get_test_config()
   config.batch_size = BATCH
   config.model.update(template='half_ellipsoid', use_noise=True)
+  config.model.template_radius = (0.25, 0.25, 0.25)
   config.discriminator.pose_dim = 2
   config.loss.update(pose=0.5, r1=0.0)
-  config.gghead.update(views=2, variation=0.1, late_images=8, blur=1.0, blur_images=64)
+  config.gghead.update(views=2, variation=0.1, stretch=0.1, late_images=8, blur=1.0, blur_images=64)
   config.gghead.random_background = True
   config.update_from_flattened_dict(fields)
   return config

@@ -103,7 +103,7 @@ class GGHead(SplattedRecipe):
         '--config.model.template=half_ellipsoid.'
       )
 
-    if config.gghead.stretch and generator.has_given_points:
+    if config.gghead.stretch and generator.template not in templates.SURFACES:
       raise UserError(
         'config.gghead.stretch needs a template whose points are a grid, and those of '
         f"'{generator.template}' are not. Set --config.gghead.stretch=0, or "

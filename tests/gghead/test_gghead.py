@@ -25,6 +25,7 @@ from jax3dgan.viewer import quality
 @pytest.fixture(scope='module')
 def model():
   config = importlib.import_module('configs.gaussians_toys').get_test_config()
+  config.model.template_radius = (0.25, 0.25, 0.25)
   generator = generators.create(config)
   variables = generators.init(generator, jax.random.key(0))
   return trained.Trained(config, generator, variables, 3, 'cars')
@@ -88,6 +89,15 @@ def test_the_terms_of_gaussians():
   opaque = jnp.ones((1, 6, 5)).at[:, :, 3:].set(0)
   shown = places * opaque[..., None]
   assert abs(losses.map_variation(0.7 * shown, 0.7 * opaque) - 0.1 / 3) < 1e-6
+
+
+def test_moving_a_template_stretches_nothing_and_folding_it_does():
+  rows, columns = np.meshgrid(np.arange(5.0), np.arange(4.0), indexing='ij')
+  grid = 0.1 * np.stack([columns, rows, 0 * rows], axis=-1)  # neighbours are .1 apart
+  moved = np.broadcast_to(np.float32([0.3, -0.2, 0.1]), grid.shape)
+  mirrored = np.float32([-2, 0, 0]) * grid  # of each column its mirror image
+  offsets = np.stack([moved, mirrored, 0.5 * mirrored])
+  np.testing.assert_allclose(losses.stretch(offsets, 0.1), [0, 4, 1], atol=1e-5)
 
 
 def test_more_points_than_texels_are_between_them():

@@ -15,6 +15,7 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 
 NUM_STEPS = 3
+GIVEN = {'model.template': 'given', 'model.num_given': 64, 'model.start_scale': 0.04}
 
 
 @functools.cache
@@ -53,6 +54,8 @@ def test_late_terms_are_late_and_metrics_say_what_to_watch():
   _, _, metrics = trained()  # of 16 images each, late from 8 on
   assert metrics[0]['generator/beta'] == 0 and metrics[0]['generator/variation'] == 0
   assert metrics[1]['generator/beta'] > 0 and metrics[1]['generator/variation'] > 0
+  # A fresh template is not stretched.
+  assert metrics[0]['generator/stretch'] == 0 < metrics[1]['generator/stretch']
   for of_step in metrics:
     assert 0 < of_step['gaussians/opacity'] < 1 and 0 < of_step['gaussians/coverage'] < 1
     assert 0.02 < of_step['gaussians/scale'] < 0.1
@@ -120,6 +123,7 @@ def test_the_papers_phases():
   [
     ({'gghead.pose_swap': 0.9}, 'pose_swap is 0.9 and would be ignored'),
     ({'gghead.variation': 1.0}, 'map without cuts'),
+    ({'gghead.stretch': 1.0, **GIVEN}, 'points are a grid'),
     ({'gghead.views': 0}, 'config.gghead.views to 1 or more'),
     ({'render.num_coarse': 5}, 'num_coarse is 5 and would be ignored'),
     ({'render.align_corners': True}, 'align_corners'),
@@ -136,8 +140,8 @@ def test_the_papers_phases():
 )
 def test_one_line_says_what_does_not_go_together(fields, words):
   config = tiny_steps.gghead(**{
-    'gghead.variation': 0.0, 'gghead.late_images': 0, 'gghead.blur_images': 200_000,
-    'model.template': 'sphere', 'render.num_coarse': 12,
+    'gghead.variation': 0.0, 'gghead.stretch': 0.0, 'gghead.late_images': 0,
+    'gghead.blur_images': 200_000, 'model.template': 'sphere', 'render.num_coarse': 12,
   })  # fmt: skip
   check(config)
   config.update_from_flattened_dict(fields)

@@ -62,7 +62,7 @@ def test_points_are_on_the_head(folder):
 def test_training_begins_on_the_head(folder):
   config = tiny_steps.gghead(**{
     'data.source': f'ict:{folder}', 'gghead.variation': 0.0, 'gghead.late_images': 0,
-    'model.template': 'ict', 'model.num_given': 0,
+    'gghead.stretch': 0.0, 'model.template': 'ict', 'model.num_given': 0,
   })  # fmt: skip
 
   def networks():
