@@ -28,7 +28,6 @@ def get_config():
   config = _TOYS['get_config']()
   config.model.update(template='ict', num_given=3265, start_scale=0.0154)
   config.model.template_radius = (0.25, 0.25, 0.25)  # of computed templates alone
-  config.gghead.stretch = 0.0
   _FACES['look_at_faces'](config)
   return config
 

@@ -7,6 +7,7 @@ the map.
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan import registry
@@ -25,6 +26,12 @@ def _grid(n: int):
 def places(n: int) -> np.ndarray:
   """Where the texels are on the map, [n², 2] (x, y) in (−1, 1), float32."""
   return np.stack(_grid(n), axis=-1).astype(np.float32)
+
+
+def texels_of(places, n: int):
+  """Row and column of the texels of an n² map that have `places` [k, 2], int [k] each."""
+  columns, rows = jnp.moveaxis(jnp.clip(((places + 1) * n / 2).astype(int), 0, n - 1), -1, 0)
+  return rows, columns
 
 
 def octahedral_sphere(n: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def variations(places, opacity):
   return result
 
 
-def stretch(offsets, spacing: float):
+def stretch(offsets, spacing: float, on_template=None):
   """How much offsets from a template's points stretch its surface, [b].
 
   Mean squared difference of the offsets of neighbours on the template's map, in their distance. A
@@ -56,11 +56,23 @@ def stretch(offsets, spacing: float):
   folding, and leaves it free to move and to bend (a membrane's energy).
 
   Args:
-    offsets: [b, h, w, 3] world units, of a template whose points are a grid.
+    offsets: [b, h, w, 3] world units, of the points of a map's texels.
     spacing: distance of neighbours, world units.
+    on_template: [h, w] which texels have points; None for all.
   """
-  steps = [jnp.diff(offsets, axis=axis) for axis in (1, 2)]
-  return sum(jnp.square(step).sum(axis=-1).mean(axis=(1, 2)) for step in steps) / spacing**2
+  total = count = 0.0
+  for axis in (1, 2):
+    n = offsets.shape[axis]
+    ahead, here = (jax.lax.slice_in_dim(offsets, i, n - 1 + i, axis=axis) for i in (1, 0))
+    square = jnp.square(ahead - here).sum(axis=-1)
+    if on_template is None:
+      both = jnp.ones(square.shape[1:])
+    else:
+      ends = (jax.lax.slice_in_dim(on_template, i, n - 1 + i, axis=axis - 1) for i in (1, 0))
+      both = jnp.logical_and(*ends).astype(square.dtype)
+    total += (square * both).sum(axis=(1, 2))
+    count += both.sum()
+  return 2 * total / (jnp.maximum(count, 1) * spacing**2)
 
 
 def neighbour_distance(points, num_neighbours: int):

@@ -10,7 +10,7 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
   """The losses of a stage, before their mean over devices."""
   own = config.cgsgan
 
-  def regularisation(raw, gaussians, splats, now):
+  def regularisation(variables, raw, gaussians, splats, now):
     """Of the first level's anchors."""
     del gaussians, splats, now
     terms = {}

@@ -33,7 +33,7 @@ class Own:
     variation: Weight of the total variation of the template's map in images, see
       `losses.gaussians.map_variation`; for a template whose map has no cuts.
     stretch: Weight of the stretching of the template by positions, see `losses.gaussians.stretch`,
-      which keeps it from folding; not in the paper; for templates that are computed.
+      which keeps it from folding; not in the paper.
     late_images: After how many images `beta` and `variation` count.
     views: Views of each identity in the generator's step.
     random_background: Whether each fake and each photo that the discriminator sees has a flat
@@ -103,11 +103,10 @@ class GGHead(SplattedRecipe):
         '--config.model.template=half_ellipsoid.'
       )
 
-    if config.gghead.stretch and generator.template not in templates.SURFACES:
+    if config.gghead.stretch and generator.template == generator_lib.GIVEN:
       raise UserError(
-        'config.gghead.stretch needs a template whose points are a grid, and those of '
-        f"'{generator.template}' are not. Set --config.gghead.stretch=0, or "
-        '--config.model.template=sphere.'
+        'config.gghead.stretch needs a template whose points are texels of a map, and points that '
+        'come with weights may lie anywhere. Set --config.gghead.stretch=0.'
       )
 
   def warm_up(self, config, generator, networks, given, report, say=print):

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jax3dgan.generators import gghead_attributes
+from jax3dgan.generators import gghead_attributes, templates
 from jax3dgan.losses import gaussians as gaussian_losses
 from jax3dgan.recipes import splat_losses
 from jax3dgan.recipes.splat_losses import Losses
@@ -13,7 +13,17 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
   """The losses of a stage, before their mean over devices."""
   own = config.gghead
 
-  def regularisation(raw, gaussians, splats, now):
+  def stretch_of(variables, offsets):
+    """Of offsets [b, n, 3] from the template's points, [b]."""
+    n = generator.points_on_side
+    if not generator.has_given_points:
+      return gaussian_losses.stretch(offsets.reshape(-1, n, n, 3), generator.spacing)
+    rows, columns = templates.texels_of(generator.apply(variables, method='places'), n)
+    on_map = jnp.zeros((len(offsets), n, n, 3)).at[:, rows, columns].set(offsets)
+    on_template = jnp.zeros((n, n), bool).at[rows, columns].set(True)
+    return gaussian_losses.stretch(on_map, generator.spacing, on_template)
+
+  def regularisation(variables, raw, gaussians, splats, now):
     terms = {
       'position': own.position * gaussian_losses.mean_norm(raw.position).mean(),
       'scale': own.scale * gaussian_losses.mean_norm(raw.scale).mean(),
@@ -22,10 +32,8 @@ def make_losses(config, generator, discriminator, stage: Stage) -> Losses:
     if own.beta:
       terms['beta'] = own.beta * late * gaussian_losses.beta(gaussians.opacities)
     if own.stretch:
-      n = generator.points_on_side
-      offsets = gghead_attributes.offsets(raw.position, generator.reach).reshape(-1, n, n, 3)
-      stretch = gaussian_losses.stretch(offsets, generator.spacing)
-      terms['stretch'] = own.stretch * stretch.mean()
+      offsets = gghead_attributes.offsets(raw.position, generator.reach)
+      terms['stretch'] = own.stretch * stretch_of(variables, offsets).mean()
     if own.variation:
       shown = splats.features, splats.composite.opacity
       variation = gaussian_losses.map_variation(*(x.reshape(-1, *x.shape[2:]) for x in shown))

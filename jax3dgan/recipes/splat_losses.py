@@ -47,7 +47,8 @@ def make_losses(
   Args:
     own: The recipe's own group, with `views`, `blur`, `blur_images` and `w_average_decay`.
     generator: Of Gaussians, with `raw_attributes(w, key)` and `gaussians_of(raw)`.
-    regularisation: (raw, gaussians, splats, now) → {name: weighted term} of the generator's loss.
+    regularisation: (variables, raw, gaussians, splats, now) → {name: weighted term} of the
+      generator's loss.
     with_features: (variables, gaussians) → Gaussians with the features that the regularisation
       needs in images; None for those without.
   """
@@ -128,7 +129,7 @@ def make_losses(
       of_view = loss_terms.of_pose(loss, out, cameras.from_label(label[:, view]))
       penalty += of_view[0] / own.views
       pose_error += of_view[1] / own.views
-    terms = regularisation(raw, gaussians, splats, now)
+    terms = regularisation(variables, raw, gaussians, splats, now)
     metrics = {f'generator/{name}': term for name, term in terms.items()}
     metrics |= {
       'generator/adversarial': adversarial_loss,

@@ -97,7 +97,13 @@ def test_moving_a_template_stretches_nothing_and_folding_it_does():
   moved = np.broadcast_to(np.float32([0.3, -0.2, 0.1]), grid.shape)
   mirrored = np.float32([-2, 0, 0]) * grid  # of each column its mirror image
   offsets = np.stack([moved, mirrored, 0.5 * mirrored])
-  np.testing.assert_allclose(losses.stretch(offsets, 0.1), [0, 4, 1], atol=1e-5)
+  np.testing.assert_allclose(
+    losses.stretch(offsets, 0.1), [0, 4 * 2 * 15 / 31, 15 * 2 / 31], atol=1e-5
+  )
+  # Only neighbours that are both on the template count: here two in a column, of a mirrored row.
+  both = np.zeros(grid.shape[:2], bool)
+  both[1, 1:3] = both[3, 0] = True
+  np.testing.assert_allclose(losses.stretch(offsets, 0.1, both), [0, 8, 2], atol=1e-5)
 
 
 def test_more_points_than_texels_are_between_them():

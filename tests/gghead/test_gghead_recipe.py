@@ -123,7 +123,7 @@ def test_the_papers_phases():
   [
     ({'gghead.pose_swap': 0.9}, 'pose_swap is 0.9 and would be ignored'),
     ({'gghead.variation': 1.0}, 'map without cuts'),
-    ({'gghead.stretch': 1.0, **GIVEN}, 'points are a grid'),
+    ({'gghead.stretch': 1.0, **GIVEN}, 'texels of a map'),
     ({'gghead.views': 0}, 'config.gghead.views to 1 or more'),
     ({'render.num_coarse': 5}, 'num_coarse is 5 and would be ignored'),
     ({'render.align_corners': True}, 'align_corners'),

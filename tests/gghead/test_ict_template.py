@@ -52,6 +52,9 @@ def test_points_are_on_the_head(folder):
     ict_synthetic.RADII
   )
   np.testing.assert_allclose(np.linalg.norm(on_ellipsoid, axis=1), 1, atol=0.01)
+  rows, columns = templates.texels_of(places, 32)
+  assert len(np.unique(32 * rows + columns)) == len(points)
+  np.testing.assert_allclose((2 * columns + 1) / 32 - 1, places[:, 0], atol=1e-6)
   # The face is on the left half of the map; up is up.
   np.testing.assert_array_equal(places[:, 0] < 0, on_ellipsoid[:, 2] > 0)
   left = places[:, 0] < 0
@@ -62,7 +65,7 @@ def test_points_are_on_the_head(folder):
 def test_training_begins_on_the_head(folder):
   config = tiny_steps.gghead(**{
     'data.source': f'ict:{folder}', 'gghead.variation': 0.0, 'gghead.late_images': 0,
-    'gghead.stretch': 0.0, 'model.template': 'ict', 'model.num_given': 0,
+    'model.template': 'ict', 'model.num_given': 0,
   })  # fmt: skip
 
   def networks():
