@@ -6,10 +6,13 @@ In the repository they are in `configs/`; a wheel brings them as `jax3dgan/confi
 import difflib
 import os
 import pathlib
+import re
 
 from jax3dgan.errors import UserError
 
 _FOLDER = 'configs'
+# A second stage's config says in the usual workdir of which one it begins, see `default_workdir`.
+_BEGINS = re.compile(r"^ *config\.init_from = 'runs/(\w+)'", re.MULTILINE)
 
 
 def packaged(package: pathlib.Path | None = None) -> pathlib.Path | None:
@@ -74,8 +77,15 @@ def _nearest(path: pathlib.Path) -> str:
   """What could have been meant by a path where no file is."""
   folders = [f for f in (path.parent, pathlib.Path(_FOLDER), packaged()) if f is not None]
   files = {file.stem: file for folder in reversed(folders) for file in folder.glob('*.py')}
+  # Of a model's name, each of its configs could be meant.
+  named = [stem for stem in sorted(files) if stem.startswith(f'{path.stem}_')]
+  if len(named) > 1:
+    return f'There are: {", ".join(f"--config={_short(files[stem])}" for stem in named)}.'
   if near := difflib.get_close_matches(path.stem, files, n=1):
-    return f'Did you mean --config={_short(files[near[0]])}?'
+    file = files[near[0]]
+    begins = _BEGINS.search(file.read_text(encoding='utf-8', errors='replace'))
+    stage1 = f', which begins with a run of --config={begins[1]}' if begins else ''
+    return f'Did you mean --config={_short(file)}{stage1}?'
   # The current folder itself may hold any programs.
   listed = [f for f in folders if f != pathlib.Path() and any(f.glob('*.py'))]
   return f'There are: {listing(listed[0] if listed else None)}.'

@@ -128,6 +128,12 @@ def test_configs_of_an_installed_package(tmp_path):
     (['--config=configs/god.py'], 'does not exist. Did you mean --config=configs/good.py?'),
     (['--config=god'], 'does not exist. Did you mean --config=configs/good.py?'),
     (['--config=eg3d_toy'], 'does not exist. Did you mean --config=eg3d_toys?'),
+    (
+      ['--config=stylesdf_toy'],
+      'Did you mean --config=stylesdf_toys, which begins with a run of '
+      '--config=stylesdf_stage1_toys?',
+    ),
+    (['--config=stylesdf'], '--config=stylesdf_stage1_toys, --config=stylesdf_toys.'),
     (['--config=configs/toys.txt'], 'does not exist. Did you mean --config=toys?'),
     (['--config=elsewhere/toys.py'], 'does not exist. Did you mean --config=toys?'),
     (
