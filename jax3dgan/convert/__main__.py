@@ -10,6 +10,7 @@
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
+  python -m jax3dgan.convert --to=safetensors --workdir=runs/celeba --output=weights.safetensors
 
 Neither needs PyTorch, and nothing in a file is executed: see docs/convert.md.
 """
@@ -49,7 +50,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
   )
   way = flags.add_mutually_exclusive_group(required=True)
   way.add_argument('--from', dest='release', choices=[*_IMPORTS], help='release of the files')
-  way.add_argument('--to', choices=['npz', 'torch'], help='write the weights of a workdir')
+  way.add_argument(
+    '--to', choices=['npz', 'torch', 'safetensors'], help='write the weights of a workdir'
+  )
   flags.add_argument('--workdir', required=True, help='folder of the run to make or to read')
   flags.add_argument(
     '--step',
@@ -301,7 +304,7 @@ def export(args: argparse.Namespace) -> None:
   say(f'Reading {args.workdir} ...')
   released = runs.release(args.workdir, args.weights or 'ema', args.step)
   with workdirs.disk_errors(args.output):
-    {'npz': write.npz, 'torch': write.torch}[args.to](args.output, released.weights)
+    getattr(write, args.to)(args.output, released.weights)
   num = sum(value.size for value in released.weights.values())
   of = released.class_name
   if of not in ('TriPlaneGenerator', 'Generator'):  # the class of a field inside of a generator

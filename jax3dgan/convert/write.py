@@ -1,4 +1,4 @@
-"""State dicts as files of `torch.save`, written without PyTorch; and as npz.
+"""State dicts as files of `torch.save`, written without PyTorch; as npz and safetensors.
 
 The zip holds a pickle of an OrderedDict whose tensors refer to one entry each.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from jax3dgan import atomic
 from jax3dgan.convert.tensors import STORAGES
+from jax3dgan.runs import model_folders
 
 _CLASSES = {dtype: name for name, dtype in STORAGES.items()}
 _ALIGNMENT = 64  # PyTorch's own, so that a mapped file can be used as it is
@@ -33,6 +34,12 @@ def torch(path, weights: dict[str, np.ndarray]) -> None:
     weights: Arrays of any type in `tensors.STORAGES`.
   """
   _write(path, lambda file: _archive(file, weights))
+
+
+def safetensors(path, weights: dict[str, np.ndarray]) -> None:
+  """Writes {name: array} as safetensors, atomically; UserError without that package."""
+  data = model_folders.serialized(weights)
+  _write(path, lambda file: file.write(data))
 
 
 def _write(path, write: Callable) -> None:

@@ -27,7 +27,7 @@ from jax3dgan.export import loader
 from jax3dgan.export.programs import PLATFORMS, programs, require_flatbuffers, weights_of
 
 FORMAT = 1  # of the file; increase it when older loaders cannot read it
-_AXES = (
+CAMERA_CONVENTION = (
   'cam2world with OpenCV axes (x right, y down, z forward) in a world with y up; the frontal '
   'camera stands on +z and looks at the origin. Intrinsics are normalised by the size of the '
   'image: u = fx x/z + cx from 0 at the left edge to 1 at the right one.'
@@ -58,7 +58,7 @@ def about(
   if model.has_camera:
     render = model.config.render
     camera = {
-      'convention': _AXES,
+      'convention': CAMERA_CONVENTION,
       'radius': render.radius,
       'fov_degrees': render.fov_degrees,
       'elevation': model.mean_elevation,

@@ -36,8 +36,8 @@ def read(name: str, directory=PRETRAINED) -> tuple[dict, int]:
   """Returns the arrays of a model, in float32, and its number of training steps."""
   step = metadata(name, directory)['step']
   with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
-    flat = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
-  return _nested(flat), step
+    arrays = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
+  return nested(arrays), step
 
 
 def variables_of(generator, arrays: dict) -> dict:
@@ -68,36 +68,46 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
   Raises:
     ValueError: A parameter is beyond the range of half precision, or the file exceeds 8 MB.
   """
-  buffers = {'buffers': model.variables['buffers']} if 'buffers' in model.variables else {}
-  flat = {
-    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path({**model.params, **buffers})
-  }
-  for key, value in flat.items():
+  arrays = flat(model)
+  for key, value in arrays.items():
     if not np.abs(value).max() <= np.finfo(np.float16).max:
       raise ValueError(f'{key} has values that half precision cannot hold')
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / f'{model.name}.npz'
-  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in flat.items()})
+  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in arrays.items()})
   if path.stat().st_size > MAX_BYTES:
     path.unlink()
     raise ValueError(f'the parameters take more than {MAX_BYTES} bytes')
-  facts = {
-    'name': model.name,
-    'notes': notes,
-    'step': int(model.step),
-    'num_parameters': sum(value.size for value in flat.values()),
-    'config': config_json.plain(model.config),
-  }
-  text = json_text.dumps(facts)
+  text = json_text.dumps(facts(model, notes))
   (directory / f'{model.name}.json').write_text(text, encoding='utf-8')
   return path
 
 
-def _nested(flat: dict[str, jax.Array]) -> dict:
+def flat(model) -> dict[str, np.ndarray]:
+  """The arrays of a `trained.Trained` by name: parameters, and buffers under `buffers/`."""
+  buffers = {'buffers': model.variables['buffers']} if 'buffers' in model.variables else {}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path({**model.params, **buffers})
+  }
+
+
+def facts(model, notes: str = '') -> dict:
+  """What a stored model's JSON says of a `trained.Trained`."""
+  return {
+    'name': model.name,
+    'notes': notes,
+    'step': int(model.step),
+    'num_parameters': sum(value.size for value in flat(model).values()),
+    'config': config_json.plain(model.config),
+  }
+
+
+def nested(arrays: dict[str, jax.Array]) -> dict:
+  """The tree of arrays whose names have slashes, the inverse of `flat`."""
   tree = {}
-  for name, leaf in flat.items():
+  for name, leaf in arrays.items():
     *folders, last = name.split('/')
     here = tree
     for folder in folders:

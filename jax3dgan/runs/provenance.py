@@ -42,6 +42,8 @@ def record(app: str, args: argparse.Namespace, model, **more) -> dict[str, Any]:
   }
   if flags.get('pretrained'):
     defaults.pop('step')  # there is only one
+    if '/' in flags['pretrained'] and pathlib.Path(flags['pretrained']).is_dir():
+      flags['pretrained'] = str(pathlib.Path(flags['pretrained']).resolve())
   if flags.get('workdir'):
     flags['workdir'] = str(pathlib.Path(flags['workdir']).resolve())
     defaults['ema'] = str(model.config.ema.display_rate)

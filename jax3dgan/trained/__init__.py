@@ -6,7 +6,10 @@
   w = model.map(model.latents([0, 1, 2]))  # [3, ...]
   image = model.render(w, model.orbit(azimuth=[0.0, 0.5, 1.0])).image  # [3, h, w, 3] in [−1, 1]
 
-The models that come with the package lie in `jax3dgan/pretrained`, see `packaged`.
+The models that come with the package lie in `jax3dgan/pretrained`, see `packaged`; others are
+folders, or on the Hugging Face Hub:
+
+  model = trained.from_pretrained('user/model')  # see `jax3dgan.hub` for how they get there
 """
 
 import pathlib
@@ -17,7 +20,7 @@ import numpy as np
 
 from jax3dgan import generators, old_configs
 from jax3dgan.errors import UserError
-from jax3dgan.runs import packaged, workdirs
+from jax3dgan.runs import stored, workdirs
 from jax3dgan.runs.packaged import MAX_BYTES, PRETRAINED, pretrained_names, save_pretrained
 from jax3dgan.trained.model import Trained
 
@@ -26,6 +29,7 @@ __all__ = [
   'PRETRAINED',
   'Trained',
   'config_of',
+  'from_pretrained',
   'load',
   'pretrained_names',
   'save_pretrained',
@@ -39,11 +43,12 @@ def load(
   step: int | None = None,
   directory=PRETRAINED,
 ) -> Trained:
-  """Loads a generator from a run's workdir or from the models that come with the package.
+  """Loads a generator from a run's workdir, or a model that is stored outside of one.
 
   Args:
     workdir: The folder of a run; its latest checkpoint is taken.
-    pretrained: A name in `jax3dgan/pretrained`, instead of a workdir.
+    pretrained: A name in `jax3dgan/pretrained`, a folder, or a name on the hub, see `stored.find`;
+      instead of a workdir.
     ema: The rate of the parameters' moving average; None for the config's display rate, the only
       one of a pretrained model.
     step: Another checkpoint than the latest, of a workdir.
@@ -55,10 +60,11 @@ def load(
   """
   if (workdir is None) == (pretrained is None):
     raise UserError('Give either a workdir or the name of a pretrained model.')
-  config = config_of(workdir, pretrained, directory)
   if pretrained is not None:
+    model = stored.find(pretrained, directory)
+    config = _config(model.facts['config'])
     generator = generators.create(config)
-    asked, (arrays, step) = step, packaged.read(pretrained, directory)
+    asked, step = step, int(model.facts['step'])
     rate = config.ema.display_rate
     for flag, value, only, more in (
       ('--step', asked, step, ' (of main: --config.eval.step)'),
@@ -66,11 +72,11 @@ def load(
     ):
       if value is not None and str(value) != str(only):
         raise UserError(
-          f'{flag}={value}: {pretrained} is a model of the package, which has one step of it '
+          f'{flag}={value}: {pretrained} is no run but a stored model, with one step of it '
           f'({step}) and one average ({rate}). Leave out {flag}{more}.'
         )
-    variables = packaged.variables_of(generator, arrays)
-    return Trained(config, generator, variables, step, pretrained)
+    return Trained(config, generator, model.variables(generator), step, model.name)
+  config = config_of(workdir)
   from jax3dgan.runs import (
     checkpoints,  # Orbax costs a second that the pretrained models need not pay
   )
@@ -87,10 +93,18 @@ def load(
   return Trained(config, generator, jax.tree.map(jnp.asarray, variables), step, name)
 
 
+def from_pretrained(source, **fields) -> Trained:
+  """`load` of a stored model: of a name in `jax3dgan/pretrained`, a folder with config.json and
+  model.safetensors, or 'user/model' on the Hugging Face Hub ('user/model@revision')."""
+  return load(pretrained=str(source), **fields)
+
+
 def config_of(workdir=None, pretrained: str | None = None, directory=PRETRAINED):
-  """Returns the config of a pretrained model, or else of a run; see `load`."""
+  """Returns the config of a stored model, or else of a run; see `load`."""
   if pretrained is None:
     return old_configs.complete(workdirs.load_config(workdir))
-  return old_configs.complete(
-    workdirs.config_from(packaged.metadata(pretrained, directory)['config'])
-  )
+  return _config(stored.find(pretrained, directory).facts['config'])
+
+
+def _config(plain):
+  return old_configs.complete(workdirs.config_from(plain))

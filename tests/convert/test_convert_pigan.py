@@ -286,6 +286,12 @@ def test_the_official_model_through_a_workdir(tmp_path, quick_fresh_discriminato
     assert set(file) == set(weights)
     for key in file:
       np.testing.assert_array_equal(file[key], weights[key])
+  flags = [f'--workdir={tmp_path / "run"}', f'--output={tmp_path / "x.safetensors"}']
+  assert cli.main(['--to=safetensors', *flags]) == 0
+  file = pytest.importorskip('safetensors.numpy').load_file(tmp_path / 'x.safetensors')
+  assert set(file) == set(weights)
+  for key in file:
+    np.testing.assert_array_equal(file[key], weights[key])
 
 
 DISCRIMINATORS = {
