@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jax3dgan.data import face_models
+
 NAMES = ('eyeBlink_L', 'eyeBlink_R', 'jawOpen', 'mouthSmile_L', 'mouthSmile_R')
 CENTRE, RADII = np.array([0.0, 3.0, 2.0]), np.array([8.0, 11.0, 9.0])
 _EYE_RADIUS, _EYE_Z = 1.3, 9.6
@@ -96,3 +98,18 @@ def _landmarks(head):
   points = np.array(jaw + brow + mirrored + nose + eye + other + outer + inner)
   distance = np.linalg.norm(head[None, :, :2] - points[:, None], axis=-1)
   return np.where(head[:, 2] > CENTRE[2], distance, np.inf).argmin(1)
+
+
+def fit(config, folder) -> None:
+  """Makes a config of an Exp-GAN on rendered faces one of this model, which is in the folder."""
+  model = face_models.load(folder).of_region()
+  config.data.source = f'ict:{folder}'
+  jaw = NAMES.index('jawOpen')
+  config.model.update(
+    num_vertices=len(model.mean),
+    num_triangles=len(model.region),
+    num_expression=len(NAMES),
+    expression_inputs=(jaw,),
+  )
+  config.expgan.expressions = (jaw, jaw + 1, jaw + 2)
+  config.discriminator.expression_dim = 3

@@ -10,6 +10,7 @@ import sys
 import time
 import unittest.mock
 
+import ict_synthetic
 import jax
 import jax.extend
 import numpy as np
@@ -163,6 +164,16 @@ def giraffe(**fields):
   return config
 
 
+def expgan(folder, **fields):
+  """Exp-GAN at 16² of the face model of a folder: all its terms, most of the best half."""
+  config = importlib.import_module('configs.expgan_ict_faces').get_test_config()
+  ict_synthetic.fit(config, folder)
+  config.batch_size = BATCH
+  config.loss.update(r1_every=2, top_k_interval=1, fade_steps=8, density_noise_steps=8)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
 def labels(n: int, seed=0):
   """[n, 25] of cameras all the way round."""
   azimuth = np.random.default_rng(seed).uniform(-3, 3, n).astype(np.float32)
@@ -176,7 +187,14 @@ def batch_of(config, seed=0, num_images=None, size=None) -> dict:
   channels = feed.shapes(config, n, size)['image'].shape[-1]
   images = np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
   batch = {'image': images, 'label': labels(n, seed)}
-  return {name: batch[name] for name in feed.names(config)}
+  if codes := feed.needs_codes(config):
+    rng = np.random.default_rng(seed)
+    batch |= {name: rng.uniform(-1, 1, (n, k)).astype(np.float32) for name, k in codes.items()}
+  batch = {name: batch[name] for name in feed.names(config)}
+  if codes:  # the photos of the first batch are the whole data set
+    first = batch if seed == 0 else batch_of(config, 0, num_images, size)
+    batch[feed.TABLE] = {name: first[name] for name in batch if name != 'image'}
+  return batch
 
 
 class Program:
@@ -195,7 +213,7 @@ class Program:
     self._num_images, self._size = stage.padded_batch_size, stage.resolution
     self.networks = generators.create(config), discriminators.create(config.discriminator)
     step = step_lib.make_train_step(config, *self.networks, stage)
-    step = jax.jit(parallel.data_parallel(step, self.mesh))
+    step = jax.jit(parallel.data_parallel(step, self.mesh, feed.specs(config)))
     self._create = jax.jit(functools.partial(state_lib.create, config, *self.networks))
     impl = functools.partial(jax.random.wrap_key_data, impl=_noting(self.drawn))
     wrap = impl if notes_draws else jax.random.wrap_key_data
@@ -204,11 +222,16 @@ class Program:
 
   def create(self, first_step=0):
     state = jax.device_get(self._create())
+    if feed.needs_codes(self.config):  # of a face model, which is read
+      state = state_lib.warm_up(self._create(), self.config, self.networks[0], (), None)
+      state = jax.device_get(state)
     return parallel.replicate(state.replace(step=np.int32(first_step)), self.mesh)
 
   def batch(self, seed=0):
     batch = batch_of(self.config, seed, self._num_images, self._size)
-    return parallel.shard(batch, self.mesh)
+    table = batch.pop(feed.TABLE, None)
+    batch = parallel.shard(batch, self.mesh)
+    return batch if table is None else batch | {feed.TABLE: parallel.replicate(table, self.mesh)}
 
   def run(self, num_steps=1, first_step=0, state=None):
     """The state and a list of metrics, one of each step."""

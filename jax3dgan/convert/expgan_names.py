@@ -1,10 +1,12 @@
-"""Names and layouts of Exp-GAN's official generator and ours."""
+"""Names and layouts of Exp-GAN's official generator and discriminators, and ours."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from jax3dgan.convert.named_weights import (
   CONV,
   DENSE,
+  FLAT,
   SAME,
   Layout,
   Name,
@@ -87,3 +89,49 @@ def second_biases(levels: int) -> dict[str, str]:
   """{official name of a bias [1, c, 1, 1]: that of the one [c] which it is added to}."""
   convs = ['renderer.conv1', *(f'renderer.convs.{i}' for i in range(2 * levels))]
   return {f'{conv}.bias': f'{conv}.activate.bias' for conv in convs}
+
+
+def discriminator_state(state: Mapping, guesses: bool) -> dict:
+  """One discriminator's official weights with those of ours alone: two biases of a from-RGB layer
+  summed, its from-RGB layers of sizes that are never images left out, the last layer in two.
+
+  Args:
+    state: By official names without the network's.
+    guesses: Whether it guesses anything.
+  """
+  found = {k: v for k, v in state.items() if not _OF_IMAGES.match(k) and not k.endswith('kernel')}
+  for i in range(2):
+    name = f'fromRGB.{i}.model'
+    found[f'{name}.0.weight'] = state[f'{name}.0.weight']
+    found[f'{name}.bias'] = state[f'{name}.0.bias'] + state[f'{name}.1.bias']
+  for kind in ('weight', 'bias'):
+    last = found.pop(f'{_LAST}.{kind}')
+    found[f'{_LAST}.logit.{kind}'] = last[:1]
+    if guesses:
+      found[f'{_LAST}.guesses.{kind}'] = last[1:]
+  return found
+
+
+_OF_IMAGES = re.compile(r'fromRGB\.')
+_LAST = 'final_linear.1'
+
+
+def discriminator_names(num: int, guesses: bool) -> Iterator[Name]:
+  """Of `discriminator_state`, of images of 2 << num pixels on a side."""
+  for i in range(num - 1):
+    block, name = (f'b{2 << (num - i)}',), f'convs.{i}'
+    for own, official, activation in (('conv0', 'conv1.0', 1), ('conv1', 'conv2.1', 2)):
+      bias = f'{name}.{official[:5]}.{activation}.bias'
+      yield Name((*block, own, 'kernel'), f'{name}.{official}.weight', CONV)
+      yield Name((*block, own, 'bias'), bias, SAME)
+    yield Name((*block, 'skip', 'kernel'), f'{name}.skip.1.weight', CONV)
+  for i in range(2):
+    path, name = f'from_rgb_{2 << (num - i)}', f'fromRGB.{i}.model'
+    yield Name((path, 'kernel'), f'{name}.0.weight', CONV)
+    yield Name((path, 'bias'), f'{name}.bias', SAME)
+  yield Name(('b4', 'conv', 'kernel'), 'final_conv.0.weight', CONV)
+  yield Name(('b4', 'conv', 'bias'), 'final_conv.1.bias', SAME)
+  yield from layer(('b4', 'fc'), 'final_linear.0', FLAT)
+  yield from layer(('b4', 'out'), f'{_LAST}.logit')
+  if guesses:
+    yield from layer(('b4', 'pose'), f'{_LAST}.guesses')

@@ -17,6 +17,7 @@ DISCRIMINATORS = {
   'dcgan': 'jax3dgan.discriminators.dcgan:DCGANDiscriminator',
   'hologan': 'jax3dgan.discriminators.hologan:HoloGANDiscriminator',
   'patch': 'jax3dgan.discriminators.patch:PatchDiscriminator',
+  'expgan': 'jax3dgan.discriminators.expgan:ExpGANDiscriminator',
 }
 NONE = 'none'  # the name of a config without a discriminator
 

@@ -42,6 +42,7 @@ class Discriminator(nn.Module):
     moves_buffers: Whether it has buffers that move with training (spectral normalisation).
     group_size: Images whose features it compares; a batch is made of whole groups. 0 for none.
     choices: {field: words}, of its fields that are one of some words.
+    own_recipe: See `Generator.own_recipe`.
   """
 
   resolutions = ()
@@ -53,6 +54,7 @@ class Discriminator(nn.Module):
   moves_buffers = False
   group_size = 0
   choices = {}
+  own_recipe = ''
 
   @property
   def independent_logits(self) -> bool:

@@ -25,6 +25,7 @@ GENERATORS = {
   'gghead': 'jax3dgan.generators.gghead:GGHead',
   'gaussians': 'jax3dgan.generators.gaussians:GaussianSplats',
   'cgsgan': 'jax3dgan.generators.cgsgan:CGSGAN',
+  'expgan': 'jax3dgan.generators.expgan:ExpGAN',
 }
 
 __all__ = [

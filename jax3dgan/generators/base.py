@@ -88,6 +88,8 @@ class Generator(nn.Module):
       may then be moved; None for a generator without.
     code_sizes: {name: how many numbers} of a face model's codes that the styles carry, 'identity'
       and 'expression', which may then be changed (`map_codes`, `with_codes`); {} for none.
+    own_recipe: Name of the recipe that alone, with those made of it, gives the network what it
+      needs; '' for any.
   """
 
   z_dim = 0
@@ -109,6 +111,7 @@ class Generator(nn.Module):
   code_sizes = {}
   choices = {}
   initial_fields = ()
+  own_recipe = ''
 
   @property
   def has_depth(self) -> bool:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jax3dgan.nn import resample
-from jax3dgan.nn.conv import Conv
+from jax3dgan.nn.conv import Conv, torch_uniform
 from jax3dgan.nn.cpu.planes import sum_on_planes
 from jax3dgan.nn.equalized import EqualizedDense
 from jax3dgan.nn.modulated_conv import SynthesisLayer
@@ -23,10 +23,12 @@ class TextureHead(nn.Module):
   Attributes:
     features: of the texture, beside alpha.
     hidden: width of the camera's network.
+    matmul_dtype: policy of `nn.precision` of the convolution.
   """
 
   features: int = 32
   hidden: int = 32
+  matmul_dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, plane, cam2world):
@@ -35,10 +37,33 @@ class TextureHead(nn.Module):
     code = EqualizedDense(self.hidden, 'lrelu', lr_multiplier=_POSE_LR, name='pose_0')(code)
     code = EqualizedDense(plane.shape[-1], lr_multiplier=_POSE_LR, name='pose_1')(code)
     x = jax.nn.leaky_relu(plane + code[:, None, None], 0.2)
-    return Conv(self.features + 1, 3, padding=1, name='conv')(x)
+    own = dict(padding=1, matmul_dtype=self.matmul_dtype)
+    return Conv(self.features + 1, 3, name='conv', **own)(x)
 
 
-def sample_texture(texture, uv, mask, size: int):
+class PlanesDecoder(nn.Module):
+  """The weights of `expgan_rendering.Field`: two dense layers, `fc_{0,1}_{kernel,bias}`.
+
+  Attributes:
+    features: of a point, beside its density.
+    hidden: width of the layer between.
+  """
+
+  features: int = 32
+  hidden: int = 64
+
+  @nn.compact
+  def __call__(self, in_features: int) -> tuple[tuple, tuple]:
+    """(kernels, biases), [1, ...] each."""
+    sizes, kernels, biases = (in_features, self.hidden, self.features + 1), [], []
+    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+      init = torch_uniform(fan_in)
+      kernels.append(self.param(f'fc_{i}_kernel', init, (fan_in, fan_out))[None])
+      biases.append(self.param(f'fc_{i}_bias', init, (fan_out,))[None])
+    return tuple(kernels), tuple(biases)
+
+
+def sample_texture(texture, uv, mask, size: int, seen=None):
   """What a surface shows in each ray: features [b, v, v, c] and alpha [b, v, v], 0 beside it.
 
   Args:
@@ -46,6 +71,8 @@ def sample_texture(texture, uv, mask, size: int):
     uv: [b, s, s, 2] places on it in [−1, 1] (x right, y down), of the output's pixels.
     mask: bool [b, v, v], where rays meet the surface.
     size: v, rays on a side; a divisor of s.
+    seen: bool [b, s, s], of which of these pixels the means are that make one of `size`; None for
+      all, as in the release, where those beside the surface show the texture's middle.
   """
   b, h, w, _ = texture.shape
   s = uv.shape[1]
@@ -56,7 +83,13 @@ def sample_texture(texture, uv, mask, size: int):
   )
   values = sum_on_planes(texture[:, None], x, y).reshape(b, s, s, -1)
   values = jnp.concatenate([values[..., :-1], jax.nn.sigmoid(values[..., -1:])], axis=-1)
-  values = resample.resize_bilinear(values, size, antialias=False)
+  if seen is None:
+    values = resample.resize_bilinear(values, size, antialias=False)
+  else:
+    share = resample.resize_bilinear(seen[..., None].astype(values.dtype), size, antialias=False)
+    values = resample.resize_bilinear(jnp.where(seen[..., None], values, 0), size, antialias=False)
+    mask = mask & (share[..., 0] > 0)
+    values = values / jnp.where(share > 0, share, 1)
   values = jnp.where(mask[..., None], values, 0)
   return values[..., :-1], values[..., -1]
 

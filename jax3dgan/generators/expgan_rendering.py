@@ -1,5 +1,5 @@
-"""Exp-GAN's volume rendering (ACCV 2022): a tri-plane, and the face model's surface as one more
-sample of each ray."""
+"""Exp-GAN's volume rendering (ACCV 2022): a tri-plane, among whose samples along a ray the face
+model's surface is one more (`rendering.rays.Surface`)."""
 
 from typing import NamedTuple
 
@@ -9,28 +9,70 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dgan.fields.triplane import pad_planes, sample_planes
+from jax3dgan.generators.base import Rendering, Scene
 from jax3dgan.nn import precision
-from jax3dgan.nn.cpu.sorting import ascending_order
-from jax3dgan.nn.take import take
-from jax3dgan.rendering import compositing
-from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.rays import Rays
 
 NUM_RGB = 3  # the first features are the auxiliary image's colours
+# How Exp-GAN samples and composites, in RenderOptions' fields. The deepest sample takes what light
+# is left.
+MARCHING = dict(align_corners=False, density='relu', last_interval='infinite', last_back=True)
 
 
-class Surface(NamedTuple):
-  """What rays [b, r] meet of a surface.
+def shown(features):
+  """Features [..., c] of samples with the first three as colours in (−1, 1)."""
+  return jnp.concatenate([jnp.tanh(features[..., :NUM_RGB]), features[..., NUM_RGB:]], axis=-1)
+
+
+@flax.struct.dataclass
+class ExpGANScene(Scene):
+  """A face before any camera.
 
   Attributes:
-    colour: [b, r, c] features.
-    alpha: [b, r] in [0, 1]; 0 where a ray meets nothing.
-    depth: [b, r] along the ray, finite.
+    planes: [b, 3, h + 2, w + 2, c] of the field.
+    texture: [b, h, h, c] before the camera is added.
+    vertices: [b, v, 3] of the face model's region.
+    w: [b, w_dim].
   """
 
-  colour: jax.Array
-  alpha: jax.Array
+  planes: jax.Array
+  texture: jax.Array
+  vertices: jax.Array
+  w: jax.Array
+
+
+class Seen(NamedTuple):
+  """What cameras [b] see of the face model.
+
+  Attributes:
+    uv: [b, s, s, 2] places on the texture in [−1, 1] (x right, y down), at the picture's pixels.
+    inside: bool [b, s, s], which of these show it; None for means over all of them, as in the
+      release.
+    depth: [b, v, v] along each ray, finite.
+    mask: bool [b, v, v], which rays meet it.
+  """
+
+  uv: jax.Array
+  inside: jax.Array | None
   depth: jax.Array
+  mask: jax.Array
+
+
+@flax.struct.dataclass
+class Training:
+  """Pictures for a training step.
+
+  Attributes:
+    rendering: see `Rendering`.
+    alpha: [b, v, v] of the face model's surface in each ray, 0 beside it.
+    cover: [b, v, v] which share of the picture's pixels around each ray shows it.
+    weight: [b, v, v] its share of each pixel.
+  """
+
+  rendering: Rendering
+  alpha: jax.Array
+  cover: jax.Array
+  weight: jax.Array
 
 
 @flax.struct.dataclass
@@ -63,8 +105,13 @@ class Field:
     return (points - centre) / half
 
   def __call__(self, points, directions=None):
-    """Raw density [b, r, s] and raw features [b, r, s, f] at points [b, r, s, 3]."""
+    """Raw density [b, r, s] and features [b, r, s, f], see `shown`, at points [b, r, s, 3]."""
     del directions
+    raw, features = self.decode(points)
+    return raw, shown(features)
+
+  def decode(self, points):
+    """As a call, with the features as the decoder makes them."""
     b, r, s, _ = points.shape
     places = self.scaled(points).reshape(b, r * s, 3)
     # The sum of the planes' features, not the mean.
@@ -101,38 +148,3 @@ def orthographic_rays(cam2world, size: int) -> Rays:
   places = np.stack([x.ravel(), y.ravel()], axis=-1).astype(cam2world.dtype)
   origins = precision.einsum('bij,rj->bri', cam2world[..., :2], places) + cam2world[:, None, :, 3]
   return Rays(origins, jnp.broadcast_to(-cam2world[:, None, :, 2], origins.shape))
-
-
-def composite(raw, colour, depths, surface: Surface | None = None, noise=None) -> Composite:
-  """Integrates samples, and the surface as one more of them, into pixels.
-
-  The samples' alphas follow from their own distances, the last one's is 1 wherever there is any
-  density; then the surface joins them. The first three features of every sample are colours, by
-  tanh. The deepest sample takes what is left.
-
-  Args:
-    raw: [b, r, s] raw density.
-    colour: [b, r, s, c] raw features.
-    depths: [b, r, s] ascending.
-    surface: None for none.
-    noise: [b, r, s] added to the raw density.
-
-  Returns:
-    Composite; weights and depths are of the samples in ascending depth.
-  """
-  density = compositing.activate_density(raw, 'relu', noise)
-  optical = density * compositing.intervals(depths, compositing.INFINITE_INTERVAL)
-  if surface is not None:
-    # An alpha of 1 would be an infinite depth, and have no gradient.
-    alpha = jnp.minimum(surface.alpha, 1 - jnp.finfo(optical.dtype).epsneg)
-    optical = jnp.concatenate([optical, -jnp.log1p(-alpha)[..., None]], axis=-1)
-    colour = jnp.concatenate([colour, surface.colour[..., None, :]], axis=-2)
-    depths = jnp.concatenate([depths, surface.depth[..., None]], axis=-1)
-  colour = jnp.concatenate([jnp.tanh(colour[..., :NUM_RGB]), colour[..., NUM_RGB:]], axis=-1)
-  order, places = ascending_order(depths)
-  depths = take(depths, order)
-  weights = compositing.ray_weights(take(optical, order), 1.0)
-  opacity = jnp.sum(weights, axis=-1)
-  weights = weights.at[..., -1].add(1 - opacity)
-  pixel = compositing.blend(take(weights, places), colour)
-  return Composite(pixel, jnp.sum(weights * depths, axis=-1), opacity, weights)

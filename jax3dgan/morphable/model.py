@@ -92,7 +92,7 @@ class MorphableModel:
       precision.einsum('bk,kn->bn', codes, basis.reshape(len(basis), -1))
       for codes, basis in ((shape, shape_basis), (expression, expression_basis))
     )
-    return mean + moved.reshape(len(shape), *mean.shape)
+    return mean + moved.reshape(shape.shape[0], *mean.shape)
 
   def landmarks(self, vertices):
     """[b, l, 3] on vertices [b, v, 3]."""

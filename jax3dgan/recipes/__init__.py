@@ -3,6 +3,7 @@
 import functools
 
 from jax3dgan import registry
+from jax3dgan.errors import UserError
 from jax3dgan.recipes.base import Inputs, Networks, Now, Phase, Photos, Recipe, Terms
 from jax3dgan.recipes.occupancy import update_grid
 
@@ -19,6 +20,7 @@ RECIPES = {
   'gghead': 'jax3dgan.recipes.gghead:GGHead',
   'gaussians': 'jax3dgan.recipes.gaussians:Gaussians',
   'cgsgan': 'jax3dgan.recipes.cgsgan:CGSGAN',
+  'expgan': 'jax3dgan.recipes.expgan:ExpGAN',
 }
 
 __all__ = [
@@ -84,6 +86,13 @@ def check(config, generator, discriminator, stages) -> None:
   recipe = create(config.recipe)
   checks.groups(config, recipe, fields_of_others(config.recipe))
   checks.adversarial(config)
+  for kind, network in (('model', generator), ('discriminator', discriminator)):
+    own = network.own_recipe if network is not None else ''
+    if own and not isinstance(recipe, type(create(own))):
+      raise UserError(
+        f"The {kind} '{config[kind].name}' needs what the recipe '{own}' gives it, and "
+        f"'{config.recipe}' does not. Take that recipe, or another {kind}."
+      )
   recipe.check(config, generator, discriminator)
   checks.fields_of_networks(config, generator, discriminator)
   unused.options(config, recipe, generator)

@@ -104,7 +104,7 @@ class Terms(NamedTuple):
 
   Attributes:
     metrics: Scalars to log, by name.
-    buffers: New values of buffers, by network; those that are missing stay.
+    buffers: New values of buffers, by network; those that are missing stay, also of a network's.
   """
 
   metrics: dict[str, Any]

@@ -10,13 +10,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.devices import parallel
 from jax3dgan.errors import UserError
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.losses.regularizers import pose_target
-from jax3dgan.recipes import base, checks, loss_terms, unused
+from jax3dgan.recipes import base, checks, loss_terms, top_k, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.training import microbatches, schedule, streams
+from jax3dgan.training import schedule, streams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,38 +194,29 @@ class PiGAN(Recipe):
         total += 0.5 * loss.r2 * r2
       return total, Terms(metrics, base.running_w_average(networks, w))
 
-    def top_k(logits, now):
-      """Weights [b] of these examples, such that their weighted mean is the top-k mean of all."""
+    def weights_of(logits, now):
+      """Weights [b] of these examples, see `top_k.weights`."""
       fraction = adversarial.top_k_fraction(now.step, loss.top_k_interval, loss.top_k_floor)
       if compat.top_k_per_split:
         return adversarial.top_k_weights(logits, fraction) * logits.shape[0]
-      of_all = jax.lax.all_gather(logits, parallel.AXIS, tiled=True)[: stage.batch_size]
-      weights = adversarial.top_k_weights(of_all, fraction) * of_all.shape[0]
-      weights = jnp.pad(weights, (0, stage.split.padding))
-      first = jax.lax.axis_index(parallel.AXIS) * logits.shape[0]
-      return jax.lax.dynamic_slice_in_dim(weights, first, logits.shape[0])
+      return top_k.weights(logits, fraction, stage)
 
     # Whether a micro-batch's own logits are all that top-k needs.
     top_k_at_once = parts == 1 or compat.top_k_per_split
 
-    def choose_top_k(networks, inputs, now, num_micro_batches):
-      # The choice needs every logit before the first gradient: one more forward pass, without
-      # gradients.
-      def logits_of(part):
-        fakes, _ = fakes_of(networks.variables('generator'), part, now)
-        return discriminate(networks.variables('discriminator'), fakes, now).logits
+    def logits_of(networks, inputs, now):
+      fakes, _ = fakes_of(networks.variables('generator'), inputs, now)
+      return discriminate(networks.variables('discriminator'), fakes, now).logits
 
-      split = microbatches.split(inputs, num_micro_batches)
-      weights = top_k(jax.lax.map(logits_of, split).reshape(-1), now)
-      return inputs._replace(extras={**inputs.extras, 'weights': weights})
+    chosen_before = top_k.chosen_before(logits_of, weights_of)
 
     def generator_loss(params, networks, inputs, now):
       fakes, _ = fakes_of(networks.variables('generator', params), inputs, now)
       variables = networks.variables('discriminator')
       out = discriminate(variables, fakes, now)
-      weights = inputs.extras.get('weights')
+      weights = inputs.extras.get(top_k.WEIGHTS)
       if loss.top_k_interval and top_k_at_once:
-        weights = top_k(out.logits, now)
+        weights = weights_of(out.logits, now)
       photos = lambda: discriminate(variables, inputs.images, now).logits  # noqa: E731
       losses = adversarial.generator_losses(loss_terms.margins(loss, out.logits, photos))
       adversarial_loss = losses.mean() if weights is None else (losses * weights).mean()
@@ -241,6 +231,6 @@ class PiGAN(Recipe):
         'generator',
         generator_loss,
         scale=float(stage.configured_micro_batches) if compat.sum_micro_batches else 1.0,
-        prepare=choose_top_k if loss.top_k_interval and not top_k_at_once else None,
+        prepare=chosen_before if loss.top_k_interval and not top_k_at_once else None,
       ),
     )

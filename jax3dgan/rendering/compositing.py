@@ -12,6 +12,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.nn import precision
 from jax3dgan.nn.cpu.softplus import softplus
 from jax3dgan.rendering.merging import Merged
+from jax3dgan.rendering.rays import Surface
 
 # Keeps the product of transmittances, and its gradient, from vanishing behind an opaque sample
 # (π-GAN's value).
@@ -30,11 +31,12 @@ class Composite(NamedTuple):
     depth: [...] expected distance Σ w·t; with `last_back` the background's share counts at the
       last sample.
     opacity: [...] Σ w before any background is added.
-    weights: [..., s], with the background's share on the last sample under `last_back`.
+    weights: [..., s], with the background's share on the last sample under `last_back`; a surface's
+      is in `means`.
     coarse: the Composite of the coarse pass alone, where `hierarchical.render_rays` was called with
       `return_coarse`; else None.
-    means: [...] by name, of what else a field returned, see `hierarchical.Field`; empty for
-      nothing.
+    means: [...] by name, of what else a field returned, see `hierarchical.Field`; 'surface' is the
+      weight of a surface; empty for nothing.
     samples: [..., s, c] the colours of the samples in ascending depth, where it was called with
       `return_samples`; else None.
   """
@@ -108,6 +110,21 @@ def blend(weights, colour, merged: Merged | None = None):
   return precision.einsum('...s,...sc->...c', weights, colour)
 
 
+def surface_weights(weights, optical, depths, surface: Surface):
+  """Weights [..., s] of samples that a surface among them hides in part, and its own [...].
+
+  Args:
+    weights: [..., s] without it, see `ray_weights`.
+    optical: [..., s] density times length of each sample's interval, up to the next sample.
+    depths: [..., s].
+    surface: leaves [..., 1].
+  """
+  behind = depths > surface.depth
+  before = jnp.sum(jnp.where(behind, 0.0, optical), axis=-1)
+  own = surface.alpha[..., 0] * jnp.exp(-before)
+  return weights * jnp.where(behind, 1 - surface.alpha, 1.0), own
+
+
 def composite(
   density,
   colour,
@@ -119,6 +136,7 @@ def composite(
   hit=None,
   merged: Merged | None = None,
   deltas=None,
+  surface: Surface | None = None,
 ):
   """Integrates samples into pixels.
 
@@ -134,16 +152,31 @@ def composite(
     hit: see `ray_weights`.
     merged: see `blend`.
     deltas: [..., s] lengths of the intervals, where they are not those between the depths.
+    surface: leaves [..., k], one more sample with an alpha of its own; the others' are those of
+      their intervals without it (Exp-GAN, ACCV 2022).
   """
   deltas = intervals(depths, last_interval) if deltas is None else deltas
   weights = ray_weights(density, deltas, hit)
-  opacity = jnp.sum(weights, axis=-1)
+  means, opacity, own = {}, jnp.sum(weights, axis=-1), None
+  if surface is not None:
+    optical = density * deltas
+    optical = optical if hit is None else jnp.where(hit[..., None], optical, 0.0)
+    weights, own = surface_weights(weights, optical, depths, surface)
+    opacity = jnp.sum(weights, axis=-1) + own
   if last_back:
-    weights = weights.at[..., -1].add(1 - opacity)
-  pixel = blend(weights, colour, merged)
+    rest = 1 - opacity
+    if surface is not None:
+      deepest = surface.depth[..., 0] > depths[..., -1]
+      own = own + jnp.where(deepest, rest, 0.0)
+      rest = jnp.where(deepest, 0.0, rest)
+    weights = weights.at[..., -1].add(rest)
+  pixel, depth = blend(weights, colour, merged), jnp.sum(weights * depths, axis=-1)
+  if surface is not None:
+    pixel = pixel + own[..., None] * surface.colour
+    depth, means = depth + own * surface.depth[..., 0], {'surface': own}
   if white_back:
     pixel = pixel + (1 - opacity)[..., None]
-  return Composite(pixel, jnp.sum(weights * depths, axis=-1), opacity, weights)
+  return Composite(pixel, depth, opacity, weights, means=means)
 
 
 def march_midpoints(

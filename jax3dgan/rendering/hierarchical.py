@@ -99,7 +99,8 @@ def render_rays(
 
   Args:
     field: see `Field`.
-    rays: origins and unit directions [b, r, 3].
+    rays: origins and unit directions [b, r, 3]; what they meet of a surface is a sample of the last
+      pass, which does not say where others are.
     options: how to render.
     draws: random numbers; `Draws()` renders deterministically.
     noise_std: standard deviation of the density noise, scalar.
@@ -114,8 +115,14 @@ def render_rays(
     Composite with leaves [b, r, ...].
 
   Raises:
-    UserError: density noise for a field that returns densities, which could make one negative.
+    UserError: density noise for a field that returns densities, which could make one negative; a
+      surface, with samples that stand for what is between them.
   """
+  if rays.surface is not None and options.marcher != 'samples':
+    raise UserError(
+      f"A surface is one more sample, and the marcher '{options.marcher}' has means of neighbours. "
+      "Set render.marcher to 'samples'."
+    )
   if options.density == 'field' and any(x is not None for x in (draws[1], *draws[3:])):
     raise UserError(
       "Density noise goes before an activation, and render.density 'field' has none. Set "
@@ -146,8 +153,9 @@ def render_rays(
     raw, coarse_noise = raw + coarse_noise, None
   final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
   if not options.num_fine:
-    out = _march(raw, colour, depths, options, limits, final_noise, spread)
-    return out._replace(means=_means(terms), samples=colour if return_samples else None)
+    out = _march(raw, colour, depths, options, limits, final_noise, spread, surface=rays.surface)
+    means = out.means | _means(terms)
+    return out._replace(means=means, samples=colour if return_samples else None)
 
   weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise, spread)
   fine = _fine_depths(depths, weights, draws.pdf, options)
@@ -161,16 +169,19 @@ def render_rays(
     if of_passes and draws.fine_noise is not None:
       fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
-    out = _march(raw, colour, merged.depths, options, limits, final_noise, spread, merged)
+    out = _march(
+      raw, colour, merged.depths, options, limits, final_noise, spread, merged, rays.surface
+    )
     colour = merged.together(*colour) if return_samples else None
   else:
     raw, colour, *terms = fine_field(points_along(merged.depths), directions)
     if of_passes and draws.fine_noise is not None:
       raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
-    out = _march(raw, colour, merged.depths, options, limits, final_noise, spread)
-  return out._replace(
-    coarse=coarse, means=_means(terms), samples=colour if return_samples else None
-  )
+    out = _march(
+      raw, colour, merged.depths, options, limits, final_noise, spread, surface=rays.surface
+    )
+  means = out.means | _means(terms)
+  return out._replace(coarse=coarse, means=means, samples=colour if return_samples else None)
 
 
 def _means(terms: list) -> dict:
@@ -237,7 +248,7 @@ def _weights(raw, depths, options: RenderOptions, limits, noise, spread):
 
 
 def _march(
-  raw, colour, depths, options: RenderOptions, limits, noise, spread, merged=None
+  raw, colour, depths, options: RenderOptions, limits, noise, spread, merged=None, surface=None
 ) -> Composite:
   """The Composite of samples in ascending depth; `noise` [b, r, s] is added to raw densities."""
   distances, deltas = _placed(depths, options, limits, spread)
@@ -247,7 +258,13 @@ def _march(
   density = compositing.activate_density(raw, options.density, noise)
   last = last_interval(depths, options, limits)
   return compositing.composite(
-    density, colour, distances, last_interval=last, last_back=options.last_back, **common
+    density,
+    colour,
+    distances,
+    last_interval=last,
+    last_back=options.last_back,
+    surface=surface,
+    **common,
   )
 
 

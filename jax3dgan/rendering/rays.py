@@ -9,6 +9,21 @@ from jax3dgan.nn import precision
 
 
 @flax.struct.dataclass
+class Surface:
+  """What rays [b, r] meet of a surface that no field describes, such as a mesh.
+
+  Attributes:
+    colour: [b, r, c].
+    alpha: [b, r, 1] in [0, 1]; 0 where a ray meets nothing.
+    depth: [b, r, 1] distance along the ray, finite.
+  """
+
+  colour: jax.Array
+  alpha: jax.Array
+  depth: jax.Array
+
+
+@flax.struct.dataclass
 class Rays:
   """Rays in world coordinates.
 
@@ -17,11 +32,13 @@ class Rays:
     directions: [..., r, 3], of unit length, so that distance along a ray is Euclidean distance.
     axis_cosine: [..., r, 1] cosine of the angle between a ray and its camera's axis; None where the
       camera is not known.
+    surface: What they meet beside a field, which is one more sample of each; None for nothing.
   """
 
   origins: jax.Array
   directions: jax.Array
   axis_cosine: jax.Array | None = None
+  surface: Surface | None = None
 
 
 def pixel_grid(resolution: int, align_corners: bool = False):

@@ -160,7 +160,7 @@ def make_train_step(
       shapes = jax.eval_shape(update, own)
 
       def leave(own):
-        buffers = {key: state.buffers[key] for key in shapes[2]}
+        buffers = {name: _those_of(state.buffers[name], new) for name, new in shapes[2].items()}
         return *own, buffers, jax.tree.map(_not_due, shapes[3])
 
       due = regularizers.is_due(now.step, phase.every)
@@ -170,7 +170,7 @@ def make_train_step(
     state = state.replace(
       networks={**state.networks, network: params},
       optimizers={**state.optimizers, network: moments},
-      buffers={**state.buffers, **buffers},
+      buffers={**state.buffers, **{n: _changed(state.buffers[n], b) for n, b in buffers.items()}},
     )
     return state, metrics
 
@@ -202,6 +202,16 @@ def make_train_step(
     return state, metrics | own
 
   return step
+
+
+def _those_of(buffers, changed):
+  """Of a network's buffers those that a phase changes."""
+  return {name: buffers[name] for name in changed} if isinstance(changed, dict) else buffers
+
+
+def _changed(buffers, changed):
+  """A network's buffers after a phase that changes some of them."""
+  return {**buffers, **changed} if isinstance(changed, dict) else changed
 
 
 def _not_due(shape):

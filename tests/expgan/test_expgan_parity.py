@@ -14,6 +14,7 @@ from jax3dgan.convert import expgan_names, named_weights
 from jax3dgan.generators import expgan_networks, expgan_rendering
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork
 from jax3dgan.rendering import compositing, hierarchical, sampling
+from jax3dgan.rendering.rays import Surface
 
 FILE = 'expgan/G_small_train'
 RAYS, SAMPLES, LEVELS = 16, 6, 2
@@ -76,22 +77,28 @@ def run_rendering(params, x):
     *([params[f'fc_{i}_{kind}'][None] for i in range(2)] for kind in ('kernel', 'bias')),
   )
   coarse = field.scaled(hierarchical.points_at(first, x['z_coarse']))
-  raw, colour = field(hierarchical.points_at(first, x['z_coarse']))
+  raw, colour = field.decode(hierarchical.points_at(first, x['z_coarse']))
   deltas = compositing.intervals(x['z_coarse'], compositing.INFINITE_INTERVAL)
   density = compositing.activate_density(raw, 'relu', x['noise_coarse'])
   shares = compositing.ray_weights(density, deltas)
   fine = sampling.importance_depths(x['z_coarse'], shares, x['u'])
   # The release's fine samples from here on.
-  own_raw, own_colour = field(hierarchical.points_at(first, x['z_fine']))
+  own_raw, own_colour = field.decode(hierarchical.points_at(first, x['z_fine']))
   depths = jnp.concatenate([x['z_fine'], x['z_coarse']], axis=-1)
   order = jnp.argsort(depths, axis=-1)
   raws = jnp.take_along_axis(jnp.concatenate([own_raw, raw], axis=-1), order, axis=-1)
   colours = jnp.concatenate([own_colour, colour], axis=-2)
   colours = jnp.take_along_axis(colours, order[..., None], axis=-2)
-  surface = expgan_rendering.Surface(x['feat'], x['alpha'], x['depth'])
+  shown = expgan_rendering.shown
+  surface = Surface(shown(x['feat']), x['alpha'], x['depth'])
   depths = jnp.take_along_axis(depths, order, axis=-1)
-  out = expgan_rendering.composite(raws, colours, depths, surface, x['noise'])
-  joined = jnp.sort(jnp.concatenate([depths, x['depth'][..., None]], axis=-1), axis=-1)
+  density = compositing.activate_density(raws, 'relu', x['noise'])
+  out = compositing.composite(density, shown(colours), depths, last_back=True, surface=surface)
+  joined = jnp.concatenate([depths, x['depth']], axis=-1)
+  order = jnp.argsort(joined, axis=-1)
+  weights = jnp.concatenate([out.weights, out.means['surface'][..., None]], axis=-1)
+  out = out._replace(weights=jnp.take_along_axis(weights, order, axis=-1))
+  joined = jnp.take_along_axis(joined, order, axis=-1)
   decoded = [jnp.concatenate([c, r[..., None]], -1) for r, c in ((raw, colour),
     (own_raw, own_colour))]  # fmt: skip
   return rays, coarse, decoded, shares, fine, out, joined
@@ -115,9 +122,8 @@ def test_rays_field_and_surface(dtype):
     noise=std * of_first('draw4_normal'),
     feat=channels_last(arrays['texture_head/feat'])[:1].reshape(1, rays, -1),
     alpha=of_first('texture_head/alpha'),
-    depth=arrays['in/depth'][:1, 0, ::4, ::4].reshape(1, rays),
+    depth=arrays['in/depth'][:1, 0, ::4, ::4].reshape(1, rays, 1),
   )
-  x['alpha'] = x['alpha'][..., 0]
   run = x64.jit(run_rendering)
   found, coarse, decoded, shares, fine, out, depths = run(
     typed(weights()['decoder'], dtype), typed(x, dtype)

@@ -1,0 +1,62 @@
+"""Fields and options of Exp-GAN's generator that do not go together: one line each."""
+
+from jax3dgan.errors import UserError
+from jax3dgan.generators import expgan_faces
+from jax3dgan.rendering.options import RenderOptions
+
+
+def fields(generator) -> None:
+  """UserError in one line for fields that make no generator."""
+  if len(generator.up_channels) == 1:
+    raise UserError(
+      f'config.model.up_channels is {generator.up_channels}, and there is no image at the size of '
+      'the rays. Give one entry more for each doubling, or () for the auxiliary image.'
+    )
+  if generator.identity_inputs > generator.num_identity:
+    raise UserError(
+      f'config.model.identity_inputs is {generator.identity_inputs}, and a code of identity has '
+      f'{generator.num_identity} numbers. Set --config.model.identity_inputs to that or less.'
+    )
+  if any(not 0 <= i < generator.num_expression for i in generator.expression_inputs):
+    raise UserError(
+      f'config.model.expression_inputs is {generator.expression_inputs}, and a code of expression '
+      f'has the numbers 0 to {generator.num_expression - 1}. Choose among these.'
+    )
+  if generator.jaw and generator.num_expression < expgan_faces.JAW:
+    raise UserError(
+      f'config.model.num_expression is {generator.num_expression}, with the three of a jaw. Set '
+      '--config.model.jaw=False, or more of them.'
+    )
+  if min(generator.box_half) <= 0:
+    raise UserError(
+      f'config.model.box_half is {generator.box_half}, and the planes span a box. Set three '
+      'numbers above 0.'
+    )
+
+
+def low_resolution(generator, options: RenderOptions) -> int:
+  """Rays on a side of images of these options; a UserError where there are no such images."""
+  if not generator.up_channels:
+    return options.resolution
+  for name, wanted in (
+    ('resolution', generator.resolution),
+    ('low_resolution', generator.low_resolution),
+  ):
+    if getattr(options, name) not in (wanted, 0):
+      raise UserError(
+        f'The up-sampler makes {generator.resolution}² of {generator.low_resolution}² rays, and '
+        f'render.{name} is {getattr(options, name)}. Set it to {wanted}.'
+      )
+  return generator.low_resolution
+
+
+def options(generator, given: RenderOptions) -> None:
+  """UserError for a way of rendering that has no place for the surface."""
+  if given.marcher != 'samples' or given.align_corners:
+    field = 'marcher' if given.marcher != 'samples' else 'align_corners'
+    value, needed = ("'midpoints'", 'samples') if field == 'marcher' else (True, False)
+    raise UserError(
+      f"config.render.{field} is {value}, and the face's surface is a sample of rays through the "
+      f'centres of pixels. Set --config.render.{field}={needed}.'
+    )
+  low_resolution(generator, given)
