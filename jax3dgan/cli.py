@@ -38,6 +38,9 @@ VERBS = {
   'mesh': Verb('jax3dgan.apps.mesh', '--pretrained=toys --out=car.glb --preview=car.png'),
   'invert': Verb('jax3dgan.apps.invert', '--pretrained=toys --input=car.png --out=inverted'),
   'edit': Verb('jax3dgan.apps.edit', '--pretrained=toys --out=edits.png --directions=pca'),
+  'express': Verb(
+    'jax3dgan.apps.express', '--workdir=runs/faces --out=x.png --expressions=smile,open:0.7'
+  ),
   'view': Verb('jax3dgan.apps.view', '--pretrained=toys'),
   'export': Verb('jax3dgan.apps.export', '--pretrained=toys --out=toys.zip'),
   'prepare': Verb('jax3dgan.data.prepare', '--source=photos --out=data/photos64 --resolution=64'),

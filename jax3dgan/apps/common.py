@@ -16,7 +16,7 @@ from jax3dgan.runs import provenance
 
 _SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second that ffmpeg takes
 # Flags of files that are read and that are written.
-_INPUTS = ('input', 'w', 'labels', 'directions', 'cameras')
+_INPUTS = ('input', 'w', 'labels', 'directions', 'cameras', 'curve', 'like')
 _OUTPUTS = ('out', 'save', 'preview')
 
 
@@ -209,6 +209,35 @@ def add_w(flags: argparse.ArgumentParser) -> None:
   )
 
 
+def add_expression(flags: argparse.ArgumentParser) -> None:
+  """Adds `--expression`, of faces that follow a face model; see `styles`."""
+  flags.add_argument(
+    '--expression', metavar='WORDS', help='of everybody, as smile or jawOpen:0.7; see express'
+  )
+
+
+def with_expression(model, args: argparse.Namespace, w, seeds=None) -> np.ndarray:
+  """Returns styles w [n, ...], of seeds [n] where there are some, with the expression of the flags;
+  w itself without one.
+
+  Raises:
+    UserError: There is no such expression, or the model has none.
+  """
+  text = getattr(args, 'expression', None)
+  if not text:
+    return w
+  from jax3dgan.trained import expressions
+
+  faces = expressions.Faces(model)
+  told = expressions.parse(text, faces.names)
+  if len(told) != 1:
+    raise UserError(
+      f'--expression={text} is {len(told)} expressions. Join them with +, or give one.'
+    )
+  people = faces.of_styles(w) if seeds is None else faces.of_seeds(seeds)
+  return faces.styles(people, next(iter(told.values())), args.psi)
+
+
 def refuse_beside_w(flags: argparse.ArgumentParser, args, names=('seeds', 'psi')) -> None:
   """Ends the program with one line where flags of latents are given beside `--w`."""
   if args.w:
@@ -223,7 +252,7 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   """
   if not args.w:
     w = np.asarray(model.map(model.latents(args.seeds), args.psi))
-    return w, [f'seed {seed}' for seed in args.seeds]
+    return with_expression(model, args, w, args.seeds), [f'seed {seed}' for seed in args.seeds]
   w, shape = _array(args.w), model.w_shape
   if w.shape == shape:
     w = w[None]
@@ -236,7 +265,7 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
     )
   if not np.isfinite(w).all():
     raise UserError(f'--w={args.w}: its styles are not finite. Make the file again.')
-  name = pathlib.Path(args.w).stem
+  name, w = pathlib.Path(args.w).stem, with_expression(model, args, w)
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
 
 

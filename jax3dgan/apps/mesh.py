@@ -4,6 +4,7 @@ python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --preview=car.png
 python -m jax3dgan.apps.mesh --workdir=runs/toys --out=car.obj --seeds=0-3 --texture=1024
 python -m jax3dgan.apps.mesh --pretrained=toys --out=car.glb --cameras=orbit:60
 python -m jax3dgan.apps.mesh --workdir=runs/faces --out=face.ply --frustum
+python -m jax3dgan.apps.mesh --workdir=runs/faces --out=smile.glb --expression=smile:0.8
 """
 
 import argparse
@@ -42,7 +43,10 @@ def _main(args: argparse.Namespace) -> None:
     numbers = range(len(styles))
   else:
     # One by one: in a batch the last digits, and so the bytes of the file, would differ.
-    styles = [model.map(model.latents([seed]), args.psi)[0] for seed in args.seeds]
+    styles = [
+      common.with_expression(model, args, model.map(model.latents([seed]), args.psi), [seed])[0]
+      for seed in args.seeds
+    ]
     numbers, names = args.seeds, [f'seed {seed}' for seed in args.seeds]
   previews = common.paths_of(args.preview, numbers) if args.preview else [None] * len(numbers)
   files = zip(styles, names, numbers, common.paths_of(out, numbers), previews, strict=True)
@@ -144,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.add_argument('--cameras', help='orbit:60, sweep:60, or the .json beside a turntable')
   flags.add_argument('--preview', metavar='PNG', help='picture of the mesh beside its renderings')
   common.add_w(flags)
+  common.add_expression(flags)
   args = common.parse(flags, argv)
   if args.preview and pathlib.Path(args.preview).suffix.lower() != '.png':
     flags.error(f'--preview={args.preview} must end in .png')

@@ -115,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     help='turn this object of a scene alone, from 1, instead of moving the camera',
   )
   common.add_w(flags)
+  common.add_expression(flags)
   args = common.parse(flags, argv)
   if args.object is not None:
     still = ('trajectory', 'yaw', 'pitch', 'dolly', 'show', 'depth')

@@ -20,6 +20,9 @@ from jax3dgan.evaluation import (
   depth_consistency,
   disentanglement,
   distribution,
+  expression,
+  expression_direction,
+  expression_reader,
   fakes,
   flatness,
   held_out,
@@ -49,8 +52,9 @@ PROBED = {'pose': pose.measure, 'identity': identity.measure}
 # Number of labelled photos that the probe of pose is trained on.
 _PROBE_IMAGES = 20_000
 OF_OBJECTS = {'objects': disentanglement.measure}
+EXPRESSION = 'expression'
 NEED_FIELD = (*GEOMETRY, 'truth')
-METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out', *OF_OBJECTS)
+METRICS = (*DISTRIBUTION, *GEOMETRY, 'truth', *PROBED, 'held_out', *OF_OBJECTS, EXPRESSION)
 
 
 def check(config) -> None:
@@ -91,8 +95,12 @@ class Evaluator:
     self._metrics = (
       against_photos.names(config.eval.metrics, METRICS, 'metrics') if self._by_name else METRICS
     )
-    if not self._by_name and generators.create(config).object_layout is None:
-      self._metrics = tuple(name for name in METRICS if name not in OF_OBJECTS)
+    if not self._by_name:
+      generator = generators.create(config)
+      no_objects = OF_OBJECTS if generator.object_layout is None else ()
+      # Of others it measures how far a direction gets, which is asked for by name.
+      no_codes = () if generator.code_sizes else (EXPRESSION,)
+      self._metrics = tuple(name for name in METRICS if name not in (*no_objects, *no_codes))
     self._photos = self._probes = self._data = None
     self._reasons = {}  # why a metric is skipped, by its name
     self._images = [name for name in DISTRIBUTION if name in self._metrics]
@@ -157,6 +165,8 @@ class Evaluator:
       return self._truth(model)
     if name == 'held_out':
       return self._held_out(model)
+    if name == EXPRESSION:
+      return self._expression(model, common)
     return PROBED[name](model, self._open_probes(model), say=self.say, **common)
 
   @property
@@ -169,6 +179,27 @@ class Evaluator:
     held_out.check(model)
     views = held_out.open_views(self.config.data, model.resolution)
     return held_out.measure(model, views, _counting('held_out', len(views), self.say, 'views'))
+
+  def _expression(self, model, common) -> Result:
+    """Expressions that it is told, or else directions for them."""
+    source, options = self.config.data.source, self.config.eval
+    if not source.startswith(first_use.ICT):
+      raise UserError(
+        f'The true expressions of {source} are not known. Train on rendered faces '
+        '(docs/faces.md), or leave expression out of --config.eval.metrics.'
+      )
+    cache = self.config.data.cache_dir or None
+    reader = expression_reader.train(
+      source, model.resolution, options.probe_steps, cache_dir=cache, say=self.say
+    )
+    say = _counting(EXPRESSION, common['num_latents'], self.say, 'people')
+    if not model.generator.code_sizes:
+      return expression_direction.measure(model, reader, say=say, **common)
+    from jax3dgan.data import face_models
+    from jax3dgan.data.builders.ict_faces import generate as faces
+
+    whole = face_models.load(faces.parse(source).folder)
+    return expression.measure(model, reader, whole, say=say, **common)
 
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""

@@ -20,10 +20,17 @@ _BLUR, _NOISE = 0.7, 0.08
 
 
 class Network(nn.Module):
-  """[b, h, w, 3] in [−1, 1] → [b, outputs]: three convolutions of stride 2, two dense layers."""
+  """[b, h, w, c] in [−1, 1] → [b, outputs]: three convolutions of stride 2, two dense layers.
+
+  Attributes:
+    outputs: numbers that are read.
+    features: channels of the second convolution.
+    places: pixels on a side that the dense layers see at most; more are for what is at some place.
+  """
 
   outputs: int
   features: int = 64
+  places: int = 4
 
   @nn.compact
   def __call__(self, x):
@@ -31,8 +38,9 @@ class Network(nn.Module):
     for size, features in sizes:
       x = nn.Dense(features, precision=_PRECISION)(_patches(x, size))
       x = nn.gelu(nn.LayerNorm()(x))
-    if x.shape[1] > 4:  # the dense layer's size does not grow with the image
-      x = nn.avg_pool(x, (x.shape[1] // 4,) * 2, (x.shape[1] // 4,) * 2)
+    pool = (x.shape[1] // self.places,) * 2
+    if pool[0] > 1:  # the dense layer's size does not grow with the image
+      x = nn.avg_pool(x, pool, pool)
     x = x.reshape(x.shape[0], -1)
     x = nn.gelu(nn.Dense(4 * self.features, precision=_PRECISION)(x))
     return nn.Dense(self.outputs, precision=_PRECISION)(x)

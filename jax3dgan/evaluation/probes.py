@@ -144,7 +144,7 @@ def toys(
     return {'pose': pose_params, 'identity': identity_params}, report
 
   templates = {'pose': template(3, resolution), 'identity': template(k, resolution)}
-  params, report = _cached('toys', what, templates, train, cache_dir)
+  params, report = cached('toys', what, templates, train, cache_dir)
   kept = [i for i, name in enumerate(toy_cars.ATTRIBUTES) if report[f'r2/{name}'] >= MIN_R2]
   read = predictor(params['identity'], k, resolution)
   return Probes(
@@ -201,7 +201,7 @@ def pose_from_labels(
     return {'pose': params}, _pose_report(predict, images[held_out], direction[held_out])
 
   templates = {'pose': template(3, resolution)}
-  params, report = _cached('pose', what | {'seed': seed}, templates, train, cache_dir)
+  params, report = cached('pose', what | {'seed': seed}, templates, train, cache_dir)
   about = f'pose probe trained on {int((~held_out).sum()):,} labelled images for {steps:,} steps'
   return Probes(predictor(params['pose'], 3, resolution), embedding, report, about=about)
 
@@ -209,7 +209,7 @@ def pose_from_labels(
 # The cache
 
 
-def _cached(kind: str, what: dict, templates, train, cache_dir):
+def cached(kind: str, what: dict, templates, train, cache_dir):
   """(parameters, report) from the file of `what`, or from `train`, whose result is then saved."""
   name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
   path = pathlib.Path(cache_dir or cache_root()) / 'eval' / f'probes-{kind}-{name}.npz'

@@ -67,6 +67,8 @@ class Generator(nn.Module):
     has_depth: Whether renderings have a depth and an opacity; as `has_field` where nothing else is
       said: Gaussians have them without a field that points could be asked of.
     has_gaussians: Whether an object is 3D Gaussians (`gaussians`).
+    has_surface: Whether pictures show a surface beside the field, of which `query` says nothing
+      (`without_surface`); meshes are made of depth then.
     field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
       distance, negative inside).
     prepares_scene: Whether `prepare` computes something that views of an object share.
@@ -98,6 +100,7 @@ class Generator(nn.Module):
   uses_camera = True
   has_field = False
   has_gaussians = False
+  has_surface = False
   field_kind = 'density'
   prepares_scene = False
   resolution = None

@@ -150,5 +150,5 @@ def of_depth(model, step: float) -> Fused:
 
 
 def is_needed(model) -> bool:
-  """Whether a model has depth and no field."""
-  return model.has_depth and not model.has_field
+  """Whether a model has depth and no field, or one that is not all that pictures show."""
+  return model.has_depth and (not model.has_field or model.generator.has_surface)

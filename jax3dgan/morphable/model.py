@@ -102,11 +102,19 @@ class MorphableModel:
   def of_region(self) -> 'MorphableModel':
     """The model of the region's vertices alone, which is what a step computes; its landmarks are
     those that lie on them."""
-    kept = np.unique(np.asarray(self.region))
+    return self._of(np.unique(np.asarray(self.region)), np.asarray(self.region))
+
+  def of_landmarks(self) -> 'MorphableModel':
+    """The model of the landmarks' vertices alone, without triangles."""
+    used = np.asarray(self.landmark_corners)[np.asarray(self.landmark_weights) != 0]
+    return self._of(np.unique(used), np.zeros((0, 3), np.int32))
+
+  def _of(self, kept, triangles) -> 'MorphableModel':
+    """The model of some vertices, ascending, and triangles of them that are the region."""
     corners, weights = np.asarray(self.landmark_corners), np.asarray(self.landmark_weights)
     inside = np.all(np.isin(corners, kept) | (weights == 0), axis=-1)
     corners = np.where(weights == 0, kept[0], corners)
-    region = np.searchsorted(kept, self.region).astype(np.int32)
+    region = np.searchsorted(kept, triangles).astype(np.int32)
     jaw = self.jaw
     if jaw is not None:
       correctives = None if jaw.correctives is None else jaw.correctives[:, kept]
@@ -117,6 +125,7 @@ class MorphableModel:
       expression_basis=self.expression_basis[:, kept],
       faces=region,
       region=region,
+      region_uv=self.region_uv[: len(region)],
       landmark_corners=np.searchsorted(kept, corners[inside]).astype(np.int32),
       landmark_weights=weights[inside],
       jaw=jaw,

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jax3dgan.errors import UserError
+from jax3dgan.trained import expressions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Identity:
     mix_layers: (first, last).
     edits: ((name, strength), ...) of the directions.
     photo: Number of the inversion whose style is used; None for that of the seed.
+    expression: ((word, strength), ...) that the face is told, see `trained.expressions`; None for
+      its own.
   """
 
   seed: int = 0
@@ -28,6 +31,7 @@ class Identity:
   mix_layers: tuple[int, int] = (0, 0)
   edits: tuple[tuple[str, float], ...] = ()
   photo: int | None = None
+  expression: tuple[tuple[str, float], ...] | None = None
 
 
 class Styles:
@@ -40,6 +44,7 @@ class Styles:
   def __init__(self, model):
     self.model = model
     self.directions = None  # an `editing.Directions`, once found
+    self.faces = expressions.Faces(model) if model.generator.code_sizes else None
     self.photos: dict[int, np.ndarray] = {}  # styles [1, ...] of inversions
     self._lock = threading.Lock()
     self._scenes = {}  # the last few identities
@@ -65,7 +70,12 @@ class Styles:
     edits = {name: strength for name, strength in identity.edits if strength}
     if edits and self.directions is not None:
       w = self.directions.apply(w, edits)
-    return w
+    if identity.expression is None or self.faces is None:
+      return w
+    alone = dataclasses.replace(identity, expression=None, edits=tuple(edits.items()))
+    of_seed = alone == Identity(seed=identity.seed, psi=identity.psi)
+    people = self.faces.of_seeds([identity.seed]) if of_seed else self.faces.of_styles(w)
+    return self.faces.styles(people, self.faces.told(identity.expression), identity.psi)
 
   def scene(self, identity: Identity):
     """Returns what `model.render` takes: the prepared styles [1, ...], kept for the next view."""

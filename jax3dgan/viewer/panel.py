@@ -1,6 +1,7 @@
 """The panel of the page: its settings, in viser's controls."""
 
 from jax3dgan.pictures import traced
+from jax3dgan.trained import expressions
 from jax3dgan.viewer import pictures, uploads
 
 _MAX_SEED = 2**31 - 1
@@ -18,9 +19,12 @@ class Panel:
     seed, psi: To start with.
     directions: Whether there will be directions to edit along.
     meshes: Whether meshes can be extracted.
+    faces: `trained.expressions.Faces` of a model whose faces have expressions; else None.
   """
 
-  def __init__(self, client, model, num_layers, sizes, still, seed, psi, directions, meshes):
+  def __init__(
+    self, client, model, num_layers, sizes, still, seed, psi, directions, meshes, faces=None
+  ):
     gui = self.gui = client.gui
     self.model = model
     kind = ''
@@ -34,6 +38,10 @@ class Panel:
       self._explore(sizes, still, seed, psi)
     with tabs.add_tab('Edit'):
       self._edit(num_layers, directions)
+    self.tells, self.expressions = None, {}
+    if faces is not None:
+      with tabs.add_tab('Expression'):
+        self._expression(faces.names)
     with tabs.add_tab('Photo'):
       self._photo()
     with tabs.add_tab('Save'):
@@ -113,6 +121,44 @@ class Panel:
     def _(_):
       for slider in self.sliders.values():
         slider.value = 0.0
+
+  def _expression(self, names):
+    gui = self.gui
+    self.tells = gui.add_checkbox(
+      'Tell the expression', False, hint='That of the sliders, instead of its own; all 0 is neutral'
+    )
+    presets = expressions.presets(names)
+    for name in presets:
+      self.expressions[name] = gui.add_slider(name, 0.0, 1.0, 0.05, 0.0)
+    least, most = (0.0, 1.0) if presets else (-3.0, 3.0)  # those of other models are deviations
+    with gui.add_folder('Weights', expand_by_default=not presets):
+      for name in names:
+        self.expressions[name] = gui.add_slider(name, least, most, 0.05, 0.0)
+    clear = gui.add_button('Neutral')
+
+    @clear.on_click
+    def _(_):
+      for slider in self.expressions.values():
+        slider.value = 0.0
+
+  def expression_inputs(self) -> list:
+    """The controls of the expression; none of a model without."""
+    return [] if self.tells is None else [self.tells, *self.expressions.values()]
+
+  def told_expression(self):
+    """((word, strength), ...) of the sliders that are not at 0; None for the face's own."""
+    if self.tells is None or not self.tells.value:
+      return None
+    return tuple((name, float(s.value)) for name, s in self.expressions.items() if s.value)
+
+  def tell(self, strengths) -> None:
+    """Sets the sliders to ((word, strength), ...); None for the face's own expression."""
+    if self.tells is None or strengths is None:
+      return
+    self.tells.value = True
+    for name, strength in strengths:
+      if name in self.expressions:
+        self.expressions[name].value = strength
 
   def _photo(self):
     gui = self.gui

@@ -42,6 +42,8 @@ def record(session, view, resolution: int, **more) -> dict:
     'camera': session.camera_of(view).label()[0],
     'look_at': view.look_at,
   }
+  if identity.expression is not None:
+    about['expression'] = dict(identity.expression)
   if identity.photo is not None:
     about['w'] = session.viewer.styles.photos[identity.photo]
   flags = {'seed': identity.seed, 'psi': identity.psi, 'resolution': resolution}
@@ -63,6 +65,7 @@ def identity_of(entry: dict, styles) -> Identity:
     mix_layers=tuple(about.get('mix_layers', (0, 0))),
     edits=tuple(about.get('edits', {}).items()),
     photo=photo,
+    expression=tuple(about['expression'].items()) if 'expression' in about else None,
   )
 
 
@@ -82,6 +85,7 @@ def set_panel(session, identity: Identity, kind: str) -> None:
     p.show.value = kind
   if identity.mix_seed is not None:
     p.mix_seed.value, p.layers.value, p.mix.value = identity.mix_seed, identity.mix_layers, True
+  p.tell(identity.expression)
   if identity.photo is not None:
     session.photo = identity.photo
     p.use_photo.visible = p.use_photo.value = True

@@ -49,6 +49,7 @@ class Session:
       viewer.start.psi,
       viewer.wants_directions,
       self.model.has_depth,
+      viewer.styles.faces,
     )
     uploads.bound_transfers(client, self._too_large)
     if self.model.has_camera:
@@ -86,6 +87,7 @@ class Session:
       p.mix_seed,
       p.layers,
       p.use_photo,
+      *p.expression_inputs(),
     ]
     for handle in inputs:
       self._on(handle.on_update, self.changed)
@@ -174,6 +176,7 @@ class Session:
       mix_layers=tuple(int(x) for x in p.layers.value) if p.mix.value else (0, 0),
       edits=edits,
       photo=self.photo if p.use_photo.value else None,
+      expression=p.told_expression(),
     )
     pose = (
       tuple(map(float, camera.position)),

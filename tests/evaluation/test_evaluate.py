@@ -102,7 +102,7 @@ def test_every_metric_is_measured_or_says_why(projected, model, monkeypatch):
     model.config.eval.update(metrics='all', cameras='random,dataset,fixed', num_inverted=2)
   lines = []
   results, seconds = evaluate.Evaluator(model.config, lines.append).run(model)
-  names = set(evaluate.METRICS) - set(evaluate.OF_OBJECTS) | {  # a model without objects
+  names = set(evaluate.METRICS) - {*evaluate.OF_OBJECTS, evaluate.EXPRESSION} | {
     f'{name}/{cameras}_cameras'
     for name in evaluate.DISTRIBUTION
     for cameras in ('dataset', 'fixed')
@@ -125,6 +125,7 @@ def test_every_metric_is_measured_or_says_why(projected, model, monkeypatch):
   for name in ('reprojection', 'chamfer', 'nfs', 'view_leak', 'truth', 'pose'):
     assert results[name].sheet.dtype == np.uint8 and results[name].sheet.ndim == 3
   timed = {'images', *evaluate.METRICS} - {*evaluate.DISTRIBUTION, *evaluate.OF_OBJECTS}
+  timed.discard(evaluate.EXPRESSION)  # of a model that is told none
   assert set(seconds) == timed
   assert any('images, random cameras 20/20' in line for line in lines)
 

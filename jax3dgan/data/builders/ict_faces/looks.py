@@ -147,19 +147,33 @@ def _palette(colours, where):
   return to_linear((colours[i] * (i + 1 - place) + colours[i + 1] * (place - i)) / 255)
 
 
-# Weights of a full-blown expression; _L and _R of both sides where a name has them.
-_EXPRESSIONS = (
-  dict(mouthSmile=0.9, cheekSquint=0.4, mouthUpperUp=0.25),
-  dict(mouthSmile=0.8, mouthUpperUp=0.6, mouthLowerDown=0.5, cheekSquint=0.5, eyeSquint=0.3),
-  dict(jawOpen=0.6, mouthFunnel=0.2),
-  dict(jawOpen=0.5, mouthSmile=0.7, mouthUpperUp=0.3),
-  dict(browInnerUp=0.9, browOuterUp=0.9, eyeWide=0.6, jawOpen=0.2),
-  dict(browDown=0.9, eyeSquint=0.6, noseSneer=0.3),
-  dict(mouthFrown=0.9, mouthShrugLower=0.5, browInnerUp=0.4),
-  dict(mouthPucker=0.9),
-  dict(cheekPuff=0.8, mouthPress=0.4),
-  dict(mouthStretch=0.7, mouthLowerDown=0.5),
-  dict(noseSneer=0.8, mouthUpperUp=0.5),
+# Weights of expression of the ICT Face Model Light, in their order.
+EXPRESSION_NAMES = tuple(
+  """
+  PupilDilate_L PupilDilate_R browDown_L browDown_R browInnerUp_L browInnerUp_R browOuterUp_L
+  browOuterUp_R cheekPuff_L cheekPuff_R cheekRaiser_L cheekRaiser_R cheekSquint_L cheekSquint_R
+  eyeBlink_L eyeBlink_R eyeLookDown_L eyeLookDown_R eyeLookIn_L eyeLookIn_R eyeLookOut_L
+  eyeLookOut_R eyeLookUp_L eyeLookUp_R eyeSquint_L eyeSquint_R eyeWide_L eyeWide_R jawForward
+  jawLeft jawOpen jawRight mouthClose mouthDimple_L mouthDimple_R mouthFrown_L mouthFrown_R
+  mouthFunnel mouthLeft mouthLowerDown_L mouthLowerDown_R mouthPress_L mouthPress_R mouthPucker
+  mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmile_L
+  mouthSmile_R mouthStretch_L mouthStretch_R mouthUpperUp_L mouthUpperUp_R noseSneer_L noseSneer_R
+  """.split()
+)
+# Weights of full-blown expressions; _L and _R of both sides where a name has them. `draw` takes
+# them by their order.
+PRESETS = dict(
+  smile=dict(mouthSmile=0.9, cheekSquint=0.4, mouthUpperUp=0.25),
+  grin=dict(mouthSmile=0.8, mouthUpperUp=0.6, mouthLowerDown=0.5, cheekSquint=0.5, eyeSquint=0.3),
+  open=dict(jawOpen=0.6, mouthFunnel=0.2),
+  laugh=dict(jawOpen=0.5, mouthSmile=0.7, mouthUpperUp=0.3),
+  surprise=dict(browInnerUp=0.9, browOuterUp=0.9, eyeWide=0.6, jawOpen=0.2),
+  frown=dict(browDown=0.9, eyeSquint=0.6, noseSneer=0.3),
+  sad=dict(mouthFrown=0.9, mouthShrugLower=0.5, browInnerUp=0.4),
+  pucker=dict(mouthPucker=0.9),
+  puff=dict(cheekPuff=0.8, mouthPress=0.4),
+  stretch=dict(mouthStretch=0.7, mouthLowerDown=0.5),
+  sneer=dict(noseSneer=0.8, mouthUpperUp=0.5),
 )
 
 
@@ -179,13 +193,13 @@ def weights_of(names, values) -> np.ndarray:
 
 def _expression(rng, names):
   """None in a sixth of the images, else one or two; at times a blink, always a gaze."""
-  weights = np.zeros(len(names), np.float32)
+  weights, full_blown = np.zeros(len(names), np.float32), tuple(PRESETS.values())
   for share in (0.75, 0.3):
-    which, strength = rng.integers(len(_EXPRESSIONS)), rng.beta(1.6, 1.6)
+    which, strength = rng.integers(len(PRESETS)), rng.beta(1.6, 1.6)
     skew = rng.normal(0.0, 0.08)
     if rng.uniform() < share:
       sides = strength * np.array([1 + skew, 1 - skew])
-      full = _EXPRESSIONS[which].items()
+      full = full_blown[which].items()
       weights += weights_of(names, {name: value * sides for name, value in full})
   blink, closed = rng.uniform(), rng.uniform(0.1, 0.4)
   if blink < 0.12:

@@ -1,0 +1,194 @@
+"""People with expressions that they are told: a sheet, or a video, of a model with a face model.
+
+python -m jax3dgan.apps.express --workdir=runs/faces --out=sheet.png --expressions=smile,jawOpen:0.7
+python -m jax3dgan.apps.express --workdir=runs/faces --out=x.mp4 --seeds=0-3 --expressions=grin,sad
+python -m jax3dgan.apps.express --workdir=runs/faces --out=x.mp4 --curve=talk.json --yaws=-20,20
+python -m jax3dgan.apps.express --workdir=runs/faces --out=x.png --like=photo.png --seeds=0-3
+python -m jax3dgan.apps.express --workdir=runs/faces --out=x.png --w=me.npz --expressions=laugh
+
+Rows are people, each from several yaws; columns are expressions. WORD is a preset (smile, grin,
+open, laugh, surprise, frown, sad, pucker, puff, stretch, sneer, neutral) or a weight of the face
+model; WORD:0.7 is weaker, WORD+WORD both together. A curve is a JSON file of words over seconds,
+{"seconds": 3, "jawOpen": [[0, 0], [1.5, 0.8], [3, 0]]}. --like gives everybody the expression of a
+photo, which a network reads that is trained at first use, or that of styles, NAME.npz.
+"""
+
+import argparse
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jax3dgan.apps import common
+from jax3dgan.errors import UserError
+from jax3dgan.pictures import display
+from jax3dgan.runs import provenance
+
+_FRAMES, _FPS = 48, 24.0
+_EXPRESSIONS = 'neutral,smile,open,surprise,frown'
+_VIDEOS = ('.mp4', '.gif', '.webp')
+
+
+def _people(model, faces, args):
+  """(people, their names)."""
+  if args.w:
+    w, names = common.styles(model, args)
+    return faces.of_styles(w), names
+  return faces.of_seeds(args.seeds), [f'seed {seed}' for seed in args.seeds]
+
+
+def _like(model, faces, args) -> dict[str, np.ndarray]:
+  """{name: weights [e]} of the photo or the styles that --like names."""
+  path = pathlib.Path(args.like)
+  if path.suffix.lower() in ('.npz', '.npy'):
+    w, _ = common.styles(model, argparse.Namespace(w=args.like))
+    return {path.stem: np.asarray(faces.of_styles(w).expression[0])}
+  from jax3dgan.data import first_use
+  from jax3dgan.evaluation import expression_reader
+  from jax3dgan.viewer import uploads
+
+  source = args.source or model.config.data.source
+  if not source.startswith(first_use.ICT):
+    raise UserError(
+      f'--like={args.like} is read by a network that learns from rendered faces. Set '
+      '--source=ict:FOLDER.'
+    )
+  reader = expression_reader.train(source, model.resolution, say=print)
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise UserError(f'--like={args.like} cannot be read: {error.strerror or error}.') from None
+  photo = uploads.read_photo(path.name, content, reader.resolution)
+  if reader.landmarks.model.expression_names != faces.names:
+    raise UserError(f'{model.name} has another face model than {source}. Set --source to its.')
+  return {path.stem: np.clip(reader(photo).expression[0], 0, 1).astype(np.float32)}
+
+
+def _views(model, args) -> np.ndarray:
+  """Azimuths, radians."""
+  if args.yaws is not None:
+    return np.radians(args.yaws)
+  return np.linspace(-0.7, 0.7, 3) * min(model.yaw_half_range, math.pi / 2)
+
+
+def _main(args: argparse.Namespace) -> None:
+  from jax3dgan import viz
+  from jax3dgan.trained import expressions
+
+  model = common.load(args)
+  faces = expressions.Faces(model)
+  people, names = _people(model, faces, args)
+  resolution = args.resolution or model.resolution
+  factor, azimuths = display.enlargement(resolution), _views(model, args)
+  record = provenance.record('express', args, model)
+
+  def picture(styles, azimuth):
+    """uint8 [n, h, w, 3] of styles [n, ...]."""
+    images = model.render(styles, model.orbit(azimuth), args.resolution).image
+    return viz.enlarge(viz.to_uint8(images), factor)
+
+  if args.curve:
+    weights = expressions.curve(args.curve, faces.names, args.fps)
+    frames = _curve(faces, people, weights, azimuths, args.psi, picture)
+    _write_video(args, frames, len(weights), record)
+    print(f'{args.out}: {len(names)} people of {model.name}, {len(weights)} frames')
+    return
+  told = expressions.parse(args.expressions, faces.names)
+  if args.like:
+    told |= _like(model, faces, args)
+  if pathlib.Path(args.out).suffix.lower() == '.png':
+    rows = [(' | '.join(told), np.full((1, 1, 3), 255, np.uint8))]
+    for i, name in enumerate(names):
+      one = people.rows([i] * len(told))
+      styles = faces.styles(one, np.stack([*told.values()]), args.psi)
+      tiles = np.concatenate([picture(styles, azimuth) for azimuth in azimuths])
+      rows.append((name, viz.grid(tiles, columns=len(told))))
+    viz.save_png(args.out, viz.sheet(rows), provenance.texts(record))
+  else:
+    frames = _there_and_back(faces, people, told, azimuths, args, picture)
+    _write_video(args, frames, args.frames, record)
+  print(f'{args.out}: {len(names)} people of {model.name} with {len(told)} expressions')
+
+
+def _curve(faces, people, weights, azimuths, psi, picture):
+  """Frames of people side by side who follow a curve, a row for each yaw."""
+  from jax3dgan import viz
+
+  for row in weights:
+    styles = faces.styles(people, row, psi)
+    tiles = np.concatenate([picture(styles, azimuth) for azimuth in azimuths])
+    yield viz.grid(tiles, columns=len(people.identity))
+
+
+def _there_and_back(faces, people, told, azimuths, args, picture):
+  """Frames of rows of people and columns of expressions, from neutral and back, while the camera
+  swings between the yaws."""
+  from jax3dgan import viz
+
+  n, full = len(people.identity), np.stack([*told.values()])
+  everybody = people.rows(np.repeat(np.arange(n), len(full)))
+  for i in range(args.frames):
+    turn = 2 * math.pi * i / args.frames
+    share = np.float32(0.5 - 0.5 * math.cos(turn))
+    low, high = float(min(azimuths)), float(max(azimuths))
+    azimuth = (low + high) / 2 + (high - low) / 2 * math.sin(turn)
+    styles = faces.styles(everybody, np.tile(share * full, (n, 1)), args.psi)
+    yield viz.grid(picture(styles, azimuth), columns=len(full))
+
+
+def _write_video(args, frames, total: int, record) -> None:
+  import tqdm
+
+  from jax3dgan import viz
+
+  bar = tqdm.tqdm(frames, desc='express', total=total, unit='frame')
+  viz.write_video(args.out, bar, args.fps)
+  provenance.save_beside(args.out, record)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  endings = ('.png', *_VIDEOS)
+  flags = common.parser('express', __doc__, ', '.join(endings), seeds='0-3', depth=False)
+  flags.add_argument(
+    '--expressions',
+    default=_EXPRESSIONS,
+    metavar='WORDS',
+    help=f'of the columns, as smile,jawOpen:0.7; default: {_EXPRESSIONS}',
+  )
+  flags.add_argument('--curve', metavar='JSON', help='a video of weights over time, see below')
+  flags.add_argument('--like', metavar='FILE', help='one column more: the expression of a photo')
+  flags.add_argument(
+    '--source',
+    metavar='ict:FOLDER',
+    help='of the network that reads --like; default: that of the data it was trained with',
+  )
+  flags.add_argument(
+    '--yaws', type=common.parse_degrees, help='azimuths in degrees, as -20,0,20; 0 is the front'
+  )
+  flags.add_argument(
+    '--frames', type=common.parse_count, default=_FRAMES, help=f'of a video; default: {_FRAMES}'
+  )
+  flags.add_argument(
+    '--fps', type=common.parse_rate, default=_FPS, help=f'of a video; default: {_FPS:g}'
+  )
+  common.add_w(flags)
+  args = common.parse(flags, argv)
+  common.refuse_beside_w(flags, args)
+  ending = pathlib.Path(args.out).suffix.lower()
+  if ending not in endings:
+    flags.error(f'--out={args.out} must end in one of {", ".join(endings)}')
+  if args.curve:
+    if ending == '.png':
+      flags.error(f'--curve is of a video: --out={args.out} must end in {", ".join(_VIDEOS)}')
+    common.refuse(flags, args, ('expressions', 'like', 'frames'), 'with --curve, which says all')
+  if not args.like:
+    common.refuse(flags, args, ('source',), 'without --like')
+  if ending == '.png':
+    common.refuse(flags, args, ('frames', 'fps'), 'on a PNG: it is of a video')
+  common.run(_main, args)
+
+
+if __name__ == '__main__':
+  main()
