@@ -5,6 +5,8 @@ Data: faces of the user's own copy of the ICT face model, rendered at first use 
 --config.data.source=ict:FOLDER, or ICT_FACE_MODEL=FOLDER in the environment. The same model is the
 surface that the generator draws: 6,500 vertices of the skin between hairline and chin. The eyes,
 the mouth's inside, ears, hair and neck are the tri-plane's.
+
+Cost: 8,000 steps of 8 images, about 0.9 s of processor time each, so 2 h; compilation two minutes.
 """
 
 import pathlib
