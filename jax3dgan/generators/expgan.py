@@ -280,6 +280,11 @@ class ExpGAN(CodedStyles):
     """The same with the auxiliary image as the picture, of any resolution; the variables fit."""
     return self.clone(up_channels=())
 
+  @property
+  def has_surface(self) -> bool:
+    """Whether there is a face model's surface, of which `query` says nothing."""
+    return self.surface and self.num_triangles > 0
+
   def without_surface(self) -> 'ExpGAN':
     """See `Generator.without_surface`."""
     return self.clone(surface=False)
