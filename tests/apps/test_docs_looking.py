@@ -1,4 +1,5 @@
-"""docs/looking.md: its commands run as they are, and make the pictures that it shows."""
+"""docs/looking.md: its commands run as they are, and make the pictures that it shows; what pictures
+of docs/models.md say of themselves."""
 
 import importlib.util
 import pathlib
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from jax3dgan import cli, trained
+from jax3dgan.runs import provenance
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 PAGE = (DOCS / 'looking.md').read_text(encoding='utf-8')
@@ -91,3 +93,18 @@ def test_the_python_of_the_page(made, packaged):
 def test_no_link_of_the_page_is_broken():
   for link in re.findall(r'\]\(([^)#]+)\)', PAGE + (DOCS / 'cameras.md').read_text('utf-8')):
     assert (DOCS / link).exists(), link
+
+
+def test_pictures_say_how_they_were_made():
+  """Those of docs/models.md whose caption is a command of an app have its record in the file."""
+  page = (DOCS / 'models.md').read_text(encoding='utf-8')
+  captions = re.findall(r'\]\((images/\w+\.png)\)\n\n\*([^*]+)\*\n', page)
+  made = [
+    (name, *command.groups())
+    for name, caption in captions
+    if (command := re.search(r'`jax3dgan (\w+) --pretrained=(\w+)', caption))
+  ]
+  assert len(made) > 8
+  for name, app, model in made:
+    entry = provenance.read(DOCS / name)
+    assert (entry['app'], entry['flags']['pretrained']) == (app, model), name
