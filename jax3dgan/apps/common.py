@@ -16,7 +16,7 @@ from jax3dgan.runs import provenance
 
 _SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second that ffmpeg takes
 # Flags of files that are read and that are written.
-_INPUTS = ('input', 'w', 'labels', 'directions', 'cameras', 'curve', 'like')
+_INPUTS = ('input', 'w', 'labels', 'directions', 'cameras', 'curve', 'like', 'person')
 _OUTPUTS = ('out', 'save', 'preview')
 
 

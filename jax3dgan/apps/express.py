@@ -4,6 +4,7 @@ python -m jax3dgan.apps.express --workdir=runs/faces --out=sheet.png --expressio
 python -m jax3dgan.apps.express --workdir=runs/faces --out=x.mp4 --seeds=0-3 --expressions=grin,sad
 python -m jax3dgan.apps.express --workdir=runs/faces --out=x.mp4 --curve=talk.json --yaws=-20,20
 python -m jax3dgan.apps.express --workdir=runs/faces --out=x.png --like=photo.png --seeds=0-3
+python -m jax3dgan.apps.express --workdir=runs/faces --out=x.png --person=photo.png
 python -m jax3dgan.apps.express --workdir=runs/faces --out=x.png --w=me.npz --expressions=laugh
 
 Rows are people, each from several yaws; columns are expressions. WORD is a preset (smile, grin,
@@ -26,12 +27,24 @@ from jax3dgan.pictures import display
 from jax3dgan.runs import provenance
 
 _FRAMES, _FPS = 48, 24.0
+_STEPS = 200
 _EXPRESSIONS = 'neutral,smile,open,surprise,frown'
 _VIDEOS = ('.mp4', '.gif', '.webp')
 
 
 def _people(model, faces, args):
   """(people, their names)."""
+  if args.person:
+    reader = _reader(model, faces, args)
+    photo = _photo(args.person, model.resolution, '--person')
+    read = reader(photo)
+    print(f'{args.person}: its codes are read, its style is searched, {args.steps} steps ...')
+    from jax3dgan.inversion import coded
+    from jax3dgan.inversion.descent import SearchOptions
+
+    codes = read.identity[0], np.clip(read.expression[0], 0, 1)
+    found = coded.find(faces, photo, *codes, options=SearchOptions(num_steps=args.steps))
+    return faces.of_styles(found.w), [pathlib.Path(args.person).stem]
   if args.w:
     w, names = common.styles(model, args)
     return faces.of_styles(w), names
@@ -44,25 +57,37 @@ def _like(model, faces, args) -> dict[str, np.ndarray]:
   if path.suffix.lower() in ('.npz', '.npy'):
     w, _ = common.styles(model, argparse.Namespace(w=args.like))
     return {path.stem: np.asarray(faces.of_styles(w).expression[0])}
+  reader = _reader(model, faces, args)
+  photo = _photo(args.like, reader.resolution, '--like')
+  return {path.stem: np.clip(reader(photo).expression[0], 0, 1).astype(np.float32)}
+
+
+def _reader(model, faces, args):
+  """The network that reads expressions, trained unless it is in the cache."""
   from jax3dgan.data import first_use
   from jax3dgan.evaluation import expression_reader
-  from jax3dgan.viewer import uploads
 
   source = args.source or model.config.data.source
   if not source.startswith(first_use.ICT):
     raise UserError(
-      f'--like={args.like} is read by a network that learns from rendered faces. Set '
-      '--source=ict:FOLDER.'
+      'Photos are read by a network that learns from rendered faces, and those of '
+      f'{source} are not. Set --source=ict:FOLDER.'
     )
   reader = expression_reader.train(source, model.resolution, say=print)
-  try:
-    content = path.read_bytes()
-  except OSError as error:
-    raise UserError(f'--like={args.like} cannot be read: {error.strerror or error}.') from None
-  photo = uploads.read_photo(path.name, content, reader.resolution)
-  if reader.landmarks.model.expression_names != faces.names:
+  if len(reader.landmarks.model.expression_names) != len(faces.names):
     raise UserError(f'{model.name} has another face model than {source}. Set --source to its.')
-  return {path.stem: np.clip(reader(photo).expression[0], 0, 1).astype(np.float32)}
+  return reader
+
+
+def _photo(path: str, resolution: int, flag: str) -> np.ndarray:
+  """A photo, float32 [1, resolution, resolution, 3] in [−1, 1]."""
+  from jax3dgan.viewer import uploads
+
+  try:
+    content = pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise UserError(f'{flag}={path} cannot be read: {error.strerror or error}.') from None
+  return uploads.read_photo(pathlib.Path(path).name, content, resolution)
 
 
 def _views(model, args) -> np.ndarray:
@@ -108,7 +133,8 @@ def _main(args: argparse.Namespace) -> None:
   else:
     frames = _there_and_back(faces, people, told, azimuths, args, picture)
     _write_video(args, frames, args.frames, record)
-  print(f'{args.out}: {len(names)} people of {model.name} with {len(told)} expressions')
+  who = '1 person' if len(names) == 1 else f'{len(names)} people'
+  print(f'{args.out}: {who} of {model.name} with {len(told)} expressions')
 
 
 def _curve(faces, people, weights, azimuths, psi, picture):
@@ -158,11 +184,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     help=f'of the columns, as smile,jawOpen:0.7; default: {_EXPRESSIONS}',
   )
   flags.add_argument('--curve', metavar='JSON', help='a video of weights over time, see below')
+  flags.add_argument('--person', metavar='PHOTO', help='the person of a photo in place of seeds')
+  flags.add_argument(
+    '--steps', type=common.parse_count, default=_STEPS, help=f'of --person; default: {_STEPS}'
+  )
   flags.add_argument('--like', metavar='FILE', help='one column more: the expression of a photo')
   flags.add_argument(
     '--source',
     metavar='ict:FOLDER',
-    help='of the network that reads --like; default: that of the data it was trained with',
+    help='of the network that reads photos; default: that of the data it was trained with',
   )
   flags.add_argument(
     '--yaws', type=common.parse_degrees, help='azimuths in degrees, as -20,0,20; 0 is the front'
@@ -183,8 +213,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if ending == '.png':
       flags.error(f'--curve is of a video: --out={args.out} must end in {", ".join(_VIDEOS)}')
     common.refuse(flags, args, ('expressions', 'like', 'frames'), 'with --curve, which says all')
-  if not args.like:
-    common.refuse(flags, args, ('source',), 'without --like')
+  if args.person:
+    common.refuse(flags, args, ('seeds', 'psi', 'w'), 'with --person, whose styles are shown')
+  else:
+    common.refuse(flags, args, ('steps',), 'without --person')
+  if not (args.like or args.person):
+    common.refuse(flags, args, ('source',), 'without a photo of --like or --person')
   if ending == '.png':
     common.refuse(flags, args, ('frames', 'fps'), 'on a PNG: it is of a video')
   common.run(_main, args)

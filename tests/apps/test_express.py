@@ -1,20 +1,25 @@
 """Expressions by words, in sheets, videos, meshes' styles and the viewer."""
 
 import json
+import types
 
 import coded_faces
 import numpy as np
 import pytest
 from PIL import Image
 
-from jax3dgan import generators, trained
+from jax3dgan import generators, trained, viz
 from jax3dgan.apps import common, express
 from jax3dgan.data.builders.ict_faces import looks
 from jax3dgan.errors import UserError
+from jax3dgan.evaluation import expression_reader
+from jax3dgan.inversion import coded
+from jax3dgan.inversion.descent import SearchOptions
 from jax3dgan.meshes import fusion
 from jax3dgan.trained import expressions
 from jax3dgan.viewer.identity import Identity, Styles
 
+_WORDS = 'neutral,expression2'
 NAMES = looks.EXPRESSION_NAMES
 
 
@@ -147,7 +152,9 @@ def test_the_expression_of_styles_is_given_to_others(loaded, tmp_path, capsys):
     (['--out=x.png', '--curve=c.json'], '--curve is of a video'),
     (['--out=x.mp4', '--curve=c.json', '--frames=3'], '--frames has no effect with --curve'),
     (['--out=x.png', '--frames=3'], '--frames has no effect on a PNG'),
-    (['--out=x.png', '--source=ict:x'], '--source has no effect without --like'),
+    (['--out=x.png', '--source=ict:x'], '--source has no effect without a photo'),
+    (['--out=x.png', '--person=me.png', '--seeds=4'], '--seeds has no effect with --person'),
+    (['--out=x.png', '--steps=4'], '--steps has no effect without --person'),
     (['--out=x.jpg'], 'must end in'),
   ],
 )
@@ -155,6 +162,48 @@ def test_flags_without_effect(flags, message, capsys):
   with pytest.raises(SystemExit):
     express.main(['--workdir=x', *flags])
   assert message in capsys.readouterr().err
+
+
+def test_photos_are_given_and_taken(loaded, tmp_path, monkeypatch, capsys):
+  """A reader that knows the codes: the search finds the colour, and the codes stay."""
+  faces, told = expressions.Faces(loaded), np.float32([0.5, 0, 1, 0, 0])
+  person = faces.of_seeds([7])
+  photo = loaded.render(faces.styles(person, told, 1.0), loaded.orbit(0.0)).image
+  viz.save_png(tmp_path / 'me.png', viz.to_uint8(photo[0]))
+  landmarks = types.SimpleNamespace(model=types.SimpleNamespace(expression_names=('',) * 5))
+  read = types.SimpleNamespace(identity=person.identity[:, :10], expression=told[None])
+  reader = type(
+    'R', (), {'__call__': lambda self, x: read, 'landmarks': landmarks, 'resolution': 16}
+  )
+  monkeypatch.setattr(expression_reader, 'train', lambda *args, **more: reader())
+  args = types.SimpleNamespace(like=str(tmp_path / 'me.png'), source=None)
+  np.testing.assert_array_equal(express._like(loaded, faces, args)['me'], told)
+  found = coded.find(
+    faces,
+    photo,
+    person.identity[0],
+    told,
+    loaded.orbit(0.0),
+    SearchOptions(num_steps=60, learning_rate=0.2, noise=0.0, unlikely=0.0),
+  )
+  styles = faces.of_styles(found.w)
+  np.testing.assert_allclose(styles.expression[0], told, atol=1e-5)
+  np.testing.assert_allclose(styles.identity, person.identity, atol=1e-4)
+  assert found.losses['mse'][-1, 0] < 0.1 * found.losses['mse'][0, 0]
+  out = tmp_path / 'x.png'
+  express.main(
+    [
+      '--workdir=x',
+      f'--out={out}',
+      f'--person={args.like}',
+      '--steps=20',
+      '--yaws=0',
+      f'--expressions={_WORDS}',
+    ]
+  )
+  assert '1 person of truth with 2 expressions' in capsys.readouterr().out
+  with pytest.raises(UserError, match='cannot be read'):
+    express._photo('nothing.png', 16, '--like')
 
 
 def test_styles_of_other_programs_with_an_expression(model):
