@@ -83,6 +83,10 @@ FILES = (
   'gaussians/gghead_released',
   'expgan/mesh_raster_camera',
   'expgan/G_small_train',
+  'expgan/G_small_eval',
+  'expgan/D_small',
+  'expgan/losses',
+  'expgan/loss_grads',
 )
 # Arrays that the official code was given; all others are its results.
 _INPUTS = re.compile(
@@ -100,7 +104,8 @@ _INPUTS = re.compile(
   r'|^(config|pose|real_patch_flat|\w_step/noise_std|ortho/size_hw|radius/range_u_v_r|sphere/[uv])$'
   r'|^((in|cot)\..*|out\.near_threshold)$'
   r'|^(model/(?!face_region_(faces|uv)$).*|(fake|real)/(shape|exp|pose|cam|bbox)|pose_override_rvec)$'
-  r'|^(draw\d_(normal|uniform)|noise_std)$'
+  r'|^(draw\d_(normal|uniform)|noise_std)$|^(real_image|mean_w|c2w_real)$|^G[AB]/(step|full)$'
+  r'|^[DG][AB]/draw\d_(normal|uniform)$|^D(256|64)/param/'
   r'|^(eval/z_swapped_app|patch/images|rmsprop/(p0|grads)|noise/std_resumed_at_60000|.*/iteration)$'
 )
 

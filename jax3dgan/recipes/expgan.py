@@ -35,6 +35,8 @@ class Loss:
       discriminators' own loss if it counts every step, or each so many steps as a step of its own.
     pose, expression, identity: Weights of the guesses of both networks, each half.
     pose_encoding: What is guessed of a camera, see `regularizers.pose_target`.
+    pose_bound: Of the squared error of each number of a pose, which beyond it has no gradient (the
+      release's is 1); 0 for none.
     auxiliary: Weight of the difference of auxiliary image and picture.
     face_alpha: Weight of the opacity of the face model's surface.
     top_k_interval, top_k_floor: See `adversarial.top_k_fraction`, of the auxiliary images; 0 for
@@ -51,6 +53,7 @@ class Loss:
   expression: float = 15.0
   identity: float = 15.0
   pose_encoding: str = 'angles'
+  pose_bound: float = 0.0
   auxiliary: float = 1.0
   face_alpha: float = 10.0
   top_k_interval: int = 2000
@@ -86,6 +89,7 @@ class Own:
 _WEIGHT = Range(0, note='0 for none')
 RANGES = {
   'loss.r1_low': _WEIGHT,
+  'loss.pose_bound': _WEIGHT,
   'loss.expression': _WEIGHT,
   'loss.identity': _WEIGHT,
   'loss.auxiliary': _WEIGHT,
@@ -117,7 +121,7 @@ class ExpGAN(Recipe):
   has_convolutions = True
   of_weights = {
     ('loss.r1', 'loss.r1_low'): ('loss.r1_every',),
-    'loss.pose': ('loss.pose_encoding',),
+    'loss.pose': ('loss.pose_encoding', 'loss.pose_bound'),
     'loss.expression': ('expgan.expressions',),
     'loss.density_noise': ('loss.density_noise_steps',),
     'loss.top_k_interval': ('loss.top_k_floor',),

@@ -55,19 +55,23 @@ def face_alpha(alpha, cover):
   return -jnp.mean(jnp.log(alpha) * cover)
 
 
-def guesses(heads, targets, prefix: str = '') -> dict:
+def guesses(heads, targets, prefix: str = '', pose_bound: float = 0.0) -> dict:
   """{name: mean squared error} of one network's heads, of those that there are.
 
   Args:
     heads: by name, [b, k] each.
     targets: by name, [b, k] each.
     prefix: of the network's names.
+    pose_bound: of the squared error of each number of a pose; 0 for none.
   """
-  return {
-    name: jnp.square(heads[prefix + name] - targets[name]).mean()
+  errors = {
+    name: jnp.square(heads[prefix + name] - targets[name])
     for name in HEADS
     if prefix + name in heads
   }
+  if pose_bound and 'pose' in errors:
+    errors['pose'] = jnp.minimum(errors['pose'], pose_bound)
+  return {name: error.mean() for name, error in errors.items()}
 
 
 def has_r1(loss) -> bool:
@@ -111,7 +115,7 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
   def of_heads(out, inputs, whose: str):
     """The weighted errors of both networks' guesses, and what is logged."""
     targets = {name: inputs.extras[f'{whose} {name}'] for name in HEADS}
-    errors = [guesses(out.heads, targets, prefix) for prefix in ('', LOW)]
+    errors = [guesses(out.heads, targets, prefix, loss.pose_bound) for prefix in ('', LOW)]
     total, metrics = jnp.zeros(()), {}
     for name in errors[0]:
       error = 0.5 * (errors[0][name] + errors[1][name])

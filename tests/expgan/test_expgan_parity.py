@@ -1,50 +1,24 @@
 """Exp-GAN's generator beside golden arrays, stage by stage: each is given the release's results of
 the one before."""
 
-import functools
-
 import goldens
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import x64
+from golden_expgan import CHANNELS, RAYS, SAMPLES, channels_first, channels_last, typed, weights
 
-from jax3dgan.convert import expgan_names, named_weights
 from jax3dgan.generators import expgan_networks, expgan_rendering
 from jax3dgan.nn.stylegan2 import MappingNetwork, SynthesisNetwork
 from jax3dgan.rendering import compositing, hierarchical, sampling
 from jax3dgan.rendering.rays import Surface
 
 FILE = 'expgan/G_small_train'
-RAYS, SAMPLES, LEVELS = 16, 6, 2
-CHANNELS = (16, 16, 16)  # of the backbones; the last block's are those of the image
-
-
-@functools.cache
-def weights():
-  state = {k.removeprefix('param/'): v for k, v in goldens.load('expgan/G_small_weights').items()}
-  for second, first in expgan_names.second_biases(LEVELS).items():
-    state[first] = state[first] + state.pop(second).ravel()
-  fields = dict(mapping_layers=8, channels=(*CHANNELS, 0))
-  names = [*expgan_names.generator_names(fields), *expgan_names.upsampler_names(LEVELS, RAYS)]
-  return named_weights.from_official(state, names, 'Exp-GAN')
-
-
-def typed(tree, dtype):
-  return jax.tree.map(lambda x: np.asarray(x).astype(dtype), tree)
 
 
 def compare(key, actual, dtype, relative=5e-5):
   goldens.compare(FILE, key, actual, relative=relative, dtype=dtype)
-
-
-def channels_first(x):
-  return np.moveaxis(x, -1, 1)
-
-
-def channels_last(x):
-  return np.moveaxis(x, 1, -1)
 
 
 def run_head(params, x):
