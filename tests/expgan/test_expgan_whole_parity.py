@@ -76,8 +76,9 @@ def test_a_picture_in_training(dtype):
 def run_eval(variables, x):
   generator = golden_expgan.generator()
   bare = generator.without_super_resolution()  # whose depth is of rays
-  # The release's fine samples have both ends.
+  # Fine samples of the release have both ends; coarse ones in the middle of their strata.
   u = jnp.broadcast_to(jnp.linspace(0, 1, SAMPLES, dtype=x['z'].dtype), (2, RAYS**2, SAMPLES))
+  draws = Draws(jitter=jnp.full_like(u, 0.5), pdf=u)
 
   def made(psi, told):
     average = generator.apply(variables, method='average_w')
@@ -85,7 +86,7 @@ def run_eval(variables, x):
       variables, x['z'], x['shape'], x['expression'], psi, average, method='map_codes'
     )
     scene = generator.apply(variables, w, method='prepare')
-    rest = scene, x['c2w'], x['maps'], Draws(pdf=u), 0.0, told
+    rest = scene, x['c2w'], x['maps'], draws, 0.0, told
     out, of_rays = (
       each.apply(variables, *rest, method=golden_expgan.render) for each in (generator, bare)
     )
