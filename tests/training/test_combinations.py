@@ -341,6 +341,27 @@ REFUSED |= {
   for recipe in ADVERSARIAL
   if recipe not in ('graf', 'hologan')
 }
+
+
+def _of_expgan(generator, discriminator, recipe):
+  """Its networks and its recipe train with each other alone, and with a face model, which these
+  configs do not name."""
+  if recipe != 'expgan':
+    return "needs what the recipe 'expgan' gives"
+  if discriminator in ('hologan', 'patch'):
+    return 'spectral normalisation|does not move'
+  if generator != 'expgan':
+    return "which the model '"
+  if discriminator != 'expgan':
+    return "which the discriminator '"
+  return 'The face model is not known'
+
+
+REFUSED |= {
+  names: _of_expgan(*names)
+  for names in itertools.product(generators.GENERATORS, discriminators.DISCRIMINATORS, ADVERSARIAL)
+  if 'expgan' in names
+}
 ALL = list(
   itertools.product(
     generators.GENERATORS,
