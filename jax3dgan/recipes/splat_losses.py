@@ -117,13 +117,13 @@ def make_losses(
       label = jnp.concatenate([label, inputs.extras[VIEWS]], axis=1)  # [b, v, 25]
     splats = draw(variables, gaussians, label)
     images = images_of(splats.composite, inputs)
-    variables = networks.variables('discriminator')
-    photo_logits = functools.cache(lambda: of_photos(variables, inputs, now).logits)
+    judges = networks.variables('discriminator')
+    photo_logits = functools.cache(lambda: of_photos(judges, inputs, now).logits)
     adversarial_loss = penalty = pose_error = 0.0
     # View by view, so that images which the discriminator compares are of different objects.
     for view in range(own.views):
       image = blurred(images[:, view], now)
-      out = judge(variables, image, label[:, view])
+      out = judge(judges, image, label[:, view])
       margins = loss_terms.margins(loss, out.logits, photo_logits)
       adversarial_loss += adversarial.generator_loss(margins) / own.views
       of_view = loss_terms.of_pose(loss, out, cameras.from_label(label[:, view]))

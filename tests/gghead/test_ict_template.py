@@ -97,6 +97,7 @@ def test_training_begins_on_the_head(folder):
   column, row = np.round(((places + 1) * 8 - 1) / 2).astype(int).T
   at_points = generator.bind(variables)._at_points(planes)
   np.testing.assert_allclose(at_points[0], planes[0, row, column], atol=1e-5)
+  assert 'generator/stretch' in tiny_steps.shapes(config)[1]  # of neighbours on the map
   config.gghead.variation = 1.0
   with pytest.raises(UserError, match="template 'ict' is cut"):
     recipes.check(config, *networks(), schedule.stages(config))
