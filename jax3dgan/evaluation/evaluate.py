@@ -20,9 +20,7 @@ from jax3dgan.evaluation import (
   depth_consistency,
   disentanglement,
   distribution,
-  expression,
-  expression_direction,
-  expression_reader,
+  expression_of_data,
   fakes,
   flatness,
   held_out,
@@ -166,7 +164,8 @@ class Evaluator:
     if name == 'held_out':
       return self._held_out(model)
     if name == EXPRESSION:
-      return self._expression(model, common)
+      say = _counting(name, options.num_latents, self.say, 'people')
+      return expression_of_data.measure(model, self.config, self.say, say, **common)
     return PROBED[name](model, self._open_probes(model), say=self.say, **common)
 
   @property
@@ -179,27 +178,6 @@ class Evaluator:
     held_out.check(model)
     views = held_out.open_views(self.config.data, model.resolution)
     return held_out.measure(model, views, _counting('held_out', len(views), self.say, 'views'))
-
-  def _expression(self, model, common) -> Result:
-    """Expressions that it is told, or else directions for them."""
-    source, options = self.config.data.source, self.config.eval
-    if not source.startswith(first_use.ICT):
-      raise UserError(
-        f'The true expressions of {source} are not known. Train on rendered faces '
-        '(docs/faces.md), or leave expression out of --config.eval.metrics.'
-      )
-    cache = self.config.data.cache_dir or None
-    reader = expression_reader.train(
-      source, model.resolution, options.probe_steps, cache_dir=cache, say=self.say
-    )
-    say = _counting(EXPRESSION, common['num_latents'], self.say, 'people')
-    if not model.generator.code_sizes:
-      return expression_direction.measure(model, reader, say=say, **common)
-    from jax3dgan.data import face_models
-    from jax3dgan.data.builders.ict_faces import generate as faces
-
-    whole = face_models.load(faces.parse(source).folder)
-    return expression.measure(model, reader, whole, say=say, **common)
 
   def _truth(self, model) -> Result:
     """Depth and mask of inverted photos whose truth is known."""

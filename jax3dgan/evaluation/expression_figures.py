@@ -105,15 +105,19 @@ def outside(images, region) -> float:
     images: uint8 [1 + p, n, h, w, 3], the neutral faces first.
     region: bool [1 + p, n, h, w], which pixels the face model's region covers.
   """
-  images = np.asarray(images, np.float64)
-  away = ~(region[1:] | region[:1])
-  change = np.abs(images[1:] - images[:1]).mean(-1)
-  return float(change[away].mean())
+  total = count = 0
+  first = np.asarray(images[0], np.float64)
+  for image, covered in zip(images[1:], region[1:], strict=True):  # one by one, for memory
+    away = ~(covered | region[0])
+    total += np.abs(image - first).mean(-1)[away].sum()
+    count += away.sum()
+  return float(total / max(count, 1))
 
 
 def region_colours(images, region) -> np.ndarray:
   """Mean colours [n, 1 + p, 3] in [0, 1] of what the region covers; arguments as `outside`'s."""
-  images = np.asarray(images, np.float64) / 255
-  weights = np.asarray(region, np.float64)[..., None]
-  total = np.maximum(weights.sum((2, 3)), 1)
-  return np.swapaxes((images * weights).sum((2, 3)) / total, 0, 1)
+  colours = []
+  for image, covered in zip(images, region, strict=True):
+    total = np.maximum(covered.sum((1, 2)), 1)[:, None]
+    colours.append((image * covered[..., None] / 255.0).sum((1, 2)) / total)
+  return np.stack(colours, axis=1)

@@ -18,12 +18,13 @@ import numpy as np
 from jax3dgan import cameras, programs, viz
 from jax3dgan.data import face_models, images
 from jax3dgan.data.builders.ict_faces import expressions, generate, model
+from jax3dgan.devices import compilation
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import expression_figures, expression_network, identity, probes
 from jax3dgan.evaluation.expression_network import Landmarks, Reading
 
-NUM_PEOPLE, NUM_HELD_OUT = 2000, 64  # five pictures each, and twelve
-STEPS = 2000
+NUM_PEOPLE, NUM_HELD_OUT = 1600, 64  # five pictures each, and twelve
+STEPS = 1500
 READABLE = 0.5  # correlation with the truth of true pictures, from which on a preset is reported
 _SIZE = 64  # pixels that are read; larger pictures are shrunk
 _BATCH = 64  # pictures that are read at a time
@@ -227,6 +228,7 @@ def main(argv=None) -> int:
   flags.add_argument('--seed', type=int, default=0)
   flags.add_argument('--cache-dir', help='folder of the caches')
   args = flags.parse_args(programs.arguments(argv))
+  compilation.use_cache()
   try:
     if min(args.steps, args.people, args.held_out - 1) < 1 or args.resolution < 16:
       raise UserError(
