@@ -34,7 +34,8 @@ def run_train(variables, x):
   return w, out, made['intermediates'], rendered['intermediates']
 
 
-@pytest.mark.parametrize('dtype', x64.DTYPES)
+@pytest.mark.thorough
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
 def test_a_picture_in_training(dtype):
   arrays = goldens.load(TRAIN)
   codes = arrays['in/shape_jaw']
@@ -95,7 +96,8 @@ def run_eval(variables, x):
   return made(1.0, x['c2w']), made(0.5, x['c2w']), made(1.0, x['c2w'][::-1])
 
 
-@pytest.mark.parametrize('dtype', x64.DTYPES)
+@pytest.mark.thorough
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
 def test_pictures_in_evaluation(dtype):
   arrays, given = goldens.load(EVAL), goldens.load(TRAIN)
   codes = given['in/shape_jaw']
