@@ -15,6 +15,9 @@ celeba (the default of tfds:celeb_a: pi-GAN resizes the shorter side to 320 and 
 256, which is the middle 142 of 178 x 218), a fraction of the shorter side, or LEFT,TOP,SIZE in
 pixels; labels follow the crop. `--mirror` adds each image mirrored, its label too.
 `--masks` keeps what is transparent in an image as its mask; the image itself is on white.
+`--align=face` finds the largest face of each photo, cuts it out as FFHQ's are, upright, and writes
+its camera; `--align=head` leaves room for the whole head. Photos without a face are left out. See
+docs/own_faces.md.
 
 A killed run continues where it stopped: run the same command again. Finished shards are checked by
 their sha256 and kept; one that is half written has another name. An image that is unreadable,
@@ -70,6 +73,7 @@ def prepare(
   scene_options=None,
   files=None,
   max_left_out=unfinished.MAX_SKIPPED,
+  align=None,
 ):
   """Prepares a data set.
 
@@ -83,6 +87,7 @@ def prepare(
     scene_options: posed.Options where the source is a scene with cameras; None where it is none.
     files: the TFRecord files of 'tfds:NAME', where they are known.
     max_left_out: the share of the images that may be left out.
+    align: 'face' or 'head': photos are of faces, see `faces.source`; None for other images.
 
   Returns:
     the index, a dict.
@@ -100,6 +105,11 @@ def prepare(
   if scene_options is not None:
     scene = posed.PosedSource(source, split, scene_options)
     opener, about = (scene,), {**about, 'scene': scene.about}
+  if align is not None:
+    from jax3dgan.data.faces.source import AlignedFaces
+
+    faces = AlignedFaces((source, False, files), align)
+    opener, about = (faces,), {**about, 'faces': faces.settings}
   opened = sources.open_source(*opener)
   for line in opened.notes:
     print(f'note: {line}', file=sys.stderr)
@@ -111,6 +121,7 @@ def prepare(
     'fingerprint': sources.fingerprint(opened),
     'version': records.VERSION,
     **({'scene': scene.settings} if 'scene' in about else {}),
+    **({'faces': about['faces']} if 'faces' in about else {}),
   }
   with unfinished.explained(out), unfinished.locked(out):
     all_names = [names.readable(opened.describe(i)) for i in range(len(opened))]
@@ -209,6 +220,7 @@ def _parse(argv):
     metavar='SHARE',
     help=f'of the images, that may be left out (0 to 1; {unfinished.MAX_SKIPPED:g} by default)',
   )
+  parser.add_argument('--align', choices=['face', 'head'], help='cut out faces, with cameras')
   parser.add_argument('--mirror', action='store_true', help='add each image mirrored')
   parser.add_argument('--masks', action='store_true', help='keep transparency as masks')
   parser.add_argument('--labels', help="a dataset.json, or 'none' to drop the source's labels")
@@ -231,9 +243,11 @@ def _parse(argv):
         'Faces are rendered as they are wanted. Leave out --crop, --resize, --enlarge, --mirror, '
         '--labels, --max-left-out and --shard-size.'
       )
-  elif args.num_images is not None:
+  if args.align:
+    _check_align(args, faces)
+  if args.num_images is not None and not faces:
     raise UserError(f'--num-images is of faces alone. Set --source={_ICT}FOLDER, or leave it out.')
-  crop = args.crop or images.default_crop(args.source)
+  crop = args.crop or ('centre' if args.align else images.default_crop(args.source))
   try:
     images.parse_crop(crop)
   except ValueError as error:
@@ -253,6 +267,24 @@ def _parse(argv):
     args.masks,
   )
   return args, options
+
+
+def _check_align(args, faces):
+  """UserError for flags that do not go with --align."""
+  given = {
+    '--crop': args.crop,
+    '--labels': args.labels,
+    '--masks': args.masks,
+    f'--source={_ICT}': faces,
+  }
+  if refused := [flag for flag, value in given.items() if value]:
+    raise UserError(
+      f'{refused[0]} does not go with --align, which cuts the photos and makes their labels. Leave '
+      'out either.'
+    )
+  from jax3dgan.data.faces import weights
+
+  weights.paths()  # UserError where the detector is not installed
 
 
 def main(argv=None):
@@ -289,7 +321,9 @@ def _prepare_splits(args, out, options):
   source = args.source
   labels_file = args.labels if options.use_labels else None
   scene_options = posed_flags.options(args)
-  splits = posed_flags.outputs(source, out, args.split, scene_options, args.labels)
+  # Photos that are aligned get cameras of their own.
+  labels = 'none' if args.align else args.labels
+  splits = posed_flags.outputs(source, out, args.split, scene_options, labels)
   if splits is None:
     posed_flags.refuse(source, scene_options)
     splits, scene_options = {args.split or 'train': out}, None
@@ -305,6 +339,7 @@ def _prepare_splits(args, out, options):
       num_workers=args.workers,
       scene_options=scene_options,
       max_left_out=unfinished.MAX_SKIPPED if args.max_left_out is None else args.max_left_out,
+      align=args.align,
     )
     _print_result(folder, index)
 

@@ -1,0 +1,1 @@
+"""Photos of faces: found, aligned, with cameras; see docs/own_faces.md."""
