@@ -66,6 +66,7 @@ EXTRAS = {
     *VIEWER,
     *EXPORT,
     *HUB,
+    *FACES,
     'chex>=0.1.90',
     'hypothesis>=6.100',
     'ipykernel>=6.29',

@@ -64,8 +64,7 @@ def fit(points, face=None, deviations=None) -> Fit:
   weights = np.ones(len(points)) if deviations is None else 1 / np.asarray(deviations) ** 2
   weights = weights / weights.mean()
   rotation, centre, size = _weak_perspective(points, face, weights)
-  damping, cost = 1e-3, np.inf
-  error = np.inf
+  damping, error = 1e-3, np.inf
   for _ in range(_STEPS):
     residual, jacobian = _residuals(points, face, rotation, centre, size)
     # In widths of the square; robust against landmarks that are elsewhere.
