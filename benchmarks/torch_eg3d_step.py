@@ -31,6 +31,25 @@ def conv(x, p, down=False, activation=True, gain=1.0):
   return (F.leaky_relu(x, 0.2) * math.sqrt(2) if activation else x) * gain
 
 
+def trunk(p, x, group_size):
+  """The residual discriminator before its verdict: images [b, c, r, r] → [b, features]."""
+  size = x.shape[-1]
+  while size > 4:
+    block = p[f'b{size}']
+    if 'fromrgb' in block:
+      x = conv(x, block['fromrgb'])
+    y = conv(x, block['skip'], True, False, math.sqrt(0.5))
+    x = conv(conv(x, block['conv0']), block['conv1'], True, True, math.sqrt(0.5))
+    x, size = x + y, size // 2
+  block, group = p['b4'], min(group_size, len(x))
+  y = x.reshape(-1, group, *x.shape[1:])
+  y = (y - y.mean(1, keepdim=True)).square().mean(1).add(1e-8).sqrt().mean((1, 2, 3))
+  y = y.repeat_interleave(group)[:, None, None, None].expand(-1, 1, 4, 4)
+  x = conv(torch.cat([x, y], 1), block['conv'])
+  # The library's weights are for pixels with contiguous channels (NHWC).
+  return dense(x.permute(0, 2, 3, 1).reshape(len(x), -1), block['fc'], True)
+
+
 class DualDiscriminator:
   """The discriminator of a library's `discriminators.DualDiscriminator` and its parameters."""
 
@@ -50,21 +69,37 @@ class DualDiscriminator:
     cmap = cmap * torch.rsqrt(cmap.square().mean(1, keepdim=True) + 1e-8)
     for i in range(self.fields.mapping_layers):
       cmap = dense(cmap, p['mapping'][f'fc_{i}'], True, 0.01)
-    while size > 4:
-      block = p[f'b{size}']
-      if 'fromrgb' in block:
-        x = conv(x, block['fromrgb'])
-      y = conv(x, block['skip'], True, False, math.sqrt(0.5))
-      x = conv(conv(x, block['conv0']), block['conv1'], True, True, math.sqrt(0.5))
-      x, size = x + y, size // 2
-    block, group = p['b4'], min(self.fields.group_size, len(x))
-    y = x.reshape(-1, group, *x.shape[1:])
-    y = (y - y.mean(1, keepdim=True)).square().mean(1).add(1e-8).sqrt().mean((1, 2, 3))
-    y = y.repeat_interleave(group)[:, None, None, None].expand(-1, 1, 4, 4)
-    x = conv(torch.cat([x, y], 1), block['conv'])
-    # The library's weights are for pixels with contiguous channels (NHWC).
-    x = dense(x.permute(0, 2, 3, 1).reshape(len(x), -1), block['fc'], True)
-    return (dense(x, block['out']) * cmap).sum(1) / math.sqrt(cmap.shape[1])
+    x = trunk(p, x, self.fields.group_size)
+    return (dense(x, p['b4']['out']) * cmap).sum(1) / math.sqrt(cmap.shape[1])
+
+
+def lazy_adam(parameters, optimizer, rate, every):
+  """Adam with StyleGAN2's correction for a term that is due each `every` steps; `optimizer` of a
+  config."""
+  share = every / (every + 1)
+  betas = (optimizer.beta1**share, optimizer.beta2**share)
+  return torch.optim.Adam(parameters, share * rate, betas)
+
+
+def update(optimizer, others, loss):
+  """A step of an optimizer, the parameters `others` frozen meanwhile; the loss, of the function."""
+  for tensor in others:
+    tensor.requires_grad_(False)
+  optimizer.zero_grad(set_to_none=True)
+  value = loss()
+  value.backward()
+  optimizer.step()
+  for tensor in others:
+    tensor.requires_grad_(True)
+  return value.detach()
+
+
+def r1_loss(discriminator, weight, *images):
+  """Half the squared gradient of the logits in all of the images, weighted."""
+  images = [x.detach().requires_grad_(True) for x in images]
+  gradient = torch.autograd.grad(discriminator(*images).sum(), images, create_graph=True)
+  norms = sum(x.square().sum((1, 2, 3)) for x in gradient)
+  return 0.5 * weight * norms.mean()
 
 
 class Trainer:
@@ -75,29 +110,18 @@ class Trainer:
     self.generator, self.discriminator = generator, discriminator
     for tensor in self.generator.parameters() + self.discriminator.parameters():
       tensor.requires_grad_(True)
-    # StyleGAN2's correction of Adam for lazy terms.
     own, optimizer = config.eg3d, config.optimizer
-    self.optimizers = []
-    for network, rate, every in (
-      (generator, optimizer.lr_generator, own.density_every),
-      (discriminator, optimizer.lr_discriminator, config.loss.r1_every),
-    ):
-      share = every / (every + 1)
-      betas = (optimizer.beta1**share, optimizer.beta2**share)
-      self.optimizers.append(torch.optim.Adam(network.parameters(), share * rate, betas))
+    self.optimizers = [
+      lazy_adam(generator.parameters(), optimizer, optimizer.lr_generator, own.density_every),
+      lazy_adam(
+        discriminator.parameters(), optimizer, optimizer.lr_discriminator, config.loss.r1_every
+      ),
+    ]
     self.average = [tensor.detach().clone() for tensor in generator.parameters()]
 
-  def _update(self, i, network, loss):
+  def _update(self, i, loss):
     others = (self.generator, self.discriminator)[1 - i]
-    for tensor in others.parameters():
-      tensor.requires_grad_(False)
-    self.optimizers[i].zero_grad(set_to_none=True)
-    value = loss()
-    value.backward()
-    self.optimizers[i].step()
-    for tensor in others.parameters():
-      tensor.requires_grad_(True)
-    return value.detach()
+    return update(self.optimizers[i], others.parameters(), loss)
 
   def fakes(self, z, label, rays, draws):
     """The picture and the rendering, in that order."""
@@ -133,10 +157,12 @@ class Trainer:
 
   def r1_loss(self, images, label):
     """Half the squared gradient, weighted."""
-    pair = [x.detach().requires_grad_(True) for x in (images, self.small(images))]
-    gradient = torch.autograd.grad(self.discriminator(*pair, label).sum(), pair, create_graph=True)
-    norms = sum(x.square().sum((1, 2, 3)) for x in gradient)
-    return 0.5 * self.config.loss.r1 * norms.mean()
+    return r1_loss(
+      lambda *pair: self.discriminator(*pair, label),
+      self.config.loss.r1,
+      images,
+      self.small(images),
+    )
 
   def step(self, number, images, label, rays):
     """One step of training, lazy terms where they are due."""
@@ -149,14 +175,14 @@ class Trainer:
       r = rays[0].shape[1]
       return torch.rand(b, r, options.num_coarse), torch.rand(b, r, options.num_fine)
 
-    g, d = self.generator, self.discriminator
-    self._update(0, g, lambda: self.g_loss(z(), label, rays, draws()))
+    g = self.generator
+    self._update(0, lambda: self.g_loss(z(), label, rays, draws()))
     if number % own.density_every == 0:
-      self._update(0, g, lambda: own.density_every * self.density_loss(z(), label))
-    loss = self._update(1, d, lambda: self.d_loss(images, label, z(), rays, draws()))
+      self._update(0, lambda: own.density_every * self.density_loss(z(), label))
+    loss = self._update(1, lambda: self.d_loss(images, label, z(), rays, draws()))
     every = self.config.loss.r1_every
     if number % every == 0:
-      self._update(1, d, lambda: every * self.r1_loss(images, label))
+      self._update(1, lambda: every * self.r1_loss(images, label))
     with torch.no_grad():
       torch._foreach_lerp_(self.average, [x.detach() for x in g.parameters()], 0.005)
     return loss

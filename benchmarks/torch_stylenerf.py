@@ -88,6 +88,24 @@ class StyleNeRF:
   def render(self, w, code, origins, directions, options):
     """Rays [b, r, 3], directions of length 1 along the camera's axis where depths are measured
     along it; deterministic. Returns colour and features [b, r, 3 + f]."""
+    weights, values, light = self.samples(w, origins, directions, options)
+    out = (weights[..., None] * values).sum(2)
+    b, r, _ = origins.shape
+    length = directions.norm(dim=-1, keepdim=True)
+    if not self.fields.background:
+      if options.white_back:
+        out = torch.cat([out[..., :3] + light, out[..., 3:]], -1)
+      return out
+    inverse = -torch.linspace(-1, 0, self.fields.background_samples) * 0.5
+    points = _outside(origins, directions / length, inverse)
+    density, values = self.background(points.reshape(b, -1, 4), code)
+    density = density.reshape(b, r, -1)
+    weights, _ = _weights(density, (-inverse).expand(b, r, -1), torch.ones_like(length), True)
+    return out + light * (weights[..., None] * values.reshape(b, r, len(inverse), -1)).sum(2)
+
+  def samples(self, w, origins, directions, options):
+    """The foreground's samples of rays, see `render`: weights [b, r, s], colours and features
+    [b, r, s, 3 + f], and the light [b, r, 1] that passes them."""
     b, r, _ = origins.shape
     length = directions.norm(dim=-1, keepdim=True)
 
@@ -109,28 +127,41 @@ class StyleNeRF:
     values = torch.cat([values, more], 2)
     values = torch.gather(values, 2, order[..., None].expand(-1, -1, -1, values.shape[-1]))
     weights, light = _weights(density, depths, length)
-    out = (weights[..., None] * values).sum(2)
-    if not self.fields.background:
-      if options.white_back:
-        out = torch.cat([out[..., :3] + light, out[..., 3:]], -1)
-      return out
-    inverse = -torch.linspace(-1, 0, self.fields.background_samples) * 0.5
-    points = _outside(origins, directions / length, inverse)
-    density, values = self.background(points.reshape(b, -1, 4), code)
-    density = density.reshape(b, r, -1)
-    weights, _ = _weights(density, (-inverse).expand(b, r, -1), torch.ones_like(length), True)
-    return out + light * (weights[..., None] * values.reshape(b, r, len(inverse), -1)).sum(2)
+    return weights, values, light
 
-  def upsample(self, values, w):
-    """Colour and features [b, 3 + f, n, n] → images."""
-    f = self.fields
+  def colours(self, values, w):
+    """Colour and features [b, n, 3 + f] of single samples → their colours [b, n, 3], by the layers
+    of the up-sampler; the mean squares of its layers' inputs are in `squares`."""
+    f, rgb, x = self.fields, values[..., :3], values[..., 3:]
+    clamp, self.squares = f.clamp or None, []
+    for i in range(len(f.channels)):
+      p, powers = self.p['upsampler'][f'b{f.low_resolution << (i + 1)}'], self.powers[i]
+      for name, power in zip(('conv0', 'conv1'), powers, strict=True):
+        self.squares.append(x.detach().square().mean())
+        x = activation(modulated(x * torch.rsqrt(power), p[name], w) + p[name]['bias'], clamp)
+      more = modulated(x, p['torgb'], w, False) + p['torgb']['bias']
+      rgb = rgb + (more.clamp(-clamp, clamp) if clamp else more)
+    return rgb
+
+  def move_powers(self):
+    """The running means of the squares, after those that were measured last."""
+    squares = torch.stack(self.squares).reshape(-1, 2)
+    self.powers = 0.999 * self.powers + 0.001 * squares
+
+  def upsample(self, values, w, measure=False):
+    """Colour and features [b, 3 + f, n, n] → images; with `measure` see `colours`."""
+    f, self.squares = self.fields, []
     image, x = values[:, :3], values[:, 3:]
     clamp = f.clamp or None
     for i in range(len(f.channels)):
       p, powers = self.p['upsampler'][f'b{f.low_resolution << (i + 1)}'], self.powers[i]
+      if measure:
+        self.squares.append(x.detach().square().mean())
       x = self._layer(x, p['conv0'], w, powers[0])
       x = filter_2x(F.pad(self._double(x, p), (2, 1, 2, 1)), padding=0)
       x = activation(x + p['conv0']['bias'][:, None, None], clamp)
+      if measure:
+        self.squares.append(x.detach().square().mean())
       x = self._layer(x, p['conv1'], w, powers[1])
       x = activation(x + p['conv1']['bias'][:, None, None], clamp)
       rgb = _rows(x, lambda rows, p=p: modulated(rows, p['torgb'], w, False))

@@ -96,19 +96,28 @@ class StyleSDF:
 
   sharpness = 100.0
 
-  def decode(self, features, w):
-    """Features [b, h, n, n] and the renderer's style [b, w_dim] → images."""
-    fields, noise = self.fields, iter(self.noise)
+  def decode(self, features, w, noise=None):
+    """Features [b, h, n, n] and the renderer's style [b, w_dim] → images; noise [b, 1, n, n] of
+    each layer, None for the constant one."""
+    return self.decode_styles(features, self.decoder_styles(w), noise)
+
+  def decoder_styles(self, w):
+    """The renderer's style [b, w_dim] → that of each of the decoder's layers, [b, n, c]."""
     w = w * torch.rsqrt(w.square().mean(1, keepdim=True) + 1e-8)
-    for i in range(fields.decoder_mapping_layers):
+    for i in range(self.fields.decoder_mapping_layers):
       w = dense(w, self.p['decoder_mapping'][f'fc_{i}'], True, 0.01)
+    return w[:, None].repeat(1, 2 * len(self.fields.decoder_channels), 1)
+
+  def decode_styles(self, features, ws, noise=None):
+    """`decode` of the styles [b, n, c] of its layers; to-RGB has that of the next block's first."""
+    fields, noise = self.fields, iter(self.noise if noise is None else noise)
     x, image = features, None
     for i in range(len(fields.decoder_channels)):
       p = self.p['decoder'][f'b{fields.low_resolution << i}']
       if i:
-        x = layer(x, p['conv0'], w, next(noise), up=True)
-      x = layer(x, p['conv1'], w, next(noise))
-      rgb = to_rgb(x, p['torgb'], w)
+        x = layer(x, p['conv0'], ws[:, 2 * i - 1], next(noise), up=True)
+      x = layer(x, p['conv1'], ws[:, 2 * i], next(noise))
+      rgb = to_rgb(x, p['torgb'], ws[:, 2 * i + 1])
       image = rgb if image is None else upsample(image) + rgb
     return image
 

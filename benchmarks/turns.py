@@ -1,11 +1,13 @@
 """Training steps that take turns, so that what else a machine does falls on all of them."""
 
+import argparse
 import time
 
 import jax
 import numpy as np
 
-from jax3dgan.devices import parallel
+from jax3dgan.devices import compilation, cpu_devices, parallel
+from jax3dgan.training import device_count
 from jax3dgan.training import step as step_lib
 
 # Each lazy term of a step counts as often as in training.
@@ -42,3 +44,39 @@ def medians(steps, cycles, now=time.perf_counter, length=CYCLE):
       if cycle:
         own.append((now() - began) / length)
   return [float(np.median(own)) for own in seconds]
+
+
+def main(make_config, build, about):
+  """The program of a training step here against plain PyTorch.
+
+  Args:
+    make_config: the config of a batch size.
+    build: (config, mesh) → (step(number), PyTorch's, {loss: (ours, theirs)}).
+    about: what it says of itself.
+  """
+  import torch
+
+  from benchmarks import style
+
+  flags = argparse.ArgumentParser(description=about.splitlines()[0])
+  flags.add_argument('--batch', type=int, default=16)
+  flags.add_argument('--cycles', type=int, default=3)
+  flags.add_argument('--processor_time', action='store_true', help='see `style.clock`')
+  args = flags.parse_args()
+  compilation.use_cache()
+  now, config = style.clock(args.processor_time), make_config(args.batch)
+  # As `main` does; both sides compute the same images: none that do not count.
+  cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))
+  number = device_count.largest(config, jax.device_count())
+  ours, theirs, losses = build(config, parallel.make_mesh(jax.devices()[:number]))
+  print(
+    f'{torch.get_num_threads()} threads, {number} devices; batch {args.batch}; '
+    f'torch {torch.__version__}, jax {jax.__version__}'
+  )
+  for name, (own, their) in losses.items():
+    print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
+  own, their = medians((ours, theirs), args.cycles, now)
+  print(
+    f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
+    f'{args.batch / own:.1f} images/s'
+  )
