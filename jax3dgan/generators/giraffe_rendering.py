@@ -12,7 +12,7 @@ from jax3dgan.fields.giraffe import FieldLayers
 from jax3dgan.generators.base import Scene
 from jax3dgan.generators.giraffe_scene import Poses
 from jax3dgan.nn.cpu import tiles
-from jax3dgan.rendering import compositing, composition, hierarchical, sampling
+from jax3dgan.rendering import compositing, composition, hierarchical, passes, sampling
 from jax3dgan.rendering.hierarchical import divisor
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays
@@ -216,7 +216,7 @@ def render_rays(
     densities = jnp.concatenate([densities, behind[:, None]], axis=1)
 
   total, shares = composition.compose(densities, fields.mode)
-  last = hierarchical.last_interval(distances, options, limits)
+  last = passes.last_interval(distances, options, limits)
   deltas = compositing.intervals(distances, last)
   # Of unit length but for cameras of `compat.look_at_batch_norm`.
   deltas = deltas * jnp.linalg.norm(rays.directions, axis=-1, keepdims=True)

@@ -7,7 +7,6 @@ No gradient goes through the choice of the fine depths.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from jax3dgan.errors import UserError
 from jax3dgan.nn import phases
 from jax3dgan.nn.cpu import tiles
-from jax3dgan.rendering import compositing, merging, occupancy, sampling
+from jax3dgan.rendering import merging, occupancy, passes, sampling
 from jax3dgan.rendering.compositing import Composite
 from jax3dgan.rendering.draws import Draws, draw
 from jax3dgan.rendering.occupancy import EmphasisedLimits, Occupancy
@@ -138,7 +137,7 @@ def render_rays(
     spread, limits = limits, occupancy.stretched_limits(limits)
 
   def points_along(depths):
-    return points_at(rays, _placed(depths, options, limits, spread)[0])
+    return points_at(rays, passes.placed(depths, options, limits, spread)[0])
 
   near, far = (options.near, options.far) if limits is None else limits[:2]
   depths = sampling.stratified_depths(
@@ -153,23 +152,27 @@ def render_rays(
     raw, coarse_noise = raw + coarse_noise, None
   final_noise = None if draws.final_noise is None else noise_std * draws.final_noise
   if not options.num_fine:
-    out = _march(raw, colour, depths, options, limits, final_noise, spread, surface=rays.surface)
+    out = passes.march(
+      raw, colour, depths, options, limits, final_noise, spread, surface=rays.surface
+    )
     means = out.means | _means(terms)
     return out._replace(means=means, samples=colour if return_samples else None)
 
-  weights = _weights(jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise, spread)
-  fine = _fine_depths(depths, weights, draws.pdf, options)
+  weights = passes.weights(
+    jax.lax.stop_gradient(raw), depths, options, limits, coarse_noise, spread
+  )
+  fine = passes.fine_depths(depths, weights, draws.pdf, options)
   merged = merging.merge(fine, depths)
   coarse = None
   if return_coarse:
-    coarse = _march(raw, colour, depths, options, limits, coarse_noise, spread)
+    coarse = passes.march(raw, colour, depths, options, limits, coarse_noise, spread)
   if fine_field is None:
     fine_raw, fine_colour, *more = field(points_along(fine), directions)
     terms += more
     if of_passes and draws.fine_noise is not None:
       fine_raw = fine_raw + noise_std * draws.fine_noise
     raw, colour = merged.together(fine_raw, raw), (fine_colour, colour)
-    out = _march(
+    out = passes.march(
       raw, colour, merged.depths, options, limits, final_noise, spread, merged, rays.surface
     )
     colour = merged.together(*colour) if return_samples else None
@@ -177,7 +180,7 @@ def render_rays(
     raw, colour, *terms = fine_field(points_along(merged.depths), directions)
     if of_passes and draws.fine_noise is not None:
       raw = raw + noise_std * merged.together(draws.fine_noise, draws.coarse_noise)
-    out = _march(
+    out = passes.march(
       raw, colour, merged.depths, options, limits, final_noise, spread, surface=rays.surface
     )
   means = out.means | _means(terms)
@@ -188,84 +191,6 @@ def _means(terms: list) -> dict:
   """Means [b, r] over the samples of what fields returned beside density and colour, by name."""
   names = terms[0] if terms else {}
   return {name: jnp.concatenate([of[name] for of in terms], -1).mean(-1) for name in names}
-
-
-def _fine_depths(depths, weights, u, options: RenderOptions):
-  """[b, r, k] depths, unsorted, from the weights of coarse ones [b, r, s]."""
-  choose, uniforms = {
-    'weights': (sampling.importance_depths, sampling.midpoint_uniforms),
-    'nerf': (functools.partial(sampling.importance_depths, floor=0.0), sampling.edge_uniforms),
-    'smoothed': (sampling.smoothed_importance_depths, sampling.midpoint_uniforms),
-    'robust': (
-      functools.partial(sampling.robust_depths, nucleus=options.nucleus),
-      sampling.centre_uniforms,
-    ),
-  }[options.importance]
-  if u is None:
-    u = uniforms(options.num_fine)
-  elif options.fine_jitter == 'strata':
-    u = (jnp.arange(options.num_fine) + u) / options.num_fine
-  u = jnp.broadcast_to(u, (*depths.shape[:-1], options.num_fine)).astype(depths.dtype)
-  return jax.lax.stop_gradient(choose(depths, weights, u))
-
-
-def last_interval(depths, options: RenderOptions, limits: Limits | None):
-  """The length [...] of the interval behind the last of samples at depths [..., s]; a scalar where
-  it is the same for all."""
-  if options.last_interval == 'infinite':
-    return compositing.INFINITE_INTERVAL
-  if options.last_interval == 'none':
-    return 0.0
-  near, far = (options.near, options.far) if limits is None else (x[..., 0] for x in limits[:2])
-  half_stratum = 0.5 * (far - near) / max(options.num_coarse - 1, 1)
-  end = far if options.strata == 'cells' else far + half_stratum
-  return jnp.maximum(end - depths[..., -1], 0.0)
-
-
-def _hit(limits: Limits | None):
-  return None if limits is None else limits.hit[..., 0]
-
-
-def _placed(depths, options: RenderOptions, limits, spread: EmphasisedLimits | None):
-  """(distances [b, r, s], lengths of their intervals) of samples at these depths, which are
-  stretched where samples are not dense alike; otherwise they are the distances, and None."""
-  if spread is None:
-    return depths, None
-  placed = occupancy.place(spread, depths)
-  last = last_interval(depths, options, limits)
-  return placed.depths, occupancy.intervals(depths, placed, options, last)
-
-
-def _weights(raw, depths, options: RenderOptions, limits, noise, spread):
-  """What the importance sampling takes: weights [b, r, s], or [b, r, s − 1] of 'midpoints'."""
-  depths, deltas = _placed(depths, options, limits, spread)
-  if options.marcher == 'midpoints':
-    return compositing.midpoint_weights(raw, depths, options.density, _hit(limits), deltas)
-  density = compositing.activate_density(raw, options.density, noise)
-  if deltas is None:
-    deltas = compositing.intervals(depths, last_interval(depths, options, limits))
-  return compositing.ray_weights(density, deltas, _hit(limits))
-
-
-def _march(
-  raw, colour, depths, options: RenderOptions, limits, noise, spread, merged=None, surface=None
-) -> Composite:
-  """The Composite of samples in ascending depth; `noise` [b, r, s] is added to raw densities."""
-  distances, deltas = _placed(depths, options, limits, spread)
-  common = dict(white_back=options.white_back, hit=_hit(limits), merged=merged, deltas=deltas)
-  if options.marcher == 'midpoints':
-    return compositing.march_midpoints(raw, colour, distances, activation=options.density, **common)
-  density = compositing.activate_density(raw, options.density, noise)
-  last = last_interval(depths, options, limits)
-  return compositing.composite(
-    density,
-    colour,
-    distances,
-    last_interval=last,
-    last_back=options.last_back,
-    surface=surface,
-    **common,
-  )
 
 
 def divisor(total: int, limit: int) -> int:
