@@ -9,8 +9,8 @@ from jax3dgan.data import arrays, first_use, labels, order, pipeline
 from jax3dgan.data import codes as codes_lib
 from jax3dgan.devices import hosts, parallel
 from jax3dgan.errors import UserError
+from jax3dgan.training.step import TABLE
 
-TABLE = 'table'  # the rows of the whole data set, of a recipe that needs codes
 _ROWS = 4096  # of a table whose data set is not known
 
 
@@ -199,7 +199,7 @@ class Feed:
   def examples(self, batch):
     """This device's examples, inside the compiled step: {'image': [b, h, w, c]}, 'label' [b, 25]
     where `config.data.use_labels`, and, of a recipe that needs codes, these by their names and
-    'table', {name: [n, k]} of the whole data set."""
+    TABLE, {name: [n, k]} of the whole data set."""
     if self._resident is None:
       return batch
     local = self._stage.padded_batch_size // self._mesh.size

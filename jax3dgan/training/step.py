@@ -25,6 +25,9 @@ from jax3dgan.training.batch_split import BatchSplit
 from jax3dgan.training.schedule import Stage
 from jax3dgan.training.state import TrainState
 
+# In a batch, beside its examples: rows of the whole data set, of a recipe that needs codes.
+TABLE = 'table'
+
 
 def to_float(images):
   """uint8 images to float32 in [−1, 1]; images of floats are there already."""
@@ -35,15 +38,15 @@ def to_float(images):
 
 def photos_of(batch, batch_size: int) -> Photos:
   """The photos of a device's part {'image': [b, h, w, 3], or 4 with masks, 'label': [b, 25] or
-  none, codes by their names, 'table': {name: [n, k]} of the whole data set or none} of a batch."""
+  none, codes by their names, TABLE: {name: [n, k]} of the whole data set or none} of a batch."""
   label, all_labels = batch.get('label'), None
   if label is not None:
     all_labels = jax.lax.all_gather(label, parallel.AXIS, tiled=True)[:batch_size]
   image, opacity = to_float(batch['image']), None
   if image.shape[-1] == 4:
     image, opacity = image[..., :3], 0.5 * (image[..., 3] + 1)
-  codes = {name: x for name, x in batch.items() if name not in ('image', 'label', 'table')}
-  return Photos(image, label, all_labels, opacity, codes, batch.get('table', {}))
+  codes = {name: x for name, x in batch.items() if name not in ('image', 'label', TABLE)}
+  return Photos(image, label, all_labels, opacity, codes, batch.get(TABLE, {}))
 
 
 def weights_of(split: BatchSplit):

@@ -119,7 +119,7 @@ def test_a_step_gets_codes_and_the_table_of_all(on_device, tmp_path, monkeypatch
     np.testing.assert_array_equal(out.table[name], whole)
   config.data.num_images = COUNT
   shapes = jax.eval_shape(lambda: feed.shapes(config, 4, 16))
-  assert shapes['table']['expression'].shape == out.table['expression'].shape
+  assert shapes[feed.TABLE]['expression'].shape == out.table['expression'].shape
   assert set(feed.specs(config)) == set(shapes)
 
 
