@@ -20,7 +20,7 @@ from jax3dgan.generators import cgsgan as generator_lib
 from jax3dgan.recipes import cgsgan_losses, checks, eg3d_inputs, splatted, views
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True)

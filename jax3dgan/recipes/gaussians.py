@@ -19,7 +19,7 @@ from jax3dgan.generators.gaussians import GaussianSplats, logit
 from jax3dgan.losses.ssim import ssim
 from jax3dgan.recipes import checks, densification, initial_points
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe, Terms
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 
 _STATISTICS = 'densification'  # the recipe's own buffer
 _AROUND = 1.1  # the scene's extent in distances of the cameras from its centre

@@ -19,7 +19,7 @@ from jax3dgan.generators import templates
 from jax3dgan.recipes import checks, eg3d_inputs, gghead_losses, splatted, views
 from jax3dgan.recipes.loss_terms import Loss
 from jax3dgan.recipes.splatted import WEIGHT, SplattedRecipe
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 

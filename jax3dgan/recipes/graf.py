@@ -21,7 +21,7 @@ from jax3dgan.recipes import base, checks, loss_terms, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.rendering import patches as patches_lib
 from jax3dgan.training import schedule
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 

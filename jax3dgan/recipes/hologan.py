@@ -19,7 +19,7 @@ from jax3dgan.generators.hologan import uniform_latents
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 _STREAM = 'images'  # of the random numbers that all phases share

@@ -16,7 +16,7 @@ from jax3dgan.generators import FieldGenerator
 from jax3dgan.recipes import checks
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.rendering import rays as rays_lib
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 

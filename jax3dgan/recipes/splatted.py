@@ -9,7 +9,7 @@ from typing import ClassVar
 from jax3dgan.errors import UserError
 from jax3dgan.recipes import backgrounds, base, checks, loss_terms, splat_losses
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 WEIGHT = Range(0, note='0 for none')

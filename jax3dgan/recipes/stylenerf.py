@@ -17,7 +17,7 @@ from jax3dgan.losses import path_length
 from jax3dgan.recipes import base, checks, loss_terms, mixing, stylenerf_losses
 from jax3dgan.recipes.base import Inputs, Networks, Phase, Recipe
 from jax3dgan.training import schedule
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 

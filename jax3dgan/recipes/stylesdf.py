@@ -18,7 +18,7 @@ from jax3dgan.losses import adversarial, path_length
 from jax3dgan.recipes import base, checks, loss_terms, mixing
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
 from jax3dgan.recipes.stylesdf_stage1 import RENDERING, check_renderer
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 # With other values the frozen renderer shows another scene, whatever its weights. How finely rays

@@ -17,7 +17,7 @@ from jax3dgan.generators.stylesdf import MARCHING, StyleSDF, as_rendering
 from jax3dgan.losses import adversarial, regularizers
 from jax3dgan.recipes import base, checks, loss_terms, sphere_init
 from jax3dgan.recipes.base import Inputs, Phase, Recipe, Terms
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named, named_keys
 
 

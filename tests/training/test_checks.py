@@ -8,7 +8,7 @@ import pytest
 from jax3dgan import config as config_lib
 from jax3dgan import config_json
 from jax3dgan.errors import UserError
-from jax3dgan.training import checks
+from jax3dgan.training import checks, ranges
 
 CONFIGS = sorted(
   path.stem for path in (pathlib.Path(__file__).resolve().parents[2] / 'configs').glob('*.py')
@@ -97,10 +97,10 @@ def test_a_discriminator_may_compare_no_images():
 
 def test_ends_of_ranges():
   for allowed, inside, outside in (
-    (checks.Range(0, 1), (0, 1, 0.5), (-1e-9, 1.001, NAN, None, 'x', True)),
-    (checks.Range(0, 1, above=True, below=True), (1e-9, 0.999), (0, 1, INF)),
-    (checks.Range(high=3), (-5, 3), (4, -INF)),
-    (checks.Range(), (-5, 3.0), (INF, NAN)),
+    (ranges.Range(0, 1), (0, 1, 0.5), (-1e-9, 1.001, NAN, None, 'x', True)),
+    (ranges.Range(0, 1, above=True, below=True), (1e-9, 0.999), (0, 1, INF)),
+    (ranges.Range(high=3), (-5, 3), (4, -INF)),
+    (ranges.Range(), (-5, 3.0), (INF, NAN)),
   ):
     assert all(map(allowed.contains, inside)) and not any(map(allowed.contains, outside))
 
