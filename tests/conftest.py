@@ -28,9 +28,7 @@ if importlib.metadata.version('jaxlib').startswith('0.10.'):  # a flag of these 
 os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 
 import pytest  # noqa: E402  after the settings
-
-# Tracing makes many objects that stay: looking through them less often saves a sixth of its time.
-gc.set_threshold(50_000, 20, 50)
+import settings  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -93,6 +91,7 @@ _FIRST = (
 
 
 def pytest_collection_finish():
+  settings.share_contexts()
   # What is there by now stays: it is not looked through again.
   gc.collect()
   gc.freeze()

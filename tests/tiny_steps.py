@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import gc
 import importlib
 import pathlib
 import subprocess
@@ -14,6 +13,7 @@ import ict_synthetic
 import jax
 import jax.extend
 import numpy as np
+import settings
 
 from jax3dgan import cameras, discriminators, generators
 from jax3dgan import config as config_lib
@@ -26,8 +26,7 @@ from jax3dgan.training import step as step_lib
 
 BATCH = 16
 
-# As in conftest.py, for the processes with several devices.
-gc.set_threshold(50_000, 20, 50)
+settings.share_contexts()  # for the processes with several devices
 
 
 def pigan(**fields):

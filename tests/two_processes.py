@@ -15,6 +15,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import settings
 from jax.experimental import multihost_utils
 
 from configs import toys
@@ -210,6 +211,7 @@ def main(folder, name, port):
 
 
 if __name__ == '__main__':
+  settings.share_contexts()
   try:
     main(*sys.argv[1:])
   except hosts.UserError as error:

@@ -239,6 +239,7 @@ def test_configs_are_built_completed_and_shrunk():
   assert workdirs.plain(later.discriminator) == older['discriminator']
 
 
+@pytest.mark.thorough  # a program of its own; gradients are compared above, steps elsewhere
 def test_a_training_step_lowers_its_loss():
   config = stylegan2_config()
   config.resolution = 8

@@ -49,11 +49,13 @@ def test_the_cache_gives_the_same_probes_without_training(toys, monkeypatch):
 def test_other_settings_and_damaged_files_are_trained_again(toys, monkeypatch):
   cache, found = toys
   calls = []
-  real = probes.fit
+  trained, real = [], probes.fit
 
   def fit(images, targets, steps, *rest):
     calls.append(steps)
-    return real(images, targets, 1, *rest)
+    if len(trained) < 2:
+      trained.append(real(images, targets, 1, *rest))
+    return trained[(len(calls) - 1) % 2]  # what is trained again comes to the same
 
   monkeypatch.setattr(probes, 'fit', fit)
   small = SMALL | dict(num_train=64, num_held_out=16)

@@ -19,6 +19,8 @@ from jax3dgan.training import schedule
 from jax3dgan.training import state as state_lib
 
 SIZES = pytest.mark.parametrize('size', [64, 128])
+# Losses and steps of 128 have all that those of 64 have, and styles.
+STEPS = pytest.mark.parametrize('size', [pytest.param(64, marks=pytest.mark.thorough), 128])
 
 
 def of_sample(key: str, array):
@@ -183,7 +185,7 @@ def gradient_of_image(size: int):
   return jax.jit(jax.grad(loss))(intermediates(size)['G/image'])
 
 
-@SIZES
+@STEPS
 def test_the_losses(size):
   config, _ = recipe_of(size)
   (d_loss, d_terms, *_), (g_loss, g_terms, *_), (later, later_terms, *_) = step_of(size)
@@ -229,7 +231,7 @@ def compare_gradients(size: int, names: dict, gradients, prefix: str):
     compare_all(size, {name: found[name]}, relative=float(1e-4 * of_largest))
 
 
-@SIZES
+@STEPS
 def test_the_gradients(size):
   judges, generators, later = step_of(size)
   if any(key.startswith('ggrad_image') for key in goldens.load(golden.FILES[size])):
@@ -239,7 +241,7 @@ def test_the_gradients(size):
   compare_gradients(size, golden.generator_arrays(size), later[2], 'step/G_grad')
 
 
-@SIZES
+@STEPS
 def test_a_step_of_both_networks(size):
   judges, _, later = step_of(size)
   arrays = goldens.load(golden.FILES[size])

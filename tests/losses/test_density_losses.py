@@ -78,7 +78,7 @@ def sample(plane, uv):
 
 @functools.cache
 def official():
-  """(the decoder's arrays, density of them and points) of EG3D's small generator."""
+  """(the decoder's arrays, the planes, density of these and points) of EG3D's small generator."""
   weights = {}
   for part in ('mapping', 'backbone_lo', 'backbone_hi'):
     weights |= goldens.load(f'G_small_weights_{part}')
@@ -94,9 +94,7 @@ def official():
     planes = network.apply({'params': backbone}, jnp.broadcast_to(w[:, None], (4, 14, 512)))
     return planes.reshape(4, 256, 256, 3, 32)
 
-  planes = planes_of(params, backbone)
-
-  def density_fn(decoder, points):
+  def density_fn(decoder, planes, points):
     def one(planes, points):
       pairs = enumerate(((0, 1), (0, 2), (2, 0)))
       x = sum(sample(planes[:, :, i], 2 * points[:, pair]) for i, pair in pairs) / 3
@@ -107,7 +105,8 @@ def official():
 
   prefix = 'decoder.'
   names = [name for name in weights if name.startswith(prefix)]
-  return {name.removeprefix(prefix): jnp.asarray(weights[name]) for name in names}, density_fn
+  decoder = {name.removeprefix(prefix): jnp.asarray(weights[name]) for name in names}
+  return decoder, planes_of(params, backbone), density_fn
 
 
 def compare_gradients(file, gradients):
@@ -116,18 +115,18 @@ def compare_gradients(file, gradients):
 
 
 def test_l1_is_the_official_one():
-  file, (decoder, density_fn) = 'loss_Greg_l1', official()
+  file, (decoder, planes, density_fn) = 'loss_Greg_l1', official()
   draws = goldens.load(file)
   points = 2 * draws['draw1_rand'] - 1
   neighbours = points + 0.004 * draws['draw2_randn_like']
 
   @jax.jit
   @functools.partial(jax.value_and_grad, has_aux=True)
-  def loss(decoder):
-    value = density.l1(functools.partial(density_fn, decoder), points, neighbours)
+  def loss(decoder, planes):
+    value = density.l1(functools.partial(density_fn, decoder, planes), points, neighbours)
     return 4 * 0.25 * value, value  # every fourth step
 
-  (_, value), gradients = loss(decoder)
+  (_, value), gradients = loss(decoder, planes)
   goldens.compare(file, 'value.l1_unweighted', value, relative=1e-5)
   # A bias of the density drops out of a difference.
   assert np.abs(gradients.pop('net.2.bias')[0]) < 1e-6
@@ -135,7 +134,7 @@ def test_l1_is_the_official_one():
 
 
 def test_the_monotonic_kind_is_the_official_one():
-  file, (decoder, density_fn) = 'loss_Greg_monotonic_detach', official()
+  file, (decoder, planes, density_fn) = 'loss_Greg_monotonic_detach', official()
   draws = goldens.load(file)
   fronts, points = (2 * draws[name] - 1 for name in ('draw1_rand', 'draw3_rand'))
   behind = fronts + density.backward_offset(1 / 256)
@@ -143,13 +142,13 @@ def test_the_monotonic_kind_is_the_official_one():
 
   @jax.jit
   @functools.partial(jax.value_and_grad, has_aux=True)
-  def loss(decoder):
-    fn = functools.partial(density_fn, decoder)
+  def loss(decoder, planes):
+    fn = functools.partial(density_fn, decoder, planes)
     monotonic = density.monotonic(fn, fronts, behind)
     l1 = density.l1(fn, points, neighbours)
     return 4 * (10 * monotonic + 0.25 * l1), (monotonic, l1)
 
-  (_, (monotonic, l1)), gradients = loss(decoder)
+  (_, (monotonic, l1)), gradients = loss(decoder, planes)
   goldens.compare(file, 'value.monotonic_relu_mean_unweighted', monotonic, relative=1e-5)
   goldens.compare(file, 'value.l1_unweighted', l1, relative=1e-5)
   compare_gradients(file, gradients)

@@ -73,14 +73,15 @@ def test_resampling_of_a_plain_keeps_it():
 
 @pytest.mark.parametrize('up, down', [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)])
 @pytest.mark.parametrize('n', [1, 2, 3, 4, 6])
-def test_the_gradient_of_a_filter_is_that_of_autodiff(up, down, n):
+def test_the_gradient_of_a_filter_is_that_of_autodiff(up, down, n, thorough):
   rng = np.random.default_rng(0)
   x, taps = rng.standard_normal((2, 9, 8, 3), np.float32), tuple(rng.standard_normal(n))
+  axes = (1, 2) if thorough else (1 + n % 2,)
 
   @jax.jit
   def run(x):
     results = []
-    for axis, padding in itertools.product((1, 2), [(-1, 5), (0, 0), (1, 3), (4, -2)]):
+    for axis, padding in itertools.product(axes, [(-1, 5), (0, 0), (1, 3), (4, -2)]):
       filters = (resample._filter_axis, resample._correlate_axis)
       own, plain = (
         functools.partial(f, taps=taps, axis=axis, up=up, down=down, padding=padding)
@@ -201,10 +202,10 @@ def test_an_even_ground_has_no_frame(name):
   else:
     make, styles = functools.partial(SuperResolution, (3, 2), (1, 2), 4), jnp.ones((1, 2))
   features = jnp.ones((1, 4, 4, 4))
-  variables = make().init(jax.random.key(0), features, styles)
+  variables = jax.jit(make().init)(jax.random.key(0), features, styles)
 
   def spread(border):
-    out = make(border=border).apply(variables, features, styles)
+    out = jax.jit(make(border=border).apply)(variables, features, styles)
     return np.ptp(out[0] if name == 'superresolution' else out, axis=(1, 2)).max()
 
   assert spread('zeros') > 1e-2 and spread('repeat') < 1e-5
