@@ -125,7 +125,7 @@ def test_the_terms_of_anchors():
   np.testing.assert_allclose(losses.neighbour_distance(points, 4), expected, rtol=1e-5)
   everybody = losses.neighbour_distance(points, 64)
   np.testing.assert_allclose(everybody, losses.neighbour_distance(points, 8), rtol=1e-6)
-  slopes = jax.grad(lambda x: losses.neighbour_distance(x, 64).sum())(points)
+  slopes = jax.jit(jax.grad(lambda x: losses.neighbour_distance(x, 64).sum()))(points)
   # Of all pairs: 4/(n (n − 1)) Σ (x − x'), and none at coinciding points.
   every = 4 / 72 * (9 * points - points.sum(axis=1, keepdims=True))
   np.testing.assert_allclose(slopes, every, rtol=1e-4, atol=1e-6)

@@ -94,7 +94,7 @@ def test_parts_with_whole_groups_are_as_good_as_the_batch():
   three = minibatch_stddev(x[:3], 4)[..., 3]
   np.testing.assert_allclose(three, np.std(x[:3], axis=0).mean(), rtol=1e-5)
   np.testing.assert_allclose(minibatch_stddev(x[:1], 4)[..., 3], 1e-4, rtol=1e-4)
-  assert np.isfinite(jax.grad(lambda x: minibatch_stddev(x, 4).sum())(x[:1])).all()
+  assert np.isfinite(jax.jit(jax.grad(lambda x: minibatch_stddev(x, 4).sum()))(x[:1])).all()
   with pytest.raises(UserError, match='6 images .* groups of 4.*group_size'):
     minibatch_stddev(x[:6], 4)
 

@@ -94,7 +94,7 @@ def test_terms_of_a_sphere():
   np.testing.assert_allclose(signed_distance.eikonal(gradient), 0, atol=1e-10)
   np.testing.assert_allclose(signed_distance.eikonal(0.5 * gradient), 0.25, rtol=1e-5)
   # Where a field is flat the term has a derivative.
-  assert np.isfinite(jax.grad(signed_distance.eikonal)(jnp.zeros(3))).all()
+  assert np.isfinite(jax.jit(jax.grad(signed_distance.eikonal))(jnp.zeros(3))).all()
   terms = signed_distance.minimal_surface(jnp.array([0.0, 0.01, -0.01]))
   np.testing.assert_allclose(terms, [1, np.exp(-1), np.exp(-1)], rtol=1e-6)
 

@@ -82,7 +82,7 @@ def test_the_terms_of_gaussians():
     assert abs(losses.beta(o) - value) < 2e-5
   zeros = jnp.zeros((1, 4, 3))
   assert losses.mean_norm(zeros)[0] < 1e-4
-  assert np.isfinite(jax.grad(lambda x: losses.mean_norm(x).sum())(zeros)).all()
+  assert np.isfinite(jax.jit(jax.grad(lambda x: losses.mean_norm(x).sum()))(zeros)).all()
   # A picture of a ramp: neighbours to the right differ by a tenth in one of three channels.
   ramp = jnp.broadcast_to(0.1 * jnp.arange(5.0), (1, 6, 5))
   places = jnp.stack([ramp, jnp.ones_like(ramp)], axis=-1)

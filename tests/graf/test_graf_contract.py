@@ -77,7 +77,7 @@ def test_cameras_of_an_evaluation_have_several_distances():
   assert z['yaw_std'] == math.pi / 4
   prior = cameras.pose_prior(**own.config.pose_prior)
   radii = np.asarray(
-    jax.vmap(lambda key: cameras.sample_radius(prior, key, 10.0))(
+    jax.jit(jax.vmap(lambda key: cameras.sample_radius(prior, key, 10.0)))(
       jax.random.split(jax.random.key(0), 64)
     )
   )

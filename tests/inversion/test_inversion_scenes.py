@@ -47,7 +47,7 @@ def test_codes_and_poses_that_differ_are_searched(model, space):
     'codes, sizes, places and turns of 3 objects and the background; which of them are there '
     'stays as at the start'
   )
-  gradient = jax.grad(lambda c: space.unlikelihood(c).sum())(space.start(1) + 1.0)
+  gradient = jax.jit(jax.grad(lambda c: space.unlikelihood(c).sum()))(space.start(1) + 1.0)
   np.testing.assert_array_equal(gradient[0] != 0, space.moved)
   assert (poses_of(model, space.spread[None]).presence == 0).all()
 

@@ -33,11 +33,13 @@ def loss(kind='relativistic'):
 def test_the_losses_are_of_differences_within_pairs():
   differences = FAKE - REAL
   with jax.enable_x64():
-    value, (of_real, of_fake) = jax.value_and_grad(adversarial.relativistic_loss, (0, 1))(
+    value, (of_real, of_fake) = jax.jit(jax.value_and_grad(adversarial.relativistic_loss, (0, 1)))(
       jnp.asarray(REAL), jnp.asarray(FAKE)
     )
-    of_generator, of_fakes = jax.value_and_grad(
-      lambda fake: adversarial.generator_loss(loss_terms.margins(loss(), fake, lambda: REAL))
+    of_generator, of_fakes = jax.jit(
+      jax.value_and_grad(
+        lambda fake: adversarial.generator_loss(loss_terms.margins(loss(), fake, lambda: REAL))
+      )
     )(jnp.asarray(FAKE))
   np.testing.assert_allclose(value, np.log1p(np.exp(differences)).mean(), rtol=1e-12)
   np.testing.assert_allclose(of_fake, sigmoid(differences) / 5, rtol=1e-12)

@@ -123,8 +123,12 @@ def test_float16_neither_overflows_nor_loses_small_gradients():
   np.testing.assert_allclose(y, 65504 * rounded(1e-3, 'float16') + 2, rtol=1e-6)
   # Cotangents of 1e-12 and 1e12 are zero and infinity in float16.
   for size in (1e-12, 1e12):
-    gradient = jax.grad(
-      lambda w, s=size: s * precision.einsum('nk,kh->nh', np.ones((1, 2), 'f'), w, 'float16').sum()
+    gradient = jax.jit(
+      jax.grad(
+        lambda w, s=size: (
+          s * precision.einsum('nk,kh->nh', np.ones((1, 2), 'f'), w, 'float16').sum()
+        )
+      )
     )(w)
     np.testing.assert_allclose(gradient, size, rtol=2**-8)
 

@@ -101,6 +101,7 @@ def test_the_gradient_of_a_filter_is_that_of_autodiff(up, down, n, thorough):
 def test_filters_of_many(along):
   x = np.random.default_rng(0).standard_normal((3, 2, 6, 4, 5), np.float32)
 
+  @jax.jit
   def slope(x):
     # A nonlinear gradient, so that both directions are mapped.
     return jax.grad(lambda x: jnp.sum(jnp.sin(resample.upsample(x))))(x)
