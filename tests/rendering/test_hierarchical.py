@@ -290,9 +290,11 @@ def test_one_offset_for_all_samples_of_a_ray():
   draws = hierarchical.draw(keys, NUM_RAYS, options, noise=False)
   assert draws.jitter.shape == (2, NUM_RAYS, 1)
 
+  every = make_rays()
+
   @jax.jit
   def render(jitter):
-    return hierarchical.render_rays(waves(PARAMS), make_rays(), options, Draws(jitter=jitter))
+    return hierarchical.render_rays(waves(PARAMS), every, options, Draws(jitter=jitter))
 
   same = np.broadcast_to(draws.jitter, (2, NUM_RAYS, options.num_coarse))
   np.testing.assert_allclose(render(draws.jitter).colour, render(same).colour, rtol=1e-5)
