@@ -56,6 +56,21 @@ def test_implementations_agree_to_second_order(kernel_size, stride, padding, hei
     )
 
 
+def test_the_kernels_gradient_of_a_large_map_comes_in_parts(monkeypatch):
+  monkeypatch.setattr(convolution, '_LARGE_MAP', 35)
+  monkeypatch.setattr(convolution, '_FEATURES', 3)
+  x, kernel, _ = arrays(3, 7, 5, features=7, dtype=np.float32)
+
+  def gradient(conv_fn):
+    return quick_jit(jax.grad(lambda k: jnp.tanh(conv_fn(x, k, padding=1)).sum()))
+
+  found = gradient(convolution.canonical_conv)(kernel)
+  expected = gradient(convolution.reference_conv)(kernel)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  text = gradient(convolution.canonical_conv).lower(kernel).as_text()
+  assert text.count('stablehlo.convolution') == 1 + 3  # of the image, and three of parts
+
+
 @pytest.mark.parametrize('stride', [1, 2])
 def test_patches_derivatives(stride):
   with jax.enable_x64(True):
