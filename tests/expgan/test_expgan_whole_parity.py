@@ -12,6 +12,7 @@ from golden_expgan import RAYS, SAMPLES, channels_first, channels_last, typed
 
 from jax3dgan.discriminators.expgan import LOW
 from jax3dgan.losses import regularizers
+from jax3dgan.nn import resample
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
 from jax3dgan.rendering.draws import Draws
 
@@ -139,6 +140,8 @@ def test_both_discriminators(dtype):
   arrays = goldens.load(JUDGES)
   x = {'image': arrays['real_image'], 'low': arrays['real_image_low']}
   x = {name: channels_last(value) for name, value in x.items()}
+  low = resample.resize_bilinear(jnp.asarray(x['image']), 16, antialias=False)
+  compare(JUDGES, 'real_image_low', channels_first(low), np.float32)
   run = x64.jit(judge)
   variables = {'params': typed(golden_expgan.discriminator_weights(), dtype)}
   for fade in (1.0, 0.7):
