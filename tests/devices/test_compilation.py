@@ -54,7 +54,8 @@ def test_options_are_given_where_they_are_supported(monkeypatch):
     assert compilation.options_for_convolutions() == {}
 
 
-_CONVOLUTIONAL = ('cgsgan', 'eg3d', 'gghead', 'giraffe', 'hologan', 'stylenerf', 'stylesdf')
+_CONVOLUTIONAL = ('cgsgan', 'eg3d', 'expgan', 'gghead', 'giraffe', 'hologan', 'stylenerf')
+_CONVOLUTIONAL += ('stylesdf',)
 
 
 @pytest.mark.parametrize('recipe', recipes.RECIPES)
