@@ -51,8 +51,8 @@ def variations(places, opacity):
 def stretch(offsets, spacing: float, on_template=None):
   """How much offsets from a template's points stretch its surface, [b].
 
-  Mean squared difference of the offsets of neighbours on the template's map, in their distance. A
-  surface that is turned back on itself has a difference above 1: this is what keeps it from
+  Squared difference of the offsets of neighbours on the template's map, in their distance, the mean
+  over rows plus that over columns. A surface that is turned back on itself has one above 1: this is what keeps it from
   folding, and leaves it free to move and to bend (a membrane's energy).
 
   Args:
