@@ -59,7 +59,7 @@ def facts_of(folder) -> dict:
 
 
 def read(folder) -> tuple[dict, int]:
-  """The arrays of a folder's weights, nested and in float32, and the number of training steps.
+  """The arrays of a folder's weights, nested, floats in float32, and the number of training steps.
 
   Raises:
     UserError: as `facts_of`; the weights are damaged or not finite, or `safetensors` is missing.
@@ -74,7 +74,8 @@ def read(folder) -> tuple[dict, int]:
   broken = [name for name, array in flat.items() if not np.isfinite(array).all()]
   if broken:
     raise UserError(f'{path} has numbers in {broken[0]} that are not finite. Copy it again.')
-  return packaged.nested({name: jnp.asarray(x, jnp.float32) for name, x in flat.items()}), step
+  arrays = {name: jnp.asarray(packaged.in_precision(x, np.float32)) for name, x in flat.items()}
+  return packaged.nested(arrays), step
 
 
 def check(folder, variables, expected) -> None:
@@ -101,7 +102,7 @@ def write(model, folder, notes: str = '', dtype=np.float32) -> pathlib.Path:
     model: A `trained.Trained`.
     folder: Made where it is not there; files of the same names are replaced.
     notes: How it was trained, as text.
-    dtype: of the weights; float16 halves the file.
+    dtype: of the weights that are floats; float16 halves the file.
 
   Raises:
     UserError: the folder is that of a run; weights beyond the range of the type.
@@ -113,9 +114,9 @@ def write(model, folder, notes: str = '', dtype=np.float32) -> pathlib.Path:
     )
   flat = packaged.flat(model)
   for name, array in flat.items():
-    if not np.abs(array).max(initial=0) <= np.finfo(dtype).max:
+    if not packaged.fits(array, dtype):
       raise UserError(f'{name} has values that {np.dtype(dtype).name} cannot hold. Use float32.')
-  data = serialized({name: array.astype(dtype) for name, array in flat.items()})
+  data = serialized({name: packaged.in_precision(x, dtype) for name, x in flat.items()})
   facts = {'library': LIBRARY, **packaged.facts(model, notes)}
   facts['config'] = _without_places(facts['config'])
   folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """The models that come with the package, as files.
 
 `NAME.npz` holds the EMA parameters in half precision, plain arrays, and the buffers under
-`buffers/`; `NAME.json` the config and how the model was trained.
+`buffers/`, of which integers and booleans stay what they are; `NAME.json` the config and how the
+model was trained.
 """
 
 import json
@@ -33,10 +34,11 @@ def metadata(name: str, directory=PRETRAINED) -> dict:
 
 
 def read(name: str, directory=PRETRAINED) -> tuple[dict, int]:
-  """Returns the arrays of a model, in float32, and its number of training steps."""
+  """Returns the arrays of a model, in float32 if not integers or booleans, and its number of
+  training steps."""
   step = metadata(name, directory)['step']
   with np.load(pathlib.Path(directory) / f'{name}.npz', allow_pickle=False) as file:
-    arrays = {key: jnp.asarray(file[key].astype(np.float32)) for key in file.files}
+    arrays = {key: jnp.asarray(in_precision(file[key], np.float32)) for key in file.files}
   return nested(arrays), step
 
 
@@ -51,7 +53,21 @@ def variables_of(generator, arrays: dict) -> dict:
     return {'params': arrays}
   stored = arrays.get('buffers', arrays)
   params = {name: x for name, x in arrays.items() if name not in names and name != 'buffers'}
-  return {'params': params, 'buffers': {name: stored[name] for name in names}}
+  # Earlier versions wrote all buffers as floats.
+  buffers = {name: stored[name].astype(shapes['buffers'][name].dtype) for name in names}
+  return {'params': params, 'buffers': buffers}
+
+
+def in_precision(array, dtype):
+  """An array of floats in another precision; integers and booleans, such as the corners of a
+  mesh's triangles, as they are: float16 has not all integers beyond 2048."""
+  return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def fits(array, dtype) -> bool:
+  """Whether `in_precision` has room for all values of an array."""
+  floats = jnp.issubdtype(array.dtype, jnp.floating)
+  return not floats or bool(np.abs(array).max(initial=0) <= np.finfo(dtype).max)
 
 
 def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Path:
@@ -70,12 +86,12 @@ def save_pretrained(model, directory=PRETRAINED, notes: str = '') -> pathlib.Pat
   """
   arrays = flat(model)
   for key, value in arrays.items():
-    if not np.abs(value).max() <= np.finfo(np.float16).max:
+    if not fits(value, np.float16):
       raise ValueError(f'{key} has values that half precision cannot hold')
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / f'{model.name}.npz'
-  np.savez_compressed(path, **{key: value.astype(np.float16) for key, value in arrays.items()})
+  np.savez_compressed(path, **{key: in_precision(x, np.float16) for key, x in arrays.items()})
   if path.stat().st_size > MAX_BYTES:
     path.unlink()
     raise ValueError(f'the parameters take more than {MAX_BYTES} bytes')

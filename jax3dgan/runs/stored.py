@@ -63,6 +63,6 @@ def _of_folder(folder):
     variables = {'params': params, **({'buffers': buffers} if buffers else {})}
     expected = jax.eval_shape(lambda: generators.init(generator, jax.random.key(0)))
     model_folders.check(folder, variables, expected)
-    return variables
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), variables, expected)
 
   return read
