@@ -35,9 +35,8 @@ _VIDEOS = ('.mp4', '.gif', '.webp')
 def _people(model, faces, args):
   """(people, their names)."""
   if args.person:
-    reader = _reader(model, faces, args)
     photo = _photo(args.person, model.resolution, '--person')
-    read = reader(photo)
+    read = _reader(model, faces, args)(photo)
     print(f'{args.person}: its codes are read, its style is searched, {args.steps} steps ...')
     from jax3dgan.inversion import coded
     from jax3dgan.inversion.descent import SearchOptions
@@ -57,26 +56,29 @@ def _like(model, faces, args) -> dict[str, np.ndarray]:
   if path.suffix.lower() in ('.npz', '.npy'):
     w, _ = common.styles(model, argparse.Namespace(w=args.like))
     return {path.stem: np.asarray(faces.of_styles(w).expression[0])}
-  reader = _reader(model, faces, args)
-  photo = _photo(args.like, reader.resolution, '--like')
-  return {path.stem: np.clip(reader(photo).expression[0], 0, 1).astype(np.float32)}
+  from jax3dgan.evaluation import expression_reader
+
+  photo = _photo(args.like, expression_reader.size_of(model.resolution), '--like')
+  read = _reader(model, faces, args)(photo)
+  return {path.stem: np.clip(read.expression[0], 0, 1).astype(np.float32)}
 
 
 def _reader(model, faces, args):
   """The network that reads expressions, trained unless it is in the cache."""
-  from jax3dgan.data import first_use
+  from jax3dgan.data import face_models, rendered_faces
+  from jax3dgan.data.builders.ict_faces import generate
   from jax3dgan.evaluation import expression_reader
 
-  source = args.source or model.config.data.source
-  if not source.startswith(first_use.ICT):
-    raise UserError(
-      'Photos are read by a network that learns from rendered faces, and those of '
-      f'{source} are not. Set --source=ict:FOLDER.'
-    )
-  reader = expression_reader.train(source, model.resolution, say=print)
-  if len(reader.landmarks.model.expression_names) != len(faces.names):
+  config, flag = model.config, '--source=ict:FOLDER'
+  source, face_model = config.data.source, config.get('expgan', {}).get('face_model', '')
+  if args.source:
+    source, face_model = args.source, ''
+  source = rendered_faces.with_model(source, face_model, flag)
+  names = face_models.load(generate.parse(source).folder).expression_names
+  if len(names) != len(faces.names):  # before the reader is trained
     raise UserError(f'{model.name} has another face model than {source}. Set --source to its.')
-  return reader
+  steps, cache_dir = config.eval.probe_steps, config.data.cache_dir or None
+  return expression_reader.train(source, model.resolution, steps, cache_dir=cache_dir, say=print)
 
 
 def _photo(path: str, resolution: int, flag: str) -> np.ndarray:
@@ -103,6 +105,13 @@ def _main(args: argparse.Namespace) -> None:
 
   model = common.load(args)
   faces = expressions.Faces(model)
+  # What is told first: a reader is trained for minutes, and a person's style is searched.
+  if args.curve:
+    weights = expressions.curve(args.curve, faces.names, args.fps)
+  else:
+    told = expressions.parse(args.expressions, faces.names)
+    if args.like:
+      told |= _like(model, faces, args)
   people, names = _people(model, faces, args)
   resolution = args.resolution or model.resolution
   factor, azimuths = display.enlargement(resolution), _views(model, args)
@@ -114,14 +123,10 @@ def _main(args: argparse.Namespace) -> None:
     return viz.enlarge(viz.to_uint8(images), factor)
 
   if args.curve:
-    weights = expressions.curve(args.curve, faces.names, args.fps)
     frames = _curve(faces, people, weights, azimuths, args.psi, picture)
     _write_video(args, frames, len(weights), record)
     print(f'{args.out}: {len(names)} people of {model.name}, {len(weights)} frames')
     return
-  told = expressions.parse(args.expressions, faces.names)
-  if args.like:
-    told |= _like(model, faces, args)
   if pathlib.Path(args.out).suffix.lower() == '.png':
     rows = [(' | '.join(told), np.full((1, 1, 3), 255, np.uint8))]
     for i, name in enumerate(names):

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from jax3dgan.data import face_models, first_use
-from jax3dgan.errors import UserError
+from jax3dgan.data import face_models, rendered_faces
 from jax3dgan.generators.expgan_faces import JAW, FaceReader
 from jax3dgan.morphable import MorphableModel
 
@@ -16,14 +15,10 @@ class Reader(FaceReader):
   def read(self, path: str, source: str, num: int):
     """See `FaceReader.read`."""
     if not path:
-      if not source.startswith(first_use.ICT):
-        raise UserError(
-          f'The face model is not known: {source} is not rendered from one. Set '
-          '--config.expgan.face_model to its file, see docs/morphable.md.'
-        )
       from jax3dgan.data.builders.ict_faces import generate
 
-      path = generate.parse(source).folder
+      flag = '--config.expgan.face_model=FILE (docs/morphable.md)'
+      path = generate.parse(rendered_faces.with_model(source, '', flag)).folder
     model = face_models.load(path)
     return model, path, _people(model, num)
 

@@ -37,6 +37,7 @@ from jax3dgan.morphable import MorphableModel, maps
 from jax3dgan.rendering import depth_maps
 from jax3dgan.trained.expressions import Faces
 
+NUM_PEOPLE = 64
 _SHOWN = 4  # people of the sheet
 _FIGURES = ('gain', 'correlation', 'wrong', 'recognised', 'still_pixels', 'placement', 'identity')
 _BATCH = 64  # faces whose region is drawn at a time
@@ -46,7 +47,7 @@ def measure(
   model,
   reader: Reader,
   morphable: MorphableModel,
-  num_latents: int = 64,
+  num_latents: int = NUM_PEOPLE,
   seed: int = 0,
   psi: float | None = 1.0,
   say=None,
@@ -62,16 +63,12 @@ def measure(
     psi: truncation.
     say: gets the number of people done.
     faces: of the model; None makes them.
+
+  Raises:
+    UserError: see `check`.
   """
   faces = faces or Faces(model)
-  codes = len(reader.landmarks.model.expression_basis)
-  if faces.sizes['expression'] != codes:
-    raise UserError(
-      f'{model.name} has {faces.sizes["expression"]} weights of expression, and the face model of '
-      f'the data {codes}. Name the data that it was trained with (--config.data.source).'
-    )
-  if num_latents < 2:
-    raise UserError('Expressions are compared between people. Set --config.eval.num_latents=2.')
+  check(model, morphable, num_latents)
   people = faces.of_seeds(range(seed, seed + num_latents))
   camera, _ = pose.prior_cameras(model, num_latents, seed)
   camera = jax.tree.map(np.asarray, camera)
@@ -93,6 +90,18 @@ def measure(
     protocol(reader, f'{num_latents} people, a camera of the pose prior each, seed {seed}'),
     sheet(pictures, reader, values),
   )
+
+
+def check(model, morphable: MorphableModel, num_latents: int) -> None:
+  """UserError in one line where a model with codes cannot be measured so."""
+  own, codes = model.generator.code_sizes['expression'], len(morphable.expression_basis)
+  if own != codes:
+    raise UserError(
+      f'{model.name} has {own} weights of expression, and the face model of the data {codes}. Name '
+      'the data that it was trained with (--config.data.source).'
+    )
+  if num_latents < 2:
+    raise UserError('Expressions are compared between people. Set --config.eval.num_latents=2.')
 
 
 def told_expressions(reader: Reader, num: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Expressions that a generator is told (`expression`), or directions for them in one that is told
 none (`expression_direction`), by what its data are rendered from."""
 
-from jax3dgan.data import face_models, first_use
+from jax3dgan.data import face_models, rendered_faces
 from jax3dgan.data.builders.ict_faces import generate
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import expression, expression_direction, expression_reader
@@ -21,16 +21,23 @@ def measure(model, config, say, count, **common) -> Result:
     UserError: the data are no rendered faces, or as those of the two.
   """
   source = config.data.source
-  if not source.startswith(first_use.ICT):
+  if not rendered_faces.are(source):
     raise UserError(
       f'The true expressions of {source} are not known. Train on rendered faces (docs/faces.md), '
       'or leave expression out of --config.eval.metrics.'
     )
+  face_model = config.get('expgan', {}).get('face_model', '')
+  source = rendered_faces.with_model(source, face_model, '--config.data.source=ict:FOLDER')
+  whole = face_models.load(generate.parse(source).folder)
+  # Before the reader is trained.
+  if model.generator.code_sizes:
+    expression.check(model, whole, common.get('num_latents', expression.NUM_PEOPLE))
+  else:
+    model.check_latents()
   cache = config.data.cache_dir or None
   reader = expression_reader.train(
     source, model.resolution, config.eval.probe_steps, cache_dir=cache, say=say
   )
   if not model.generator.code_sizes:
     return expression_direction.measure(model, reader, say=count, **common)
-  whole = face_models.load(generate.parse(source).folder)
   return expression.measure(model, reader, whole, say=count, **common)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jax3dgan.data import first_use
+from jax3dgan.data import rendered_faces
 from jax3dgan.data.builders.ict_faces import looks
 from jax3dgan.errors import UserError
 
@@ -112,7 +112,7 @@ class Faces:
 
 def names_of(config, count: int) -> tuple[str, ...]:
   """Names of a model's weights of expression: those of the rendered faces, or else by number."""
-  if config.data.source.startswith(first_use.ICT) and count == len(looks.EXPRESSION_NAMES):
+  if count == len(looks.EXPRESSION_NAMES) and rendered_faces.are(config.data.source):
     return looks.EXPRESSION_NAMES
   return tuple(f'expression{i}' for i in range(count))
 
