@@ -92,6 +92,8 @@ class Generator(nn.Module):
       and 'expression', which may then be changed (`map_codes`, `with_codes`); {} for none.
     own_recipe: Name of the recipe that alone, with those made of it, gives the network what it
       needs; '' for any.
+    user_buffers: Names of its buffers that are from a file of the user's, as a face model, whose
+      licence they have.
   """
 
   z_dim = 0
@@ -115,6 +117,7 @@ class Generator(nn.Module):
   choices = {}
   initial_fields = ()
   own_recipe = ''
+  user_buffers = ()
 
   @property
   def has_depth(self) -> bool:

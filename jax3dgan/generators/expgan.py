@@ -121,6 +121,11 @@ class ExpGAN(CodedStyles):
     }
 
   @property
+  def user_buffers(self) -> tuple[str, ...]:
+    """The face model's arrays."""
+    return tuple(expgan_faces.shapes(self))
+
+  @property
   def pixels_alone(self) -> bool:
     """Never: a surface's texture is averaged over neighbouring pixels."""
     return False

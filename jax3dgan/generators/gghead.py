@@ -160,6 +160,11 @@ class GGHead(SplattedGenerator, StylePlanes):
     return self.template not in templates.SURFACES
 
   @property
+  def user_buffers(self) -> tuple[str, ...]:
+    """The template's points, where they are those of a mesh."""
+    return ('template_points', 'template_places') if self.has_given_points else ()
+
+  @property
   def has_mesh(self) -> bool:
     """Whether the template is a mesh, of which its points are read."""
     return self.template in templates.MESHES or ':' in self.template

@@ -38,6 +38,7 @@ def save_pretrained(
   license: str | None = None,
   data: str = '',
   data_license: str = '',
+  face_model_license: str = '',
   limits: str = '',
   metrics: Mapping | None = None,
   dtype=np.float32,
@@ -56,6 +57,8 @@ def save_pretrained(
     license: Of the weights, by the hub's identifiers: 'apache-2.0', 'cc-by-nc-4.0', 'mit', ...;
       None where it is not decided, which the card says.
     data, data_license: What it was trained on, and under which terms, as text.
+    face_model_license: Of the face model whose arrays are among the generator's buffers
+      (`Generator.user_buffers`), as text: they are written too. Needed where there are any.
     limits: What it cannot do, as text, beside what follows from its config.
     metrics: What `--mode=eval` wrote, the content of `eval/STEP/metrics.json`.
     dtype: Of the weights; float16 halves the file.
@@ -66,11 +69,12 @@ def save_pretrained(
     The folder.
 
   Raises:
-    UserError: The folder is that of a run, the metrics are of another step, or `safetensors` is not
-      installed.
+    UserError: The folder is that of a run, the metrics are of another step, the licence of a face
+      model is missing, or `safetensors` is not installed.
   """
   if name is not None:
     model = dataclasses.replace(model, name=name)
+  _check_face_model(model, face_model_license)
   if metrics is not None and metrics.get('step') != model.step:
     raise UserError(
       f'The metrics are of step {metrics.get("step")}, and the model is of step {model.step}. Give '
@@ -85,6 +89,7 @@ def save_pretrained(
     license_id=license,
     data=data,
     data_license=data_license,
+    face_model_license=face_model_license,
     limits=limits,
     metrics=metrics,
     picture=pictures,
@@ -114,3 +119,16 @@ def push_to_hub(
     folder = save_pretrained(model, pathlib.Path(scratch) / 'model', **fields)
     message = message or f'{fields["name"]}, step {model.step:,}'
     return hub_files.upload(folder, repo, private, message)
+
+
+def _check_face_model(model, face_model_license: str) -> None:
+  """UserError where a face model would go out without its licence."""
+  names = model.generator.user_buffers
+  if names and not face_model_license:
+    raise UserError(
+      f'The face model that {model.name} was given is among its buffers ({", ".join(names)}) and '
+      'would be published with it. Ask whether its licence allows that, and give it: '
+      "face_model_license='mit', which the card names."
+    )
+  if face_model_license and not names:
+    raise UserError(f'{model.name} has no face model in it. Leave out face_model_license.')

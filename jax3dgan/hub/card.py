@@ -19,6 +19,7 @@ def write(
   license_id: str | None,
   data: str,
   data_license: str,
+  face_model_license: str,
   limits: str,
   metrics,
   picture: bool,
@@ -40,7 +41,7 @@ def write(
     '## Limits',
     _limits(model, limits),
     '## Licences',
-    _licences(license_id, data, data_license),
+    _licences(model, license_id, data, data_license, face_model_license),
   ]
   return '\n\n'.join(section for section in sections if section) + '\n'
 
@@ -136,10 +137,15 @@ def _limits(model, limits) -> str:
   return '\n'.join(f'- {line}' for line in lines)
 
 
-def _licences(license_id, data, data_license) -> str:
+def _licences(model, license_id, data, data_license, face_model_license) -> str:
   lines = [
     f'- Weights: {license_id or _NOT_STATED}.',
     f'- Data: {data or "not stated"}; its terms: {data_license or _NOT_STATED}.',
     '- Code, jax3dgan: Apache-2.0.',
   ]
+  if names := model.generator.user_buffers:
+    named = ', '.join(f'`buffers/{name}`' for name in names)
+    lines.insert(
+      1, f'- Face model, whose arrays are in the file too ({named}): {face_model_license}.'
+    )
   return '\n'.join(lines)

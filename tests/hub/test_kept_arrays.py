@@ -1,12 +1,17 @@
 """Arrays of a model that are no floats, through both kinds of files."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3dgan import trained
+from jax3dgan import hub, trained
+from jax3dgan.errors import UserError
 from jax3dgan.generators import Generator
+from jax3dgan.generators.expgan import ExpGAN
+from jax3dgan.generators.gghead import GGHead
 from jax3dgan.runs import model_folders, packaged, stored
 
 safetensors = pytest.importorskip('safetensors.numpy')
@@ -61,3 +66,27 @@ def test_a_model_of_the_package(meshed, tmp_path):
   arrays, step = packaged.read('meshed', tmp_path)
   assert step == 12
   _check(packaged.variables_of(meshed.generator, arrays))
+
+
+class _WithFace(_Meshed):
+  user_buffers = ('region',)
+
+
+def test_a_face_model_goes_out_with_its_licence_alone(meshed, tmp_path):
+  face = dataclasses.replace(meshed, generator=_WithFace())
+  folder = tmp_path / 'a'
+  with pytest.raises(UserError, match=r"\(region\) and would be published.*face_model_license='"):
+    hub.save_pretrained(face, folder, license='mit', pictures=False)
+  assert not folder.exists()
+  with pytest.raises(UserError, match='has no face model in it. Leave out face_model_license'):
+    hub.save_pretrained(meshed, folder, face_model_license='CC BY', pictures=False)
+  hub.save_pretrained(face, folder, face_model_license='CC BY 4.0', pictures=False)
+  card = (folder / 'README.md').read_text(encoding='utf-8')
+  assert '- Face model, whose arrays are in the file too (`buffers/region`): CC BY 4.0.' in card
+
+
+def test_generators_that_have_face_models():
+  assert {'mean', 'shape_basis', 'region', 'faces', 'jaw_weight'} <= set(ExpGAN().user_buffers)
+  assert GGHead().user_buffers == ()
+  for template in ('ict', 'given', 'package.module:Head'):
+    assert GGHead(template=template).user_buffers == ('template_points', 'template_places')
