@@ -11,7 +11,7 @@ from jax3dgan.errors import UserError, first_line
 from jax3dgan.runs import model_folders
 
 _NAME = re.compile(r'(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?')
-_CLASSES = ('recipe', 'model.name', 'discriminator.name')  # that a config names
+_WITH_CLASSES = ('recipe', 'model', 'discriminator')  # what of a config may name classes
 
 
 def is_name(text: str) -> bool:
@@ -100,12 +100,19 @@ def _why_not(name, error) -> str:
 
 def _check_classes(name, folder) -> None:
   config = model_folders.facts_of(folder)['config']
-  for field in _CLASSES:
-    group, _, key = field.partition('.')
-    value = config.get(group) if isinstance(config, dict) else None
-    value = value.get(key) if key and isinstance(value, dict) else value
-    if isinstance(value, str) and ':' in value:
+  for field, text in _texts({group: config.get(group) for group in _WITH_CLASSES}):
+    if ':' in text:  # whatever is before it would be imported
       raise UserError(
-        f"'{name}' has {field} = '{value}', a class of another package, which a download may not "
+        f"'{name}' has {field} = '{text}', a class of another package, which a download may not "
         f'start. Read its code first, then give the folder: {folder}.'
       )
+
+
+def _texts(value, field: str = ''):
+  """(field, text) of all texts in plain values."""
+  if isinstance(value, str):
+    yield field, value
+  elif isinstance(value, dict | list):
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+      yield from _texts(item, f'{field}.{key}' if field else str(key))

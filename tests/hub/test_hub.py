@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import hub_server
 import jax
@@ -185,14 +186,26 @@ def test_names_that_the_hub_does_not_have(server, tiny_model):
     hub.push_to_hub(tiny_model, 'tiny', pictures=False)
 
 
-def test_a_download_starts_no_code_of_another_package(server, tiny_model):
-  hub.push_to_hub(tiny_model, 'me/theirs', pictures=False)
-  files = server.files['me/theirs', 'main']
-  facts = json.loads(files['config.json'])
-  facts['config']['model']['name'] = 'antigravity:Generator'
-  files['config.json'] = json.dumps(facts).encode()
-  with pytest.raises(UserError, match="model.name = 'antigravity:Generator', a class of another"):
+@pytest.mark.parametrize(
+  'field',
+  ['recipe', 'model.name', 'model.template', 'model.blocks.0', 'discriminator.name'],
+)
+def test_a_download_starts_no_code_of_another_package(field, server, tiny_model, tmp_path):
+  folder = model_folders.write(tiny_model, tmp_path / 'a')
+  facts = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+  *groups, last = field.split('.')
+  group, value = facts['config'], 'this:Generator'
+  for key in groups[:1]:
+    group = group[key]
+  if last == '0':
+    last, value = groups[1], [value]
+  group[last] = value
+  weights = (folder / 'model.safetensors').read_bytes()
+  files = {'config.json': json.dumps(facts).encode(), 'model.safetensors': weights}
+  server.files['me/theirs', 'main'] = files
+  with pytest.raises(UserError, match=f"{field} = 'this:Generator', a class of another package"):
     trained.from_pretrained('me/theirs')
+  assert 'this' not in sys.modules
 
 
 def test_missing_libraries(tiny_model, tmp_path, monkeypatch):
