@@ -7,6 +7,7 @@ the former: an optional extra. `jax3dgan.hub` writes such folders with a card.
 
 import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,37 @@ CONFIG = 'config.json'
 WEIGHTS = 'model.safetensors'
 LIBRARY = 'jax3dgan'  # in config.json, which other libraries write too
 _NEEDED = ('name', 'step', 'config')
+# What some fields of config.json are where they are there; a group is before what is in it.
+_KINDS = {
+  'name': str,
+  'step': int,
+  'config': dict,
+  'config.recipe': str,
+  **{
+    f'config.{group}': dict
+    for group in ('model', 'discriminator', 'ema', 'data', 'eval')
+    + ('render', 'display', 'pose_prior', 'optimizer')
+  },
+  'config.model.name': str,
+  'config.discriminator.name': str,
+  'config.ema.display_rate': int | float,
+}  # fmt: skip
+_WORDS = {str: 'a text', int: 'a whole number', dict: 'a group of fields'}
+# Fields of the machine that trained, which say nothing about another: its folders are not written
+# to, nor is anything of it read.
+_OF_MACHINE = {
+  'platform': 'auto',
+  'init_from': '',
+  'data.cache_dir': '',
+  'data.local_copy': '',
+  'eval.inception': '',
+}
+
+
+# An absolute path, of Windows too, maybe as a URL of a file or behind a word, as in 'ict:/home/me'.
+_PLACE = re.compile(
+  r'(?:file://(?=/)|(?P<scheme>(?:[\w+-]{2,}:)*))(?P<path>(?:/(?!/)|~|\\|[A-Za-z]:[/\\]).*)'
+)
 
 
 def is_folder(path) -> bool:
@@ -28,10 +60,11 @@ def is_folder(path) -> bool:
 
 
 def facts_of(folder) -> dict:
-  """The contents of a folder's config.json.
+  """The contents of a folder's config.json, with the fields of a machine at their defaults.
 
   Raises:
-    UserError: the folder holds no model, a run, or that of another library.
+    UserError: the folder holds no model, a run, or that of another library; or a field is of
+      another kind.
   """
   folder = pathlib.Path(folder)
   if not (folder / WEIGHTS).is_file():
@@ -52,10 +85,10 @@ def facts_of(folder) -> dict:
   if not isinstance(facts, dict) or facts.get('library') != LIBRARY:
     raise UserError(f'{folder} holds a model of another library. Name one of {LIBRARY}.')
   missing = [name for name in _NEEDED if name not in facts]
-  if missing or not isinstance(facts['config'], dict) or not isinstance(facts['step'], int):
-    what = (missing or ['config and step of their kinds'])[0]
-    raise UserError(f'{folder / CONFIG} has no {what}. Copy the folder again.')
-  return facts
+  if missing:
+    raise UserError(f'{folder / CONFIG} has no {missing[0]}. Copy the folder again.')
+  _check_kinds(folder / CONFIG, facts)
+  return {**facts, 'config': _of_any_machine(facts['config'])}
 
 
 def read(folder) -> tuple[dict, int]:
@@ -118,7 +151,7 @@ def write(model, folder, notes: str = '', dtype=np.float32) -> pathlib.Path:
       raise UserError(f'{name} has values that {np.dtype(dtype).name} cannot hold. Use float32.')
   data = serialized({name: packaged.in_precision(x, dtype) for name, x in flat.items()})
   facts = {'library': LIBRARY, **packaged.facts(model, notes)}
-  facts['config'] = _without_places(facts['config'])
+  facts['config'] = _without_places(_of_any_machine(facts['config']))
   folder.mkdir(parents=True, exist_ok=True)
   atomic.write(folder / WEIGHTS, data)
   atomic.write(folder / CONFIG, json_text.dumps(facts).encode())
@@ -131,17 +164,46 @@ def serialized(arrays: dict[str, np.ndarray]) -> bytes:
   return library.save({k: np.ascontiguousarray(x) for k, x in arrays.items()})
 
 
+def _check_kinds(path, facts: dict) -> None:
+  for field, kind in _KINDS.items():
+    *groups, last = field.split('.')
+    group = facts
+    for key in groups:
+      group = group.get(key, {})
+    value = group.get(last)
+    if last in group and (not isinstance(value, kind) or isinstance(value, bool)):
+      raise UserError(
+        f'{path}: {field} is {repr(value)[:60]}, not {_WORDS.get(kind, "a number")}. Copy the '
+        'folder again.'
+      )
+
+
+def _of_any_machine(config: dict) -> dict:
+  """A plain config with the fields of `_OF_MACHINE` at their defaults, where it has them."""
+  config = {key: dict(x) if isinstance(x, dict) else x for key, x in config.items()}
+  for field, default in _OF_MACHINE.items():
+    group, _, key = field.rpartition('.')
+    fields = config.get(group, {}) if group else config
+    if key in fields:
+      fields[key] = default
+  return config
+
+
 def _without_places(value):
   """A plain config without folders of the machine that trained: of an absolute path the last part,
   which is the data's name."""
   if isinstance(value, dict):
     return {key: _without_places(item) for key, item in value.items()}
+  if isinstance(value, list):
+    return [_without_places(item) for item in value]
   if not isinstance(value, str):
     return value
-  scheme, colon, path = value.rpartition(':')
-  if path.startswith(('/', '~', '\\\\')) and not path.startswith('//'):
-    return f'{scheme}{colon}{pathlib.PurePath(path).name}'
-  return value
+  found = _PLACE.fullmatch(value)
+  return (
+    (found['scheme'] or '') + re.split(r'[/\\]', found['path'].rstrip('/\\'))[-1]
+    if found
+    else value
+  )
 
 
 def _shapes(tree) -> dict:

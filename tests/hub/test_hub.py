@@ -1,5 +1,6 @@
 """Models as folders and by name: written, read back, uploaded to a local server, fetched."""
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -78,7 +79,7 @@ def test_half_precision_and_places_of_the_machine(tiny_model, tmp_path):
   text = (folder / 'config.json').read_text() + (folder / 'README.md').read_text()
   assert 'someone' not in text and '~' not in text
   loaded = trained.from_pretrained(folder)
-  assert (loaded.config.data.source, loaded.config.data.cache_dir) == ('cars', 'secret')
+  assert (loaded.config.data.source, loaded.config.data.cache_dir) == ('cars', '')
   for a, b in zip(*map(jax.tree.leaves, (loaded.params, model.params)), strict=True):
     assert a.dtype == np.float32
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
@@ -243,3 +244,68 @@ def test_names_and_folders():
   assert hub_files.is_name('me/model') and hub_files.is_name('me/model@v1.0')
   assert not any(map(hub_files.is_name, ('toys', '/a/b', 'a/b/c', '../a', 'a/', '')))
   assert model_folders.LIBRARY == 'jax3dgan'
+
+
+@pytest.mark.parametrize(
+  ('written', 'left'),
+  [
+    ('/home/me/cars', 'cars'),
+    ('/home/me/cars/', 'cars'),
+    ('~/cars', 'cars'),
+    ('ict:/home/me/ict', 'ict:ict'),
+    ('file:///home/me/cars', 'cars'),
+    (r'C:\Users\me\cars', 'cars'),
+    ('ict:D:/me/ict', 'ict:ict'),
+    (r'\\server\me\cars', 'cars'),
+    (['/home/me/a', {'b': '/home/me/b'}, 3], ['a', {'b': 'b'}, 3]),
+    ('gs://bucket/cars', 'gs://bucket/cars'),
+    ('data/cars', 'data/cars'),
+    ('ict:', 'ict:'),
+  ],
+)
+def test_of_a_place_the_last_part_is_left(written, left):
+  assert model_folders._without_places({'source': written}) == {'source': left}
+
+
+def test_what_a_machine_is_told_a_download_does_not_say(tiny_model, tmp_path):
+  folder = model_folders.write(tiny_model, tmp_path / 'a')
+  path = folder / 'config.json'
+  facts = json.loads(path.read_text(encoding='utf-8'))
+  facts['config'] |= {'platform': 'cpu', 'init_from': 'runs/theirs'}
+  facts['config']['data'] |= {'cache_dir': '/etc', 'local_copy': '/etc'}
+  path.write_text(json.dumps(facts), encoding='utf-8')
+  config = trained.config_of(pretrained=str(folder))
+  assert (config.platform, config.init_from) == ('auto', '')
+  assert (config.data.cache_dir, config.data.local_copy) == ('', '')
+  theirs = tiny_model.config.copy_and_resolve_references()
+  theirs.update(platform='cpu', init_from='runs/mine')
+  model_folders.write(dataclasses.replace(tiny_model, config=theirs), folder)
+  written = json.loads(path.read_text(encoding='utf-8'))['config']
+  assert (written['platform'], written['init_from']) == ('auto', '')
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'words'),
+  [
+    ('name', 3, 'name is 3, not a text'),
+    ('step', True, 'step is True, not a whole number'),
+    ('config', [], r'config is \[\], not a group of fields'),
+    ('config.recipe', ['pigan'], r"config.recipe is \['pigan'\], not a text"),
+    ('config.model', 'pigan', "config.model is 'pigan', not a group"),
+    ('config.model.name', None, 'config.model.name is None, not a text'),
+    ('config.ema', 0.5, 'config.ema is 0.5, not a group'),
+    ('config.ema.display_rate', 'x', "config.ema.display_rate is 'x', not a number"),
+  ],
+)
+def test_fields_of_other_kinds(field, value, words, tiny_model, tmp_path):
+  folder = model_folders.write(tiny_model, tmp_path / 'a')
+  path = folder / 'config.json'
+  facts = json.loads(path.read_text(encoding='utf-8'))
+  *groups, last = field.split('.')
+  group = facts
+  for key in groups:
+    group = group[key]
+  group[last] = value
+  path.write_text(json.dumps(facts), encoding='utf-8')
+  with pytest.raises(UserError, match=f'{words}.* Copy the folder again'):
+    trained.from_pretrained(folder)
