@@ -4,9 +4,41 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators import expgan_faces
 from jax3dgan.rendering.options import RenderOptions
 
+_COUNTS = (
+  'latent_dim', 'w_dim', 'num_identity', 'num_expression', 'num_faces',
+  'plane_features', 'texture_channels', 'texture_hidden', 'decoder_hidden', 'low_resolution',
+)  # fmt: skip
+
 
 def fields(generator) -> None:
   """UserError in one line for fields that make no generator."""
+  for name in _COUNTS:
+    if getattr(generator, name) < 1:
+      raise UserError(
+        f'config.model.{name} is {getattr(generator, name)}, and there is at least one. Set '
+        f'--config.model.{name}=1 or more.'
+      )
+  for name in ('channels', 'up_channels'):
+    values = tuple(getattr(generator, name))
+    if any(value < 1 for value in values) or not (values or name == 'up_channels'):
+      raise UserError(
+        f"config.model.{name} is {values}. Give whole numbers above 0, as '(64, 32)'."
+      )
+  size = generator.low_resolution
+  if generator.up_channels and (size < 4 or size & (size - 1)):
+    raise UserError(
+      f'config.model.low_resolution is {size}, and sizes are doubled from 4². Set '
+      '--config.model.low_resolution to a power of two from 4.'
+    )
+  for name in ('box_half', 'box_centre'):
+    if len(getattr(generator, name)) != 3:
+      raise UserError(
+        f'config.model.{name} is {tuple(getattr(generator, name))}. Give three numbers (x, y, z).'
+      )
+  if generator.identity_inputs < 0:
+    raise UserError(
+      f'config.model.identity_inputs is {generator.identity_inputs}. Set it to 0 for none, or more.'
+    )
   if len(generator.up_channels) == 1:
     raise UserError(
       f'config.model.up_channels is {generator.up_channels}, and there is no image at the size of '
