@@ -34,6 +34,12 @@ def views(count, seed=0):
     yield label, warp.Square(centre, rng.uniform(50, 900), rng.uniform(-3, 3)), rng
 
 
+def test_cameras_are_those_of_rendered_faces():
+  assert (pose.RADIUS, pose.FOCAL) == (looks.RADIUS, looks.FOCAL)
+  fit = pose.fit(places(looks.label_of(1.4, 1.7), pose.canonical()[0]) * 100)
+  assert tuple(fit.label[16:]) == tuple(np.float32(looks.INTRINSICS))
+
+
 def test_exact_landmarks_give_the_camera():
   face, deviations = pose.canonical()
   for label, square, _ in views(8):
@@ -188,6 +194,45 @@ def test_a_mean_face_becomes_symmetric():
   points, _ = measure.symmetric(bent, deviations)
   assert np.abs(points - face).max() < np.abs(bent - face).max()
   np.testing.assert_allclose(measure.symmetric(points, deviations)[0], points, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  'flags, found, message',
+  [
+    (['--num-images=0'], None, '--num-images=0 is below 1'),
+    (['--num-images=2'], None, '0 of 2 found (0.0%)'),
+    (['--num-images=2', '--canonical=x'], None, '0 faces are found in 2 pictures'),
+    (['--num-images=4', '--canonical=x'], 'bent', 'too far from symmetric'),
+    (['--num-images=4', '--canonical=no/x'], 'face', 'no/x cannot be written'),
+    (['--num-image=2'], None, 'unrecognized arguments: --num-image=2'),
+  ],
+)
+def test_what_cannot_be_measured_is_one_line(flags, found, message, monkeypatch, capsys):
+  face = pose.canonical()[0]
+  if found == 'bent':  # no pairs, but one ring
+    ring = np.roll(np.arange(len(face)), 1)
+    monkeypatch.setattr(measure.scipy.optimize, 'linear_sum_assignment', lambda x: (None, ring))
+  labels = [label for label, *_ in views(4)]
+
+  def no_face(photo):
+    raise images.ImageError('no face')
+
+  def landmarks(picture):
+    return None if found is None else 256 * places(labels[picture[0, 0, 0]], face)
+
+  def render(source, split, i):
+    return np.full((256, 256, 3), i, np.uint8), labels[i]
+
+  monkeypatch.setattr(measure, 'render', render)
+  monkeypatch.setattr(measure, 'aligned', no_face)
+  monkeypatch.setattr(detector, 'landmarks', landmarks)
+  try:
+    status = measure.main(['--source=ict:x', *flags])
+  except SystemExit as stop:
+    status = stop.code
+  out = capsys.readouterr()
+  assert message in out.out + out.err
+  assert status == (0 if out.out else 2 if 'unrecognized' in message else 1)
 
 
 @pytest.mark.thorough

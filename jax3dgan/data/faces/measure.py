@@ -20,7 +20,7 @@ from PIL import Image
 from jax3dgan import programs
 from jax3dgan.data import images
 from jax3dgan.data.builders.ict_faces import generate, looks, model, scene
-from jax3dgan.data.faces import detector, pose
+from jax3dgan.data.faces import detector
 from jax3dgan.data.faces.source import aligned
 from jax3dgan.data.faces.warp import Square
 from jax3dgan.errors import UserError
@@ -99,6 +99,11 @@ def mean_face(source: str, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     if points is not None:
       places.append(points / len(picture))
       cameras.append(label)
+  if len(places) < 2:
+    raise UserError(
+      f'{len(places)} faces are found in {num_images} pictures, and points are triangulated of two '
+      'or more. Set --num-images=200.'
+    )
   return symmetric(*triangulate(np.stack(places), np.stack(cameras)))
 
 
@@ -110,7 +115,7 @@ def triangulate(places, labels) -> tuple[np.ndarray, np.ndarray]:
   """
   matrices = labels[:, :16].reshape(-1, 4, 4).astype(np.float64)
   origins, turns = matrices[:, :3, 3], matrices[:, :3, :3]
-  rays = np.concatenate([places - 0.5, np.full((*places.shape[:2], 1), pose.FOCAL)], axis=-1)
+  rays = np.concatenate([places - 0.5, np.full((*places.shape[:2], 1), looks.FOCAL)], axis=-1)
   rays = np.einsum('nij,nlj->nli', turns, rays / np.linalg.norm(rays, axis=-1, keepdims=True))
   across = np.eye(3) - rays[..., None] * rays[..., None, :]  # [n, l, 3, 3]
   kept = np.ones(places.shape[:2])
@@ -119,7 +124,7 @@ def triangulate(places, labels) -> tuple[np.ndarray, np.ndarray]:
     right = np.einsum('nlij,nj->li', weighted, origins)
     points = np.linalg.solve(weighted.sum(0), right[..., None])[..., 0]
     local = np.einsum('nji,nlj->nli', turns, points - origins[:, None])
-    distance = np.linalg.norm(places - 0.5 - pose.FOCAL * local[..., :2] / local[..., 2:], axis=-1)
+    distance = np.linalg.norm(places - 0.5 - looks.FOCAL * local[..., :2] / local[..., 2:], axis=-1)
     deviation = np.sqrt((kept * distance**2).sum(0) / kept.sum(0))
     kept = (distance <= _FAR * deviation).astype(float)
   return points, deviation
@@ -131,32 +136,49 @@ def symmetric(points, deviations) -> tuple[np.ndarray, np.ndarray]:
   Partners are found by the least sum of squares.
 
   Raises:
-    ValueError: the points are too far from symmetric to tell.
+    UserError: the points are too far from symmetric to tell.
   """
   mirrored = points * [-1, 1, 1]
   squares = ((mirrored[:, None] - points) ** 2).sum(-1)
   partner = scipy.optimize.linear_sum_assignment(squares)[1]
   if (partner[partner] != np.arange(len(points))).any():
-    raise ValueError('the points have no partners in the mirror')
+    raise UserError(
+      'The landmarks are too far from symmetric to find partners in the mirror. Set more '
+      '--num-images, as 200.'
+    )
   return (points + mirrored[partner]) / 2, (deviations + deviations[partner]) / 2
+
+
+def _write(path: str, text: str) -> None:
+  try:
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write(text)
+  except OSError as error:
+    raise UserError(
+      f'--canonical={path} cannot be written: {error.strerror or error}. Name a file in a folder '
+      'that is there.'
+    ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit code."""
   flags = argparse.ArgumentParser(
-    prog='python -m jax3dgan.data.faces.measure', description=__doc__.partition('\n')[0]
+    prog='python -m jax3dgan.data.faces.measure',
+    description=__doc__.partition('\n')[0],
+    allow_abbrev=False,
   )
   flags.add_argument('--source', required=True, help='ict:FOLDER of the face model')
   flags.add_argument('--num-images', type=int, default=200)
   flags.add_argument('--canonical', metavar='FILE', help='make the mean face instead')
   args = flags.parse_args(programs.arguments(argv))
   try:
+    if args.num_images < 1:
+      raise UserError(f'--num-images={args.num_images} is below 1. Set it to 1 or more.')
     if args.canonical:
       points, deviations = mean_face(args.source, args.num_images)
       rows = zip(points, deviations, strict=True)
       lines = [f'{x:.5f} {y:.5f} {z:.5f} {d:.5f}' for (x, y, z), d in rows]
-      with open(args.canonical, 'w', encoding='utf-8') as file:
-        file.write(_HEADER.format(num=args.num_images) + '\n'.join(lines) + '\n')
+      _write(args.canonical, _HEADER.format(num=args.num_images) + '\n'.join(lines) + '\n')
       print(f'{args.canonical}: {len(points)} landmarks')
       return 0
     found = errors(args.source, args.num_images)
@@ -168,6 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   print(f'{count} of {args.num_images} found ({count / args.num_images:.1%})')
   for cause in sorted(set(causes)):
     print(f'  left out: {cause}: {(causes == cause).sum()}')
+  if not count:
+    return 0  # there are no errors of what is not found
   for name, values in found.items():
     unit = '°' if name in ('camera', 'turn') else ' of the width'
     low, middle, high = np.percentile(values, (50, 90, 95))

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jax3dgan.data.builders.ict_faces.looks import FOCAL, INTRINSICS, RADIUS
 from jax3dgan.data.faces.warp import Square
 
-RADIUS = 2.7
-FOCAL = 4.2647  # in widths of the square
 WIDTHS = {'face': 1.0, 'head': 1.5}  # of the square that is cut, in widths of FFHQ's
 _FILE = pathlib.Path(__file__).with_name('canonical_face.tsv')
 _STEPS = 30
@@ -143,8 +142,7 @@ def _upright(rotation):
   turn = rotation @ level.T  # about the optical axis
   matrix = np.eye(4)
   matrix[:3] = np.column_stack([level.T, -RADIUS * forward])
-  intrinsics = [FOCAL, 0, 0.5, 0, FOCAL, 0.5, 0, 0, 1]
-  label = np.concatenate([matrix.ravel(), intrinsics]).astype(np.float32)
+  label = np.concatenate([matrix.ravel(), INTRINSICS]).astype(np.float32)
   return label, float(np.arctan2(turn[1, 0], turn[0, 0]))
 
 

@@ -12,6 +12,7 @@ SPLITS = ('train', 'test')
 _TRUNCATION = 2.0  # Standard deviations of identities; beyond, features begin to intersect.
 RADIUS = 2.7
 FOCAL = 4.2647  # Of EG3D's FFHQ, in widths of the picture.
+INTRINSICS = FOCAL, 0.0, 0.5, 0.0, FOCAL, 0.5, 0.0, 0.0, 1.0  # of a label, row by row
 FOV_DEGREES = math.degrees(2 * math.atan(0.5 / FOCAL))
 # The angles of the cameras, as of FFHQ; in the terms of `cameras.PosePrior`.
 POSE_PRIOR = dict(
@@ -130,8 +131,7 @@ def label_of(yaw, pitch) -> np.ndarray:
   right /= np.linalg.norm(right)
   matrix = np.eye(4)
   matrix[:3] = np.stack([right, np.cross(-back, right), -back, RADIUS * back], axis=1)
-  intrinsics = [FOCAL, 0.0, 0.5, 0.0, FOCAL, 0.5, 0.0, 0.0, 1.0]
-  return np.concatenate([matrix.ravel(), intrinsics]).astype(np.float32)
+  return np.concatenate([matrix.ravel(), INTRINSICS]).astype(np.float32)
 
 
 def _normal(rng, count):
