@@ -74,5 +74,5 @@ def get_config():
 
 
 def get_test_config():
-  """Two steps in seconds."""
+  """Two steps in seconds; the face model must be there."""
   return config_lib.tiny(get_config())
