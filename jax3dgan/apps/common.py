@@ -244,8 +244,11 @@ def refuse_beside_w(flags: argparse.ArgumentParser, args, names=('seeds', 'psi')
     refuse(flags, args, names, 'with --w, whose styles are shown as they are')
 
 
-def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
+def styles(model, args: argparse.Namespace, flag: str = '--w') -> tuple[np.ndarray, list[str]]:
   """Returns the styles w [n, ...] that the flags ask for, of seeds or of `--w`, and their names.
+
+  Args:
+    flag: That names the file, for messages.
 
   Raises:
     UserError: The file has no styles, or those of another model.
@@ -253,18 +256,18 @@ def styles(model, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
   if not args.w:
     w = np.asarray(model.map(model.latents(args.seeds), args.psi))
     return with_expression(model, args, w, args.seeds), [f'seed {seed}' for seed in args.seeds]
-  w, shape = _array(args.w), model.w_shape
+  w, shape = _array(args.w, flag), model.w_shape
   if w.shape == shape:
     w = w[None]
   elif len(shape) == 2 and w.shape[1:] in (shape[1:], (1, *shape[1:])) and model.rows_are_alike():
     w = np.broadcast_to(w.reshape(len(w), 1, -1), (len(w), *shape))  # one style for all layers
   if w.shape[1:] != shape or not len(w):
     raise UserError(
-      f'--w={args.w}: its styles are {list(w.shape)}, and those of {model.name} are '
+      f'{flag}={args.w}: its styles are {list(w.shape)}, and those of {model.name} are '
       f'[n, {", ".join(map(str, shape))}]. Give styles of this model.'
     )
   if not np.isfinite(w).all():
-    raise UserError(f'--w={args.w}: its styles are not finite. Make the file again.')
+    raise UserError(f'{flag}={args.w}: its styles are not finite. Make the file again.')
   name, w = pathlib.Path(args.w).stem, with_expression(model, args, w)
   return w, [name if len(w) == 1 else f'{name} {i}' for i in range(len(w))]
 
@@ -282,7 +285,7 @@ def paths_of(path, seeds: Sequence[int]) -> list[pathlib.Path]:
   return [path.with_name(f'{path.stem}_{seed:04d}{path.suffix}') for seed in seeds]
 
 
-def _array(path) -> np.ndarray:
+def _array(path, flag: str) -> np.ndarray:
   """The array of an npy file, or 'w' of an npz file, as float32."""
   try:
     with open(path, 'rb') as content:
@@ -290,7 +293,8 @@ def _array(path) -> np.ndarray:
       return np.asarray(file if isinstance(file, np.ndarray) else file['w'], np.float32)
   except Exception as error:  # NumPy and zipfile raise a dozen kinds on other files
     raise UserError(
-      f"--w={path} holds no styles ({error}). Give an npy file, or an npz file with an array 'w'."
+      f'{flag}={path} holds no styles ({error}). Give an npy file, or an npz file with an array '
+      "'w'."
     ) from None
 
 

@@ -50,11 +50,20 @@ def _people(model, faces, args):
   return faces.of_seeds(args.seeds), [f'seed {seed}' for seed in args.seeds]
 
 
+def _is_styles(path: str) -> bool:
+  return pathlib.Path(path).suffix.lower() in ('.npz', '.npy')
+
+
 def _like(model, faces, args) -> dict[str, np.ndarray]:
   """{name: weights [e]} of the photo or the styles that --like names."""
   path = pathlib.Path(args.like)
-  if path.suffix.lower() in ('.npz', '.npy'):
-    w, _ = common.styles(model, argparse.Namespace(w=args.like))
+  if _is_styles(args.like):
+    w, _ = common.styles(model, argparse.Namespace(w=args.like), '--like')
+    if len(w) != 1:
+      raise UserError(
+        f'--like={args.like} holds {len(w)} styles, and an expression is that of one. Save one of '
+        'them in a file of its own.'
+      )
     return {path.stem: np.asarray(faces.of_styles(w).expression[0])}
   from jax3dgan.evaluation import expression_reader
 
@@ -111,7 +120,8 @@ def _main(args: argparse.Namespace) -> None:
   else:
     told = expressions.parse(args.expressions, faces.names)
     if args.like:
-      told |= _like(model, faces, args)
+      for name, weights in _like(model, faces, args).items():
+        told[f'like {name}' if name in told else name] = weights
   people, names = _people(model, faces, args)
   resolution = args.resolution or model.resolution
   factor, azimuths = display.enlargement(resolution), _views(model, args)
@@ -222,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     common.refuse(flags, args, ('seeds', 'psi', 'w'), 'with --person, whose styles are shown')
   else:
     common.refuse(flags, args, ('steps',), 'without --person')
-  if not (args.like or args.person):
+  if not (args.person or (args.like and not _is_styles(args.like))):
     common.refuse(flags, args, ('source',), 'without a photo of --like or --person')
   if ending == '.png':
     common.refuse(flags, args, ('frames', 'fps'), 'on a PNG: it is of a video')

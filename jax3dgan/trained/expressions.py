@@ -166,7 +166,8 @@ def one(name: str, names) -> np.ndarray:
   if name in known:
     return known[name]
   sides = [i for i, n in enumerate(names) if n in (name, f'{name}_L', f'{name}_R')]
-  sides = sides or [i for i, n in enumerate(names) if n in (f'{name}Left', f'{name}Right')]
+  if not any(n.endswith(('_L', '_R')) for n in names):  # else jawLeft and jawRight are movements
+    sides = sides or [i for i, n in enumerate(names) if n in (f'{name}Left', f'{name}Right')]
   if not sides:
     raise UserError(
       f'No expression is called {name!r}. There are {", ".join((NEUTRAL, *known))}, and these '

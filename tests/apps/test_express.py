@@ -47,6 +47,8 @@ def test_words_are_presets_and_weights():
   both = told['mouthSmile_L+browDown:0.5']
   assert both[[weight('browDown_L'), weight('browDown_R')]].tolist() == [0.5, 0.5]
   assert both[weight('mouthSmile_L')] == 1 and both[weight('mouthSmile_R')] == 0
+  sides = expressions.one('blink', ('blinkLeft', 'blinkRight', 'jaw'))
+  assert sides.tolist() == [1, 1, 0]
   numbered = expressions.parse('expression3:-2', [f'expression{i}' for i in range(5)])
   assert next(iter(numbered.values())).tolist() == [0, 0, 0, -2, 0]
 
@@ -56,6 +58,8 @@ def test_words_are_presets_and_weights():
   [
     ('smirk', "called 'smirk'.*neutral, smile"),
     ('smile:much', 'no number'),
+    ('jaw', "called 'jaw'"),
+    ('mouth', "called 'mouth'"),
     (' ,', 'no expression'),
   ],
 )
@@ -144,6 +148,23 @@ def test_the_expression_of_styles_is_given_to_others(loaded, tmp_path, capsys):
   given = express._like(loaded, faces, common.argparse.Namespace(like=str(tmp_path / 'me.npz')))
   assert list(given) == ['me']
   np.testing.assert_array_equal(given['me'], told)
+  np.save(tmp_path / 'two.npy', faces.styles(faces.of_seeds([5, 6]), told, 1.0))
+  np.save(tmp_path / 'other.npy', np.zeros((1, 1, 3)))
+  for name, message in (
+    ('two.npy', '--like=.*two.npy holds 2 styles'),
+    ('other.npy', '--like=.*other.npy: its styles are'),
+    ('none.npz', '--like=.*none.npz holds no styles'),
+  ):
+    args = common.argparse.Namespace(like=str(tmp_path / name))
+    with pytest.raises(UserError, match=message):
+      express._like(loaded, faces, args)
+  # A file of the name of a column is a column more.
+  path = tmp_path / 'expression2.npz'
+  (tmp_path / 'me.npz').rename(path)
+  words = f'--expressions={_WORDS}'
+  flags = [f'--out={tmp_path / "x.png"}', f'--like={path}', '--seeds=0', '--yaws=0', words]
+  express.main(['--workdir=x', *flags])
+  assert 'with 3 expressions' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -153,6 +174,7 @@ def test_the_expression_of_styles_is_given_to_others(loaded, tmp_path, capsys):
     (['--out=x.mp4', '--curve=c.json', '--frames=3'], '--frames has no effect with --curve'),
     (['--out=x.png', '--frames=3'], '--frames has no effect on a PNG'),
     (['--out=x.png', '--source=ict:x'], '--source has no effect without a photo'),
+    (['--out=x.png', '--like=me.npz', '--source=ict:x'], '--source has no effect without a photo'),
     (['--out=x.png', '--person=me.png', '--seeds=4'], '--seeds has no effect with --person'),
     (['--out=x.png', '--steps=4'], '--steps has no effect without --person'),
     (['--out=x.jpg'], 'must end in'),
