@@ -16,10 +16,11 @@ class Hub:
     files: {(repository, revision): {path: bytes}}.
     asked: (method, path) of each request.
     private: Of each repository that was created.
+    gated: Repositories whose terms must be accepted first.
   """
 
   def __init__(self):
-    self.files, self.asked, self.private = {}, [], {}
+    self.files, self.asked, self.private, self.gated = {}, [], {}, set()
 
   def at(self, repo, revision):
     """The files of a branch or commit, or None."""
@@ -92,6 +93,8 @@ def serving():
         self.answer(404, {'error': 'no'}, [('X-Error-Code', 'RepoNotFound')])
       elif (files := hub.at(match[1], match[2])) is None:
         self.answer(404, {'error': 'no'}, [('X-Error-Code', 'RevisionNotFound')])
+      elif match[1] in hub.gated:
+        self.answer(403, {'error': 'no'}, [('X-Error-Code', 'GatedRepo')])
       else:
         content, commit = files.get(match[3]), ('X-Repo-Commit', commit_of(files))
         if content is None:

@@ -114,6 +114,7 @@ def push_to_hub(
     UserError: As `save_pretrained`, or the hub cannot be reached or refuses.
   """
   hub_files.require()  # before anything is rendered
+  hub_files.check_new_name(repo)
   fields.setdefault('name', repo.rpartition('/')[2])
   with tempfile.TemporaryDirectory() as scratch:
     folder = save_pretrained(model, pathlib.Path(scratch) / 'model', **fields)

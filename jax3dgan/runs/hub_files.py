@@ -50,8 +50,7 @@ def upload(folder, repo: str, private: bool | None, message: str) -> str:
     UserError: the hub cannot be reached, or refuses.
   """
   library = require()
-  if not is_name(repo) or '@' in repo:
-    raise UserError(f"'{repo}' is no name of a model on the hub. Give 'user/model'.")
+  check_new_name(repo)
   try:
     api = library.HfApi(endpoint=_endpoint())
     api.create_repo(repo, private=private, exist_ok=True)
@@ -62,6 +61,12 @@ def upload(folder, repo: str, private: bool | None, message: str) -> str:
       'or set HF_TOKEN to a token that may write.'
     ) from error
   return f'{api.endpoint}/{repo}'
+
+
+def check_new_name(repo: str) -> None:
+  """UserError where nothing can be uploaded under a name."""
+  if not is_name(repo) or '@' in repo:
+    raise UserError(f"'{repo}' is no name of a model on the hub. Give 'user/model'.")
 
 
 def require():
@@ -81,13 +86,19 @@ def _endpoint() -> str | None:
 
 
 def _why_not(name, error) -> str:
-  kind = type(error).__name__
-  if kind in ('RepositoryNotFoundError', 'RevisionNotFoundError'):
+  kinds = {kind.__name__ for kind in type(error).__mro__}
+  if 'GatedRepoError' in kinds:
+    return (
+      f"'{name}' is given to those alone who accept its terms. Accept them on its page on the hub, "
+      'then log in with hf auth login.'
+    )
+  if kinds & {'RepositoryNotFoundError', 'RevisionNotFoundError'}:
     return (
       f"'{name}' is neither a folder here nor a model on the hub that you may read. Mend the name, "
       'or log in with hf auth login.'
     )
-  if kind in ('EntryNotFoundError', 'RemoteEntryNotFoundError'):
+  offline = 'LocalEntryNotFoundError' in kinds  # the hub was not asked
+  if 'EntryNotFoundError' in kinds and not offline:
     return (
       f"'{name}' on the hub is no model of {model_folders.LIBRARY}: it lacks "
       f'{model_folders.CONFIG} or {model_folders.WEIGHTS}. Name another one.'

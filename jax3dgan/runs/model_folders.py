@@ -35,7 +35,7 @@ _KINDS = {
   'config.model.name': str,
   'config.discriminator.name': str,
   'config.ema.display_rate': int | float,
-}  # fmt: skip
+}
 _WORDS = {str: 'a text', int: 'a whole number', dict: 'a group of fields'}
 # Fields of the machine that trained, which say nothing about another: its folders are not written
 # to, nor is anything of it read.
@@ -46,8 +46,6 @@ _OF_MACHINE = {
   'data.local_copy': '',
   'eval.inception': '',
 }
-
-
 # An absolute path, of Windows too, maybe as a URL of a file or behind a word, as in 'ict:/home/me'.
 _PLACE = re.compile(
   r'(?:file://(?=/)|(?P<scheme>(?:[\w+-]{2,}:)*))(?P<path>(?:/(?!/)|~|\\|[A-Za-z]:[/\\]).*)'

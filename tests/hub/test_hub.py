@@ -175,7 +175,7 @@ def test_upload_fetch_and_use_without_the_network(server, tiny_model, monkeypatc
   assert len(server.asked) == asked
 
 
-def test_names_that_the_hub_does_not_have(server, tiny_model):
+def test_names_that_the_hub_does_not_have(server, tiny_model, monkeypatch):
   with pytest.raises(
     UserError, match="'me/absent' is neither a folder here nor a model on the hub"
   ):
@@ -183,8 +183,14 @@ def test_names_that_the_hub_does_not_have(server, tiny_model):
   server.files['me/bert', 'main'] = {'config.json': b'{}'}
   with pytest.raises(UserError, match='is no model of jax3dgan: it lacks'):
     trained.from_pretrained('me/bert')
-  with pytest.raises(UserError, match='is no name of a model on the hub'):
-    hub.push_to_hub(tiny_model, 'tiny', pictures=False)
+  server.files['me/asks', 'main'] = {'config.json': b'{}'}
+  server.gated.add('me/asks')
+  with pytest.raises(UserError, match='Accept them on its page on the hub, then log in with hf'):
+    trained.from_pretrained('me/asks')
+  monkeypatch.setattr(hub, 'save_pretrained', None)  # names are looked at before it is called
+  for name in ('tiny', 'me/tiny@v1'):
+    with pytest.raises(UserError, match='is no name of a model on the hub'):
+      hub.push_to_hub(tiny_model, name)
 
 
 @pytest.mark.parametrize(
