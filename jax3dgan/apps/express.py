@@ -114,7 +114,11 @@ def _main(args: argparse.Namespace) -> None:
 
   model = common.load(args)
   faces = expressions.Faces(model)
-  # What is told first: a reader is trained for minutes, and a person's style is searched.
+  # All files first: a reader is trained for minutes, and a person's style is searched.
+  if args.person:
+    _photo(args.person, model.resolution, '--person')
+  elif args.w:
+    common.styles(model, args)
   if args.curve:
     weights = expressions.curve(args.curve, faces.names, args.fps)
   else:

@@ -3,9 +3,10 @@
 import os
 
 import coded_faces
+import numpy as np
 import pytest
 
-from jax3dgan import trained
+from jax3dgan import trained, viz
 from jax3dgan.apps import common, express
 from jax3dgan.data import prepare, rendered_faces
 from jax3dgan.data.builders.ict_faces import looks
@@ -88,7 +89,9 @@ def test_they_are_measured_and_read(folders, model, trainings):
     assert args == (source, 16, 7) and more['cache_dir'] == 'here'
 
 
-def test_what_does_not_fit_is_said_before_a_reader_is_trained(folders, model, trainings, tmp_path):
+def test_what_does_not_fit_is_said_before_a_reader_is_trained(
+  folders, model, trainings, tmp_path, monkeypatch
+):
   def measured(model, num=2):
     expression_of_data.measure(model, model.config, print, None, num_latents=num)
 
@@ -111,4 +114,10 @@ def test_what_does_not_fit_is_said_before_a_reader_is_trained(folders, model, tr
     call = express._like if flag == 'like' else express._people
     with pytest.raises(UserError, match=f'--{flag}=.*nothing.png cannot be read'):
       call(model, expressions.Faces(model), args)
+  viz.save_png(tmp_path / 'photo.png', np.zeros((16, 16, 3), np.uint8))
+  monkeypatch.setattr(common, 'load', lambda args: model)
+  flags = ['--workdir=x', f'--out={tmp_path / "x.png"}', f'--like={tmp_path / "photo.png"}']
+  for flag in ('--person=nothing.png', '--w=nothing.npz'):
+    with pytest.raises(SystemExit, match=f'Error: {flag}'):
+      express.main([*flags, '--expressions=neutral', flag])
   assert not trainings
