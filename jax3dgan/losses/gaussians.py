@@ -52,8 +52,8 @@ def stretch(offsets, spacing: float, on_template=None):
   """How much offsets from a template's points stretch its surface, [b].
 
   Squared difference of the offsets of neighbours on the template's map, in their distance, the mean
-  over rows plus that over columns. A surface that is turned back on itself has one above 1: this is what keeps it from
-  folding, and leaves it free to move and to bend (a membrane's energy).
+  over rows plus that over columns. A surface that is turned back on itself has one above 1: this
+  is what keeps it from folding, and leaves it free to move and to bend (a membrane's energy).
 
   Args:
     offsets: [b, h, w, 3] world units, of the points of a map's texels.
