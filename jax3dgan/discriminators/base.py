@@ -149,3 +149,24 @@ class OfOneSize(Discriminator):
         f'The discriminator takes images of {r}x{r}x3, not {shape}. Set the resolution to its own, '
         'or give config.discriminator.channels more or fewer entries.'
       )
+
+
+class OneSize(Discriminator):
+  """A discriminator of images of one size, 4 << (n − 1) for n `channels`, those at 4², 8², ..."""
+
+  @property
+  def resolution(self) -> int:
+    """Pixels on a side of the images, the only size there is."""
+    return 4 << (len(self.channels) - 1)
+
+  @property
+  def resolutions(self) -> tuple[int, ...]:
+    """The image sizes that it takes: the one."""
+    return (self.resolution,)
+
+  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
+    """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come last."""
+    num = resolution.bit_length() - 2
+    if num < 2 or resolution != 2 << num:
+      return None
+    return (self.channels + self.channels[-1:] * (num - len(self.channels)))[:num]

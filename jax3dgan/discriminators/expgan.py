@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput, takes_no_label
+from jax3dgan.discriminators.base import DiscriminatorOutput, OneSize, takes_no_label
 from jax3dgan.discriminators.stylegan2 import Epilogue, ResidualBlock
 from jax3dgan.errors import UserError
 from jax3dgan.nn.equalized import EqualizedConv
@@ -57,7 +57,7 @@ class Network(nn.Module):
     return epilogue(x)
 
 
-class ExpGANDiscriminator(Discriminator):
+class ExpGANDiscriminator(OneSize):
   """Pairs of a picture and its auxiliary image to logits and guesses of each of them.
 
   Parameters: `full`, `low` (`Network`).
@@ -86,23 +86,6 @@ class ExpGANDiscriminator(Discriminator):
   # Not fields.
   takes_pairs = True
   own_recipe = 'expgan'
-
-  @property
-  def resolution(self) -> int:
-    """Pixels on a side of the pictures."""
-    return 4 << (len(self.channels) - 1)
-
-  @property
-  def resolutions(self) -> tuple[int, ...]:
-    """See `Discriminator.resolutions`: the pictures' alone."""
-    return (self.resolution,)
-
-  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
-    """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come last."""
-    num = resolution.bit_length() - 2
-    if num < 2 or resolution != 2 << num:
-      return None
-    return (self.channels + self.channels[-1:] * (num - len(self.channels)))[:num]
 
   def setup(self):
     sizes = [4 << i for i in range(len(self.channels))]

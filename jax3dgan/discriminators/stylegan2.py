@@ -8,7 +8,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax3dgan.discriminators.base import Discriminator, DiscriminatorOutput
+from jax3dgan.discriminators.base import DiscriminatorOutput, OneSize
 from jax3dgan.errors import UserError
 from jax3dgan.nn.equalized import EqualizedConv, EqualizedDense, normalize_2nd_moment
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
@@ -111,7 +111,7 @@ class Epilogue(nn.Module):
     return (out * cmap).sum(-1) * (1 / math.sqrt(self.cmap_dim)), pose
 
 
-class StyleGAN2Discriminator(Discriminator):
+class StyleGAN2Discriminator(OneSize):
   """Images of one size, and labels where it is conditioned on them, to logits.
 
   Parameters: `b{size}` (`ResidualBlock`) from the images' size down to 8², `b4` (`Epilogue`),
@@ -142,23 +142,6 @@ class StyleGAN2Discriminator(Discriminator):
   clamp: float | None = None
   matmul_dtype: str = 'float32'
   separable: bool = False
-
-  @property
-  def resolution(self) -> int:
-    """Pixels on a side of the images, the only size there is."""
-    return 4 << (len(self.channels) - 1)
-
-  @property
-  def resolutions(self) -> tuple[int, ...]:
-    """The image sizes that it takes: the one."""
-    return (self.resolution,)
-
-  def channels_for(self, resolution: int) -> tuple[int, ...] | None:
-    """See `Discriminator.channels_for`: more or fewer of the largest sizes, which come last."""
-    num = resolution.bit_length() - 2
-    if num < 2 or resolution != 2 << num:
-      return None
-    return (self.channels + self.channels[-1:] * (num - len(self.channels)))[:num]
 
   def __call__(self, image, fade=1.0, label=None) -> DiscriminatorOutput:
     """Images [b, r, r, image_channels] in [−1, 1] → logits [b] and heads.
