@@ -266,6 +266,15 @@ def program(config, num_devices=1, notes_draws=False, stage_index=0) -> Program:
   return _PROGRAMS[key]
 
 
+def unmoved(state, fresh, network: str) -> list[str]:
+  """The parameters of a network that are as they were in a fresh state, by their paths."""
+  moved = jax.tree.map(
+    lambda a, b: np.any(a != b), state.networks[network], fresh.networks[network]
+  )
+  leaves = jax.tree_util.tree_leaves_with_path(moved)
+  return [jax.tree_util.keystr(path) for path, x in leaves if not x]
+
+
 def draws_of(function) -> list:
   """(shape of the numbers, key) of every draw of a function that is run as it is."""
   drawn = []

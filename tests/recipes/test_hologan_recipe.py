@@ -36,13 +36,7 @@ def test_a_step_changes_what_is_trained():
   program, state, metrics = trained()
   fresh = jax.device_get(program.create())
   for network in ('generator', 'discriminator'):
-    moved = jax.tree.map(
-      lambda a, b: np.any(a != b), state.networks[network], fresh.networks[network]
-    )
-    still = [
-      jax.tree_util.keystr(p) for p, x in jax.tree_util.tree_leaves_with_path(moved) if not x
-    ]
-    assert not still, still
+    assert not tiny_steps.unmoved(state, fresh, network)
   assert all(np.isfinite(value) for of_step in metrics for value in of_step.values())
   counts = {name: int(moments[1].count) for name, moments in state.optimizers.items()}
   assert counts == {'discriminator': NUM_STEPS, 'generator': 2 * NUM_STEPS}
