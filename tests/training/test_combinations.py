@@ -354,7 +354,7 @@ def _of_expgan(generator, discriminator, recipe):
     return "which the model '"
   if discriminator != 'expgan':
     return "which the discriminator '"
-  return 'The face model is not known'
+  return 'is not rendered from a face model'
 
 
 REFUSED |= {
