@@ -33,6 +33,11 @@ CASES = ('512_raw64', '512_raw128', '256_raw128', 'gradient_toys')
 _TWO_56 = dict(super_channels=(128, 64), super_ups=(1, 2))
 
 
+def tensors_of(rays) -> list:
+  """Origins and directions of rays, as PyTorch's side takes them."""
+  return [torch.tensor(np.asarray(x)) for x in (rays.origins, rays.directions)]
+
+
 def models(case):
   """(generator, options, camera [b])."""
   if case == 'gradient_toys':
@@ -66,9 +71,7 @@ def parts_of(case):
   rays = rays_lib.camera_rays(camera, size)
   label = camera.label()
   reference = torch_eg3d.EG3D(_Fields(generator), jax.tree.map(np.asarray, variables))
-  their = [
-    torch.tensor(np.asarray(x)) for x in (*dataclasses.astuple(rays), draws.jitter, draws.pdf)
-  ]
+  their = [*tensors_of(rays), *(torch.tensor(np.asarray(x)) for x in (draws.jitter, draws.pdf))]
 
   w = apply(variables, z, label, method='map')
   their_w = reference.map(torch.tensor(z), torch.tensor(np.asarray(label)))

@@ -12,8 +12,6 @@ compared on the same inputs. White background and blur, which the PyTorch versio
 off.
 """
 
-import argparse
-import dataclasses
 import functools
 
 import jax
@@ -23,14 +21,11 @@ import torch
 
 from benchmarks import eg3d, torch_eg3d, torch_eg3d_step, turns
 from configs import eg3d_toys
-from jax3dgan import cameras, discriminators, generators
-from jax3dgan.devices import compilation, cpu_devices, parallel
+from jax3dgan import cameras, generators
 from jax3dgan.recipes import eg3d_losses
-from jax3dgan.recipes.base import Inputs, Networks, Now
+from jax3dgan.recipes.base import Inputs, Now
 from jax3dgan.rendering import rays
 from jax3dgan.rendering.hierarchical import Draws
-from jax3dgan.training import device_count, schedule
-from jax3dgan.training import state as state_lib
 
 
 def toys(batch):
@@ -42,17 +37,12 @@ def toys(batch):
   return config
 
 
-def build(config):
+def build(config, mesh):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  # Both sides compute the same images: none that do not count.
-  number = device_count.largest(config, jax.device_count())
-  mesh = parallel.make_mesh(jax.devices()[:number])
-  stage = schedule.stages(config, mesh.size)[0]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = state_lib.create(config, generator, discriminator)
+  start = turns.fresh(config, mesh)
+  stage, generator, discriminator, state, image = start
   options = generators.render_options(config, low_resolution=generator.low_resolution)
-  networks = Networks(*jax.tree.map(np.asarray, (state.networks, state.buffers)))
+  networks = start.networks
   trainer = torch_eg3d_step.Trainer(
     config,
     torch_eg3d.EG3D(eg3d._Fields(generator), networks.variables('generator')),
@@ -64,15 +54,11 @@ def build(config):
   render = config.render
   camera = cameras.orbit(rng.uniform(-3, 3, b), np.full(b, 0.4), render.radius, render.fov_degrees)
   label = camera.label()
-  image = rng.integers(0, 256, (b, stage.resolution, stage.resolution, 3), np.uint8)
   batch = {'image': jnp.asarray(image), 'label': label}
   # The same for PyTorch.
   their_image = torch.tensor(np.moveaxis(image, -1, 1)) / 127.5 - 1
   their_label = torch.tensor(np.asarray(label))
-  size = generator.low_resolution
-  their_rays = [
-    torch.tensor(np.asarray(x)) for x in dataclasses.astuple(rays.camera_rays(camera, size))
-  ]
+  their_rays = eg3d.tensors_of(rays.camera_rays(camera, generator.low_resolution))
 
   found = compare(
     config, generator, discriminator, stage, networks, trainer, batch, their_image, their_rays
@@ -116,28 +102,5 @@ def compare(
   return {name: (float(own[name]), float(their[name])) for name in own}
 
 
-def main():
-  """The program."""
-  flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  flags.add_argument('--batch', type=int, default=16)
-  flags.add_argument('--cycles', type=int, default=3)
-  args = flags.parse_args()
-  compilation.use_cache()
-  config = toys(args.batch)
-  cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))  # as `main` does
-  ours, theirs, losses_of = build(config)
-  print(
-    f'{torch.get_num_threads()} threads, {jax.device_count()} devices; batch {args.batch}; '
-    f'torch {torch.__version__}, jax {jax.__version__}'
-  )
-  for name, (own, their) in losses_of.items():
-    print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
-  own, their = turns.medians((ours, theirs), args.cycles)
-  print(
-    f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
-    f'{args.batch / own:.1f} images/s'
-  )
-
-
 if __name__ == '__main__':
-  main()
+  turns.main(toys, build, __doc__)

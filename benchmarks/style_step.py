@@ -14,18 +14,16 @@ compared on the same inputs.
 import argparse
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
 from benchmarks import eg3d, torch_stylesdf, turns
 from benchmarks.style import camera_of, clock, load, nchw, tensor, their_rays
-from jax3dgan import discriminators, generators, recipes
-from jax3dgan.devices import compilation, cpu_devices, parallel
+from jax3dgan import recipes
+from jax3dgan.devices import compilation
 from jax3dgan.rendering.hierarchical import Draws
-from jax3dgan.training import device_count, schedule, step
-from jax3dgan.training import state as state_lib
+from jax3dgan.training import step
 
 
 def toys(batch):
@@ -43,37 +41,30 @@ def toys(batch):
   )  # fmt: skip
 
 
-def build(config):
+def build(config, mesh):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  number = device_count.largest(config, jax.device_count())
-  mesh = parallel.make_mesh(jax.devices()[:number])
-  stage = schedule.stages(config, mesh.size)[0]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = state_lib.create(config, generator, discriminator)
-  b, size = stage.batch_size, stage.resolution
-  rng = np.random.default_rng(0)
-  image = rng.integers(0, 256, (b, size, size, 3), np.uint8)
-  params = jax.tree.map(np.asarray, state.networks)
-  options = stage.options
+  start = turns.fresh(config, mesh)
+  stage, generator, discriminator, state, image = start
+  b, params = stage.batch_size, start.networks.params
   trainer = torch_stylesdf.Trainer(
     config,
     torch_stylesdf.StyleSDF(generator, {'params': params['generator']}),
     torch_stylesdf.CoordConvDiscriminator(discriminator, params['discriminator']),
-    options,
+    stage.options,
   )
   camera = camera_of(config, b)
-  rays = their_rays(camera, size)
+  rays = their_rays(camera, stage.resolution)
   view = torch.stack([torch.linspace(-0.2, 0.3, b), torch.full((b,), 0.1)], 1)
   theirs = functools.partial(trainer.step, images=nchw(image) / 127.5 - 1, rays=rays, view=view)
-  found = compare_losses(config, generator, discriminator, stage, state, trainer, camera, image)
+  found = compare_losses(config, start, trainer, camera)
   batch = {'image': jnp.asarray(image)}
   ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
   return ours, theirs, found
 
 
-def compare_losses(config, generator, discriminator, stage, state, trainer, camera, image):
+def compare_losses(config, start, trainer, camera):
   """{loss: (ours, PyTorch's)} on the same inputs."""
+  stage, generator, image = start.stage, start.generator, start.image
   b, r = len(image), stage.resolution**2
   rng = np.random.default_rng(1)
   z = rng.standard_normal((b, generator.z_dim), np.float32)
@@ -86,7 +77,6 @@ def compare_losses(config, generator, discriminator, stage, state, trainer, came
     images=step.to_float(jnp.asarray(image)),
     extras={'yaw': np.float32(np.pi / 2 - azimuth), 'pitch': np.float32(np.pi / 2 - elevation)},
   )
-  networks = recipes.Networks(state.networks, state.buffers)
   view = torch.tensor(np.float32(np.stack([azimuth, elevation], 1)))
   rays = their_rays(camera, stage.resolution)
   their = (tensor(z), rays, tensor(offset), view)
@@ -94,13 +84,7 @@ def compare_losses(config, generator, discriminator, stage, state, trainer, came
     'discriminator': trainer.d_loss(nchw(image) / 127.5 - 1, *their),
     'generator': trainer.g_loss(*their),
   }
-  found = {}
-  for phase in recipes.create(config.recipe).phases(config, generator, discriminator, stage):
-    own = jax.jit(
-      lambda params, phase=phase: phase.loss(params, networks, inputs, recipes.Now(0, 0))[0]
-    )
-    found[phase.name] = float(own(networks.params[phase.network])), losses[phase.name].item()
-  return found
+  return turns.losses_of(config, start, lambda phase: inputs, losses)
 
 
 def main():
@@ -112,20 +96,9 @@ def main():
   args = flags.parse_args()
   compilation.use_cache()
   now = clock(args.processor_time)
-  config = toys(args.batch)
-  cpu_devices.enable(device_count.largest(config, cpu_devices.cores()))  # as `main` does
-  ours, theirs, losses = build(config)
-  print(
-    f'{torch.get_num_threads()} threads, {jax.device_count()} devices; batch {args.batch}; '
-    f'torch {torch.__version__}, jax {jax.__version__}'
-  )
-  for name, (own, their) in losses.items():
-    print(f'loss {name}: ours {own:.6f}, PyTorch {their:.6f}, apart {abs(own - their):.1e}')
+  ours, theirs = turns.compared(toys(args.batch), build)
   own, their, _, _ = eg3d.measure(lambda: ours(0), lambda: theirs(0), args.steps, now)
-  print(
-    f'a step: PyTorch {their:.3f} s, jax3dgan {own:.3f} s, ratio {their / own:.2f}; '
-    f'{args.batch / own:.1f} images/s'
-  )
+  turns.report(own, their, args.batch)
 
 
 if __name__ == '__main__':

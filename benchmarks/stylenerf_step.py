@@ -12,19 +12,17 @@ of 16 steps, so that R1 counts as often as in training. First the losses of both
 the same inputs.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import torch_stylenerf, torch_stylenerf_step, turns
 from benchmarks.style import camera_of, load, nchw, tensor, their_rays
 from benchmarks.torch_eg3d_step import r1_loss
-from jax3dgan import discriminators, generators, recipes
+from jax3dgan import recipes
 from jax3dgan.generators.stylenerf import Draws
 from jax3dgan.losses import nerf_path
 from jax3dgan.rendering import rays as rays_lib
-from jax3dgan.training import schedule, step
-from jax3dgan.training import state as state_lib
+from jax3dgan.training import step
 
 
 def toys(batch, **fields):
@@ -39,13 +37,9 @@ def toys(batch, **fields):
 
 def build(config, mesh):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  stage = schedule.stages(config, mesh.size)[0]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = state_lib.create(config, generator, discriminator)
-  b, size = stage.batch_size, stage.resolution
-  image = np.random.default_rng(0).integers(0, 256, (b, size, size, 3), np.uint8)
-  variables = recipes.Networks(*jax.tree.map(np.asarray, (state.networks, state.buffers)))
+  start = turns.fresh(config, mesh)
+  stage, generator, discriminator, state, image = start
+  b, size, variables = stage.batch_size, stage.resolution, start.networks
   camera, places = camera_of(config, b), np.random.default_rng(1).random((b, 2), np.float32)
   index, uv = nerf_path.pixel_grid(places, size, config.stylenerf.nerf_path_pixels)
   path = rays_lib.rays_through(camera, uv)
@@ -73,12 +67,7 @@ def build(config, mesh):
     'discriminator': trainer.d_loss(images, tensor(z)),
     'r1': r1_loss(trainer.discriminator, config.loss.r1, images),
   }
-  networks, found = recipes.Networks(state.networks, state.buffers), {}
-  for phase in recipes.create(config.recipe).phases(config, generator, discriminator, stage):
-    own = jax.jit(
-      lambda params, phase=phase: phase.loss(params, networks, inputs, recipes.Now(0, 0))[0]
-    )
-    found[phase.name] = float(own(networks.params[phase.network])), losses[phase.name].item()
+  found = turns.losses_of(config, start, lambda phase: inputs, losses)
   batch = {'image': jnp.asarray(image)}
   ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
   return ours, lambda number: trainer.step(number, images), found

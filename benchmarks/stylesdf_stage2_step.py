@@ -21,10 +21,9 @@ import torch
 from benchmarks import torch_stylesdf, torch_stylesdf_stage2, turns
 from benchmarks.style import camera_of, load, nchw, tensor, their_rays
 from benchmarks.torch_eg3d_step import r1_loss
-from jax3dgan import discriminators, generators, recipes
+from jax3dgan import recipes
 from jax3dgan.rendering import hierarchical
-from jax3dgan.training import schedule, step
-from jax3dgan.training import state as state_lib
+from jax3dgan.training import step
 
 
 def toys(batch, **fields):
@@ -39,29 +38,26 @@ def toys(batch, **fields):
 
 def build(config, mesh):
   """(step(number), PyTorch's, {loss: (ours, theirs)})."""
-  stage = schedule.stages(config, mesh.size)[0]
-  generator = generators.create(config)
-  discriminator = discriminators.create(config.discriminator)
-  state = state_lib.create(config, generator, discriminator)
-  b, size = stage.batch_size, stage.resolution
-  image = np.random.default_rng(0).integers(0, 256, (b, size, size, 3), np.uint8)
-  variables = recipes.Networks(*jax.tree.map(np.asarray, (state.networks, state.buffers)))
+  start = turns.fresh(config, mesh)
+  stage, generator, discriminator, state, image = start
+  variables = start.networks
   trainer = torch_stylesdf_stage2.Trainer(
     config,
     torch_stylesdf.StyleSDF(generator, variables.variables('generator')),
     torch_stylesdf_stage2.Discriminator(discriminator, variables.params['discriminator']),
     stage.options,
   )
-  rays = their_rays(camera_of(config, b), generator.low_resolution)
-  found = compare_losses(config, generator, discriminator, stage, state, trainer, image, rays)
+  rays = their_rays(camera_of(config, stage.batch_size), generator.low_resolution)
+  found = compare_losses(config, start, trainer, rays)
   theirs = functools.partial(trainer.step, images=nchw(image) / 127.5 - 1, rays=rays)
   batch = {'image': jnp.asarray(image)}
   ours = turns.training_step(config, generator, discriminator, stage, state, batch, mesh)
   return ours, theirs, found
 
 
-def compare_losses(config, generator, discriminator, stage, state, trainer, image, rays):
+def compare_losses(config, start, trainer, rays):
   """{loss: (ours, PyTorch's)} on the same inputs."""
+  stage, generator, _, state, image = start
   b, r, rng = len(image), generator.low_resolution**2, np.random.default_rng(1)
   z = rng.standard_normal((b, generator.z_dim), np.float32)
   offset = rng.random((b, r), np.float32)
@@ -91,16 +87,8 @@ def compare_losses(config, generator, discriminator, stage, state, trainer, imag
     'r1': r1_loss(trainer.discriminator, config.loss.r1, images),
   }  # fmt: skip
   trainer.mean = torch.zeros(())
-  found = {}
-  for phase in recipes.create(config.recipe).phases(config, generator, discriminator, stage):
-    given = of_paths if phase.name == 'path_length' else inputs
-    own = jax.jit(
-      lambda params, phase=phase, given=given: phase.loss(
-        params, networks, given, recipes.Now(0, 0)
-      )[0]
-    )
-    found[phase.name] = float(own(networks.params[phase.network])), losses[phase.name].item()
-  return found
+  given = {'path_length': of_paths}
+  return turns.losses_of(config, start, lambda phase: given.get(phase, inputs), losses)
 
 
 if __name__ == '__main__':

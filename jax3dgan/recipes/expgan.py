@@ -22,7 +22,7 @@ from jax3dgan.generators import expgan_faces
 from jax3dgan.losses import regularizers
 from jax3dgan.recipes import base, checks, expgan_losses, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
-from jax3dgan.training.checks import Range
+from jax3dgan.training.ranges import Range
 from jax3dgan.training.streams import named_keys
 
 
