@@ -89,13 +89,12 @@ def facts_of(folder) -> dict:
   return {**facts, 'config': _of_any_machine(facts['config'])}
 
 
-def read(folder) -> tuple[dict, int]:
-  """The arrays of a folder's weights, nested, floats in float32, and the number of training steps.
+def read(folder) -> dict:
+  """The arrays of a folder's weights, nested, floats in float32.
 
   Raises:
-    UserError: as `facts_of`; the weights are damaged or not finite, or `safetensors` is missing.
+    UserError: the weights are damaged or not finite, or `safetensors` is missing.
   """
-  step = facts_of(folder)['step']
   path = pathlib.Path(folder) / WEIGHTS
   library, safetensors_error = _library()
   try:
@@ -106,7 +105,7 @@ def read(folder) -> tuple[dict, int]:
   if broken:
     raise UserError(f'{path} has numbers in {broken[0]} that are not finite. Copy it again.')
   arrays = {name: jnp.asarray(packaged.in_precision(x, np.float32)) for name, x in flat.items()}
-  return packaged.nested(arrays), step
+  return packaged.nested(arrays)
 
 
 def check(folder, variables, expected) -> None:

@@ -57,7 +57,7 @@ def _of_package(name, directory):
 
 def _of_folder(folder):
   def read(generator):
-    params, _ = model_folders.read(folder)
+    params = model_folders.read(folder)
     buffers = params.pop('buffers', {})
     buffers.pop(GROWTH, None)  # follows from the step
     variables = {'params': params, **({'buffers': buffers} if buffers else {})}
