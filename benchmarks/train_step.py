@@ -51,15 +51,19 @@ def examples(config, stage):
   return {name: batch[name] for name in feed.names(config)}
 
 
-def model_flops(config, stage, traced, num_devices):
+def model_flops(config, stage, traced, num_devices, open_ended=None):
   """FLOPs of a step's products, on all devices, without what it repeats and without phases that
   are not due in most steps: by formulas for a SIREN with its paper's loss, else counted in the
-  traced step, which repeats nothing where it has neither micro-batches nor chunks."""
+  traced step, which repeats nothing where it has neither micro-batches nor chunks.
+
+  Args:
+    open_ended: see `flops.products`.
+  """
   loss = config.loss
   own_loss = loss.get('adversarial') == 'non_saturating' and not loss.get('r2')
   if config.model.name == 'pigan' and own_loss:
     return roofline.step_flops(config, stage)
-  return num_devices * flops.products(traced.jaxpr, min)
+  return num_devices * flops.products(traced.jaxpr, min, open_ended)
 
 
 def measure(config, repeats, peak_tflops=0.0, profile=''):
@@ -83,16 +87,18 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
   compiled = traced.lower().compile(step_lib.compiler_options(config))
   compilation = time.perf_counter() - began
   state, _ = jax.block_until_ready(compiled(state, batch))
-  seconds = []
+  seconds, processor = [], []
   for _ in range(repeats):
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     state, _ = jax.block_until_ready(compiled(state, batch))
-    seconds.append(time.perf_counter() - began)
+    seconds.append(time.perf_counter() - began[0])
+    processor.append(time.process_time() - began[1])
   with jax.profiler.trace(profile) if profile else contextlib.nullcontext():
     for _ in range(3 if profile else 0):
       state, _ = jax.block_until_ready(compiled(state, batch))
   median = float(np.median(seconds))
-  tflop = model_flops(config, stage, traced, mesh.size) / 1e12
+  open_ended = 0 if generator.not_counted else None
+  tflop = model_flops(config, stage, traced, mesh.size, open_ended) / 1e12
   utilisation = {}
   if peak_tflops:
     utilisation['MFU, %'] = 100 * tflop / median / (peak_tflops * mesh.size)
@@ -101,6 +107,7 @@ def measure(config, repeats, peak_tflops=0.0, profile=''):
     'step, s (median)': median,
     'step, s (mean)': float(np.mean(seconds)),
     'step, s (least)': min(seconds),
+    'processor, s (least)': min(processor),
     'images/s (median)': stage.batch_size / median,
     'model TFLOP': tflop,
     'TFLOP/s (median)': tflop / median,
@@ -140,6 +147,8 @@ def main(argv=None):
   figures = measure(config, args.repeats, args.peak_tflops, args.profile)
   for name, value in figures.items():
     print(f'{name:20s} {value:10.3f}')
+  if counted_out := generators.create(config).not_counted:
+    print(f'FLOPs without {counted_out}')
 
 
 if __name__ == '__main__':
