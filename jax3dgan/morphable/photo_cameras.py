@@ -101,6 +101,17 @@ def of_codes(model: MorphableModel, codes: PhotoCodes, rotation=None, align=True
   return PhotoCamera(whole, _inverse(rows), unaligned, scale, vertices, landmarks)
 
 
+def guessed_pose(cam2world):
+  """What the release's discriminators guess of cameras [b, 3, 4] of `PhotoCamera`, [b, 6]: the
+  quaternion (w, x, y, z) of the left 3 × 3 as they are, and so no unit one, and x and y of the
+  place. The cameras are turned by less than 120°."""
+  m = cam2world[..., :3]
+  real = 0.5 * jnp.sqrt(1 + jnp.trace(m, axis1=1, axis2=2))
+  turned_by = [m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]]
+  parts = [real, *(x / (4 * real) for x in turned_by), cam2world[:, 0, 3], cam2world[:, 1, 3]]
+  return jnp.stack(parts, axis=-1)
+
+
 def ffhq_crop(landmarks, size: int = _PHOTO):
   """The square around faces that FFHQ's alignment crops, upright (Karras et al., CVPR 2019).
 

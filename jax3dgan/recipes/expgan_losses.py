@@ -113,14 +113,15 @@ def make_losses(config, generator, discriminator, stage) -> Losses:
     return discriminator.apply(variables, pair, fade_at(now))
 
   def of_heads(out, inputs, whose: str):
-    """The weighted errors of both networks' guesses, and what is logged."""
+    """The weighted errors of both networks' guesses, and what is logged: their means, and those of
+    the auxiliary images' network."""
     targets = {name: inputs.extras[f'{whose} {name}'] for name in HEADS}
     errors = [guesses(out.heads, targets, prefix, loss.pose_bound) for prefix in ('', LOW)]
     total, metrics = jnp.zeros(()), {}
     for name in errors[0]:
       error = 0.5 * (errors[0][name] + errors[1][name])
       total += loss[name] * error
-      metrics[f'{name}_error'] = error
+      metrics |= {f'{name}_error': error, f'low_{name}_error': errors[1][name]}
     return total, metrics
 
   def weights_of(logits, now):

@@ -14,6 +14,7 @@ from golden_expgan import channels_last, typed
 
 from jax3dgan import config as config_lib
 from jax3dgan.devices import parallel
+from jax3dgan.morphable import photo_cameras
 from jax3dgan.recipes import Inputs, Networks, Now, expgan_losses
 
 LOSSES, GRADIENTS = 'expgan/losses', 'expgan/loss_grads'
@@ -90,21 +91,31 @@ def compare(key, actual, dtype, relative=5e-5):
 
 
 def compare_gradients(case, net, gradients, dtype):
-  """With the whole gradients of the early step, and the norms of the late one."""
+  """With the whole gradients of the early step, and the norms of the late one; returns the sum of
+  their squares, of the release's parameters."""
   file, norms = goldens.load(GRADIENTS), goldens.load(LOSSES)
-  for name, gradient in golden_expgan.official_gradients(gradients, net).items():
+  found = golden_expgan.official_gradients(gradients, net)
+  for name, gradient in found.items():
     key = f'grad/{net}/{name}'
     if case == 'A' and key in file:
       goldens.compare(GRADIENTS, key, gradient, relative=2e-4, dtype=dtype)
     of_norm = f'GB/gradnorm/{name}' if net == 'G' else f'DB/gradnorm/{net}/{name}'
     if case == 'B' and of_norm in norms:
       compare(of_norm, np.float64(np.linalg.norm(gradient)), dtype, 2e-4)
+  return sum(np.square(gradient, dtype=np.float64).sum() for gradient in found.values())
+
+
+@pytest.mark.parametrize('dtype', x64.DTYPES)
+def test_poses_that_are_guessed(dtype):
+  arrays = goldens.load(LOSSES)
+  run = x64.jit(photo_cameras.guessed_pose)
+  for which, cameras in (('real', arrays['c2w_real']), ('fake', arrays['in/c2w'])):
+    compare(f'pose_{which}', run(cameras.astype(dtype)), dtype)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 def test_the_generators(dtype):
-  arrays = goldens.load(LOSSES)
   run = x64.jit(on_one_device(losses().generator, 'generator'))
   for case, step in (('A', 700), ('B', 60_000)):
     given = typed(inputs(f'G{case}', 'fake'), dtype)
@@ -115,9 +126,11 @@ def test_the_generators(dtype):
     compare(f'G{case}/aux', own['auxiliary'], dtype)
     compare(f'G{case}/alpha', own['face_alpha'], dtype)
     for ours, name in HEADS:
-      official = [arrays[f'G{case}/{name}_{net}'] for net in ('stylegan', 'auxgan')]
-      np.testing.assert_allclose(own[f'{ours}_error'], np.mean(official), rtol=5e-5)
-    compare_gradients(case, 'G', gradients, dtype)
+      low = own[f'low_{ours}_error']
+      compare(f'G{case}/{name}_auxgan', low, dtype)
+      compare(f'G{case}/{name}_stylegan', 2 * own[f'{ours}_error'] - low, dtype)
+    norm = np.sqrt(compare_gradients(case, 'G', gradients, dtype))
+    compare(f'G{case}/grad_norm_total', norm, dtype, 2e-4)
 
 
 @pytest.mark.thorough
@@ -136,9 +149,9 @@ def test_the_discriminators(dtype):
     compare(f'D{case}/dis_stylegan', own['adversarial'], dtype)
     compare(f'D{case}/dis_auxgan', own['low_adversarial'], dtype)
     for ours, name in HEADS:
-      low = 'aux' if name == 'shape' else 'auxgan'
-      official = [arrays[f'D{case}/dis_{name}_{net}'] for net in ('stylegan', low)]
-      np.testing.assert_allclose(own[f'{ours}_error'], np.mean(official), rtol=5e-5)
+      low = own[f'low_{ours}_error']
+      compare(f'D{case}/dis_{name}_{"aux" if name == "shape" else "auxgan"}', low, dtype)
+      compare(f'D{case}/dis_{name}_stylegan', 2 * own[f'{ours}_error'] - low, dtype)
     if case == 'A':  # a step with R1, which counts sixteen times
       penalty, terms, more = run_r1(networks_of(dtype), given, at)
       compare('DA/r1_stylegan', 16 * 5 * terms.metrics['discriminator/r1'], dtype, 2e-4)
@@ -146,5 +159,6 @@ def test_the_discriminators(dtype):
       value = value + 16 * penalty
       gradients = jax.tree.map(lambda a, b: a + 16 * b, gradients, more)
     compare(f'D{case}/loss', np.reshape(value, arrays[f'D{case}/loss'].shape), dtype, 2e-4)
-    for net, part in (('D256', 'full'), ('D64', 'low')):
-      compare_gradients(case, net, gradients[part], dtype)
+    nets = (('D256', 'full'), ('D64', 'low'))
+    squares = [compare_gradients(case, net, gradients[part], dtype) for net, part in nets]
+    compare(f'D{case}/grad_norm_total', np.sqrt(sum(squares)), dtype, 2e-4)

@@ -43,21 +43,27 @@ def test_texture_head(dtype):
 
 
 def run_rendering(params, x):
-  """Of the first of two images, but for the rays."""
+  """Of the first of two images, but for the rays and the coarse depths."""
   rays = expgan_rendering.orthographic_rays(x['c2w'], RAYS)
+  own = expgan_rendering.orthographic_rays(jnp.eye(3, 4, dtype=x['c2w'].dtype)[None], RAYS)
+  z_coarse = sampling.stratified_depths(0.0, 3.0, SAMPLES, x['jitter'])
   first = jax.tree.map(lambda a: None if a is None else a[:1], rays)
   field = expgan_rendering.Field(
     expgan_rendering.planes_of(x['planes']),
     *([params[f'fc_{i}_{kind}'][None] for i in range(2)] for kind in ('kernel', 'bias')),
   )
-  coarse = field.scaled(hierarchical.points_at(first, x['z_coarse']))
-  raw, colour = field.decode(hierarchical.points_at(first, x['z_coarse']))
+  world = hierarchical.points_at(first, x['z_coarse'])
+  coarse = [world, field.scaled(world)]
+  raw, colour = field.decode(world)
   deltas = compositing.intervals(x['z_coarse'], compositing.INFINITE_INTERVAL)
   density = compositing.activate_density(raw, 'relu', x['noise_coarse'])
   shares = compositing.ray_weights(density, deltas)
+  alone = compositing.composite(density, colour, x['z_coarse'])
   fine = sampling.importance_depths(x['z_coarse'], shares, x['u'])
   # The release's fine samples from here on.
-  own_raw, own_colour = field.decode(hierarchical.points_at(first, x['z_fine']))
+  world = hierarchical.points_at(first, x['z_fine'])
+  coarse.append(field.scaled(world))
+  own_raw, own_colour = field.decode(world)
   depths = jnp.concatenate([x['z_fine'], x['z_coarse']], axis=-1)
   order = jnp.argsort(depths, axis=-1)
   raws = jnp.take_along_axis(jnp.concatenate([own_raw, raw], axis=-1), order, axis=-1)
@@ -75,7 +81,7 @@ def run_rendering(params, x):
   joined = jnp.take_along_axis(joined, order, axis=-1)
   decoded = [jnp.concatenate([c, r[..., None]], -1) for r, c in ((raw, colour),
     (own_raw, own_colour))]  # fmt: skip
-  return rays, coarse, decoded, shares, fine, out, joined
+  return (own.origins, z_coarse, rays), coarse, decoded, (shares, alone), fine, out, joined
 
 
 @pytest.mark.parametrize('dtype', x64.DTYPES)
@@ -89,6 +95,7 @@ def test_rays_field_and_surface(dtype):
   x = dict(
     c2w=arrays['in/c2w'],
     planes=channels_last(arrays['triplane/img3'])[:1],
+    jitter=arrays['draw1_uniform'].reshape(2, rays, -1),
     z_coarse=of_first('ray/z_coarse'),
     noise_coarse=std * of_first('draw2_normal'),
     u=arrays['draw3_uniform'][None, :rays],
@@ -99,12 +106,17 @@ def test_rays_field_and_surface(dtype):
     depth=arrays['in/depth'][:1, 0, ::4, ::4].reshape(1, rays, 1),
   )
   run = x64.jit(run_rendering)
-  found, coarse, decoded, shares, fine, out, depths = run(
+  (grid, z_coarse, found), coarse, decoded, (shares, alone), fine, out, depths = run(
     typed(weights()['decoder'], dtype), typed(x, dtype)
   )
+  compare('ray/origins', np.broadcast_to(grid, (2, rays, 3)).reshape(2, RAYS, RAYS, 3), dtype)
+  compare('ray/z_coarse', z_coarse.reshape(2, RAYS, RAYS, SAMPLES, 1), dtype)
+  compare('render/z@0', z_coarse[:1].reshape(1, RAYS, RAYS, SAMPLES, 1), dtype)
   compare('ray/origin_world', found.origins, dtype)
   compare('ray/dir_world', found.directions[:, 0], dtype)
-  compare('points@0', coarse, dtype)
+  compare('ray/points_world@0', coarse[0].reshape(1, -1, 3), dtype)
+  compare('points@0', coarse[1], dtype)
+  compare('points#1@0', coarse[2], dtype)
   compare('mlp@0', decoded[0], dtype)
   compare('mlp#1@0', decoded[1], dtype)
   compare('render/weights@0', shares.reshape(1, RAYS, RAYS, SAMPLES, 1), dtype)
@@ -116,10 +128,11 @@ def test_rays_field_and_surface(dtype):
   compare('render/weights#1@0', picture, dtype)
   compare('render/z#1@0', depths.reshape(picture.shape), dtype)
   first = np.arange(2)[:, None, None, None] == 0
-  for key, actual in (('out', out.colour), ('depth', out.depth)):
-    expected = arrays[f'render/{key}#1']
-    whole = np.concatenate([actual.reshape(1, *expected.shape[1:]), expected[1:]])
-    goldens.compare(FILE, f'render/{key}#1', whole, relative=5e-5, dtype=dtype, where=first)
+  for key, made in (('', alone), ('#1', out)):
+    for name, actual in (('out', made.colour), ('depth', made.depth)):
+      expected = arrays[f'render/{name}{key}']
+      whole = np.concatenate([actual.reshape(1, *expected.shape[1:]), expected[1:]])
+      goldens.compare(FILE, f'render/{name}{key}', whole, relative=5e-5, dtype=dtype, where=first)
 
 
 def run_networks(params, x):

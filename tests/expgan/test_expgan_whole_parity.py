@@ -11,10 +11,13 @@ import x64
 from golden_expgan import RAYS, SAMPLES, channels_first, channels_last, typed
 
 from jax3dgan.discriminators.expgan import LOW
+from jax3dgan.generators.expgan_rendering import orthographic_rays
 from jax3dgan.losses import regularizers
 from jax3dgan.nn import resample
 from jax3dgan.nn.minibatch_stddev import minibatch_stddev
+from jax3dgan.rendering import compositing, hierarchical, sampling
 from jax3dgan.rendering.draws import Draws
+from jax3dgan.rendering.rays import Surface
 
 TRAIN, EVAL, JUDGES = 'expgan/G_small_train', 'expgan/G_small_eval', 'expgan/D_small'
 
@@ -92,9 +95,36 @@ def run_eval(variables, x):
     out, of_rays = (
       each.apply(variables, *rest, method=golden_expgan.render) for each in (generator, bare)
     )
-    return w, out.rendering, of_rays.rendering.depth
+    return w, out.rendering, of_rays.rendering.depth, (scene, out.alpha)
 
-  return made(1.0, x['c2w']), made(0.5, x['c2w']), made(1.0, x['c2w'][::-1])
+  pictures = made(1.0, x['c2w']), made(0.5, x['c2w']), made(1.0, x['c2w'][::-1])
+  scene, alpha = pictures[0][-1]
+  field = generator.apply(variables, scene, method='radiance_field')
+  samples = samples_of(field, x['c2w'], u, alpha, x['maps']['depth'])
+  return [picture[:-1] for picture in pictures], samples
+
+
+def samples_of(field, c2w, u, alpha, depth):
+  """(depths of both passes, and, with the surface among them, weights and depths)."""
+  rays = orthographic_rays(c2w, RAYS)
+  z_coarse = sampling.stratified_depths(0.0, 3.0, SAMPLES, jnp.full_like(u, 0.5))
+  raw, _ = field(hierarchical.points_at(rays, z_coarse))
+  infinite = compositing.INFINITE_INTERVAL
+  shares = compositing.ray_weights(jax.nn.relu(raw), compositing.intervals(z_coarse, infinite))
+  z_fine = sampling.importance_depths(z_coarse, shares, u)
+  more, _ = field(hierarchical.points_at(rays, z_fine))
+  depths, raw = (jnp.concatenate(x, axis=-1) for x in ((z_fine, z_coarse), (more, raw)))
+  order = jnp.argsort(depths, axis=-1)
+  depths, raw = (jnp.take_along_axis(x, order, axis=-1) for x in (depths, raw))
+  alpha, depth = (x.reshape(2, RAYS**2, 1) for x in (alpha, depth))
+  surface = Surface(jnp.zeros_like(depth), alpha, depth)
+  density, colour = jax.nn.relu(raw), jnp.zeros_like(raw)[..., None]
+  out = compositing.composite(density, colour, depths, last_back=True, surface=surface)
+  shares = jnp.concatenate([out.weights, out.means['surface'][..., None]], axis=-1)
+  depths = jnp.concatenate([depths, depth], axis=-1)
+  order = jnp.argsort(depths, axis=-1)
+  sorted_ = [jnp.take_along_axis(x, order, axis=-1) for x in (shares, depths)]
+  return z_coarse[0, 0], z_fine, *sorted_
 
 
 @pytest.mark.thorough
@@ -111,8 +141,13 @@ def test_pictures_in_evaluation(dtype):
   )
   run = x64.jit(run_eval)
   variables = golden_expgan.variables(dtype, arrays['mean_w'])
-  found = run(variables, typed(x, dtype))
+  found, (z_coarse, z_fine, shares, depths) = run(variables, typed(x, dtype))
   compare(EVAL, 'psi1/w', found[0][0][:, 0], dtype)
+  compare(EVAL, 'psi1/ray/z_coarse', z_coarse, dtype)
+  compare(EVAL, 'psi1/ray/z_fine', z_fine.reshape(-1, SAMPLES), dtype, 3e-3)
+  for name, value, allowed in (('weights', shares, 2e-4), ('z', depths, 3e-3)):
+    value = value[:1].reshape(1, RAYS, RAYS, -1, 1)
+    compare(EVAL, f'psi1/render/{name}#1', value, dtype, allowed)
   # A rounding of the release's sums moves samples of rays that have almost no weight there.
   for name, (_, out, depth) in zip(('psi1', 'psi0.5', 'tex_pose_of_other'), found, strict=True):
     expected = arrays[f'{name}/pred']
@@ -140,8 +175,8 @@ def test_both_discriminators(dtype):
   arrays = goldens.load(JUDGES)
   x = {'image': arrays['real_image'], 'low': arrays['real_image_low']}
   x = {name: channels_last(value) for name, value in x.items()}
-  low = resample.resize_bilinear(jnp.asarray(x['image']), 16, antialias=False)
-  compare(JUDGES, 'real_image_low', channels_first(low), np.float32)
+  low = x64.jit(lambda image: resample.resize_bilinear(image, 16, antialias=False))
+  compare(JUDGES, 'real_image_low', channels_first(low(typed(x, dtype)['image'])), dtype)
   run = x64.jit(judge)
   variables = {'params': typed(golden_expgan.discriminator_weights(), dtype)}
   for fade in (1.0, 0.7):
