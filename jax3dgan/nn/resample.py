@@ -21,9 +21,9 @@ from jax3dgan.nn.cpu.convolution import (
   interleave,
   pad_axis,
   patches_conv_transpose,
-  reference_conv_transpose,
 )
 from jax3dgan.nn.primitives import linear
+from jax3dgan.nn.transposed_conv import dilated_conv
 
 TAPS = (1, 3, 3, 1)
 # What a filter sees beyond an image: zeros, as in the papers, or the outermost pixels again. With
@@ -194,11 +194,7 @@ def conv2d_transpose(x, kernel, stride: int = 2, matmul_dtype='float32', impleme
     implementation = 'patches' if backend.cpu_forms() else 'lax'
   if implementation == 'patches':
     return patches_conv_transpose(x, kernel, stride, matmul_dtype)
-
-  def conv_fn(x, kernel):
-    return conv2d(x, kernel, matmul_dtype=matmul_dtype, implementation='lax')
-
-  return reference_conv_transpose(x, kernel, stride, conv_fn)
+  return dilated_conv(x, kernel, stride, kernel.shape[0] - 1, matmul_dtype)
 
 
 def conv2d_resample(

@@ -35,7 +35,6 @@ def conv_transpose(x, kernel, stride: int, matmul_dtype='float32', implementatio
     matmul_dtype: policy of `nn.precision`.
     implementation: one of `FORMS`, instead of the choice by platform.
   """
-  rule = precision.get(matmul_dtype)
   num_axes, k = kernel.ndim - 2, kernel.shape[0]
   implementation = implementation or choose_implementation(num_axes, stride)
   before = (k - stride) // 2
@@ -48,10 +47,21 @@ def conv_transpose(x, kernel, stride: int, matmul_dtype='float32', implementatio
       size = stride * x.shape[axis]
       y = convolution.pad_axis(y, axis, -before, size + before - y.shape[axis])
     return y
-  padding = (k - 1 - before, stride - 1 + before)
+  return dilated_conv(x, flipped, stride, (k - 1 - before, stride - 1 + before), matmul_dtype)
+
+
+def dilated_conv(x, kernel, dilation: int, padding: convolution.Padding, policy: str):
+  """`convolution.reference_conv` of images or voxels with `dilation` − 1 zeros between two pixels,
+  under a policy of `nn.precision`.
+
+  XLA multiplies no zeros, neither here nor in the gradients: with the zeros inserted by a `pad` it
+  folds that into the convolution, but not into the gradients, which are then `dilation`² times as
+  many products.
+  """
+  rule = precision.get(policy)
   if rule.inputs is not None:
-    return rounded_conv.conv(x, flipped, 1, padding, matmul_dtype, stride)
-  return convolution.reference_conv(x, flipped, 1, padding, stride, precision=rule.precision)
+    return rounded_conv.conv(x, kernel, 1, padding, policy, dilation)
+  return convolution.reference_conv(x, kernel, 1, padding, dilation, precision=rule.precision)
 
 
 def _by_slices(x, kernel, before: int, policy: str):
