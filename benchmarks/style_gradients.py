@@ -179,8 +179,7 @@ def _gradient(loss, params, their_loss, parameters, leaf):
 
 
 def _gflop(function, *arguments):
-  """GFLOPs of a function's products, counted in an accelerator's forms: those of CPUs have
-  primitives of their own, which say nothing of products."""
+  """GFLOPs of a function's products in an accelerator's forms, which have the fewest."""
   with backend.lowering_for('gpu'):
     return flops.products(jax.make_jaxpr(function)(*arguments).jaxpr) / 1e9
 

@@ -10,8 +10,21 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.extend
+from jax.extend import core
 from jax.interpreters import ad, batching, mlir
+
+# What each of our primitives computes: its static options → a jitted function.
+_COMPILED: dict[core.Primitive, Callable] = {}
+
+
+def inner_jaxpr(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
+  """What one of our primitives computes where a jaxpr has it, in the form of the present platform;
+  None for other primitives."""
+  compiled = _COMPILED.get(eqn.primitive)
+  if compiled is None:
+    return None
+  shapes = (jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars)
+  return compiled(tuple(sorted(eqn.params.items()))).trace(*shapes).jaxpr
 
 
 def _primitive(name: str, apply: Callable, batch: Callable | None):
@@ -21,11 +34,13 @@ def _primitive(name: str, apply: Callable, batch: Callable | None):
     apply: arrays and static options by name → an array; ordinary JAX.
     batch: (arrays, axes, **options) → (array, axis) for vmap; None maps `apply`.
   """
-  primitive = jax.extend.core.Primitive(name)
+  primitive = core.Primitive(name)
 
   @functools.cache
   def compiled(options):
     return jax.jit(functools.partial(apply, **dict(options)))
+
+  _COMPILED[primitive] = compiled
 
   def run(*args, **options):
     return compiled(tuple(sorted(options.items())))(*args)

@@ -30,7 +30,7 @@ class Step:
   """The training step of a stage as one device runs it, for any micro-batch."""
 
   def __init__(self, config, stage: schedule.Stage, platform: str):
-    self._config, self.stage, self._platform = config, stage, platform
+    self._config, self.stage, self.platform = config, stage, platform
     self.generator = generators.create(config)
     self._discriminator = discriminators.create(config.discriminator)
     # Images that the discriminator compares: a micro-batch has whole groups of them.
@@ -58,13 +58,13 @@ class Step:
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     examples = feed.shapes(self._config, batch, stage.resolution)
     step = jax.jit(parallel.data_parallel(step, mesh, feed.specs(self._config)), donate_argnums=0)
-    with backend.lowering_for(platform or self._platform):
+    with backend.lowering_for(platform or self.platform):
       return step.trace(self.state, examples)
 
   def compile(self, micro_batch: int):
     """(compiled step, seconds of its compilation) for micro-batches of that many images."""
     batch = micro_batch * self.stage.micro_batches
-    with backend.lowering_for(self._platform):
+    with backend.lowering_for(self.platform):
       lowered = self.trace(batch).lower()
       began = time.perf_counter()
       return lowered.compile(step_lib.compiler_options(self._config)), time.perf_counter() - began

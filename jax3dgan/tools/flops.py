@@ -2,7 +2,8 @@
 
 XLA's own cost analysis counts the body of a loop once, and every addition and sine as well; a
 device's peak is stated for products. Here only dot products and convolutions are counted, a
-multiply-add as two, from the jaxpr, so that models need no formulas.
+multiply-add as two, from the jaxpr, so that models need no formulas. Zeros of a convolution's own
+padding and dilation are not multiplied; those that a `pad` before it has inserted are.
 """
 
 import math
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from jax.extend import core
 from jax.interpreters import partial_eval
+
+from jax3dgan.nn import primitives
 
 
 def valid_taps(size: int, taps: int, outputs: int, stride=1, low=0, inner=1, spread=1) -> int:
@@ -61,7 +64,8 @@ def _inner(value) -> Iterator[core.Jaxpr]:
 
 
 def products(jaxpr, branch: Callable = max, open_ended: int | None = None) -> int:
-  """FLOPs of the products of a jaxpr, as one device runs it.
+  """FLOPs of the products of a jaxpr, as one device runs it; of primitives of our own in the form
+  of the present platform (`backend.lowering_for`).
 
   Args:
     jaxpr: such as `jax.jit(f).trace(...).jaxpr`. Inside a shard_map shapes are those of a shard.
@@ -89,9 +93,9 @@ def _products(jaxpr, branch, open_ended) -> int:
     if name == 'conv_general_dilated':
       total += _conv(eqn)
       continue
-    parts = [
-      _products(inner, branch, open_ended) for value in params.values() for inner in _inner(value)
-    ]
+    own = primitives.inner_jaxpr(eqn)
+    inside = params.values() if own is None else [own]
+    parts = [_products(inner, branch, open_ended) for value in inside for inner in _inner(value)]
     if name == 'while' and any(parts):
       if open_ended is None:
         raise ValueError('a while loop has products, but its number of iterations is not known')

@@ -56,12 +56,12 @@ def count_flops(step: fit.Step, batch: int) -> dict[str, float]:
   open_ended = 0 if step.generator.not_counted else None
   whole = step.trace(batch, 'gpu', micro_batches=1, ray_chunk=0)
   with backend.lowering_for('gpu'):
+    model = flops.products(whole.jaxpr, open_ended=open_ended)
     analysis = whole.lower().cost_analysis()
-  return {
-    'model': flops.products(whole.jaxpr, open_ended=open_ended) / batch,
-    'configured': flops.products(step.trace(batch).jaxpr, open_ended=open_ended) / batch,
-    'xla': analysis['flops'] / batch,
-  }
+  with backend.lowering_for(step.platform):
+    configured = flops.products(step.trace(batch).jaxpr, open_ended=open_ended)
+  counts = {'model': model, 'configured': configured, 'xla': analysis['flops']}
+  return {name: count / batch for name, count in counts.items()}
 
 
 def plan(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax3dgan.nn import backend, conv, precision
 from jax3dgan.tools import flops, hlo
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -148,6 +149,22 @@ def test_products_of_a_trace():
   with pytest.raises(ValueError, match='number of iterations is not known'):
     flops.products(traced.jaxpr)
   assert [flops.products(traced.jaxpr, open_ended=n) for n in (0, 2)] == [0, 2 * 2 * 27]
+
+
+@pytest.mark.parametrize('policy', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('platform', ['cpu', 'gpu'])
+def test_products_of_primitives_of_our_own(platform, policy):
+  """Of a convolution and of a product of matrices, each with two in the gradient."""
+
+  def run(x, kernel, weights):
+    y = conv.conv2d(x, kernel, padding=1, matmul_dtype=policy)
+    return jnp.sin(precision.rows_product(y, weights, policy)).sum()
+
+  shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 8, 8, 4), (3, 3, 4, 5), (5, 6))]
+  with backend.lowering_for(platform):
+    trace = jax.jit(jax.grad(run, (0, 1, 2))).trace(*shapes)
+    needed = 2 * (3 * 8 - 2) ** 2 * 4 * 5 + 2 * 8**2 * 5 * 6
+    assert flops.products(trace.jaxpr) == 3 * needed
 
 
 @pytest.mark.parametrize('stride, low, inner, spread', [(1, 1, 1, 1), (2, 0, 1, 2), (1, 2, 3, 1)])
