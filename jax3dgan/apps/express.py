@@ -79,10 +79,10 @@ def _reader(model, faces, args):
   from jax3dgan.evaluation import expression_reader
 
   config, flag = model.config, '--source=ict:FOLDER'
-  source, face_model = config.data.source, config.get('expgan', {}).get('face_model', '')
   if args.source:
-    source, face_model = args.source, ''
-  source = rendered_faces.with_model(source, face_model, flag)
+    source = rendered_faces.with_model(args.source, '', flag)
+  else:
+    source = rendered_faces.of_config(config, flag)
   names = face_models.load(generate.parse(source).folder).expression_names
   if len(names) != len(faces.names):  # before the reader is trained
     raise UserError(f'{model.name} has another face model than {source}. Set --source to its.')

@@ -23,6 +23,11 @@ def are(source: str) -> bool:
   return source.startswith(first_use.ICT) or bool(_index(source))
 
 
+def of_config(config, flag: str = '--config.data.source=ict:FOLDER') -> str:
+  """`with_model` of the data of a config, and of the face model that it names, if any."""
+  return with_model(config.data.source, config.get('expgan', {}).get('face_model', ''), flag)
+
+
 def with_model(source: str, face_model: str, flag: str) -> str:
   """ict:FOLDER of rendered faces, as `builders.ict_faces.generate.parse` takes it.
 

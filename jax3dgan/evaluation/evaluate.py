@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jax3dgan import generators, old_configs, trained
-from jax3dgan.data import first_use, pipeline
+from jax3dgan.data import first_use, pipeline, rendered_faces
 from jax3dgan.devices import compilation, parallel
 from jax3dgan.errors import UserError
 from jax3dgan.evaluation import (
@@ -184,11 +184,11 @@ class Evaluator:
     options, source = self.config.eval, self.config.data.source
     if source == 'toys' and not self._of_scenes:
       examples = truth.toys_examples(options.num_inverted)
-    elif source.startswith(first_use.ICT):
+    elif rendered_faces.are(source):
       from jax3dgan.data.builders.ict_faces import generate as faces
 
-      size = max(model.resolution, 64)
-      examples = faces.examples_with_truth(source, options.num_inverted, size)
+      made_from, size = rendered_faces.of_config(self.config), max(model.resolution, 64)
+      examples = faces.examples_with_truth(made_from, options.num_inverted, size)
     else:
       raise UserError(
         f'The true depth of {source} is not known. '

@@ -26,8 +26,7 @@ def measure(model, config, say, count, **common) -> Result:
       f'The true expressions of {source} are not known. Train on rendered faces (docs/faces.md), '
       'or leave expression out of --config.eval.metrics.'
     )
-  face_model = config.get('expgan', {}).get('face_model', '')
-  source = rendered_faces.with_model(source, face_model, '--config.data.source=ict:FOLDER')
+  source = rendered_faces.of_config(config)
   whole = face_models.load(generate.parse(source).folder)
   # Before the reader is trained.
   if model.generator.code_sizes:

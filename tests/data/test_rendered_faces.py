@@ -9,10 +9,10 @@ import pytest
 from jax3dgan import trained, viz
 from jax3dgan.apps import common, express
 from jax3dgan.data import prepare, rendered_faces
-from jax3dgan.data.builders.ict_faces import looks
+from jax3dgan.data.builders.ict_faces import generate, looks
 from jax3dgan.data.face_reader import Reader
 from jax3dgan.errors import UserError
-from jax3dgan.evaluation import expression_of_data, expression_reader
+from jax3dgan.evaluation import evaluate, expression_of_data, expression_reader, truth
 from jax3dgan.trained import expressions
 
 _FLAG = '--source=ict:FOLDER'
@@ -87,6 +87,28 @@ def test_they_are_measured_and_read(folders, model, trainings):
     express._reader(model, expressions.Faces(model), common.argparse.Namespace(source=None))
   for args, more in trainings:
     assert args == (source, 16, 7) and more['cache_dir'] == 'here'
+
+
+def test_their_true_depth_is_known(folders, model, monkeypatch):
+  given = []
+
+  def measure(model, examples, **_):
+    given.extend(examples)
+    raise UserError('measured')
+
+  monkeypatch.setattr(truth, 'measure_by_inversion', measure)
+  model.config.eval.update(metrics='truth', num_inverted=1)
+  evaluator = evaluate.Evaluator(model.config, print)
+  with pytest.raises(UserError, match='where their face model is. Set --config.data.source=ict:'):
+    evaluator.run(model)
+  monkeypatch.setenv('ICT_FACE_MODEL', folders[0])
+  with pytest.raises(UserError, match='measured'):
+    evaluator.run(model)
+  source = f'ict:{folders[0]}?background=varied'
+  (expected,) = generate.examples_with_truth(source, 1, 64)
+  assert given[0].keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(given[0][name], value)
 
 
 def test_what_does_not_fit_is_said_before_a_reader_is_trained(
