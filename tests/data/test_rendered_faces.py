@@ -3,6 +3,7 @@
 import os
 
 import coded_faces
+import jax
 import numpy as np
 import pytest
 
@@ -106,9 +107,7 @@ def test_their_true_depth_is_known(folders, model, monkeypatch):
     evaluator.run(model)
   source = f'ict:{folders[0]}?background=varied'
   (expected,) = generate.examples_with_truth(source, 1, 64)
-  assert given[0].keys() == expected.keys()
-  for name, value in expected.items():
-    np.testing.assert_array_equal(given[0][name], value)
+  jax.tree.map(np.testing.assert_array_equal, given[0], expected)
 
 
 def test_what_does_not_fit_is_said_before_a_reader_is_trained(
