@@ -111,7 +111,8 @@ class Health:
       self._check(
         step,
         'flat geometry',
-        score < MIN_NON_FLATNESS,
+        # The depth of a few pixels says nothing of a shape, and that they are few is said above.
+        score < MIN_NON_FLATNESS and share >= MIN_SOLID,
         f'its depth fills {score:.1f} of 64 bins',
         'raise --config.loss.pose or --config.loss.r1, widen the pose prior to what the photos '
         'show, or, where the model has it, raise --config.model.density_gain',

@@ -92,3 +92,13 @@ def test_no_depth_and_no_solid_pixel(watched):
   assert not lines
   assert set(watch.samples(3, fog, OPTIONS)) == {'health/diversity', 'health/solid'}
   assert len(lines) == 1 and 'missing surface? 0.0% of the pixels are opaque' in lines[0]
+
+
+def test_a_single_opaque_pixel_is_a_missing_surface_and_no_flat_one(watched):
+  watch, lines = watched
+  opacity = np.full((16, 8, 8), 0.2)
+  opacity[0, 3, 3] = 1.0
+  for step in (1, 2):
+    figures = watch.samples(step, rendering(0.4, RAMP).replace(opacity=opacity), OPTIONS)
+  assert figures['health/nfs_solid'] == pytest.approx(1.0)
+  assert len(lines) == 1 and 'missing surface? 0.1% of the pixels are opaque' in lines[0]
