@@ -7,6 +7,7 @@ their own would make a grouped convolution, which is slow, and which XLA does no
 devices.)
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -53,13 +54,22 @@ def modulated_conv2d(
   Returns:
     [b, h·up/down, w·up/down, f] with the default padding.
   """
-  x = x * style[:, None, None].astype(x.dtype)
-  y = conv2d_resample(
-    x, kernel, fir, up=up, down=down, padding=padding, matmul_dtype=matmul_dtype, border=border
+  convolve = functools.partial(
+    conv2d_resample,
+    fir=fir,
+    up=up,
+    down=down,
+    padding=padding,
+    matmul_dtype=matmul_dtype,
+    border=border,
   )
-  if demodulate:
-    y = y * demodulation(kernel, style)[:, None, None].astype(y.dtype)
-  return y
+  factors = demodulation(kernel, style) if demodulate else None
+  if x.shape[0] == 1 and precision.get(matmul_dtype).inputs is None:
+    # Then the kernel is all examples' own, and has fewer numbers than the images.
+    kernel = kernel * style[0, :, None]
+    return convolve(x, (kernel if factors is None else kernel * factors[0]).astype(x.dtype))
+  y = convolve(x * style[:, None, None].astype(x.dtype), kernel)
+  return y if factors is None else y * factors[:, None, None].astype(y.dtype)
 
 
 class ModulatedConv(nn.Module):

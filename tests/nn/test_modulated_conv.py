@@ -113,3 +113,17 @@ def test_to_rgb_scales_with_its_style():
   style = modulated_conv.EqualizedDense(3, bias_init=1.0).apply({'params': params['affine']}, w)
   expected = np.einsum('bhwc,bc,cf->bhwf', x, style, params['kernel'][0, 0]) / np.sqrt(3)
   np.testing.assert_allclose(layer.apply(variables, x, w), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('demodulate, up', [(True, 1), (True, 2), (False, 1)])
+def test_an_example_alone_is_as_one_of_many(demodulate, up):
+  """Alone, its factors are put on the kernel."""
+  x, kernel, style = inputs()
+
+  @jax.jit
+  def run(x, style):
+    options = dict(demodulate=demodulate, up=up, fir=modulated_conv.fir_filter((1, 3, 3, 1)))
+    return modulated_conv2d(x, kernel, style, **options)
+
+  alone = [run(x[i : i + 1], style[i : i + 1]) for i in range(len(x))]
+  np.testing.assert_allclose(np.concatenate(alone), run(x, style), rtol=1e-5, atol=1e-5)
