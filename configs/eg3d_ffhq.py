@@ -4,7 +4,7 @@ release.
 Score: FID 4.7, identity .77, depth .39, pose .005 (paper, Table 1); FID 4.31 with the released
 weights, measured again.
 Cost: the paper's 25,000 kimg at 64² and 2,500 at 128²; its code takes 24 s per 1,000 images on
-8 V100 at 64², so a week. 306 GFLOP for a picture at 128², 30.7 million parameters. On fewer devices
+8 V100 at 64², so a week. 291 GFLOP for a picture at 128², 30.7 million parameters. On fewer devices
 --config.micro_batches=8, at most: a micro-batch holds the 4 images that the discriminator compares.
 Data: python -m jax3dgan.data.prepare --source=FFHQ --out=data/ffhq512 --resolution=512, FFHQ a
 folder or zip of pictures with a dataset.json of cameras; with --mirror unless it has the mirrored

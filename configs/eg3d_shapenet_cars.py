@@ -1,7 +1,7 @@
 """EG3D on ShapeNet's cars at 128², rendered at 64², with the values of the paper and its release.
 
 Score: FID 5.66 with the released weights, measured again.
-Cost: the paper's 25,000 kimg. 110 GFLOP for a picture, 29.6 million parameters. On fewer devices
+Cost: the paper's 25,000 kimg. 100 GFLOP for a picture, 29.6 million parameters. On fewer devices
 --config.micro_batches, see configs/eg3d_ffhq.py.
 Data: python -m jax3dgan.data.prepare --source=CARS --out=data/shapenet_cars128 --resolution=128,
 CARS a folder or zip of renderings from the upper hemisphere with a dataset.json of cameras.
