@@ -204,16 +204,6 @@ def _first_codes(model: MorphableModel, num_shape, num_expression, name) -> Morp
     there = len(getattr(model, f'{kind}_basis'))
     if not 0 <= wanted <= there:
       raise UserError(f'{name} has {there} codes of {kind}, not {wanted}. Ask for at most these.')
-  shapes = num_shape or len(model.shape_basis)
-  expressions = num_expression or len(model.expression_basis)
-  jaw = model.jaw
-  if jaw is not None:
-    jaw = jaw.replace(
-      joint_shape=jaw.joint_shape[:shapes], joint_expression=jaw.joint_expression[:expressions]
-    )
-  return model.replace(
-    shape_basis=model.shape_basis[:shapes],
-    expression_basis=model.expression_basis[:expressions],
-    expression_names=model.expression_names[:expressions],
-    jaw=jaw,
+  return model.first_codes(
+    num_shape or len(model.shape_basis), num_expression or len(model.expression_basis)
   )

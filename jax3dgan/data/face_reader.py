@@ -12,7 +12,7 @@ _SEED = 0
 class Reader(FaceReader):
   """See `FaceReader`."""
 
-  def read(self, path: str, source: str, num: int):
+  def read(self, path: str, source: str, num: int, sizes: tuple[int, int]):
     """See `FaceReader.read`."""
     if not path:
       from jax3dgan.data.builders.ict_faces import generate
@@ -20,6 +20,8 @@ class Reader(FaceReader):
       flag = '--config.expgan.face_model=FILE (docs/morphable.md)'
       path = generate.parse(rendered_faces.with_model(source, '', flag)).folder
     model = face_models.load(path)
+    if not model.expression_names:
+      model = model.first_codes(*sizes)
     return model, path, _people(model, num)
 
 

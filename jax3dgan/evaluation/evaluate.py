@@ -153,6 +153,11 @@ class Evaluator:
         f'The generator {model.config.model.name} makes pictures without a field: there is no '
         f'depth to measure. Leave {name} out of --config.eval.metrics.'
       )
+    if name in NEED_FIELD and model.generator.parallel_rays:
+      raise UserError(
+        f'{model.name} has parallel rays, and {name} is of depth from a place. Leave it out of '
+        '--config.eval.metrics.'
+      )
     self.say(f'Measuring {name} ...')
     common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
     if name in GEOMETRY or name in OF_OBJECTS:

@@ -155,7 +155,7 @@ def beside(pictures, region) -> dict[str, float]:
 
 def _geometry(model, morphable, faces, people, told, camera, psi) -> dict[str, float]:
   """Depth of half of the people neutral, of the others with each preset in turn."""
-  if not model.has_depth:
+  if not model.has_depth or model.generator.parallel_rays:
     return {}
   n = len(people.identity)
   which = np.where(np.arange(n) % 2, 1 + np.arange(n) // 2 % (len(told) - 1), 0)

@@ -69,6 +69,8 @@ class Generator(nn.Module):
     has_gaussians: Whether an object is 3D Gaussians (`gaussians`).
     has_surface: Whether pictures show a surface beside the field, of which `query` says nothing
       (`without_surface`); meshes are made of depth then.
+    parallel_rays: Whether a camera's rays are parallel: depth is no distance from its place then,
+      and what needs one is refused (warping, normals, meshes).
     field_kind: What `query` returns first: 'density' (before its activation) or 'sdf' (a signed
       distance, negative inside).
     prepares_scene: Whether `prepare` computes something that views of an object share.
@@ -103,6 +105,7 @@ class Generator(nn.Module):
   has_field = False
   has_gaussians = False
   has_surface = False
+  parallel_rays = False
   field_kind = 'density'
   prepares_scene = False
   resolution = None

@@ -32,11 +32,10 @@ from jax3dgan.generators.base import (
 )
 from jax3dgan.generators.expgan_rendering import MARCHING, NUM_RGB, ExpGANScene, Seen, Training
 from jax3dgan.generators.expgan_styles import CodedStyles
-from jax3dgan.morphable import maps
+from jax3dgan.morphable import photo_cameras
 from jax3dgan.nn import resample
 from jax3dgan.nn.stylegan2 import SynthesisNetwork
 from jax3dgan.rendering import hierarchical
-from jax3dgan.rendering import rays as rays_lib
 from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays, Surface
 
@@ -63,6 +62,9 @@ class ExpGAN(CodedStyles):
     low_resolution: rays on a side.
     box_half, box_centre: the box that the planes span reaches from centre − half to centre + half,
       (x, y, z), world units.
+    orthographic: 0 for rays through a camera's place. Otherwise they are parallel, as those of the
+      release, and begin at this distance from the place, world units, on a square as large as what
+      the camera sees there. Depth, near and far are in halves of that square's width then.
     clamp: bound of the backbones' activations; 0 for none.
     surface: whether rays have the face model's surface; without it the volume is seen alone.
     matmul_dtype: precision policy of products and convolutions, see `nn.precision`.
@@ -88,6 +90,7 @@ class ExpGAN(CodedStyles):
   low_resolution: int = 64
   box_half: tuple[float, float, float] = (2.5, 2.0, 2.5)
   box_centre: tuple[float, float, float] = (0.0, 0.0, -2.0)
+  orthographic: float = 0.0
   clamp: float = 256.0
   surface: bool = True
   matmul_dtype: str = 'float32'
@@ -134,6 +137,11 @@ class ExpGAN(CodedStyles):
   def resolution(self) -> int | None:
     """Pixels on a side of the pictures, where the up-sampler fixes them; else None."""
     return self.low_resolution << (len(self.up_channels) - 1) if self.up_channels else None
+
+  @property
+  def parallel_rays(self) -> bool:
+    """See `Generator.parallel_rays`."""
+    return self.orthographic > 0
 
   @property
   def box(self) -> float:
@@ -197,17 +205,16 @@ class ExpGAN(CodedStyles):
   def see(self, scene: ExpGANScene, camera: Camera, options: RenderOptions) -> Seen:
     """What cameras [b] see of the face model: depth at rays, texture at the picture's pixels."""
     face, size = self._face(), expgan_checks.low_resolution(self, options)
+    resolution = options.resolution
     if not (self.num_triangles and self.surface):
       b = camera.cam2world.shape[0]
-      uv = jnp.zeros((b, options.resolution, options.resolution, 2))
+      uv = jnp.zeros((b, resolution, resolution, 2))
       nothing = jnp.zeros((b, size, size), bool)
       return Seen(uv, None, jnp.full(nothing.shape, options.near), nothing)
-    low = maps.perspective(face, scene.vertices, camera, size)
-    fine = low
-    if options.resolution != size:
-      fine = maps.perspective(face, scene.vertices, camera, options.resolution)
-    depth = jnp.where(low.mask, low.depth, options.near)
-    return Seen(fine.uv, fine.mask, depth, low.mask)
+    if self.orthographic:
+      cam2world = photo_cameras.of_camera(camera, self.orthographic)
+      return expgan_rendering.see_orthographic(face, scene.vertices, cam2world, resolution, size)
+    return expgan_rendering.see(face, scene.vertices, camera, resolution, size, options)
 
   def synthesize_for_training(
     self, w, camera: Camera, key=None, options: RenderOptions | None = None, noise_std=0.0
@@ -215,9 +222,8 @@ class ExpGAN(CodedStyles):
     """`synthesize`, with what the loss has of the face model's surface."""
     options = options or self.default_options()
     scene, b = self.prepare(w), camera.cam2world.shape[0]
-    rays = rays_lib.camera_rays(
-      camera, expgan_checks.low_resolution(self, options), options.align_corners
-    )
+    size = expgan_checks.low_resolution(self, options)
+    rays, cam2world = expgan_rendering.rays_of(camera, size, options, self.orthographic)
     # A scene of one face may be seen by many cameras; the field's planes serve them all.
     own = {
       name: jnp.broadcast_to(x, (b, *x.shape[1:]))
@@ -225,7 +231,7 @@ class ExpGAN(CodedStyles):
     }
     scene = scene.replace(**own)
     seen = self.see(scene, camera, options)
-    return self.render(scene, rays, camera.cam2world[:, :3], seen, key, options, noise_std)
+    return self.render(scene, rays, cam2world, seen, key, options, noise_std)
 
   def render(
     self, scene, rays: Rays, cam2world, seen: Seen, key, options: RenderOptions, noise_std=0.0

@@ -1,5 +1,7 @@
 """Fields and options of Exp-GAN's generator that do not go together: one line each."""
 
+import math
+
 from jax3dgan.errors import UserError
 from jax3dgan.generators import expgan_faces
 from jax3dgan.rendering.options import RenderOptions
@@ -59,6 +61,11 @@ def fields(generator) -> None:
       f'config.model.num_expression is {generator.num_expression}, with the three of a jaw. Set '
       '--config.model.jaw=False, or more of them.'
     )
+  if not 0 <= generator.orthographic < math.inf:
+    raise UserError(
+      f'config.model.orthographic is {generator.orthographic}. Set it to a distance in front of '
+      'cameras, or to 0 for rays through their place.'
+    )
   if min(generator.box_half) <= 0:
     raise UserError(
       f'config.model.box_half is {generator.box_half}, and the planes span a box. Set three '
@@ -91,4 +98,10 @@ def options(generator, given: RenderOptions) -> None:
       f"config.render.{field} is {value}, and the face's surface is a sample of rays through the "
       f'centres of pixels. Set --config.render.{field}={needed}.'
     )
+  for field in ('box', 'limits_radius'):
+    if generator.orthographic and getattr(given, field):
+      raise UserError(
+        f'config.render.{field} is {getattr(given, field)}, and parallel rays are sampled from '
+        f'near to far, in halves of the picture. Set --config.render.{field}=0.'
+      )
   low_resolution(generator, given)

@@ -74,12 +74,16 @@ def vertices(model: MorphableModel, identity, expression):
 class FaceReader:
   """Reads a face model from the user's files: `READER`, which lies in a higher layer."""
 
-  def read(self, path: str, source: str, num: int) -> tuple[MorphableModel, str, np.ndarray]:
+  def read(
+    self, path: str, source: str, num: int, sizes: tuple[int, int]
+  ) -> tuple[MorphableModel, str, np.ndarray]:
     """A face model, where it is from, and codes [num, k + e (+ 3)] of people as the data have them.
 
     Args:
       path: See `data.face_models.load`; '' for the one that the data are rendered from.
       source: `config.data.source`.
+      sizes: (k, e): of a model with more, whose expressions have no names, the first of each kind
+        are taken, as of FLAME's 300 and 100.
 
     Raises:
       UserError: There is none, or it is no face model.
@@ -87,19 +91,25 @@ class FaceReader:
     raise NotImplementedError
 
 
-def buffers_of(generator, path: str, source: str) -> dict[str, np.ndarray]:
+def buffers_of(
+  generator, path: str, source: str, scale: float = 1.0, offset=(0.0, 0.0, 0.0)
+) -> dict[str, np.ndarray]:
   """The buffers of a generator, see the module.
 
   Args:
     path, source: See `FaceReader.read`.
+    scale, offset: Of its vertices in the world, see `MorphableModel.moved`.
 
   Raises:
     UserError: As there; or the model has other numbers than the generator's fields, all of which
       the message has.
   """
   reader = registry.resolve('reader of face models', READER, {}, FaceReader)()
-  model, path, faces = reader.read(path, source, generator.num_faces)
+  sizes = generator.num_identity, generator.num_expression - JAW * generator.jaw
+  model, path, faces = reader.read(path, source, generator.num_faces, sizes)
   model = model.of_region()
+  if scale != 1 or any(offset):
+    model = model.moved(scale, offset)
   has_jaw = model.jaw is not None
   wanted = {
     'num_vertices': len(model.mean),
@@ -111,13 +121,18 @@ def buffers_of(generator, path: str, source: str) -> dict[str, np.ndarray]:
   if any(getattr(generator, name) != value for name, value in wanted.items()):
     flags = ' '.join(f'--config.model.{name}={value}' for name, value in wanted.items())
     raise UserError(f'The face model {path} has other numbers than config.model. Set {flags}.')
+  return arrays_of(model) | {'faces': faces}
+
+
+def arrays_of(model: MorphableModel) -> dict[str, np.ndarray]:
+  """The buffers of a region's model but for `faces`: the inverse of `model_of`."""
   found = {
     name: np.asarray(getattr(model, name))
     for name in ('mean', 'shape_basis', 'expression_basis', 'region', 'region_uv')
   }
-  if has_jaw:
+  if model.jaw is not None:
     jaw = {f.name: getattr(model.jaw, f.name) for f in dataclasses.fields(Jaw)}
     if jaw['correctives'] is None:
       jaw['correctives'] = np.zeros((9, *model.mean.shape), np.float32)
     found |= {f'jaw_{name}': np.asarray(x) for name, x in jaw.items()}
-  return found | {'faces': faces}
+  return found

@@ -8,9 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.cameras import Camera
 from jax3dgan.fields.triplane import pad_planes, sample_planes
 from jax3dgan.generators.base import Rendering, Scene
+from jax3dgan.morphable import MorphableModel, maps, photo_cameras
 from jax3dgan.nn import precision
+from jax3dgan.rendering import rays as rays_lib
+from jax3dgan.rendering.options import RenderOptions
 from jax3dgan.rendering.rays import Rays
 
 NUM_RGB = 3  # the first features are the auxiliary image's colours
@@ -130,6 +134,35 @@ def planes_of(image):
   planes = jnp.moveaxis(image.reshape(b, h, w, 3, c // 3), 3, 1)
   planes = jnp.concatenate([planes[:, :2], jnp.swapaxes(planes[:, 2:], 2, 3)], axis=1)
   return pad_planes(planes)
+
+
+def rays_of(camera: Camera, size: int, options: RenderOptions, orthographic: float):
+  """(rays [b, size²], cam2world [b, 3, 4] that the texture is told) of cameras [b]; see
+  `ExpGAN.orthographic`."""
+  if not orthographic:
+    return rays_lib.camera_rays(camera, size, options.align_corners), camera.cam2world[:, :3]
+  cam2world = photo_cameras.of_camera(camera, orthographic)
+  return orthographic_rays(cam2world, size), cam2world
+
+
+def see(
+  face: MorphableModel, vertices, camera: Camera, resolution: int, size: int, options: RenderOptions
+) -> Seen:
+  """What cameras [b] see of vertices [b, v, 3]: depth at size² rays, texture at the pixels of
+  pictures of resolution²; each at its own pixels' centres."""
+  low = maps.perspective(face, vertices, camera, size)
+  fine = low if resolution == size else maps.perspective(face, vertices, camera, resolution)
+  depth = jnp.where(low.mask, low.depth, options.near)
+  return Seen(fine.uv, fine.mask, depth, low.mask)
+
+
+def see_orthographic(face: MorphableModel, vertices, cam2world, resolution: int, size: int) -> Seen:
+  """The same of the release's cameras [b, 3, 4], as it does it: back faces are drawn, and a ray has
+  the depth of the first pixel of its block."""
+  seen = maps.orthographic(face, photo_cameras.to_camera(vertices, cam2world), resolution)
+  every = resolution // size
+  mask = jnp.all(seen.uv != 0, axis=-1)[:, ::every, ::every]
+  return Seen(seen.uv, None, seen.depth_or_nearest[:, ::every, ::every], mask)
 
 
 def orthographic_rays(cam2world, size: int) -> Rays:

@@ -31,7 +31,12 @@ _LEVEL_VIEWS, _LEVEL_RAYS, _LEVEL_STEPS, _LEVEL_MIN_SHARE = 6, 24, 96, 0.005
 
 
 def check(model) -> None:
-  """UserError for a model without any surface: neither a field nor depth."""
+  """UserError for a model without any surface, neither a field nor depth, or with parallel rays."""
+  if model.generator.parallel_rays:
+    raise UserError(
+      f'{model.name} has parallel rays, and meshes are made of what is seen from a place. Give a '
+      'model whose rays are those of cameras.'
+    )
   if not fusion.is_needed(model):
     field_kind(model)
 

@@ -99,6 +99,39 @@ class MorphableModel:
     corners = vertices[:, self.landmark_corners]  # [b, l, 3, 3]
     return jnp.sum(self.landmark_weights[..., None] * corners, axis=-2)
 
+  def first_codes(self, num_shape: int, num_expression: int) -> 'MorphableModel':
+    """The model of the first codes of each kind alone, all where there are no more."""
+    jaw = self.jaw
+    if jaw is not None:
+      jaw = jaw.replace(
+        joint_shape=jaw.joint_shape[:num_shape],
+        joint_expression=jaw.joint_expression[:num_expression],
+      )
+    return self.replace(
+      shape_basis=self.shape_basis[:num_shape],
+      expression_basis=self.expression_basis[:num_expression],
+      expression_names=self.expression_names[:num_expression],
+      jaw=jaw,
+    )
+
+  def moved(self, scale: float, offset) -> 'MorphableModel':
+    """The model with each vertex at scale · vertex + offset [3]."""
+    offset, jaw = np.asarray(offset, np.float32), self.jaw
+    if jaw is not None:
+      correctives = None if jaw.correctives is None else scale * jaw.correctives
+      jaw = jaw.replace(
+        joint=scale * jaw.joint + offset,
+        joint_shape=scale * jaw.joint_shape,
+        joint_expression=scale * jaw.joint_expression,
+        correctives=correctives,
+      )
+    return self.replace(
+      mean=scale * self.mean + offset,
+      shape_basis=scale * self.shape_basis,
+      expression_basis=scale * self.expression_basis,
+      jaw=jaw,
+    )
+
   def of_region(self) -> 'MorphableModel':
     """The model of the region's vertices alone, which is what a step computes; its landmarks are
     those that lie on them."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dgan.cameras import Camera
 from jax3dgan.morphable.model import MorphableModel, rotation_matrices, turned
 from jax3dgan.nn import precision
 
@@ -99,6 +100,41 @@ def of_codes(model: MorphableModel, codes: PhotoCodes, rotation=None, align=True
   bottom = jnp.broadcast_to(jnp.eye(4, dtype=rows.dtype)[3:], (len(rows), 1, 4))
   whole = jnp.concatenate([rows, bottom], axis=1)
   return PhotoCamera(whole, _inverse(rows), unaligned, scale, vertices, landmarks)
+
+
+def as_camera(cam2world, distance: float) -> Camera:
+  """The pinhole cameras [b] that stand for cam2world [b, 3, 4] of `PhotoCamera`: so far in front of
+  its square, which is what they see at that distance. As a label they are a photo's camera."""
+  size = jnp.linalg.norm(cam2world[..., :3], axis=1, keepdims=True)  # [b, 1, 3]
+  right, up, back = jnp.moveaxis(cam2world[..., :3] / size, -1, 0)
+  origin = cam2world[..., 3] + distance * back
+  rows = jnp.stack([right, -up, -back, origin], axis=-1)
+  last = jnp.broadcast_to(jnp.eye(4, dtype=rows.dtype)[3:], (len(rows), 1, 4))
+  focal = 0.5 * distance / size[:, 0]
+  k = jnp.zeros((len(rows), 3, 3), rows.dtype).at[:, 2, 2].set(1).at[:, :2, 2].set(0.5)
+  k = k.at[:, 0, 0].set(focal[:, 0]).at[:, 1, 1].set(focal[:, 1])
+  return Camera(jnp.concatenate([rows, last], axis=1), k)
+
+
+def of_camera(camera: Camera, distance: float):
+  """cam2world [b, 3, 4] of the orthographic cameras that see the plane at a distance from pinhole
+  cameras [b] as these do, and everything else along the pinhole cameras' axes: the inverse of
+  `as_camera`, without skew."""
+  right, down, forward = jnp.moveaxis(camera.cam2world[:, :3, :3], -1, 0)
+  reach = distance / jnp.stack(
+    [camera.intrinsics[:, 0, 0], camera.intrinsics[:, 1, 1]], axis=-1
+  )  # [b, 2], of the picture
+  aside = (0.5 - camera.intrinsics[:, :2, 2]) * reach
+  place = camera.origin + distance * forward + aside[:, :1] * right + aside[:, 1:] * down
+  x, y = 0.5 * reach[:, :1], 0.5 * reach[:, 1:]
+  return jnp.stack([x * right, -y * down, -x * forward, place], axis=-1)
+
+
+def to_camera(points, cam2world):
+  """World points [b, n, 3] in the coordinates of cameras [b, 3, 4]."""
+  columns = cam2world[..., :3]
+  columns = columns / jnp.sum(columns**2, axis=1, keepdims=True)
+  return precision.einsum('bci,bnc->bni', columns, points - cam2world[:, None, :, 3])
 
 
 def guessed_pose(cam2world):

@@ -34,6 +34,11 @@ def check_kinds(model, kinds: Sequence[str]) -> None:
       'has no field. Use --show=colour.'
     )
 
+  if 'normals' in kinds and model.generator.parallel_rays:
+    raise UserError(
+      f'{model.name} has parallel rays, and normals are of depth from a place. Leave out normals.'
+    )
+
 
 def check_camera(model, remedy: str) -> None:
   """Raises a UserError if the generator has no camera; `remedy` is its last sentence."""

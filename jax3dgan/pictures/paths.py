@@ -163,9 +163,10 @@ def make(
   trajectory = trajectory or ('orbit' if display.goes_round(model) else 'sweep')
   if trajectory not in TRAJECTORIES:
     raise UserError(f'No path is called {trajectory!r}. There are: {", ".join(TRAJECTORIES)}.')
-  if trajectory == 'dolly' and not model.has_depth:
+  if trajectory == 'dolly' and (not model.has_depth or model.generator.parallel_rays):
+    has = 'parallel rays' if model.generator.parallel_rays else 'no field'
     raise UserError(
-      f'{model.name} has no field, and so no perspective that a dolly zoom could change: its '
+      f'{model.name} has {has}, and so no perspective that a dolly zoom could change: its '
       f'pictures would stand still. Choose another of {", ".join(MOVING)}.'
     )
   for name, angles in (('--yaw', yaw), ('--pitch', pitch)):

@@ -5,8 +5,8 @@ pose, expression and identity; every few steps R1. A fake has the camera of one 
 expression of a second one and the identity of a third: no combination of them is one of the
 photos', so the generator must learn them apart.
 
-Guesses are of standardised numbers: the mean of the photos' taken away, divided by their standard
-deviation. The losses are in `expgan_losses`.
+Guesses are of standardised numbers, unless `config.expgan.standardised` is False: the mean of the
+photos' taken away, divided by their standard deviation. The losses are in `expgan_losses`.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from jax3dgan.errors import UserError
 from jax3dgan.generators import expgan as generator_lib
 from jax3dgan.generators import expgan_faces
 from jax3dgan.losses import regularizers
+from jax3dgan.morphable import photo_cameras
 from jax3dgan.recipes import base, checks, expgan_losses, unused
 from jax3dgan.recipes.base import Inputs, Phase, Recipe
 from jax3dgan.training.ranges import Range
@@ -34,7 +35,8 @@ class Loss:
     r1, r1_low, r1_every: Weights of R1 of pictures and of auxiliary images; with the
       discriminators' own loss if it counts every step, or each so many steps as a step of its own.
     pose, expression, identity: Weights of the guesses of both networks, each half.
-    pose_encoding: What is guessed of a camera, see `regularizers.pose_target`.
+    pose_encoding: What is guessed of a camera, see `regularizers.pose_target`; or 'release', see
+      `photo_cameras.guessed_pose`, of orthographic ones.
     pose_bound: Of the squared error of each number of a pose, which beyond it has no gradient (the
       release's is 1); 0 for none.
     auxiliary: Weight of the difference of auxiliary image and picture.
@@ -70,7 +72,9 @@ class Own:
   Attributes:
     face_model: A file or folder, see `data.face_models`; '' for the face model that the data are
       rendered from.
+    face_scale, face_offset: Where it is in the world: its vertices times the scale, plus (x, y, z).
     expressions: Which numbers of an expression are guessed; () for all.
+    standardised: Whether the guesses are of standardised numbers; the release's are not.
     least_std: Of the numbers that are guessed, by which they are divided at least: those that
       hardly vary would be noise.
     low_rate, upsampler_rate: Learning rates of the discriminator of auxiliary images, and of the
@@ -79,13 +83,17 @@ class Own:
   """
 
   face_model: str = ''
+  face_scale: float = 1.0
+  face_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
   expressions: tuple[int, ...] = ()
+  standardised: bool = True
   least_std: float = 0.05
   low_rate: float = 0.1
   upsampler_rate: float = 0.8
   w_average_decay: float = 0.998
 
 
+_POSE_SIZES = {**checks.POSE_SIZES, 'release': 6}
 _WEIGHT = Range(0, note='0 for none')
 RANGES = {
   'loss.r1_low': _WEIGHT,
@@ -94,6 +102,7 @@ RANGES = {
   'loss.identity': _WEIGHT,
   'loss.auxiliary': _WEIGHT,
   'loss.face_alpha': _WEIGHT,
+  'expgan.face_scale': Range(0, above=True),
   'expgan.least_std': Range(0, above=True),
   'expgan.low_rate': Range(0),
   'expgan.upsampler_rate': Range(0),
@@ -142,9 +151,13 @@ class ExpGAN(Recipe):
         )
     checks.in_ranges(config, RANGES)
     unused.density_noise(config, self, generator)
+    if len(config.expgan.face_offset) != 3:
+      raise UserError(
+        f'config.expgan.face_offset is {tuple(config.expgan.face_offset)}. Give three numbers '
+        '(x, y, z).'
+      )
     if generator.num_triangles < 1:
-      path, source = config.expgan.face_model, config.data.source
-      expgan_faces.buffers_of(generator, path, source)  # a UserError that says the numbers
+      face_of(config, generator)  # a UserError that says the numbers
     self._check_sizes(config, generator, discriminator)
 
   def _check_sizes(self, config, generator, discriminator) -> None:
@@ -165,7 +178,15 @@ class ExpGAN(Recipe):
         f'images have {generator.low_resolution}². Set '
         f'--config.discriminator.low_resolution={generator.low_resolution}.'
       )
-    checks.one_of('loss.pose_encoding', config.loss.pose_encoding, checks.POSE_SIZES)
+    checks.one_of('loss.pose_encoding', config.loss.pose_encoding, _POSE_SIZES)
+    if config.loss.pose and config.loss.pose_encoding == 'release' and not generator.orthographic:
+      raise UserError(
+        "config.loss.pose_encoding is 'release', which has the scale of an orthographic camera, "
+        'and config.model.orthographic is 0. Set --config.loss.pose_encoding=angles.'
+      )
+    if not config.expgan.standardised:
+      least = Own.least_std
+      checks.unused(config, 'expgan.least_std', least, 'config.expgan.standardised is False')
     expressions = config.expgan.expressions
     if any(not 0 <= i < generator.num_expression for i in expressions):
       raise UserError(
@@ -173,7 +194,7 @@ class ExpGAN(Recipe):
         f'numbers 0 to {generator.num_expression - 1}. Choose among these.'
       )
     sizes = {
-      'pose': checks.POSE_SIZES[config.loss.pose_encoding],
+      'pose': _POSE_SIZES[config.loss.pose_encoding],
       'expression': len(expressions) or generator.num_expression,
       'identity': min(discriminator.identity_dim or 1, generator.num_identity),
     }
@@ -192,9 +213,7 @@ class ExpGAN(Recipe):
   def warm_up(self, config, generator, networks, given, report, say=print):
     """See `Recipe.warm_up`; the face model is read."""
     del given, report, say
-    own = config.expgan
-    face = expgan_faces.buffers_of(generator, own.face_model, config.data.source)
-    buffers = {**networks.buffers['generator'], **face}
+    buffers = {**networks.buffers['generator'], **face_of(config, generator)}
     return networks._replace(buffers={**networks.buffers, 'generator': buffers})
 
   def draw(self, keys, phase, config, generator, photos, now, buffers) -> Inputs:
@@ -212,13 +231,16 @@ class ExpGAN(Recipe):
     label = drawn('camera', 'label')
     codes = {name: drawn(f'photo of {name}', name) for name in ('identity', 'expression')}
     extras = dict(codes)
-    of_all = _to_guess(config, table['label'], table)
+    standardised = config.expgan.standardised
+    of_all = _to_guess(config, table['label'], table) if standardised else {}
     whose = {'fake': (label, codes)}
     if phase == 'discriminator':
       whose['photo'] = (photos.label, photos.codes)
     for owner, (labels, own) in whose.items():
       for name, values in _to_guess(config, labels, own).items():
-        target = _standardised(values, of_all[name], config.expgan.least_std)
+        target = values
+        if standardised:
+          target = _standardised(values, of_all[name], config.expgan.least_std)
         if name == 'identity':
           target = target[:, : config.discriminator.identity_dim]
         extras[f'{owner} {name}'] = target
@@ -253,13 +275,24 @@ class ExpGAN(Recipe):
     return {**updates, part: jax.tree.map(lambda x: rate * x, updates[part])}
 
 
+def face_of(config, generator) -> dict:
+  """The generator's buffers of the face model that a config names, see `expgan_faces`."""
+  own = config.expgan
+  where = own.face_scale, tuple(own.face_offset)
+  return expgan_faces.buffers_of(generator, own.face_model, config.data.source, *where)
+
+
 def _to_guess(config, label, codes) -> dict:
   """{head: [n, k]} of labels [n, 25] and codes [n, ...], before they are standardised."""
   encoding, which = config.loss.pose_encoding, tuple(config.expgan.expressions)
   expression = codes['expression']
   if which:
     expression = expression[:, jnp.asarray(which, jnp.int32)]
-  pose = regularizers.camera_pose_target(cameras.from_label(label), encoding)
+  camera = cameras.from_label(label)
+  if encoding == 'release':
+    pose = photo_cameras.guessed_pose(photo_cameras.of_camera(camera, config.model.orthographic))
+  else:
+    pose = regularizers.camera_pose_target(camera, encoding)
   return {'pose': pose, 'expression': expression, 'identity': codes['identity']}
 
 

@@ -14,6 +14,8 @@ def kinds(model) -> tuple[str, ...]:
   """Returns the kinds of pictures that a model has; of a signed distance its shape in grey too."""
   if traced.can_trace(model):
     return (*KINDS, traced.SHADED)
+  if model.generator.parallel_rays:
+    return tuple(kind for kind in KINDS if kind != 'normals')
   return KINDS if model.has_depth else KINDS[:1]
 
 

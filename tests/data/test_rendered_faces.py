@@ -65,7 +65,7 @@ def test_the_index_says_what_they_are(folders, model, monkeypatch):
     rendered_faces.with_model('toys', folder, _FLAG)
   monkeypatch.setenv('ICT_FACE_MODEL', folder)
   assert rendered_faces.with_model(faces, '', _FLAG) == source
-  read, path, codes = Reader().read('', faces, 2)
+  read, path, codes = Reader().read('', faces, 2, (0, 0))
   assert path == folder and codes.shape == (2, 105) and len(read.expression_basis) == 5
 
 
