@@ -50,6 +50,12 @@ def _people(model, faces, args):
   return faces.of_seeds(args.seeds), [f'seed {seed}' for seed in args.seeds]
 
 
+def _first_words(names, jaw) -> str:
+  """Expressions of a face model without presets: its first weights, and its jaw open."""
+  words = [f'{name}:2' for name in names if name not in jaw][:4]
+  return ','.join(['neutral', *words, *(f'{name}:0.3' for name in names if name == jaw[0])])
+
+
 def _is_styles(path: str) -> bool:
   return pathlib.Path(path).suffix.lower() in ('.npz', '.npy')
 
@@ -122,7 +128,10 @@ def _main(args: argparse.Namespace) -> None:
   if args.curve:
     weights = expressions.curve(args.curve, faces.names, args.fps)
   else:
-    told = expressions.parse(args.expressions, faces.names)
+    words = args.expressions
+    if words == _EXPRESSIONS and not expressions.presets(faces.names):
+      words = _first_words(faces.names, expressions.JAW)
+    told = expressions.parse(words, faces.names)
     if args.like:
       for name, weights in _like(model, faces, args).items():
         told[f'like {name}' if name in told else name] = weights
@@ -200,7 +209,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     '--expressions',
     default=_EXPRESSIONS,
     metavar='WORDS',
-    help=f'of the columns, as smile,jawOpen:0.7; default: {_EXPRESSIONS}',
+    help=f'of the columns, as smile,jawOpen:0.7; default: {_EXPRESSIONS}, or the first weights of '
+    'a face model without presets',
   )
   flags.add_argument('--curve', metavar='JSON', help='a video of weights over time, see below')
   flags.add_argument('--person', metavar='PHOTO', help='the person of a photo in place of seeds')

@@ -7,6 +7,7 @@
   python -m jax3dgan.convert --from=graf --input=carla_128.pt --curriculum=carla --workdir=runs/graf
   python -m jax3dgan.convert --from=giraffe --input=cars256.pt --curriculum=cars --workdir=runs/cars
   python -m jax3dgan.convert --from=gghead --input=gghead_ffhq512.pkl --workdir=runs/heads
+  python -m jax3dgan.convert --from=expgan --input=model.ckpt --face_model=F.npz --workdir=runs/exp
   python -m jax3dgan.convert --from=nerf-npz --input=lego.npz --workdir=runs/lego
   python -m jax3dgan.convert --to=npz --workdir=runs/celeba --output=weights.npz
   python -m jax3dgan.convert --to=torch --workdir=runs/celeba --output=state_dict.pth
@@ -25,6 +26,7 @@ from jax3dgan import programs
 from jax3dgan.convert import (
   curricula,
   eg3d_curricula,
+  expgan_curricula,
   gghead_curricula,
   giraffe_curricula,
   graf_curricula,
@@ -65,7 +67,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     '--input',
     metavar='FILE',
     help="π-GAN's generator, whole or a state dict; EG3D's pickle; StyleSDF's, "
-    "StyleNeRF's, GRAF's, GIRAFFE's or GGHead's checkpoint; a NeRF's npz",
+    "StyleNeRF's, GRAF's, GIRAFFE's, GGHead's or Exp-GAN's checkpoint; a NeRF's npz",
   )
   there.add_argument(
     '--ema',
@@ -99,6 +101,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     metavar='PIXELS',
     help="that an EG3D renders, where a state dict does not say it; default: the release's last",
   )
+  there.add_argument(
+    '--face_model',
+    metavar='FILE',
+    help='the face model of an Exp-GAN, an npz of FLAME (docs/morphable.md); without it its volume '
+    'is shown alone',
+  )
+  there.add_argument(
+    '--num_identity',
+    type=int,
+    metavar='NUMBERS',
+    help='of identity that an Exp-GAN is told, which its weights do not say; default: 100',
+  )
   there.add_argument('--overwrite', action='store_true', help='delete the run in the workdir')
   back = flags.add_argument_group('with --to')
   back.add_argument('--output', metavar='FILE', help='file to write')
@@ -127,6 +141,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
       raise UserError('--low_resolution goes with --from=eg3d alone. Leave it out.')
     if not 1 <= args.low_resolution <= 1024:
       raise UserError(f'--low_resolution is {args.low_resolution}. Give pixels, such as 128.')
+  for name in _EXPGAN_FLAGS:
+    if getattr(args, name) is not None and args.release != 'expgan':
+      raise UserError(f'--{name} goes with --from=expgan alone. Leave it out.')
+  if args.num_identity is not None and args.num_identity < 1:
+    raise UserError(f'--num_identity is {args.num_identity}. Give a number such as 100.')
   known = _CURRICULA.get(args.release)
   if args.curriculum and args.curriculum not in known.CURRICULA:
     raise UserError(
@@ -146,10 +165,13 @@ _IMPORT_FLAGS = (
   'field',
   'entry',
   'low_resolution',
+  'face_model',
+  'num_identity',
   'overwrite',
 )
 _EXPORT_FLAGS = ('output', 'weights')
 _PIGAN_FLAGS = ('ema', 'discriminator', 'field')
+_EXPGAN_FLAGS = ('face_model', 'num_identity')
 _CURRICULA = {
   'pigan': curricula,
   'eg3d': eg3d_curricula,
@@ -158,6 +180,7 @@ _CURRICULA = {
   'graf': graf_curricula,
   'giraffe': giraffe_curricula,
   'gghead': gghead_curricula,
+  'expgan': expgan_curricula,
 }
 
 
@@ -175,6 +198,8 @@ def convert_checkpoint(args: argparse.Namespace) -> None:
   own = {}
   if args.release == 'eg3d':
     own.update(curriculum=args.curriculum, low_resolution=args.low_resolution)
+  if args.release == 'expgan':
+    own.update({name: getattr(args, name) for name in _EXPGAN_FLAGS})
   # Modules of runs are imported later: JAX takes a second, which a refused file need not wait for.
   reader = importlib.import_module(f'jax3dgan.convert.{args.release}')
   checkpoint = reader.read_checkpoint(_reading(args.input), say, entry=args.entry, **own)
@@ -325,6 +350,7 @@ _IMPORTS = {
   'graf': convert_checkpoint,
   'giraffe': convert_checkpoint,
   'gghead': convert_checkpoint,
+  'expgan': convert_checkpoint,
   'nerf-npz': convert_nerf,
 }
 

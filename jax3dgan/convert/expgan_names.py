@@ -59,15 +59,16 @@ def generator_names(fields: Mapping) -> Iterator[Name]:
   yield from layer(('texture_head', 'conv'), f'{head}.last.1', CONV)
 
 
-def upsampler_names(levels: int, size: int) -> Iterator[Name]:
-  """The weights of the up-sampler of features of size², `levels` times twice as large.
+def upsampler_names(levels: int, size: int | None) -> Iterator[Name]:
+  """The weights of the up-sampler of features of size², `levels` times twice as large; without a
+  size its blocks are `level_1`, ...
 
   The release adds two biases to each styled convolution: `second_biases` has the names of those
   that are not here; ours are the sums.
   """
   yield from _styled(('upsampler', 'conv1'), 'renderer.conv1', False)
   for i in range(levels):
-    block = ('upsampler', f'b{size << (i + 1)}')
+    block = ('upsampler', f'level_{i + 1}' if size is None else f'b{size << (i + 1)}')
     yield from _styled((*block, 'conv0'), f'renderer.convs.{2 * i}', True)
     yield from _styled((*block, 'conv1'), f'renderer.convs.{2 * i + 1}', False)
     torgb = f'renderer.to_rgbs.{i}'

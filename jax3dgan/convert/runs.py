@@ -3,6 +3,7 @@
 from jax3dgan import old_configs
 from jax3dgan.convert import (
   eg3d_runs,
+  expgan_runs,
   gghead_runs,
   giraffe_runs,
   graf_runs,
@@ -23,6 +24,7 @@ _RELEASES = {
   'graf': graf_runs.release,
   'giraffe': giraffe_runs.release,
   'gghead': gghead_runs.release,
+  'expgan': expgan_runs.release,
 }
 
 
@@ -30,7 +32,7 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   """Reads the generator of a workdir's checkpoint.
 
   Args:
-    workdir: Of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, a GRAF, a GIRAFFE or a GGHead.
+    workdir: Of a model whose release is converted.
     weights: 'ema' for the average that is displayed, 'raw' for the weights of training.
     step: Of the checkpoint; the latest by default.
 
@@ -42,6 +44,6 @@ def release(workdir, weights: str = 'ema', step: int | None = None) -> Released:
   if name not in _RELEASES:
     raise UserError(
       f'{workdir} holds a {name}. Give a workdir of a π-GAN, an EG3D, a StyleSDF, a StyleNeRF, '
-      'a GRAF, a GIRAFFE or a GGHead.'
+      'a GRAF, a GIRAFFE, a GGHead or an Exp-GAN.'
     )
   return _RELEASES[name](workdir, config, weights, step)

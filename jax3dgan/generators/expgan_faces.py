@@ -104,6 +104,18 @@ def buffers_of(
     UserError: As there; or the model has other numbers than the generator's fields, all of which
       the message has.
   """
+  found, wanted, path = read(generator, path, source, scale, offset)
+  if any(getattr(generator, name) != value for name, value in wanted.items()):
+    flags = ' '.join(f'--config.model.{name}={value}' for name, value in wanted.items())
+    raise UserError(f'The face model {path} has other numbers than config.model. Set {flags}.')
+  return found
+
+
+def read(
+  generator, path: str, source: str, scale: float = 1.0, offset=(0.0, 0.0, 0.0)
+) -> tuple[dict[str, np.ndarray], dict, str]:
+  """(buffers, the fields that a generator of this face model has, where it is from); see
+  `buffers_of`. Of the generator only the codes count."""
   reader = registry.resolve('reader of face models', READER, {}, FaceReader)()
   sizes = generator.num_identity, generator.num_expression - JAW * generator.jaw
   model, path, faces = reader.read(path, source, generator.num_faces, sizes)
@@ -118,10 +130,7 @@ def buffers_of(
     'num_expression': len(model.expression_basis) + JAW * has_jaw,
     'jaw': has_jaw,
   }
-  if any(getattr(generator, name) != value for name, value in wanted.items()):
-    flags = ' '.join(f'--config.model.{name}={value}' for name, value in wanted.items())
-    raise UserError(f'The face model {path} has other numbers than config.model. Set {flags}.')
-  return arrays_of(model) | {'faces': faces}
+  return arrays_of(model) | {'faces': faces}, wanted, path
 
 
 def arrays_of(model: MorphableModel) -> dict[str, np.ndarray]:

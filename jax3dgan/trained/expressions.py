@@ -18,6 +18,7 @@ from jax3dgan.data.builders.ict_faces import looks
 from jax3dgan.errors import UserError
 
 NEUTRAL = 'neutral'
+JAW = ('jawX', 'jawY', 'jawZ')  # the first opens it
 _EXAMPLE = 'smile,jawOpen:0.7,smile+browDown:0.5'
 _CURVE = '{"seconds": 3, "jawOpen": [[0, 0], [1.5, 0.8], [3, 0]]}'
 
@@ -111,10 +112,12 @@ class Faces:
 
 
 def names_of(config, count: int) -> tuple[str, ...]:
-  """Names of a model's weights of expression: those of the rendered faces, or else by number."""
+  """Names of a model's weights of expression: those of the rendered faces, or else by number; the
+  last three of a jaw are its rotation vector's, radians (`JAW`)."""
   if count == len(looks.EXPRESSION_NAMES) and rendered_faces.are(config.data.source):
     return looks.EXPRESSION_NAMES
-  return tuple(f'expression{i}' for i in range(count))
+  jaw = JAW if config.model.get('jaw') else ()
+  return (*(f'expression{i}' for i in range(count - len(jaw))), *jaw)
 
 
 def presets(names) -> dict[str, np.ndarray]:

@@ -133,7 +133,8 @@ class Panel:
     least, most = (0.0, 1.0) if presets else (-3.0, 3.0)  # those of other models are deviations
     with gui.add_folder('Weights', expand_by_default=not presets):
       for name in names:
-        self.expressions[name] = gui.add_slider(name, least, most, 0.05, 0.0)
+        ends = (-0.5, 0.5) if name in expressions.JAW else (least, most)
+        self.expressions[name] = gui.add_slider(name, *ends, 0.05, 0.0)
     clear = gui.add_button('Neutral')
 
     @clear.on_click

@@ -1,16 +1,33 @@
-"""Exp-GAN's weights by official names: small ones, and the names and shapes of the release."""
+"""Exp-GAN's official checkpoints become workdirs and come back; names and shapes of the release."""
 
 import golden_expgan
+import golden_morphable
 import goldens
 import jax
 import numpy as np
 import pytest
+from persistent_pickles import dumps, tensor
 
-from jax3dgan import discriminators, generators
-from jax3dgan.convert import expgan, expgan_names, named_weights
+from jax3dgan import (
+  config_files,
+  config_json,
+  convert,
+  discriminators,
+  generators,
+  recipes,
+  trained,
+)
+from jax3dgan import main as main_lib
+from jax3dgan.apps import express
+from jax3dgan.convert import __main__ as cli
+from jax3dgan.convert import expgan, expgan_curricula, expgan_names, expgan_runs, named_weights
 from jax3dgan.discriminators.expgan import ExpGANDiscriminator
 from jax3dgan.errors import UserError
+from jax3dgan.generators import expgan_faces
 from jax3dgan.generators.expgan import ExpGAN
+from jax3dgan.runs import checkpoints, workdirs
+from jax3dgan.trained import expressions
+from jax3dgan.training import schedule
 
 _NAMES = goldens._SHARED / 'expgan' / 'names_expgan_ffhq256.txt'
 
@@ -30,6 +47,125 @@ def small_state():
 
 def assert_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def save(folder, state, **more):
+  """A file as Lightning's."""
+  tree = {'state_dict': {name: tensor(x) for name, x in state.items()}, **more}
+  (folder / 'model.ckpt').write_bytes(dumps(tree))
+  return folder / 'model.ckpt'
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  folder, state = tmp_path_factory.mktemp('expgan'), small_state()
+  average = {k.replace('net_G.', 'net_G_ema.'): x for k, x in state.items() if k[:6] == 'net_G.'}
+  state |= {k: x + np.float32(0.125) for k, x in state.items() if k.endswith('mean_w')}
+  state['flamedecoder.v_template'] = np.ones(3, np.float32)
+  path = save(folder, {**state, **average}, global_step=700)
+  np.savez(folder / 'flame.npz', **golden_morphable.arrays_of_model())
+  flags = [f'--face_model={folder / "flame.npz"}', '--num_identity=8']
+  flags += [f'--input={path}', f'--workdir={folder / "run"}']
+  assert cli.main(['--from=expgan', *flags]) == 0
+  return folder / 'run'
+
+
+def test_a_release_becomes_a_workdir(workdir):
+  step, state = checkpoints.read(workdir)
+  config = workdirs.load_config(workdir)
+  assert step == 700 and config.resolution == 64 and config.model.orthographic == 10.0
+  assert_equal(next(iter(state['ema']['generator'].values())), golden_expgan.weights())
+  assert_equal(state['networks']['discriminator'], golden_expgan.discriminator_weights())
+  buffers = state['buffers']['generator']
+  np.testing.assert_array_equal(buffers['w_average'], np.ones(16))
+  placed = golden_morphable.model().of_region().moved(10.0, (0, 0, -1.5))
+  for name, x in expgan_faces.arrays_of(placed).items():
+    np.testing.assert_array_equal(buffers[name], x)
+  assert buffers['faces'].shape == (1024, 8 + 6 + 3) and np.abs(buffers['faces']).max() > 1
+  # It trains on: the checks pass.
+  networks = generators.create(config), discriminators.create(config.discriminator)
+  recipes.check(config, *networks, schedule.stages(config))
+
+
+def test_it_comes_back(workdir, tmp_path):
+  path = tmp_path / 'state_dict.pth'
+  assert cli.main(['--to=torch', f'--workdir={workdir}', f'--output={path}']) == 0
+  found = convert.state_dict(convert.read(path))
+  expected = {k: x for k, x in expgan.part_of(small_state(), 'net_G').items() if 'kernel' not in k}
+  expected['mean_w'] = np.ones((17, 16), np.float32)
+  for second, first in expgan_names.second_biases(2).items():  # of both the sum is the first
+    expected[first] = expected[first] + expected[second].ravel()
+    expected[second] = np.zeros_like(expected[second])
+  assert found.keys() == expected.keys()
+  assert_equal(found, expected)
+
+
+@pytest.mark.thorough
+def test_its_people_do_what_they_are_told(workdir, tmp_path):
+  out = tmp_path / 'sheet.png'
+  express.main([f'--workdir={workdir}', f'--out={out}', '--seeds=0', '--yaws=0', '--psi=1'])
+  assert out.exists()
+  model = trained.load(workdir)
+  faces = expressions.Faces(model)
+  people, front = faces.of_seeds([0]), model.orbit(0.0)
+  pictures = [
+    model.render(faces.styles(people, faces.told([(word, 1)]), 1.0), front).image
+    for word in ('neutral', 'expression0', 'jawX')
+  ]
+  for picture in pictures[1:]:
+    assert np.abs(picture - pictures[0]).max() > 0.01
+
+
+def test_weights_have_the_names_of_a_jaw(workdir):
+  names = expressions.names_of(workdirs.load_config(workdir), 9)
+  assert names[-4:] == ('expression5', 'jawX', 'jawY', 'jawZ')
+  words = express._first_words(names, expressions.JAW)
+  assert words == 'neutral,expression0:2,expression1:2,expression2:2,expression3:2,jawX:0.3'
+  assert len(expressions.parse(words, names)) == 6
+
+
+def test_a_generator_alone(tmp_path):
+  state = expgan.part_of(small_state(), 'net_G')
+  path = save(tmp_path, state)
+  checkpoint = expgan.read_checkpoint(path, num_identity=8)
+  assert checkpoint.discriminator is None and checkpoint.generator is None
+  fields = checkpoint.average.fields
+  assert fields['latent_dim'] == 16 and fields['num_expression'] == 53
+  assert fields['low_resolution'] == 64
+  config = expgan_runs.config_for(path, 'ffhq256', checkpoint)
+  assert config.model.num_triangles == 0 and config.resolution == 256
+  lines = expgan_runs.summary('x', 'ffhq256', config, 0, '', checkpoint)
+  assert any('without --face_model' in line for line in lines)
+  np.savez(tmp_path / 'flame.npz', **golden_morphable.arrays_of_model())
+  checkpoint.face_model = str(tmp_path / 'flame.npz')
+  with pytest.raises(UserError, match='num_expression 9, and the checkpoint 53'):
+    expgan_runs.config_for(path, 'ffhq256', checkpoint)
+
+
+def test_what_is_not_a_checkpoint_of_it(tmp_path):
+  state = small_state()
+  path = save(tmp_path, state)
+  with pytest.raises(UserError, match='no 100 of identity.*--num_identity'):
+    expgan.read_checkpoint(path)
+  del state[f'{expgan.LOW}.final_conv.1.bias']
+  with pytest.raises(UserError, match='net_D: .final_conv.1.bias. is missing'):
+    expgan.read_checkpoint(save(tmp_path, state), num_identity=8)
+  state = {k: x for k, x in state.items() if not k.startswith(expgan.LOW)}
+  with pytest.raises(UserError, match='one discriminator and no net_D_auxgan'):
+    expgan.read_checkpoint(save(tmp_path, state), num_identity=8)
+  with pytest.raises(UserError, match='without a generator of Exp-GAN|no generator of Exp-GAN'):
+    expgan.read_checkpoint(save(tmp_path, {'a.b': np.ones(2, np.float32)}))
+  for flag in ('--face_model=x', '--num_identity=8'):
+    with pytest.raises(UserError, match='goes with --from=expgan alone'):
+      cli.parse(['--from=gghead', '--input=x', '--workdir=y', flag])
+
+
+@pytest.mark.parametrize('curriculum', expgan_curricula.CURRICULA)
+def test_the_configs_are_those_of_the_files(curriculum):
+  name = expgan_curricula.file_of(curriculum)
+  found = main_lib.parse(['main', f'--config={config_files.find(name)[0]}', '--workdir=.']).config
+  own = expgan_curricula.create(curriculum)
+  assert not config_json.differences(config_json.plain(found), config_json.plain(own))
 
 
 def test_small_networks():
