@@ -67,7 +67,7 @@ def _main(args: argparse.Namespace) -> None:
 
   model = common.load(args)
   w, labels = common.styles(model, args)
-  if args.objects:
+  if args.objects is not None:
     _edit_objects(model, w, labels, args)
     return
   directions = find(model, args)
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   flags.add_argument('--frames', type=int, default=48, help='of a video; default: 48')
   args = common.parse(flags, argv)
-  if args.objects:
+  if args.objects is not None:
     common.refuse(flags, args, _OF_DIRECTIONS, 'with --objects, which edits by numbers')
     common.refuse_beside_w(flags, args, ('seeds',))  # psi is of the objects of `seed=`
   else:

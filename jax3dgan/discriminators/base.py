@@ -105,6 +105,12 @@ class Discriminator(nn.Module):
       return
     sizes = [r for r in self.resolutions if r >= 4] or [*self.resolutions]
     power = 1 << (resolution - 1).bit_length()  # at least as large
+    if not sizes:
+      raise UserError(
+        f'config.discriminator.channels has too few entries for images of {resolution}, or of any '
+        'size that the discriminator takes. Set it to one entry for each size, from 4² up to that '
+        'of the images.'
+      )
     remedies = [f'{setting}{min(sizes, key=lambda r: abs(r - resolution))}'] if setting else []
     if power not in sizes and (setting or power == resolution):
       channels = self.channels_for(power)

@@ -71,21 +71,29 @@ def _parse_one(text: str) -> Edit:
   number, fields = 0 if of == BACKGROUND else int(of), {}
   for part in filter(None, (p.strip() for p in what.split(','))):
     key, _, value = (p.strip() for p in part.partition('='))
-    if key in _WORDS and not value:
-      fields |= {'alone': dict(alone=True, presence=1.0)}.get(
-        key, dict(presence=float(key == 'there'))
-      )
+    if key in _WORDS and part == key:
+      found = dict(presence=float(key != 'away')) | (dict(alone=True) if key == 'alone' else {})
     elif key in _NUMBERS and _number(value) is not None:
-      fields[key] = _number(value)
+      found = {key: _number(value)}
     else:
       numbers = ', '.join(f'{name}=NUMBER' for name in _NUMBERS)
       raise UserError(
         f'{part!r} is no edit of an object. There are {numbers}, {", ".join(_WORDS)}: {_EXAMPLE}.'
       )
+    if fields.keys() & found.keys():
+      raise UserError(
+        f'{part!r} is a second word on the same in {text!r}. Say each once, or make it an edit of '
+        'its own, after a semicolon.'
+      )
+    fields |= found
   if not fields:
     raise UserError(f'{text!r} says nothing of what to do. Give some such as {_EXAMPLE}.')
   if not number and (wrong := fields.keys() & {'x', 'y', 'z', 'size', 'alone'}):
     raise UserError(f'The background has no {min(wrong)}. It may be turned, exchanged or away.')
+  if fields.get('size', 1.0) <= 0:
+    raise UserError(
+      f'A size of {fields["size"]:g} is no factor above 0. Give one such as 0.8, or away.'
+    )
   if (seed := fields.get('seed')) is not None:
     if seed < 0 or seed != int(seed):
       raise UserError(f'A seed of {seed:g} is no whole number from 0.')
@@ -114,7 +122,7 @@ def apply(model, w, edits, psi: float | None = None) -> np.ndarray:
     float32 of the same shape.
 
   Raises:
-    UserError: No such object, or one that gets larger than the model's.
+    UserError: No such object or background, or one that gets larger than the model's.
   """
   check(model)
   layout = model.generator.object_layout
@@ -124,6 +132,11 @@ def apply(model, w, edits, psi: float | None = None) -> np.ndarray:
       raise UserError(
         f'There is no object {edit.number}: scenes of {model.name} have {layout.num_objects} at '
         f'most. Give a number from 1 to {layout.num_objects}.'
+      )
+    if not (edit.number or layout.background_dim):
+      raise UserError(
+        f'Scenes of {model.name} have no background. Give the number of an object, from 1 to '
+        f'{layout.num_objects}.'
       )
     objects, background, poses = layout.split(w)
     objects, background, poses = np.array(objects), np.array(background), _copies(poses)

@@ -83,6 +83,21 @@ class StyleNeRF(StyleNeRFNetworks):
       **MARCHING,
     )
 
+  def check_options(self, options: RenderOptions) -> None:
+    """See `Generator.check_options`."""
+    if self.channels and self.low_resolution < 1:
+      raise UserError(
+        f'config.model.low_resolution is {self.low_resolution}, and the up-sampler has nothing to '
+        'begin with. Set --config.model.low_resolution to the pixels on a side that are rendered, '
+        'such as 32.'
+      )
+    if options.low_resolution not in (0, self.low_resolution):
+      raise UserError(
+        f'render.low_resolution is {options.low_resolution}, and the up-sampler is made for '
+        f'{self.low_resolution}². Set it to 0.'
+      )
+    check_options(options, self.background)
+
   def unused_options(self) -> dict[str, str]:
     """See `Generator.unused_options`."""
     return {'lock_view_direction': NO_DIRECTIONS, 'saved_activations': NO_SINES}
@@ -196,12 +211,7 @@ class StyleNeRF(StyleNeRFNetworks):
     Raises:
       UserError: options of other images, or without effect.
     """
-    if options.low_resolution not in (0, self.low_resolution):
-      raise UserError(
-        f'render.low_resolution is {options.low_resolution}, and the up-sampler is made for '
-        f'{self.low_resolution}². Set it to 0.'
-      )
-    check_options(options, self.background)
+    self.check_options(options)
     if not self.channels:
       return 0
     needs_resolution(

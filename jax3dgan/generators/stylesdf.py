@@ -53,11 +53,7 @@ class StyleSDF(SDFRenderer):
   choices = {'upsampling_border': resample.BORDERS}
 
   def setup(self):
-    if self.decoder_channels and self.low_resolution < 1:
-      raise UserError(
-        'config.model.low_resolution is 0, and the decoder has nothing to begin with. Set '
-        '--config.model.low_resolution to the pixels on a side that are rendered, such as 64.'
-      )
+    self._check_low_resolution()
     super().setup()
     resample.check_border(self.upsampling_border)
     if self.decoder_channels:
@@ -74,6 +70,18 @@ class StyleSDF(SDFRenderer):
       self.noise_const = self.variable(
         BUFFERS, 'noise_const', lambda: jax.random.normal(self.make_rng('params'), (num,))
       )
+
+  def _check_low_resolution(self) -> None:
+    if self.decoder_channels and self.low_resolution < 1:
+      raise UserError(
+        'config.model.low_resolution is 0, and the decoder has nothing to begin with. Set '
+        '--config.model.low_resolution to the pixels on a side that are rendered, such as 64.'
+      )
+
+  def check_options(self, options: RenderOptions) -> None:
+    """See `Generator.check_options`."""
+    super().check_options(options)
+    self._check_low_resolution()
 
   @property
   def pixels_alone(self) -> bool:

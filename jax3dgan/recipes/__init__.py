@@ -98,6 +98,6 @@ def check(config, generator, discriminator, stages) -> None:
   unused.options(config, recipe, generator)
   for stage in stages:
     generator.check_options(stage.options)
-  checks.display(config)
+  checks.display(config, generator)
   checks.cameras_drawn(config, recipe)
   checks.resolutions(config, recipe, generator, discriminator, stages)

@@ -268,12 +268,12 @@ def resolutions(config, recipe, generator, discriminator, stages) -> None:
       discriminator.check_resolution(judged, setting if may_change else '')
 
 
-def display(config) -> None:
+def display(config, generator) -> None:
   """Pictures can be rendered, which are made after many steps or at the end."""
   from jax3dgan import generators
 
   try:
-    generators.render_options(config, display=True)
+    generator.check_options(generators.render_options(config, display=True))
   except UserError as error:
     raise UserError(f'config.display, whose fields come before config.render: {error}') from None
 

@@ -87,6 +87,7 @@ def check_renderer(config, generator) -> None:
       f"The recipe '{config.recipe}' trains signed distances, which '{config.model.name}' does not "
       "have. Take the model 'stylesdf', see config.set_model."
     )
+  checks.has_latents(config, generator)
   if config.render.density != 'field':
     raise UserError(
       f"config.render.density is '{config.render.density}', and the density of '"

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import types
 
 import jax
 import numpy as np
@@ -98,12 +99,25 @@ def test_what_is_away_is_not_seen(model, w):
     ('background:x=1', 'The background has no x'),
     ('4:away', 'scenes of tiny scenes have 3 at most'),
     ('1:size=9', 'would be larger than those of tiny scenes'),
+    ('1:size=-1', 'A size of -1 is no factor above 0'),
+    ('1:x=0.1,x=0.2', "'x=0.2' is a second word on the same"),
+    ('1:away,there', "'there' is a second word on the same"),
+    ('1:away=', "'away=' is no edit"),
   ],
 )
 def test_what_is_no_edit_is_said_in_one_line(model, w, text, words):
   with pytest.raises(UserError, match=words) as error:
     objects.apply(model, w, objects.parse(text))
   assert '\n' not in str(error.value)
+
+
+def test_scenes_without_a_background_say_so(model):
+  generator = model.generator.clone(background=False)
+  layout = generator.object_layout
+  bare = types.SimpleNamespace(generator=generator, name='cars alone')
+  styles = np.zeros((1, layout.num_objects + 1, layout.width), np.float32)
+  with pytest.raises(UserError, match='cars alone have no background'):
+    objects.apply(bare, styles, objects.parse('background:away'))
 
 
 def test_models_without_objects_say_so(tiny_model):

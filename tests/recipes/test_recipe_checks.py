@@ -124,6 +124,28 @@ def test_pictures_that_cannot_be_rendered_are_refused_before_training():
   assert text.startswith('config.stages[0]: num_coarse 1 is too small')
 
 
+_DECODER = dict(stylesdf__random_renderer=True, model__decoder_channels=(8, 8))
+
+
+@pytest.mark.parametrize(
+  'name, fields, words',
+  [
+    ('giraffe', dict(display__num_fine=4), 'config.display, .* GIRAFFE renders with 0 alone'),
+    ('stylesdf_stage1', dict(model__z_dim=0), 'a single scene without latents'),
+    (
+      'stylesdf',
+      dict(_DECODER, model__low_resolution=0),
+      'the decoder has nothing to begin with',
+    ),
+    ('stylenerf', dict(model__low_resolution=0), 'the up-sampler has nothing to begin with'),
+    ('stylenerf', dict(discriminator__channels=(8,)), 'has too few entries for images of'),
+  ],
+)
+def test_what_would_fail_later_is_refused_before_training(name, fields, words):
+  config = config_lib.tiny(config_lib.base_config(name))
+  assert re.search(words, refusal(config, **fields))
+
+
 def test_the_remedy_of_a_head_is_not_one_that_is_refused_next():
   config = config_lib.tiny(config_lib.base_config())
   config_lib.set_model(config, 'stylegan2', channels=(8, 8, 8))
