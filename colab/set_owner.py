@@ -1,4 +1,4 @@
-"""Says in all notebooks, and in the READMEs, whose the repository is: `colab/set_owner.py NAME`.
+"""Says in notebooks, READMEs and docs whose the repository is: `colab/set_owner.py NAME`.
 
 The badges and the first cells name it as https://github.com/OWNER/jax3dgan; OWNER stands there
 until it is known.
@@ -15,7 +15,7 @@ ADDRESS = re.compile(r'(github(?:\.com)?/)([\w-]+)(?=/jax3dgan\b)')
 
 def files(root: pathlib.Path) -> list[pathlib.Path]:
   """Returns what names the repository."""
-  pages = (root / 'README.md', root / 'colab' / 'README.md')
+  pages = (root / 'README.md', root / 'colab' / 'README.md', root / 'docs' / 'mkdocs.yml')
   return [*sorted((root / 'colab').glob('*.ipynb')), *pages]
 
 

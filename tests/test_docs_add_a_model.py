@@ -49,9 +49,3 @@ def test_the_page(tmp_path, monkeypatch):
   about = json.loads((tmp_path / 'runs/ours/eval/00000002/metrics.json').read_text('utf-8'))
   assert about['metrics']['held_out/views'] == 3
   assert (tmp_path / 'ours.png').stat().st_size > 1000
-
-
-def test_links_of_the_page():
-  folder = pathlib.Path(__file__).parent.parent / 'docs'
-  for target in re.findall(r'\]\(([^)#:]+)\)', PAGE):
-    assert (folder / target).exists(), target

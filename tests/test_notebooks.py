@@ -272,8 +272,8 @@ def test_tensorflow_is_not_needed():
 
 
 def test_the_owner_is_one_name_that_a_script_sets(tmp_path):
-  (tmp_path / 'colab').mkdir()
   for path in set_owner.files(ROOT):
+    (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
     shutil.copy(path, tmp_path / path.relative_to(ROOT))
   before = {path: path.read_text(encoding='utf-8') for path in set_owner.files(tmp_path)}
   (owner,) = set().union(*map(set_owner.owners, before.values()))
