@@ -59,17 +59,33 @@ def check(config) -> None:
   """Whether `config.eval` names what there is: at the start of a run, not when it is measured.
 
   Raises:
-    UserError: A metric, a camera protocol, a size of features or a resizing is unknown.
+    UserError: A metric, a camera protocol, a size of features or a resizing is unknown, or a metric
+      that is asked for by name is of what the generator does not have.
   """
   options = config.eval
   if options.metrics != 'all':
-    against_photos.names(options.metrics, METRICS, 'metrics')
+    generator = generators.create(config)
+    for name in against_photos.names(options.metrics, METRICS, 'metrics'):
+      _check_generator(name, generator, config.model.name)
   against_photos.names(options.cameras, fakes.PROTOCOLS, 'cameras')
   for name, choices in (('resize', inception.RESIZES), ('dims', (0, *inception_layers.LAST_BLOCK))):
     if options[name] not in choices:
       raise UserError(
         f'config.eval.{name} is {options[name]!r}. Choose one of {", ".join(map(str, choices))}.'
       )
+
+
+def _check_generator(metric: str, generator, name: str) -> None:
+  """UserError for a metric of what a generator, called `name`, does not have."""
+  remedy = f'Leave {metric} out of --config.eval.metrics.'
+  if metric in OF_OBJECTS and generator.object_layout is None:
+    raise UserError(f'The generator {name} has no objects that could be moved. {remedy}')
+  if metric in NEED_FIELD and not generator.has_depth:
+    raise UserError(
+      f'The generator {name} makes pictures without a field: there is no depth to measure. {remedy}'
+    )
+  if metric in NEED_FIELD and generator.parallel_rays:
+    raise UserError(f'{name} has parallel rays, and {metric} is of depth from a place. {remedy}')
 
 
 class Evaluator:
@@ -148,16 +164,7 @@ class Evaluator:
     if name in self._reasons:
       return report.skipped(self._reasons[name])
     options = self.config.eval
-    if name in NEED_FIELD and not model.has_depth:
-      raise UserError(
-        f'The generator {model.config.model.name} makes pictures without a field: there is no '
-        f'depth to measure. Leave {name} out of --config.eval.metrics.'
-      )
-    if name in NEED_FIELD and model.generator.parallel_rays:
-      raise UserError(
-        f'{model.name} has parallel rays, and {name} is of depth from a place. Leave it out of '
-        '--config.eval.metrics.'
-      )
+    _check_generator(name, model.generator, model.name)
     self.say(f'Measuring {name} ...')
     common = dict(num_latents=options.num_latents, seed=options.seed, psi=options.truncation_psi)
     if name in GEOMETRY or name in OF_OBJECTS:

@@ -126,7 +126,7 @@ def test_a_file_with_more_codes_gives_the_first(tmp_path):
 
 class Parallel:
   name, has_depth, has_camera, has_field = 'heads', True, True, True
-  generator = types.SimpleNamespace(parallel_rays=True, field_kind='density')
+  generator = types.SimpleNamespace(parallel_rays=True, has_depth=True, field_kind='density')
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,12 @@ def test_one_line_says_that_there_is_no_field(model, tmp_path):
   with pytest.raises(UserError, match='holo has no depth: its generator has no field'):
     sheets.sheet(model, range(2), psi=1.0, depth=True)
   config = model.config.copy_and_resolve_references()
+  config.eval.metrics = 'objects'
+  with pytest.raises(UserError, match='hologan has no objects that could be moved. Leave objects'):
+    evaluate.check(config)
   config.eval.metrics = 'truth'
+  with pytest.raises(UserError, match='makes pictures without a field'):
+    evaluate.check(config)
   with pytest.raises(UserError, match='makes pictures without a field: there is no depth'):
     evaluate.Evaluator(config, lambda line: None).run(model)
   options = generators.render_options(model.config, resolution=32)
