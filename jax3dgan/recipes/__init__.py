@@ -97,6 +97,7 @@ def check(config, generator, discriminator, stages) -> None:
   checks.fields_of_networks(config, generator, discriminator)
   unused.options(config, recipe, generator)
   for stage in stages:
+    checks.density(config, generator, stage.options)
     generator.check_options(stage.options)
   checks.display(config, generator)
   checks.cameras_drawn(config, recipe)

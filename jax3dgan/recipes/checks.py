@@ -165,6 +165,15 @@ def no_signed_distance(config, generator) -> None:
     )
 
 
+def density(config, generator, options) -> None:
+  """A raw density goes through an activation: without one it may be negative."""
+  if generator.has_field and generator.field_kind == 'density' and options.density == 'field':
+    raise UserError(
+      f"render.density is 'field', and the field of '{config.model.name}' gives a raw density, "
+      'which may be negative. Set --config.render.density=softplus, or relu.'
+    )
+
+
 def no_discriminator(config, discriminator) -> None:
   """There is none, for a recipe that would not train it."""
   if discriminator is not None:

@@ -131,6 +131,7 @@ _DECODER = dict(stylesdf__random_renderer=True, model__decoder_channels=(8, 8))
   'name, fields, words',
   [
     ('giraffe', dict(display__num_fine=4), 'config.display, .* GIRAFFE renders with 0 alone'),
+    ('graf', dict(render__density='field'), "'graf' gives a raw density"),
     ('stylesdf_stage1', dict(model__z_dim=0), 'a single scene without latents'),
     (
       'stylesdf',
