@@ -83,7 +83,7 @@ def layout(model: MorphableModel) -> dict[str, int]:
 
 
 def network(model: MorphableModel) -> Network:
-  return Network(sum(layout(model).values()), places=8)
+  return Network(sum(layout(model).values()), places=8, normalised=True)
 
 
 def template(model: MorphableModel, resolution: int):

@@ -28,7 +28,7 @@ STEPS = 1500
 READABLE = 0.5  # correlation with the truth of true pictures, from which on a preset is reported
 _SIZE = 64  # pixels that are read; larger pictures are shrunk
 _BATCH = 64  # pictures that are read at a time
-_VERSION = 1  # to be raised with every change of network, pictures or training
+_VERSION = 2  # to be raised with every change of network, pictures or training
 
 
 class Reader:
@@ -172,6 +172,11 @@ def train(
 
   found, report = probes.cached('expression', what, templates, make, cache_dir)
   about = f'expression reader trained on {num_people:,} people for {steps:,} steps'
+  if report['correlation'] <= READABLE:
+    say(
+      f'The expression reader hardly reads true pictures: a correlation of '
+      f'{report["correlation"]:.2f} with their movements. What follows says nothing of a generator.'
+    )
   return Reader(found['params'], found['spread'], resolution, landmarks, report, about)
 
 

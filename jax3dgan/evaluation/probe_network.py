@@ -26,11 +26,14 @@ class Network(nn.Module):
     outputs: numbers that are read.
     features: channels of the second convolution.
     places: pixels on a side that the dense layers see at most; more are for what is at some place.
+    normalised: whether the first dense layer's outputs are normalised. Without it a layer of
+      thousands of inputs ends up at its activation's flat side, at rates that suit the rest.
   """
 
   outputs: int
   features: int = 64
   places: int = 4
+  normalised: bool = False
 
   @nn.compact
   def __call__(self, x):
@@ -42,7 +45,8 @@ class Network(nn.Module):
     if pool[0] > 1:  # the dense layer's size does not grow with the image
       x = nn.avg_pool(x, pool, pool)
     x = x.reshape(x.shape[0], -1)
-    x = nn.gelu(nn.Dense(4 * self.features, precision=_PRECISION)(x))
+    x = nn.Dense(4 * self.features, precision=_PRECISION)(x)
+    x = nn.gelu(nn.LayerNorm()(x) if self.normalised else x)
     return nn.Dense(self.outputs, precision=_PRECISION)(x)
 
 

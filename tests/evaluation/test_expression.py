@@ -99,6 +99,7 @@ def test_training_is_one_command_and_kept(folder, tmp_path, capsys):
   assert expression_reader.main(flags) == 0
   first = capsys.readouterr().out
   assert 'rendering' in first and 'smile' in first and 'R² of identity weights' in first
+  assert 'hardly reads true pictures: a correlation of 0.' in first  # after one step
   assert expression_reader.main(flags) == 0
   again = capsys.readouterr().out
   assert 'rendering' not in again and again.splitlines()[-6:] == first.splitlines()[-6:]
