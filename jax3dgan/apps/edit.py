@@ -114,6 +114,10 @@ def _edit_objects(model, w, labels, args: argparse.Namespace) -> None:
   steps = [w]
   for edit in edits:
     steps.append(objects.apply(model, steps[-1], [edit], args.psi))
+    if unseen := objects.without_effect(model, steps[-1], edit):
+      scenes = ', '.join(labels[i] for i in unseen)
+      of = edit.number or objects.BACKGROUND
+      print(f'{edit.text!r} is not seen in {scenes}: it is away there. Add it by {of}:there.')
   azimuth = display.show_azimuth(model) if args.azimuth is None else math.radians(args.azimuth)
   camera = model.orbit(azimuth)
   factor = display.enlargement(args.resolution or model.resolution)

@@ -157,6 +157,15 @@ def apply(model, w, edits, psi: float | None = None) -> np.ndarray:
   return w
 
 
+def without_effect(model, w, edit: Edit) -> list[int]:
+  """Which scenes of styles w an edit leaves as they look: what it changes is away in them."""
+  if edit.presence is not None:
+    return []
+  poses = model.generator.object_layout.split(w)[2]
+  present = poses.presence[:, edit.number - 1] if edit.number else poses.background_presence
+  return [int(i) for i in np.flatnonzero(np.asarray(present) == 0)]
+
+
 def _copies(poses: Poses) -> Poses:
   fields = {f.name: np.array(getattr(poses, f.name)) for f in dataclasses.fields(poses)}
   return Poses(**fields)

@@ -84,6 +84,10 @@ def test_what_is_away_is_not_seen(model, w):
   np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)  # render.last_back
   gone = objects.apply(model, w, objects.parse('1:away'))
   assert (disentanglement._maps(model, gone, camera)[..., 0] == 0).all()
+  move, add = objects.parse('1:x=0.1; 1:there')
+  assert objects.without_effect(model, gone, move) == [0, 1]
+  assert not objects.without_effect(model, gone, add)
+  assert not objects.without_effect(model, objects.apply(model, gone, [add]), move)
 
 
 @pytest.mark.parametrize(
