@@ -3,14 +3,11 @@
 The cameras go all the way round, so the view head regresses the direction of the camera; the ground
 is white and rays may pass.
 
-Cost: 6,000 steps of 0.53 s of processor time, less than an hour on one core without other load; a
-minute or two of compilation and spheres before them.
-Result: of an hour from balls full of ripples (`toys_stylesdf` of the package, whose card has its
-values: input_scale 1.6, style_scale .7, β .1, 1,000 steps of spheres at a rate of 1e-3), not of the
-smooth ones below. After 750 steps, cars of one colour each, with dark windows and wheels that stand
-out, round from every side; eight of them differ. After 2,600, half an hour of processor time,
-headlights, hubs and rear lights, and shapes whose cabin, bonnet and wheels are apart. After 6,100,
-side windows, number plates, a grille, meshes with edges, and FID-768 of .37 at 64²; all cars have
+Cost: 7,000 steps of 0.5 s of processor time, an hour on one core without other load; a minute or
+two of compilation and spheres before them.
+Result: after 3,250 steps cars of one colour each, round from every side, with windows, headlights,
+wheels and red rear lights; after 7,209, an hour of processor time (`toys_stylesdf` of the package),
+side windows, number plates, a grille, meshes with edges, and FID-768 of .34 at 64²; all cars have
 nearly one shape.
 """
 
@@ -21,7 +18,7 @@ from jax3dgan import toys_experiment
 def get_config():
   """The experiment."""
   config = toys_experiment.base_config('stylesdf_stage1')
-  config.num_steps = 6000
+  config.num_steps = 7000
   config.resolution = 32
   config.model.update(
     z_dim=32,
