@@ -199,28 +199,36 @@ def turning(model, w, number: int, frames: int) -> np.ndarray:
 
 
 def directions(model) -> Directions:
-  """Directions of each object's place (x and z), turn and presence, and of the background's
-  presence; a strength is a deviation of the distribution in training, and 3 of presence add or take
-  away."""
+  """Directions of each object's place (x and z), turn, size and presence, and of the background's
+  codes and presence.
+
+  A strength is a deviation of the distribution in training; 3 of presence add or take away, and 3
+  of the background's codes make another one.
+  """
   check(model)
   generator = model.generator
   layout = generator.object_layout
   shape = (layout.num_objects + 1, layout.width)
   spread = np.float32(generator.position_max) - np.float32(generator.position_min)
   spread = np.where(spread > 0, spread, 2 * np.float32(generator.size_max)) / math.sqrt(12)
+  sizes = (np.float32(generator.size_max) - np.float32(generator.size_min)) / math.sqrt(12)
   around = math.radians(abs(generator.turns[1] - generator.turns[0])) or math.pi
   first = 2 * layout.latent_dim
   columns = {'x': (first + 3, spread[0]), 'z': (first + 5, spread[2])}
   columns |= {'turn': (first + 6, around / math.sqrt(12)), 'there': (first + 7, 1 / 3)}
+  if sizes.any():
+    columns['size'] = (slice(first, first + 3), sizes)
   places = {
     f'object{i + 1} {name}': (i, column, scale)
     for i in range(layout.num_objects)
     for name, (column, scale) in columns.items()
   }
-  if layout.background_dim:
-    places[f'{BACKGROUND} there'] = (layout.num_objects, 2 * layout.background_dim + 1, 1 / 3)
-  vectors = np.zeros((len(places), *shape), np.float32)
-  for vector, (row, column, _) in zip(vectors, places.values(), strict=True):
-    vector[row, column] = 1
-  scales = [scale for *_, scale in places.values()]
+  if codes := 2 * layout.background_dim:
+    other = np.random.default_rng(0).standard_normal(codes).astype(np.float32)
+    places[f'{BACKGROUND} look'] = (layout.num_objects, slice(codes), other / 2)
+    places[f'{BACKGROUND} there'] = (layout.num_objects, codes + 1, 1 / 3)
+  vectors, scales = np.zeros((len(places), *shape), np.float32), []
+  for vector, (row, column, by) in zip(vectors, places.values(), strict=True):
+    scales.append(float(np.linalg.norm(by)))
+    vector[row, column] = np.float32(by) / scales[-1]
   return Directions(tuple(places), vectors, np.float32(scales), 'poses of the objects')

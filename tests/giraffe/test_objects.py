@@ -140,13 +140,20 @@ def test_an_object_turns_alone(model, w):
 
 def test_directions_are_poses(model, w):
   found = objects.directions(model)
-  assert len(found) == 4 * 3 + 1
+  assert len(found) == 5 * 3 + 2
   moved = poses_of(model, found.apply(w, {'object2 x': 1.0, 'background there': -3.0}))
   before = poses_of(model, w)
   shift = 0.8 / math.sqrt(12)
   np.testing.assert_allclose(moved.position - before.position,
                              [[[0, 0, 0], [shift, 0, 0], [0, 0, 0]]] * 2, atol=1e-5)  # fmt: skip
   np.testing.assert_allclose(moved.background_presence, 0, atol=1e-6)
+  larger = poses_of(model, found.apply(w, {'object1 size': 1.0}))
+  spread = np.float32(model.generator.size_max) - np.float32(model.generator.size_min)
+  np.testing.assert_allclose(
+    (larger.size - before.size)[:, 0], [spread / math.sqrt(12)] * 2, atol=1e-5
+  )
+  swapped = found.apply(w, {'background look': 3.0}) - w
+  assert np.abs(swapped[:, -1]).mean() > 0.1 and not swapped[:, :-1].any()
 
 
 def test_changes_of_known_pictures():
