@@ -6,7 +6,11 @@ Data: faces of the user's own copy of the ICT face model, rendered at first use 
 surface that the generator draws: 6,500 vertices of the skin between hairline and chin. The eyes,
 the mouth's inside, ears, hair and neck are the tri-plane's.
 
-Cost: 8,000 steps of 8 images, about 0.9 s of processor time each, so 2 h; compilation two minutes.
+Cost: 8,000 steps of 8 images, 0.7 s of processor time each, so an hour and a half; compilation two
+minutes.
+Result: after 750 steps heads that turn, with dark eyes; after 2,750 mouths that open, teeth, skin
+of its own; after 7,459, 1 h 26 min, ears, eyes that look, and expressions as told from every side
+(docs/expression.md): gain .65 where true pictures have .83.
 """
 
 import pathlib
