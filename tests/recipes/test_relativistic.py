@@ -124,7 +124,7 @@ def of_images(recipe, **fields):
   return config
 
 
-@pytest.mark.parametrize('recipe', ['pigan', 'eg3d'])
+@pytest.mark.parametrize('recipe', [pytest.param('pigan', marks=pytest.mark.thorough), 'eg3d'])
 def test_values_and_gradients_are_those_of_the_formulas(recipe):
   """Of both networks, by a computation that shares nothing but the networks with the recipe's."""
   config = of_images(recipe, **R3GAN, **EVERY)
